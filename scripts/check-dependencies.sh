@@ -1,0 +1,40 @@
+#!/bin/sh
+# Holds the dependency rules: what must not be in the tree of a package is not there.
+set -eu
+cd "$(dirname "$0")/.."
+
+# tree ARGUMENT…: the names in a dependency tree, one a line. Fails where cargo does.
+tree() {
+    out=$("${CARGO:-cargo}" tree --locked --prefix none --format '{p}' "$@")
+    printf '%s\n' "$out" | sed 's/ .*//'
+}
+
+# contains NAME ARGUMENT…
+contains() {
+    name=$1
+    shift
+    names=$(tree "$@") || exit 2
+    printf '%s\n' "$names" | grep -qxF -e "$name"
+}
+
+failed=0
+absent() {
+    if contains "$@"; then
+        name=$1
+        shift
+        echo "check-dependencies: $name must not be in: cargo tree $*" >&2
+        failed=1
+    fi
+}
+
+# First that these checks can fail at all: the probe does have tokio.
+contains tokio -p capscache-probe || {
+    echo "check-dependencies: tokio not found where it must be; the checks below would prove nothing" >&2
+    exit 1
+}
+
+absent tokio -p capscache-format
+absent tokio -e normal -p capscache --no-default-features
+# What tokio's `process` and `signal` features bring: the library installs no signal handler (docs/adr/0003).
+absent signal-hook-registry -e normal -p capscache --all-features
+exit "$failed"

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
+#
+# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap make qemu rustfmt strace
+set -eu
+
+say() { printf '%s\n' "install-deps: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# Any emulator that the command would find by itself.
+have_emulator() (
+    IFS=:
+    set -f
+    for dir in $PATH /usr/libexec; do
+        set +f
+        for file in "${dir:-.}"/qemu-system-* "${dir:-.}"/qemu-kvm; do
+            if [ -f "$file" ] && [ -x "$file" ]; then exit 0; fi
+        done
+        set -f
+    done
+    exit 1
+)
+
+packages=
+components=
+for tool; do
+    case $tool in
+        cargo) command -v cargo >/dev/null || die "no cargo here: install a Rust toolchain, https://rustup.rs" ;;
+        cc) command -v cc >/dev/null || packages="$packages gcc libc6-dev" ;;
+        qemu) have_emulator || packages="$packages qemu-system" ;;
+        debootstrap)
+            # An administrator's PATH is not everybody's.
+            PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
+            ;;
+        make | strace) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
+        clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
+        *) die "unknown tool: $tool" ;;
+    esac
+done
+
+if [ -n "$components" ]; then
+    command -v rustup >/dev/null || die "cargo lacks$components: install it from where your Rust toolchain came from"
+    # shellcheck disable=SC2086 # a list of words
+    rustup component add $components
+fi
+
+[ -n "$packages" ] || exit 0
+
+command -v apt-get >/dev/null || die "no apt-get here: install by other means what Debian calls$packages"
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif ! command -v sudo >/dev/null; then
+    die "neither root nor sudo: have an administrator run: apt-get install$packages"
+elif sudo -n true 2>/dev/null; then
+    as_root='sudo -n'
+elif [ -t 0 ] && sudo -v; then
+    as_root=sudo
+else
+    die "not root, and sudo refuses: have an administrator run: apt-get install$packages"
+fi
+
+# sudo drops the environment, hence env. The lock of a package manager that runs at boot is waited for.
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
+}
+
+say "installing$packages"
+apt update || say "apt-get update failed; going on with the package lists that are here"
+# shellcheck disable=SC2086 # a list of words
+apt install --no-install-recommends $packages || die "could not install$packages"
