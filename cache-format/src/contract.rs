@@ -1,0 +1,240 @@
+//! An entry as JSON: the contract of `export --format json`.
+//!
+//! Keys are spelt as QMP spells them; each array equals the `return` of the command it comes from.
+//! What was never asked is absent, what QEMU refused is `null`.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::collections::BTreeSet;
+
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+
+use crate::answers::is_quarantined;
+use crate::entry::{Entry, InputRef};
+use crate::kind::{Accelerator, FactKind, Group, InputKind};
+use crate::model::{Fact, FactKey};
+use crate::report::{Quarantine, Refusal};
+use crate::value::{Array, Bounded, Budget, Value};
+
+impl<B: AsRef<[u8]>> Serialize for Entry<B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let budget = &Budget::default();
+        let mut map = serializer.serialize_map(None)?;
+        for kind in [InputKind::Emulator, InputKind::Executable] {
+            if let Some(input) = self.input(kind) {
+                map.serialize_entry(kind.name(), &String::from_utf8_lossy(input.name))?;
+            }
+        }
+        if let Some(sha256) = self.input(InputKind::Executable).and_then(InputRef::sha256) {
+            map.serialize_entry(
+                "sha256",
+                &sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            )?;
+        }
+        if let Ok(version) = self.core(FactKind::Version) {
+            for (name, key) in [("version", "qemu"), ("package", "package")] {
+                map.serialize_entry(name, &version.get(key).map(|part| part.within(budget)))?;
+            }
+        }
+        map.serialize_entry("arch", self.arch())?;
+        map.serialize_entry("accelerators", &PerAccelerator(self, budget))?;
+        self.serialize_best(FactKind::Kvm, budget, &mut map)?;
+        map.serialize_entry("accelerators-present", &self.accelerators_present())?;
+        if self.schema().entries().is_some() {
+            map.serialize_entry("commands", &self.commands())?;
+            map.serialize_entry("events", &self.schema().names("event").collect::<Vec<_>>())?;
+        }
+        self.serialize_binary(FactKind::Types, budget, &mut map)?;
+        for (group, kind) in
+            [(Group::Devices, FactKind::Devices), (Group::Objects, FactKind::Objects)]
+        {
+            let lists = [self.binary_fact(group, kind), self.binary_fact(Group::Core, kind)];
+            if lists.iter().any(Option::is_some) {
+                map.serialize_entry(kind.name(), &PropertyLists(lists, budget))?;
+            }
+        }
+        self.serialize_binary(FactKind::CommandLineOptions, budget, &mut map)?;
+        match self.binary_fact(Group::Core, FactKind::MigrationCapabilities) {
+            Some(Fact::Answered(value)) => {
+                let named = value.as_array().into_iter().flat_map(Array::iter);
+                let names: Vec<Bounded> = named
+                    .filter_map(|one| one.get("capability"))
+                    .map(|name| name.within(budget))
+                    .collect();
+                map.serialize_entry(FactKind::MigrationCapabilities.name(), &names)?;
+            }
+            Some(Fact::Refused) => {
+                map.serialize_entry(FactKind::MigrationCapabilities.name(), &())?;
+            }
+            Some(Fact::Quarantined) | None => {}
+        }
+        for kind in [FactKind::TpmModels, FactKind::TpmTypes] {
+            self.serialize_binary(kind, budget, &mut map)?;
+        }
+        for kind in [FactKind::Gic, FactKind::Sev, FactKind::Sgx] {
+            self.serialize_best(kind, budget, &mut map)?;
+        }
+        self.serialize_binary(FactKind::Schema, budget, &mut map)?;
+        let report = self.report().unwrap_or_default();
+        let refused: Vec<_> = report.refused.iter().map(Refused).collect();
+        map.serialize_entry("refused", &refused)?;
+        let quarantined: Vec<_> = report.quarantined.iter().map(Quarantined).collect();
+        map.serialize_entry("quarantined", &quarantined)?;
+        map.end()
+    }
+}
+
+impl<B: AsRef<[u8]>> Entry<B> {
+    /// An answer about the binary.
+    fn serialize_binary<M: SerializeMap>(
+        &self,
+        kind: FactKind,
+        budget: &Budget,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        serialize_fact(kind, self.binary_fact(Group::Core, kind), budget, map)
+    }
+
+    /// An answer that depends on the accelerator, from the best one that was asked.
+    fn serialize_best<M: SerializeMap>(
+        &self,
+        kind: FactKind,
+        budget: &Budget,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        let fact = self
+            .accelerators()
+            .find_map(|accelerator| self.fact(FactKey { group: Group::Core, accelerator, kind }));
+        serialize_fact(kind, fact, budget, map)
+    }
+}
+
+fn serialize_fact<M: SerializeMap>(
+    kind: FactKind,
+    fact: Option<Fact<Value<'_>>>,
+    budget: &Budget,
+    map: &mut M,
+) -> Result<(), M::Error> {
+    match fact {
+        Some(Fact::Answered(value)) => map.serialize_entry(kind.name(), &value.within(budget)),
+        Some(Fact::Refused) => map.serialize_entry(kind.name(), &()),
+        Some(Fact::Quarantined) | None => Ok(()),
+    }
+}
+
+struct PerAccelerator<'a, B>(&'a Entry<B>, &'a Budget);
+
+impl<B: AsRef<[u8]>> Serialize for PerAccelerator<'_, B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for accelerator in self.0.accelerators() {
+            map.serialize_entry(accelerator.name(), &OneAccelerator(self.0, accelerator, self.1))?;
+        }
+        map.end()
+    }
+}
+
+struct OneAccelerator<'a, B>(&'a Entry<B>, Accelerator, &'a Budget);
+
+impl<B: AsRef<[u8]>> Serialize for OneAccelerator<'_, B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let OneAccelerator(entry, accelerator, budget) = *self;
+        let fact = |group, kind| entry.fact(FactKey { group, accelerator, kind });
+        let mut map = serializer.serialize_map(None)?;
+        for kind in [FactKind::Machines, FactKind::CpuDefinitions, FactKind::HostCpu] {
+            serialize_fact(kind, fact(Group::Core, kind), budget, &mut map)?;
+        }
+        if let Some(Fact::Answered(models)) = fact(Group::CpuModels, FactKind::CpuModels) {
+            map.serialize_entry(FactKind::CpuModels.name(), &Expansions(models, budget))?;
+        }
+        map.end()
+    }
+}
+
+/// Property lists by type name: those of the group first, then what only the core group has.
+struct PropertyLists<'a>([Option<Fact<Value<'a>>>; 2], &'a Budget);
+
+impl Serialize for PropertyLists<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let mut seen = BTreeSet::new();
+        for fact in self.0.into_iter().flatten() {
+            let Fact::Answered(lists) = fact else { continue };
+            for (name, list) in lists.as_object().into_iter().flat_map(crate::Object::iter) {
+                self.1.spend(name.len())?;
+                if !is_quarantined(list) && seen.insert(name) {
+                    map.serialize_entry(name, &list.within(self.1))?;
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+/// `{static, full}` by model name, without what is in quarantine.
+struct Expansions<'a>(Value<'a>, &'a Budget);
+
+impl Serialize for Expansions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, expansions) in self.0.as_object().into_iter().flat_map(crate::Object::iter) {
+            self.1.spend(name.len())?;
+            map.serialize_entry(name, &Answered(expansions, self.1))?;
+        }
+        map.end()
+    }
+}
+
+struct Answered<'a>(Value<'a>, &'a Budget);
+
+impl Serialize for Answered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (kind, value) in self.0.as_object().into_iter().flat_map(crate::Object::iter) {
+            self.1.spend(kind.len())?;
+            if !is_quarantined(value) {
+                map.serialize_entry(kind, &value.within(self.1))?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct Refused<'a>(&'a Refusal);
+
+impl Serialize for Refused<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Refusal { command, arguments, class, desc, .. } = self.0;
+        let mut object = serializer.serialize_struct("refused", 4)?;
+        object.serialize_field("command", command)?;
+        object.serialize_field("arguments", &arguments.as_deref().map(JsonText))?;
+        object.serialize_field("class", class)?;
+        object.serialize_field("desc", desc)?;
+        object.end()
+    }
+}
+
+struct Quarantined<'a>(&'a Quarantine);
+
+impl Serialize for Quarantined<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Quarantine { command, arguments, reason, .. } = self.0;
+        let mut object = serializer.serialize_struct("quarantined", 3)?;
+        object.serialize_field("command", command)?;
+        object.serialize_field("arguments", &arguments.as_deref().map(JsonText))?;
+        object.serialize_field("reason", reason)?;
+        object.end()
+    }
+}
+
+/// JSON text that stands in a report; as a string where damage left no JSON.
+struct JsonText<'a>(&'a str);
+
+impl Serialize for JsonText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<serde_json::Value>(self.0) {
+            Ok(value) => value.serialize(serializer),
+            Err(_) => serializer.serialize_str(self.0),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The closed vocabularies: accelerators, questions, groups, kinds of input.
+
+use crate::Scope;
+
+/// A number on disk, a name for people, and back again.
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident: $repr:ty { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        #[repr($repr)]
+        pub enum $name { $($(#[$variant_doc])* $variant = $number,)* }
+
+        impl $name {
+            /// Every one, in the order of their numbers on disk.
+            pub const ALL: &[$name] = &[$($name::$variant,)*];
+
+            /// The name that people and JSON see.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+
+            /// The one with this name.
+            pub fn from_name(name: &str) -> Option<$name> {
+                match name { $($text => Some($name::$variant),)* _ => None }
+            }
+
+            /// The one with this number in the file; `None` for one that this version does not know.
+            pub fn from_number(number: $repr) -> Option<$name> {
+                match number { $($number => Some($name::$variant),)* _ => None }
+            }
+
+            /// Its number in the file.
+            pub fn number(self) -> $repr {
+                match self { $($name::$variant => $number,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// What runs the guest's instructions: QEMU's `-accel`.
+    ///
+    /// The order is that of preference: the first one that an emulator has is its *best*.
+    Accelerator: u8 {
+        /// Linux's Kernel-based Virtual Machine.
+        Kvm = 1 "kvm",
+        /// The hypervisor framework of macOS.
+        Hvf = 2 "hvf",
+        /// QEMU's own translator, which needs no hardware.
+        Tcg = 3 "tcg",
+        /// No instructions are run at all; answers about the binary are the same.
+        Qtest = 4 "qtest",
+    }
+}
+
+impl Accelerator {
+    /// Whether its answers depend on the host and not on the binary alone.
+    pub fn needs_host(self) -> bool {
+        self.scope() == Scope::Host
+    }
+
+    /// What its answers expire with.
+    pub fn scope(self) -> Scope {
+        match self {
+            Accelerator::Kvm | Accelerator::Hvf => Scope::Host,
+            Accelerator::Tcg | Accelerator::Qtest => Scope::Binary,
+        }
+    }
+}
+
+vocabulary! {
+    /// A question that one entry holds the answer of.
+    FactKind: u16 {
+        /// `query-version`.
+        Version = 1 "version",
+        /// `query-target`.
+        Target = 2 "target",
+        /// `query-machines`, per accelerator.
+        Machines = 3 "machines",
+        /// The machines of `query-machines` that have an alias, keyed by it, per accelerator.
+        MachineAliases = 4 "machine-aliases",
+        /// `query-cpu-definitions`, per accelerator.
+        CpuDefinitions = 5 "cpu-definitions",
+        /// Every `query-cpu-model-expansion` of the host's or the maximal CPU, per accelerator:
+        /// an array of `{arguments, return}`.
+        HostCpu = 6 "host-cpu",
+        /// `query-kvm`, per accelerator.
+        Kvm = 7 "kvm",
+        /// `query-gic-capabilities`, per accelerator.
+        Gic = 8 "gic-capabilities",
+        /// `query-sev-capabilities`, per accelerator.
+        Sev = 9 "sev-capabilities",
+        /// `query-sgx-capabilities`, per accelerator.
+        Sgx = 10 "sgx-capabilities",
+        /// `qom-list-types`.
+        Types = 11 "types",
+        /// `query-qmp-schema`.
+        Schema = 12 "schema",
+        /// `query-commands`.
+        Commands = 13 "commands",
+        /// `query-command-line-options`.
+        CommandLineOptions = 14 "command-line-options",
+        /// `query-migrate-capabilities`.
+        MigrationCapabilities = 15 "migration-capabilities",
+        /// `query-tpm-models`.
+        TpmModels = 16 "tpm-models",
+        /// `query-tpm-types`.
+        TpmTypes = 17 "tpm-types",
+        /// `query-accelerators` (QEMU 11.1 and later).
+        Accelerators = 18 "accelerators-present",
+        /// `device-list-properties`, keyed by type name.
+        Devices = 19 "devices",
+        /// `qom-list-properties`, keyed by type name.
+        Objects = 20 "objects",
+        /// `query-cpu-model-expansion` of every CPU model, `{static, full}` keyed by model name,
+        /// per accelerator.
+        CpuModels = 21 "cpu-models",
+        /// `true`: the emulator ran under the accelerator.
+        Ran = 22 "ran",
+        /// `qom-list-types` of what implements `device`.
+        DeviceTypes = 23 "device-types",
+        /// `qom-list-types` of what implements `user-creatable`.
+        ObjectTypes = 24 "object-types",
+    }
+}
+
+vocabulary! {
+    /// A part of an entry that is asked for as a whole.
+    Group: u8 {
+        /// All that drivers ask for at start-up. Every entry has it.
+        Core = 0 "core",
+        /// The properties of every concrete device.
+        Devices = 1 "devices",
+        /// The properties of every user-creatable object.
+        Objects = 2 "objects",
+        /// The static and full expansion of every CPU model.
+        CpuModels = 3 "cpu-models",
+    }
+}
+
+vocabulary! {
+    /// Something outside the entry that its answers depend on.
+    InputKind: u16 {
+        /// The path that was asked for, links followed.
+        Emulator = 1 "emulator",
+        /// The file that really ran.
+        Executable = 2 "executable",
+    }
+}
+
+/// A set of [`Group`]s.
+///
+/// ```
+/// use capscache_format::{Group, Groups};
+/// let wanted = Groups::DEVICES | Groups::OBJECTS;
+/// assert!(wanted.contains(Group::Devices) && !wanted.contains(Group::CpuModels));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Groups(u8);
+
+impl Groups {
+    /// Nothing beyond the core group, which every entry has.
+    pub const CORE: Groups = Groups(0);
+    /// [`Group::Devices`].
+    pub const DEVICES: Groups = Groups(1);
+    /// [`Group::Objects`].
+    pub const OBJECTS: Groups = Groups(2);
+    /// [`Group::CpuModels`].
+    pub const CPU_MODELS: Groups = Groups(4);
+    /// The full profile.
+    pub const ALL: Groups = Groups(7);
+
+    /// Whether `group` is among them; the core group always is.
+    pub fn contains(self, group: Group) -> bool {
+        let one = Groups::from(group);
+        self.0 & one.0 == one.0
+    }
+
+    /// Those of `self` that are not in `other`.
+    #[must_use]
+    pub fn without(self, other: Groups) -> Groups {
+        Groups(self.0 & !other.0)
+    }
+
+    /// Whether nothing beyond the core group is in it.
+    pub fn is_core(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The groups in it, the core group first.
+    pub fn iter(self) -> impl Iterator<Item = Group> {
+        Group::ALL.iter().copied().filter(move |group| self.contains(*group))
+    }
+}
+
+impl From<Group> for Groups {
+    fn from(group: Group) -> Groups {
+        match group {
+            Group::Core => Groups::CORE,
+            Group::Devices => Groups::DEVICES,
+            Group::Objects => Groups::OBJECTS,
+            Group::CpuModels => Groups::CPU_MODELS,
+        }
+    }
+}
+
+impl std::ops::BitOr for Groups {
+    type Output = Groups;
+
+    fn bitor(self, other: Groups) -> Groups {
+        Groups(self.0 | other.0)
+    }
+}

@@ -1,0 +1,266 @@
+//! The fixed-size records of the file and the constants they are made of.
+//!
+//! `docs/format.md` is the specification; a test holds its tables against this module.
+
+use crate::{Group, Scope};
+use zerocopy::little_endian::{I64, U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The first eight bytes of every entry.
+pub const MAGIC: [u8; 8] = *b"CAPSFILE";
+
+/// The version of the format that this crate writes, and the only one that it reads.
+///
+/// Within a version only section kinds are added; anything else is a new version.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// Reads `0x0A0B0C0D` where the file was written in the byte order of this specification.
+pub const BYTE_ORDER_MARK: u32 = 0x0A0B_0C0D;
+
+/// More sections than any file of this version has; bounds what a hostile header can ask for.
+pub const MAX_SECTIONS: u32 = 64;
+
+/// The start of the file.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`BYTE_ORDER_MARK`].
+    pub byte_order: U32,
+    /// [`FORMAT_VERSION`].
+    pub version: U16,
+    /// Size of this header in bytes; the section table follows it.
+    pub header_bytes: U16,
+    /// Size of the whole file in bytes.
+    pub total_bytes: U64,
+    /// Number of [`SectionEntry`] records after the header, at most [`MAX_SECTIONS`].
+    pub sections: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// SHA-256 of everything after the section table; looked at by `verify` only.
+    pub content_sha256: [u8; 32],
+    /// The first eight bytes of the SHA-256 of the header (with this field zero) and the section
+    /// table; looked at on every open.
+    pub checksum: [u8; 8],
+}
+
+/// One row of the section table.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SectionEntry {
+    /// What the section is: four ASCII letters, see [`tag`].
+    pub tag: [u8; 4],
+    /// Version of the section's own layout.
+    pub version: U16,
+    /// [`SECTION_REQUIRED`] and [`SECTION_HOST`]; other bits are zero.
+    pub flags: U16,
+    /// Offset of its first byte from the start of the file.
+    pub offset: U64,
+    /// Its length in bytes.
+    pub length: U64,
+}
+
+/// A reader that does not know the section must refuse the file.
+pub const SECTION_REQUIRED: u16 = 1;
+
+/// The section's answers depend on the host (kernel, KVM, CPU), not on the binary alone.
+pub const SECTION_HOST: u16 = 2;
+
+/// Tags of the sections of format version 1.
+pub mod tag {
+    /// The string table.
+    pub const STRINGS: [u8; 4] = *b"STRS";
+    /// The pool of values.
+    pub const POOL: [u8; 4] = *b"POOL";
+    /// Facts of the binary: the core group.
+    pub const CORE: [u8; 4] = *b"CORE";
+    /// Facts of the host: the core group as a hardware accelerator answers it.
+    pub const HOST: [u8; 4] = *b"HOST";
+    /// Facts of the binary: the properties of every device.
+    pub const DEVICES: [u8; 4] = *b"DEVS";
+    /// As `DEVICES`, of an emulator that has no accelerator but a hardware one.
+    pub const DEVICES_HOST: [u8; 4] = *b"DEVH";
+    /// Facts of the binary: the properties of every user-creatable object.
+    pub const OBJECTS: [u8; 4] = *b"OBJS";
+    /// As `OBJECTS`, of an emulator that has no accelerator but a hardware one.
+    pub const OBJECTS_HOST: [u8; 4] = *b"OBJH";
+    /// Facts of the binary: expansions of every CPU model.
+    pub const CPU_MODELS: [u8; 4] = *b"CPUS";
+    /// Facts of the host: expansions of every CPU model under a hardware accelerator.
+    pub const CPU_MODELS_HOST: [u8; 4] = *b"CPUH";
+    /// What the answers depend on.
+    pub const INPUTS: [u8; 4] = *b"INPT";
+    /// How the probe went.
+    pub const REPORT: [u8; 4] = *b"REPT";
+
+    /// Every tag of this version.
+    pub const ALL: [[u8; 4]; 12] = [
+        STRINGS,
+        POOL,
+        CORE,
+        HOST,
+        DEVICES,
+        DEVICES_HOST,
+        OBJECTS,
+        OBJECTS_HOST,
+        CPU_MODELS,
+        CPU_MODELS_HOST,
+        INPUTS,
+        REPORT,
+    ];
+}
+
+/// The sections of facts, by group and by what the facts depend on.
+pub const FACT_SECTIONS: [(Group, Scope, [u8; 4]); 8] = [
+    (Group::Core, Scope::Binary, tag::CORE),
+    (Group::Core, Scope::Host, tag::HOST),
+    (Group::Devices, Scope::Binary, tag::DEVICES),
+    (Group::Devices, Scope::Host, tag::DEVICES_HOST),
+    (Group::Objects, Scope::Binary, tag::OBJECTS),
+    (Group::Objects, Scope::Host, tag::OBJECTS_HOST),
+    (Group::CpuModels, Scope::Binary, tag::CPU_MODELS),
+    (Group::CpuModels, Scope::Host, tag::CPU_MODELS_HOST),
+];
+
+/// One fact of a section of facts: which question, asked under which accelerator, and the answer.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FactRecord {
+    /// A [`FactKind`](crate::FactKind).
+    pub kind: U16,
+    /// An [`Accelerator`](crate::Accelerator).
+    pub accelerator: u8,
+    /// 1 answered, 2 refused, 3 quarantined.
+    pub state: u8,
+    /// A [`Word`]; null unless the state is *answered*.
+    pub value: U32,
+}
+
+/// One input of an entry: what was looked at, and what was there.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct InputRecord {
+    /// An [`InputKind`](crate::InputKind).
+    pub kind: U16,
+    /// 0: facts of the binary depend on it. 1: only facts of the host do.
+    pub scope: u8,
+    /// [`INPUT_SIGNATURE`], [`INPUT_DIGEST`], [`INPUT_RACY`]; other bits are zero.
+    pub flags: u8,
+    /// Offset of the name (a path, bytes) in the section's text.
+    pub name_offset: U32,
+    /// Length of the name in bytes.
+    pub name_length: U32,
+    /// What `stat` said; zeros without [`INPUT_SIGNATURE`].
+    pub signature: SignatureRecord,
+    /// SHA-256 of the content; zeros without [`INPUT_DIGEST`].
+    pub sha256: [u8; 32],
+}
+
+/// `signature` holds what was there.
+pub const INPUT_SIGNATURE: u8 = 1;
+/// `sha256` holds the digest of what was there.
+pub const INPUT_DIGEST: u8 = 2;
+/// The signature was taken so soon after the last change that a later change may not show in it.
+pub const INPUT_RACY: u8 = 4;
+
+/// What `stat` says of a file, as far as it identifies the content.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct SignatureRecord {
+    /// Device number.
+    pub device: U64,
+    /// Inode number.
+    pub inode: U64,
+    /// Size in bytes.
+    pub size: U64,
+    /// Modification time, whole seconds.
+    pub mtime: I64,
+    /// Change time, whole seconds.
+    pub ctime: I64,
+    /// Nanoseconds of the modification time.
+    pub mtime_ns: U32,
+    /// Nanoseconds of the change time.
+    pub ctime_ns: U32,
+}
+
+/// A value: four bits of kind, twenty-eight of payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Word(pub(crate) u32);
+
+/// What kind of value a [`Word`] is; the discriminant is its upper four bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    Null = 0,
+    False = 1,
+    True = 2,
+    /// The payload is the number.
+    Small = 3,
+    /// The payload is the number of a string.
+    String = 4,
+    /// The payload is the pool index of two words, low one first.
+    Unsigned = 5,
+    /// As `Unsigned`, two's complement.
+    Signed = 6,
+    /// As `Unsigned`, IEEE 754 bits.
+    Double = 7,
+    /// The payload is the pool index of `[n, value × n]`.
+    Array = 8,
+    /// The payload is the pool index of `[n, key, value × n, order × ⌈n/2⌉]`: an array of objects
+    /// with the positions (16 bits each) of its elements sorted by what each has under `key`.
+    List = 9,
+    /// The payload is the pool index of `[shape, value × n]`.
+    Object = 10,
+    /// The payload is the pool index of `[shape, m, value × m, code × ⌈n/4⌉]`: an object whose
+    /// values are byte-sized indices into the `m` distinct ones.
+    Packed = 11,
+}
+
+impl Tag {
+    pub(crate) const ALL: [Tag; 12] = [
+        Tag::Null,
+        Tag::False,
+        Tag::True,
+        Tag::Small,
+        Tag::String,
+        Tag::Unsigned,
+        Tag::Signed,
+        Tag::Double,
+        Tag::Array,
+        Tag::List,
+        Tag::Object,
+        Tag::Packed,
+    ];
+}
+
+impl Word {
+    pub(crate) const NULL: Word = Word(0);
+    /// Largest payload.
+    pub(crate) const MAX: u32 = 0x0FFF_FFFF;
+
+    /// A word of `tag` with `payload`, if it fits.
+    pub(crate) fn new(tag: Tag, payload: u32) -> Option<Word> {
+        (payload <= Self::MAX).then_some(Word(((tag as u32) << 28) | payload))
+    }
+
+    pub(crate) fn bool(value: bool) -> Word {
+        Word((if value { Tag::True } else { Tag::False } as u32) << 28)
+    }
+
+    /// `None` for a kind that this version does not know.
+    pub(crate) fn tag(self) -> Option<Tag> {
+        Tag::ALL.get(usize::try_from(self.0 >> 28).ok()?).copied()
+    }
+
+    pub(crate) fn payload(self) -> u32 {
+        self.0 & Self::MAX
+    }
+}
+
+/// A 32-bit number as an index; what does not fit the address space is out of every bound.
+pub(crate) fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,67 @@
+//! The capability model of a QEMU emulator, and the file that holds it, read where it lies.
+//!
+//! A [`Model`] is filled with what an emulator answered, [encoded](Model::encode), and from then on
+//! read through an [`Entry`] over the bytes of its file: nothing is decoded, nothing is copied, and
+//! opening costs the same for ten kilobytes and ten megabytes.
+//!
+//! ```
+//! use capscache_format::{Accelerator, Entry, Fact, FactKey, FactKind, Group, Handle, Model};
+//!
+//! let mut model = Model::default();
+//! let reply = r#"[{"name":"pc-q35-7.2","alias":"q35","cpu-max":288,"a-new-key":1.5}]"#;
+//! let machines = model.pool.take_in(&mut serde_json::Deserializer::from_str(reply))?;
+//! let key = |kind| FactKey { group: Group::Core, accelerator: Accelerator::Tcg, kind };
+//! model.set(key(FactKind::Machines), Fact::Answered(machines));
+//! model.set(key(FactKind::Ran), Fact::Answered(Handle::bool(true)));
+//!
+//! let entry = Entry::open(model.encode()?)?;
+//! let machine = entry.accelerator(Accelerator::Tcg)?.machine("pc-q35-7.2")?;
+//! assert_eq!(machine.max_cpus(), Some(288));
+//! assert_eq!(serde_json::to_string(&[machine.raw()])?, reply);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In the order in which one meets them: [`Model`] and its [`Pool`]; [`Entry`] with
+//! [`Accelerated`], [`Machine`], [`CpuModel`], [`Properties`], [`Schema`]; [`Value`] for whatever
+//! has no getter of its own; [`Query`] for questions that come as text. An [`Entry`] serializes as
+//! the JSON that `export` prints.
+//!
+//! The file is specified in `docs/format.md`. No byte pattern makes a reader panic, loop, read
+//! outside the file or allocate more than its size; damage that [`Entry::open`] does not find is
+//! found by [`Entry::verify`].
+
+#![forbid(unsafe_code)]
+
+mod answers;
+mod contract;
+mod encode;
+mod entry;
+mod error;
+mod input;
+mod kind;
+pub mod layout;
+mod load;
+mod model;
+mod pool;
+mod query;
+mod report;
+mod schema;
+mod tri;
+mod validate;
+mod value;
+
+pub use answers::{
+    Accelerated, CommandLineOption, CpuModel, Expansion, Machine, Parameter, Properties, Property,
+    Type, Version,
+};
+pub use entry::{Entry, InputRef};
+pub use error::{FormatError, ModelError};
+pub use input::{Input, Scope, Signature};
+pub use kind::{Accelerator, FactKind, Group, Groups, InputKind};
+pub use model::{Fact, FactKey, Model};
+pub use pool::{Handle, Keys, MAX_DISTINCT, Node, Pool};
+pub use query::{Query, QueryError};
+pub use report::{CommandReport, PassReport, Quarantine, Refusal, Report, Source};
+pub use schema::Schema;
+pub use tri::{Tri, Unanswered};
+pub use value::{Array, Object, Value};

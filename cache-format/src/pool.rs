@@ -1,0 +1,460 @@
+//! Values in memory while an entry is being made: everything equal is kept once.
+
+use std::fmt;
+
+use foldhash::fast::RandomState;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::error::ModelError;
+use crate::layout::{Tag, Word, index};
+use crate::value::MAX_DEPTH;
+
+/// Distinct values that a pool may hold. A full profile of QEMU 11.1 has about 60,000; the bound
+/// keeps an emulator that answers nonsense from filling the prober's memory.
+pub const MAX_DISTINCT: usize = 500_000;
+
+/// Seeded, since emulators are not trusted, and fast.
+type IndexSet<T> = indexmap::IndexSet<T, RandomState>;
+
+/// A value in a [`Pool`]; meaningless without the pool it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handle(pub(crate) Word);
+
+impl Handle {
+    /// JSON's `null`.
+    pub const NULL: Handle = Handle(Word::NULL);
+    /// JSON's `true` or `false`.
+    pub fn bool(value: bool) -> Handle {
+        Handle(Word::bool(value))
+    }
+}
+
+/// What a [`Handle`] stands for; containers hand out the handles of what they hold.
+#[derive(Clone, Debug)]
+pub enum Node<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer that is not negative.
+    Unsigned(u64),
+    /// A negative integer.
+    Signed(i64),
+    /// Any other number.
+    Double(f64),
+    /// A string.
+    String(&'a str),
+    /// An array, in QEMU's order.
+    Array(&'a [Handle]),
+    /// An object: `keys[i]` has `values[i]`, in QEMU's order.
+    Object(Keys<'a>, &'a [Handle]),
+}
+
+/// The keys of an object, in QEMU's order.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    pool: &'a Pool,
+    strings: &'a [u32],
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn numbers(self) -> &'a [u32] {
+        self.strings
+    }
+
+    /// The keys, in QEMU's order.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.strings.iter().map(move |&number| self.pool.string_at(number))
+    }
+}
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Interned JSON values: strings, arrays, sets of keys and objects, each distinct one once.
+///
+/// Order of arrays and of object keys is kept; numbers are kept up to `u64`, down to `i64`, and
+/// otherwise to the last bit of an `f64`.
+#[derive(Debug, Default)]
+pub struct Pool {
+    strings: IndexSet<Box<str>>,
+    numbers: IndexSet<(u8, u64)>,
+    arrays: IndexSet<Box<[Handle]>>,
+    shapes: IndexSet<Box<[u32]>>,
+    objects: IndexSet<(u32, Box<[Handle]>)>,
+    /// How deep the arrays and the objects nest: 1 where they hold no other.
+    array_depths: Vec<u32>,
+    object_depths: Vec<u32>,
+}
+
+impl Pool {
+    /// Takes in one JSON value from any deserializer that describes itself.
+    ///
+    /// # Errors
+    /// Those of the deserializer; [`ModelError::TooManyValues`] arrives as its custom error.
+    pub fn take_in<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<Handle, D::Error> {
+        Intern(self).deserialize(from)
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// [`ModelError::TooManyValues`].
+    pub fn string(&mut self, text: &str) -> Result<Handle, ModelError> {
+        self.string_number(text).and_then(Self::string_handle)
+    }
+
+    pub(crate) fn string_handle(number: u32) -> Result<Handle, ModelError> {
+        word(Tag::String, number)
+    }
+
+    /// An array of values of this pool.
+    ///
+    /// # Errors
+    /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].
+    pub fn array(&mut self, values: Vec<Handle>) -> Result<Handle, ModelError> {
+        let depth = self.depth_over(&values)?;
+        let (number, is_new) = self.arrays.insert_full(values.into());
+        if is_new {
+            self.array_depths.push(depth);
+        }
+        word(Tag::Array, bounded(number)?)
+    }
+
+    /// An object; of two values under one key the later one counts, in the place of the first.
+    ///
+    /// # Errors
+    /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].
+    pub fn object<'k>(
+        &mut self,
+        entries: impl IntoIterator<Item = (&'k str, Handle)>,
+    ) -> Result<Handle, ModelError> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (key, value) in entries {
+            keys.push(self.string_number(key)?);
+            values.push(value);
+        }
+        self.finish_object(keys, values)
+    }
+
+    /// What a handle of this pool stands for.
+    pub fn node(&self, handle: Handle) -> Node<'_> {
+        let Handle(word) = handle;
+        let number = word.payload();
+        match word.tag() {
+            Some(Tag::False) => Node::Bool(false),
+            Some(Tag::True) => Node::Bool(true),
+            Some(Tag::Small) => Node::Unsigned(u64::from(number)),
+            Some(Tag::String) => Node::String(self.string_at(number)),
+            Some(Tag::Unsigned) => Node::Unsigned(self.number_at(number)),
+            Some(Tag::Signed) => Node::Signed(self.number_at(number).cast_signed()),
+            Some(Tag::Double) => Node::Double(f64::from_bits(self.number_at(number))),
+            Some(Tag::Array) => {
+                Node::Array(self.arrays.get_index(index(number)).map_or(&[], |values| values))
+            }
+            Some(Tag::Object) => match self.objects.get_index(index(number)) {
+                Some((shape, values)) => {
+                    Node::Object(Keys { pool: self, strings: self.shape_at(*shape) }, values)
+                }
+                None => Node::Null,
+            },
+            Some(Tag::Null | Tag::List | Tag::Packed) | None => Node::Null,
+        }
+    }
+
+    /// The elements of an array; none of anything else.
+    pub fn elements(&self, handle: Handle) -> &[Handle] {
+        match self.node(handle) {
+            Node::Array(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// What an object has under `key`.
+    pub fn get(&self, handle: Handle, key: &str) -> Option<Handle> {
+        match self.node(handle) {
+            Node::Object(keys, values) => {
+                let position = keys.iter().position(|known| known == key)?;
+                values.get(position).copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// The string that an object has under `key`.
+    pub fn get_str(&self, handle: Handle, key: &str) -> Option<&str> {
+        match self.node(self.get(handle, key)?) {
+            Node::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Copies a value of another pool; `copied` remembers what was copied before.
+    pub(crate) fn copy_from(
+        &mut self,
+        other: &Pool,
+        handle: Handle,
+        copied: &mut foldhash::HashMap<Handle, Handle>,
+    ) -> Result<Handle, ModelError> {
+        if let Some(copy) = copied.get(&handle) {
+            return Ok(*copy);
+        }
+        let copy = match other.node(handle) {
+            Node::Null => Handle::NULL,
+            Node::Bool(value) => Handle::bool(value),
+            Node::Unsigned(value) => self.unsigned(value)?,
+            Node::Signed(value) => self.signed(value)?,
+            Node::Double(value) => self.double(value)?,
+            Node::String(text) => self.string(text)?,
+            Node::Array(values) => {
+                let mut copies = Vec::with_capacity(values.len());
+                for value in values {
+                    copies.push(self.copy_from(other, *value, copied)?);
+                }
+                self.array(copies)?
+            }
+            Node::Object(keys, values) => {
+                let mut copies = Vec::with_capacity(values.len());
+                for value in values {
+                    copies.push(self.copy_from(other, *value, copied)?);
+                }
+                self.object(keys.iter().zip(copies))?
+            }
+        };
+        copied.insert(handle, copy);
+        Ok(copy)
+    }
+
+    pub(crate) fn string_at(&self, number: u32) -> &str {
+        self.strings.get_index(index(number)).map_or("", |text| text)
+    }
+
+    pub(crate) fn string_count(&self) -> usize {
+        self.strings.len()
+    }
+
+    pub(crate) fn shape_at(&self, number: u32) -> &[u32] {
+        self.shapes.get_index(index(number)).map_or(&[], |keys| keys)
+    }
+
+    pub(crate) fn number_at(&self, number: u32) -> u64 {
+        self.numbers.get_index(index(number)).map_or(0, |(_, bits)| *bits)
+    }
+
+    /// A number that is neither below 0 nor above `u64`.
+    pub(crate) fn unsigned(&mut self, value: u64) -> Result<Handle, ModelError> {
+        match u32::try_from(value).ok().and_then(|small| Word::new(Tag::Small, small)) {
+            Some(small) => Ok(Handle(small)),
+            None => self.number(Tag::Unsigned, value),
+        }
+    }
+
+    /// A number that may be negative.
+    pub(crate) fn signed(&mut self, value: i64) -> Result<Handle, ModelError> {
+        match u64::try_from(value) {
+            Ok(value) => self.unsigned(value),
+            Err(_) => self.number(Tag::Signed, value.cast_unsigned()),
+        }
+    }
+
+    /// A number that is no integer.
+    pub(crate) fn double(&mut self, value: f64) -> Result<Handle, ModelError> {
+        self.number(Tag::Double, value.to_bits())
+    }
+
+    fn number(&mut self, tag: Tag, bits: u64) -> Result<Handle, ModelError> {
+        let (number, _) = self.numbers.insert_full((tag as u8, bits));
+        word(tag, bounded(number)?)
+    }
+
+    /// How deep a container of these values nests.
+    fn depth_over(&self, values: &[Handle]) -> Result<u32, ModelError> {
+        let depth = |value: &Handle| {
+            let number = index(value.0.payload());
+            match value.0.tag() {
+                Some(Tag::Array) => self.array_depths.get(number).copied(),
+                Some(Tag::Object) => self.object_depths.get(number).copied(),
+                _ => None,
+            }
+        };
+        match values.iter().filter_map(depth).max().unwrap_or(0) {
+            MAX_DEPTH.. => Err(ModelError::TooDeep { limit: MAX_DEPTH }),
+            deepest => Ok(deepest + 1),
+        }
+    }
+
+    pub(crate) fn string_number(&mut self, text: &str) -> Result<u32, ModelError> {
+        match self.strings.get_index_of(text) {
+            Some(number) => bounded(number),
+            None => bounded(self.strings.insert_full(text.into()).0),
+        }
+    }
+
+    /// As [`Pool::object`], with the numbers of the keys.
+    pub(crate) fn finish_object(
+        &mut self,
+        mut keys: Vec<u32>,
+        mut values: Vec<Handle>,
+    ) -> Result<Handle, ModelError> {
+        if self.shapes.get_index_of(keys.as_slice()).is_none() {
+            (keys, values) = keep_last(keys, values);
+        }
+        let shape = match self.shapes.get_index_of(keys.as_slice()) {
+            Some(number) => bounded(number)?,
+            None => bounded(self.shapes.insert_full(keys.into()).0)?,
+        };
+        let depth = self.depth_over(&values)?;
+        let (number, is_new) = self.objects.insert_full((shape, values.into()));
+        if is_new {
+            self.object_depths.push(depth);
+        }
+        word(Tag::Object, bounded(number)?)
+    }
+}
+
+/// Of keys that stand twice, keeps the last value in the place of the first.
+fn keep_last(keys: Vec<u32>, values: Vec<Handle>) -> (Vec<u32>, Vec<Handle>) {
+    let merged: indexmap::IndexMap<u32, Handle> = keys.into_iter().zip(values).collect();
+    merged.into_iter().unzip()
+}
+
+fn bounded(number: usize) -> Result<u32, ModelError> {
+    match u32::try_from(number) {
+        Ok(number) if index(number) < MAX_DISTINCT => Ok(number),
+        _ => Err(ModelError::TooManyValues { limit: MAX_DISTINCT }),
+    }
+}
+
+fn word(tag: Tag, number: u32) -> Result<Handle, ModelError> {
+    Word::new(tag, number).map(Handle).ok_or(ModelError::TooManyValues { limit: MAX_DISTINCT })
+}
+
+struct Intern<'p>(&'p mut Pool);
+
+impl<'de> DeserializeSeed<'de> for Intern<'_> {
+    type Value = Handle;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Handle, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Intern<'_> {
+    type Value = Handle;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Handle, E> {
+        Ok(Handle::NULL)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Handle, E> {
+        Ok(Handle::bool(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Handle, E> {
+        self.0.unsigned(value).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Handle, E> {
+        self.0.signed(value).map_err(E::custom)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Handle, E> {
+        self.0.double(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Handle, E> {
+        self.0.string(value).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Handle, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = elements.next_element_seed(Intern(self.0))? {
+            values.push(value);
+        }
+        self.0.array(values).map_err(de::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Handle, A::Error> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        while let Some(Key(key)) = entries.next_key_seed(KeySeed(self.0))? {
+            keys.push(key);
+            values.push(entries.next_value_seed(Intern(self.0))?);
+        }
+        self.0.finish_object(keys, values).map_err(de::Error::custom)
+    }
+}
+
+/// The number of an interned key.
+struct Key(u32);
+
+/// Interns a key without an intermediate `String`.
+struct KeySeed<'p>(&'p mut Pool);
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Key, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
+        self.0.string_number(key).map(Key).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take_in(pool: &mut Pool, json: &str) -> Handle {
+        pool.take_in(&mut serde_json::Deserializer::from_str(json)).expect("valid JSON")
+    }
+
+    #[test]
+    fn equal_values_get_equal_handles() {
+        let mut pool = Pool::default();
+        let a = take_in(&mut pool, r#"[{"name":"pc","max":1},{"name":"pc","max":1}]"#);
+        let elements = pool.elements(a).to_vec();
+        assert_eq!(elements[0], elements[1]);
+        let b = take_in(&mut pool, r#"{"name":"pc","max":1}"#);
+        assert_eq!(elements[0], b);
+        let other_order = take_in(&mut pool, r#"{"max":1,"name":"pc"}"#);
+        assert_ne!(b, other_order);
+    }
+
+    #[test]
+    fn of_two_values_under_one_key_the_later_one_counts() {
+        let mut pool = Pool::default();
+        let object = take_in(&mut pool, r#"{"a":1,"b":2,"a":3}"#);
+        let Node::Object(keys, values) = pool.node(object) else { panic!("an object") };
+        assert_eq!(keys.iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(values.len(), 2);
+        assert!(matches!(pool.node(values[0]), Node::Unsigned(3)));
+    }
+
+    #[test]
+    fn more_distinct_values_than_the_bound_are_an_error() {
+        let mut pool = Pool::default();
+        let json: String = format!(
+            "[{}]",
+            (0..=MAX_DISTINCT).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",")
+        );
+        let error = pool.take_in(&mut serde_json::Deserializer::from_str(&json)).unwrap_err();
+        assert!(error.to_string().contains("500000"), "{error}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Questions to the QMP schema: the path language.
+//!
+//! A path names a command or event and walks from there through the types of
+//! `query-qmp-schema`: `blockdev-add/arg-type/+file/aio/^io_uring` asks whether the argument of
+//! `blockdev-add` has a branch `file` whose member `aio` is an enumeration with `io_uring`.
+//!
+//! | component | on | means |
+//! |---|---|---|
+//! | `arg-type`, `ret-type` | command, event | the type under that key |
+//! | `name` | object | the member |
+//! | `*name` | object | the member, if it is optional |
+//! | `+name` | object | the variant with that case |
+//! | `^name` | enum | the value; `^name/$feature` asks for a feature of it |
+//! | `!type` | builtin | the JSON type is that one; ends the path |
+//! | `$name` | command, event, object | has the feature; ends the path |
+//!
+//! Arrays are stepped through, alternates tried member by member; neither takes a component. A
+//! feature is that of the type that was reached, never of the member it was reached through.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use crate::model::Fact;
+use crate::tri::Tri;
+use crate::value::{Array, Value};
+
+/// Types that one path may lead through, one after another.
+const MAX_STEPS: u32 = 1000;
+
+/// Types and elements of lists that may be looked at for one path: alternates fan out. The longest
+/// walks through QEMU's own schema look at some thousand.
+const MAX_LOOKS: usize = 100_000;
+
+/// The answer of `query-qmp-schema`.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema<'a> {
+    answer: Option<Fact<Value<'a>>>,
+}
+
+/// Why a walk has no answer: the schema is malformed, or the path goes on where nothing can follow.
+struct Malformed;
+
+impl<'a> Schema<'a> {
+    pub(crate) fn new(answer: Option<Fact<Value<'a>>>) -> Schema<'a> {
+        Schema { answer }
+    }
+
+    /// Whether the schema has what `path` describes.
+    ///
+    /// A path that makes no sense, such as one that goes on behind a feature, is *no*; *unknown*
+    /// is for a schema that the emulator did not tell.
+    pub fn has(self, path: &str) -> Tri {
+        match self.entries() {
+            None => Tri::Unknown,
+            Some(entries) => Tri::from(Walk::new(entries).start(path)),
+        }
+    }
+
+    /// All entries, in QEMU's order; `None` if the emulator did not tell.
+    pub fn entries(self) -> Option<Array<'a>> {
+        match self.answer? {
+            Fact::Answered(value) => value.as_array(),
+            Fact::Refused | Fact::Quarantined => None,
+        }
+    }
+
+    /// The names of the entries with this `meta-type` (`command`, `event`), in QEMU's order.
+    pub fn names(self, meta_type: &str) -> impl Iterator<Item = &'a str> {
+        self.entries()
+            .into_iter()
+            .flat_map(Array::iter)
+            .filter(move |entry| says(*entry, "meta-type", meta_type))
+            .filter_map(|entry| text(entry, "name"))
+    }
+
+    /// Whether there is an entry `name` with this `meta-type`.
+    pub fn has_entry(self, meta_type: &str, name: &str) -> Tri {
+        match self.entries() {
+            None => Tri::Unknown,
+            Some(entries) => Tri::from(
+                entries.find("name", name).is_some_and(|entry| says(entry, "meta-type", meta_type)),
+            ),
+        }
+    }
+}
+
+fn text<'a>(object: Value<'a>, key: &str) -> Option<&'a str> {
+    object.get(key)?.as_str()
+}
+
+/// Whether the object has the string `name` under `key`.
+fn says(object: Value<'_>, key: &str, name: &str) -> bool {
+    object.get(key).is_some_and(|held| held.is_str(name))
+}
+
+struct Walk<'a> {
+    entries: Array<'a>,
+    looks_left: usize,
+}
+
+type Rest<'p> = std::str::Split<'p, char>;
+
+impl<'a> Walk<'a> {
+    fn new(entries: Array<'a>) -> Walk<'a> {
+        Walk { entries, looks_left: MAX_LOOKS }
+    }
+
+    /// Takes so many types or elements off what may still be looked at.
+    fn look(&mut self, at: usize) -> Result<(), Malformed> {
+        self.looks_left = self.looks_left.checked_sub(at).ok_or(Malformed)?;
+        Ok(())
+    }
+
+    /// The elements of the array under a key; none if there is none.
+    fn elements(
+        &mut self,
+        object: Value<'a>,
+        key: &str,
+    ) -> Result<impl Iterator<Item = Value<'a>> + use<'a>, Malformed> {
+        let array = object.get(key).and_then(Value::as_array);
+        self.look(array.map_or(0, Array::len))?;
+        Ok(array.into_iter().flat_map(Array::iter))
+    }
+
+    fn has_feature(&mut self, object: Value<'a>, name: &str) -> Result<bool, Malformed> {
+        Ok(self.elements(object, "features")?.any(|feature| feature.is_str(name)))
+    }
+
+    fn start(mut self, path: &str) -> bool {
+        let mut components = path.split('/');
+        let root = components.next().and_then(|name| self.entries.find("name", name));
+        root.is_some_and(|entry| self.visit(entry, components, 0).unwrap_or(false))
+    }
+
+    /// Enters the type that `reference`, a string of the schema, names.
+    fn enter(
+        &mut self,
+        reference: Value<'a>,
+        rest: Rest<'_>,
+        depth: u32,
+    ) -> Result<bool, Malformed> {
+        let number = reference.string_number().ok_or(Malformed)?;
+        if self.entries.sorted_by("name").is_none() {
+            self.look(self.entries.len())?;
+        }
+        let entry = self.entries.find_number("name", number).ok_or(Malformed)?;
+        self.visit(entry, rest, depth.saturating_add(1))
+    }
+
+    fn visit(
+        &mut self,
+        entry: Value<'a>,
+        mut rest: Rest<'_>,
+        depth: u32,
+    ) -> Result<bool, Malformed> {
+        self.look(1)?;
+        if depth >= MAX_STEPS {
+            return Err(Malformed);
+        }
+        let ahead = rest.clone();
+        let Some(component) = rest.next() else { return Ok(true) };
+        match text(entry, "meta-type") {
+            Some("array") => self.enter(entry.get("element-type").ok_or(Malformed)?, ahead, depth),
+            Some("alternate") => self.alternate(entry, &ahead, depth),
+            Some("command" | "event") => self.command(entry, component, rest, depth),
+            Some("object") => self.object(entry, component, rest, depth),
+            Some("enum") => self.enumeration(entry, component, rest),
+            Some("builtin") => builtin(entry, component, rest),
+            _ => Ok(false),
+        }
+    }
+
+    fn alternate(
+        &mut self,
+        entry: Value<'a>,
+        ahead: &Rest<'_>,
+        depth: u32,
+    ) -> Result<bool, Malformed> {
+        for member in self.elements(entry, "members")? {
+            let reference = member.get("type").ok_or(Malformed)?;
+            if self.enter(reference, ahead.clone(), depth)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn command(
+        &mut self,
+        entry: Value<'a>,
+        component: &str,
+        rest: Rest<'_>,
+        depth: u32,
+    ) -> Result<bool, Malformed> {
+        match split(component) {
+            (Some('$'), feature) => last(rest, self.has_feature(entry, feature)?),
+            (Some('^' | '!' | '+' | '*'), _) => Ok(false),
+            (_, key) => match entry.get(key).filter(|held| held.as_str().is_some()) {
+                Some(reference) => self.enter(reference, rest, depth),
+                None => Ok(false),
+            },
+        }
+    }
+
+    fn object(
+        &mut self,
+        entry: Value<'a>,
+        component: &str,
+        rest: Rest<'_>,
+        depth: u32,
+    ) -> Result<bool, Malformed> {
+        let mut named = |list, key, name| {
+            Ok(self.elements(entry, list)?.find(|element| says(*element, key, name)))
+        };
+        let found = match split(component) {
+            (Some('$'), feature) => return last(rest, self.has_feature(entry, feature)?),
+            (Some('^' | '!'), _) => return Ok(false),
+            (Some('+'), case) => named("variants", "case", case)?,
+            (Some('*'), name) => {
+                named("members", "name", name)?.filter(|member| member.get("default").is_some())
+            }
+            (_, name) => named("members", "name", name)?,
+        };
+        match found {
+            Some(element) => self.enter(element.get("type").ok_or(Malformed)?, rest, depth),
+            None => Ok(false),
+        }
+    }
+
+    fn enumeration(
+        &mut self,
+        entry: Value<'a>,
+        component: &str,
+        mut rest: Rest<'_>,
+    ) -> Result<bool, Malformed> {
+        let (Some('^'), name) = split(component) else { return Ok(false) };
+        let feature = match rest.next().map(split) {
+            None => None,
+            Some((Some('$'), feature)) if rest.next().is_none() => Some(feature),
+            Some(_) => return Err(Malformed),
+        };
+        // QEMU 6.2 and later describe each value in `members`; before there are names only.
+        if entry.get("members").is_some() {
+            let named = |member: &Value<'a>| says(*member, "name", name);
+            match (self.elements(entry, "members")?.find(named), feature) {
+                (Some(member), Some(feature)) => self.has_feature(member, feature),
+                (member, _) => Ok(member.is_some()),
+            }
+        } else {
+            let known = self.elements(entry, "values")?.any(|value| value.is_str(name));
+            Ok(known && feature.is_none())
+        }
+    }
+}
+
+fn builtin(entry: Value<'_>, component: &str, rest: Rest<'_>) -> Result<bool, Malformed> {
+    match split(component) {
+        (Some('!'), json_type) => last(rest, says(entry, "json-type", json_type)),
+        _ => Ok(false),
+    }
+}
+
+/// A component that must end the path.
+fn last(mut rest: Rest<'_>, answer: bool) -> Result<bool, Malformed> {
+    if rest.next().is_none() { Ok(answer) } else { Err(Malformed) }
+}
+
+/// The modifier is a first character that is no ASCII letter, whatever it is.
+fn split(component: &str) -> (Option<char>, &str) {
+    let mut characters = component.chars();
+    match characters.next() {
+        Some(first) if !first.is_ascii_alphabetic() => (Some(first), characters.as_str()),
+        _ => (None, component),
+    }
+}

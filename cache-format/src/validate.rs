@@ -1,0 +1,135 @@
+//! What is checked when a file is opened, in the order in which it may be trusted: size, magic,
+//! byte order, version, length, checksum, sections. Only then is data looked at.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use sha2::{Digest, Sha256};
+use zerocopy::FromBytes;
+
+use crate::encode::checksum;
+use crate::error::FormatError;
+use crate::layout::{
+    BYTE_ORDER_MARK, FORMAT_VERSION, Header, MAGIC, MAX_SECTIONS, SECTION_HOST, SECTION_REQUIRED,
+    SectionEntry, tag,
+};
+
+/// Where a section lies, as bytes of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// Header and section table of a file that passed the checks.
+#[derive(Clone, Debug)]
+pub(crate) struct Sections {
+    pub(crate) content_sha256: [u8; 32],
+    pub(crate) content: Extent,
+    pub(crate) rows: Vec<([u8; 4], Extent)>,
+}
+
+impl Sections {
+    /// Checks header and section table; the cost does not depend on the size of the file.
+    pub(crate) fn check(bytes: &[u8]) -> Result<Sections, FormatError> {
+        let (header, rest) =
+            Header::read_from_prefix(bytes).map_err(|_| too_short(size_of::<Header>(), bytes))?;
+        if header.magic != MAGIC {
+            return Err(FormatError::NotAnEntry { found: header.magic });
+        }
+        if header.byte_order.get() != BYTE_ORDER_MARK {
+            return Err(FormatError::DamagedHeader { what: "byte-order mark" });
+        }
+        if header.version.get() != FORMAT_VERSION {
+            return Err(FormatError::OtherVersion {
+                found: header.version.get(),
+                known: FORMAT_VERSION,
+            });
+        }
+        let found = to_u64(bytes.len());
+        if header.total_bytes.get() != found {
+            return Err(FormatError::WrongLength { recorded: header.total_bytes.get(), found });
+        }
+        if usize::from(header.header_bytes.get()) != size_of::<Header>() {
+            return Err(FormatError::DamagedHeader { what: "header size" });
+        }
+        if header.sections.get() > MAX_SECTIONS {
+            return Err(FormatError::DamagedHeader { what: "number of sections" });
+        }
+        let count = usize::try_from(header.sections.get()).unwrap_or(usize::MAX);
+        let needed =
+            count.saturating_mul(size_of::<SectionEntry>()).saturating_add(size_of::<Header>());
+        let (table, content) = <[SectionEntry]>::ref_from_prefix_with_elems(rest, count)
+            .map_err(|_| too_short(needed, bytes))?;
+        let table_bytes = bytes.len().saturating_sub(content.len());
+        let raw_table = bytes.get(size_of::<Header>()..table_bytes).unwrap_or_default();
+        if checksum(&header, raw_table) != header.checksum {
+            return Err(FormatError::DamagedHeader { what: "checksum" });
+        }
+        Ok(Sections {
+            content_sha256: header.content_sha256,
+            content: Extent { start: table_bytes, end: bytes.len() },
+            rows: rows(table, table_bytes, bytes.len())?,
+        })
+    }
+
+    /// The extent of a section; empty where there is none.
+    pub(crate) fn find(&self, tag: [u8; 4]) -> Extent {
+        self.rows.iter().find(|(known, _)| *known == tag).map_or(Extent::default(), |row| row.1)
+    }
+
+    /// Compares the content with its digest in the header.
+    pub(crate) fn check_digest(&self, bytes: &[u8]) -> Result<(), FormatError> {
+        let content = bytes.get(self.content.start..self.content.end).unwrap_or_default();
+        let found: [u8; 32] = Sha256::digest(content).into();
+        if found == self.content_sha256 {
+            Ok(())
+        } else {
+            Err(FormatError::WrongDigest {
+                recorded: Box::new(self.content_sha256),
+                found: Box::new(found),
+            })
+        }
+    }
+}
+
+/// Sections increase, lie in bounds, stand once, and are known if they must be.
+fn rows(
+    table: &[SectionEntry],
+    table_bytes: usize,
+    total: usize,
+) -> Result<Vec<([u8; 4], Extent)>, FormatError> {
+    let mut rows: Vec<([u8; 4], Extent)> = Vec::with_capacity(table.len());
+    let mut free_from = table_bytes;
+    for (number, entry) in table.iter().enumerate() {
+        let damaged = |what| FormatError::DamagedHeader { what };
+        let start = usize::try_from(entry.offset.get()).map_err(|_| damaged("section offset"))?;
+        let length = usize::try_from(entry.length.get()).map_err(|_| damaged("section length"))?;
+        let end = start.checked_add(length).filter(|&end| end <= total);
+        let end = end.ok_or(damaged("section length"))?;
+        if start < free_from {
+            return Err(damaged("section offset"));
+        }
+        if table.iter().take(number).any(|before| before.tag == entry.tag) {
+            return Err(damaged("section that stands twice"));
+        }
+        if entry.flags.get() & !(SECTION_REQUIRED | SECTION_HOST) != 0 {
+            return Err(damaged("section flags"));
+        }
+        let known = tag::ALL.contains(&entry.tag) && entry.version.get() == 1;
+        if known {
+            rows.push((entry.tag, Extent { start, end }));
+        } else if entry.flags.get() & SECTION_REQUIRED != 0 {
+            return Err(FormatError::UnknownSection { tag: entry.tag });
+        }
+        free_from = end;
+    }
+    Ok(rows)
+}
+
+fn too_short(needed: usize, bytes: &[u8]) -> FormatError {
+    FormatError::TooShort { needed: to_u64(needed), found: to_u64(bytes.len()) }
+}
+
+fn to_u64(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,108 @@
+//! Whatever happens to a file: it is found, and nobody falls over it before it is.
+
+use capscache_format::{Entry, FormatError};
+
+use crate::file;
+use crate::golden::GOLDEN;
+use crate::random::Random;
+
+/// Where the content of the golden file begins.
+fn content_start() -> usize {
+    72 + 24 * file::table(GOLDEN).len()
+}
+
+/// Damage in `bytes`, the first at `first`: found by `open` in header and table, by `verify`
+/// behind them, and survived by every accessor.
+fn check(bytes: &[u8], first: usize, what: &str) {
+    match Entry::open(bytes) {
+        Err(_) => assert!(first < content_start(), "{what}: open looks at the content"),
+        Ok(entry) => {
+            assert!(first >= content_start(), "{what}: open overlooks the header");
+            let found = entry.verify();
+            assert!(matches!(found, Err(FormatError::WrongDigest { .. })), "{what}: {found:?}");
+            file::walk(&entry);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_found_on_open() {
+    for length in 0..GOLDEN.len() {
+        let error = Entry::open(&GOLDEN[..length]).unwrap_err();
+        let found = u64::try_from(length).unwrap();
+        let expected = if length < 72 {
+            FormatError::TooShort { needed: 72, found }
+        } else {
+            FormatError::WrongLength { recorded: u64::try_from(GOLDEN.len()).unwrap(), found }
+        };
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn a_file_that_grew_is_found_on_open() {
+    for more in 1..=16 {
+        let bytes = [GOLDEN, &[0; 16][..more]].concat();
+        assert_eq!(
+            Entry::open(&bytes[..]).unwrap_err(),
+            FormatError::WrongLength {
+                recorded: u64::try_from(GOLDEN.len()).unwrap(),
+                found: u64::try_from(bytes.len()).unwrap()
+            }
+        );
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_survived() {
+    let mut bytes = GOLDEN.to_vec();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            bytes[at] ^= 1 << bit;
+            check(&bytes, at, &format!("bit {bit} of byte {at}"));
+            bytes[at] ^= 1 << bit;
+        }
+    }
+}
+
+#[test]
+fn damage_in_many_places_is_found_and_survived() {
+    for seed in 0..1000 {
+        let mut random = Random(seed);
+        let mut bytes = GOLDEN.to_vec();
+        let from = if seed % 8 == 0 { 0 } else { content_start() };
+        for _ in 0..=random.below(32) {
+            let at = from + random.below(bytes.len() - from);
+            bytes[at] = random.next().to_le_bytes()[0];
+        }
+        let first = bytes.iter().zip(GOLDEN).position(|(now, then)| now != then);
+        if let Some(first) = first {
+            check(&bytes, first, &format!("seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn damage_that_is_sealed_with_a_valid_checksum_is_survived() {
+    let sections = file::sections(GOLDEN);
+    for seed in 0..1000 {
+        let mut random = Random(seed);
+        let mut hostile = sections.clone();
+        let section = random.below(hostile.len());
+        let bytes = &mut hostile[section].bytes;
+        for _ in 0..=random.below(8) {
+            // Whole words, small ones most of all: they are counts and offsets.
+            let at = random.below(bytes.len() / 4) * 4;
+            let tag = u32::try_from(random.below(13)).unwrap() << 28;
+            let word = tag | u32::try_from(random.below(700)).unwrap();
+            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        let bytes = file::assemble(&hostile);
+        let entry = Entry::open(&bytes[..]).unwrap();
+        if entry.verify().is_ok() {
+            // Then it is a sound file with other values: it can be written again.
+            assert!(entry.to_model().unwrap().encode().is_ok(), "seed {seed}");
+        }
+        file::walk(&entry);
+    }
+}

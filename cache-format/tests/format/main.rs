@@ -1,0 +1,16 @@
+//! The file as its readers meet it: what was put in comes out, damage is found, nothing panics.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod damage;
+mod example;
+mod file;
+mod golden;
+mod hostile;
+mod lookup;
+mod lossless;
+mod queries;
+mod random;
+mod replace;
+mod schema;
+mod sections;
