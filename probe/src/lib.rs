@@ -1,0 +1,40 @@
+//! Asks a QEMU emulator over QMP what it can do.
+//!
+//! ```no_run
+//! use capscache_probe::{Options, probe};
+//!
+//! let probed = probe("/usr/bin/qemu-system-x86_64".as_ref(), &Options::default())?;
+//! println!("{} facts, executable {}", probed.model.facts().count(), probed.ran.path.display());
+//! # Ok::<(), capscache_probe::ProbeError>(())
+//! ```
+//!
+//! In the order in which one meets them: [`probe`] with its [`Options`] and [`Limits`], [`Probed`],
+//! [`ProbeError`]; [`replay`] for the model from a transcript. What comes out is a
+//! [`Model`](capscache_format::Model) without inputs: what to compare later is the caller's to know.
+//!
+//! An emulator is started at most once for each accelerator, and again for each query that kills
+//! it, up to [`Limits::restarts`] times. It gets an empty environment, no descriptors but its
+//! monitor, and dies with the thread that started it. No signal handler is installed, and a caller
+//! that ignores SIGCHLD is tolerated.
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
+
+mod error;
+mod host;
+mod interview;
+mod learn;
+mod limits;
+mod pass;
+mod probe;
+mod questions;
+mod session;
+mod spawn;
+mod transcript;
+
+pub use error::{Exit, InterviewError, Loss, StartError};
+pub use learn::LearnError;
+pub use limits::Limits;
+pub use pass::{AnswerError, RanExecutable};
+pub use probe::{Options, ProbeError, Probed, probe};
+pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay};

@@ -1,0 +1,248 @@
+//! One pass: an interview under one accelerator, its answers learnt and, if wanted, recorded.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use capscache_format::{
+    Accelerator, Fact, FactKey, FactKind, Group, Handle, Model, ModelError, PassReport,
+};
+use sha2::{Digest, Sha256};
+
+use crate::interview::Interviewer;
+use crate::learn::{LearnError, Learner, Outcome};
+use crate::questions::{Questions, TYPES, Wanted};
+use crate::session::{Executable, Reply, Request};
+use crate::transcript::Recorder;
+
+/// Why answers that arrived make no model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// One cannot be learnt.
+    #[error("the answer to {command} cannot be used")]
+    Unusable {
+        /// The command.
+        command: String,
+        /// Why.
+        #[source]
+        source: LearnError,
+    },
+    /// The emulator runs under something else than what it was asked to.
+    #[error("asked for {asked}, but query-kvm says that KVM is {}", if *.kvm { "in use" } else { "not in use" })]
+    OtherAccelerator {
+        /// What was asked for.
+        asked: &'static str,
+        /// Whether KVM is in use.
+        kvm: bool,
+    },
+    /// QEMU refused a command without which nothing else makes sense.
+    #[error("QEMU refused {command}: {desc}")]
+    Essential {
+        /// The command.
+        command: String,
+        /// QMP's description of the error.
+        desc: String,
+    },
+}
+
+/// Commands that every emulator answers; one that does not is none.
+const ESSENTIAL: [&str; 3] = ["query-version", "query-target", TYPES];
+
+/// The file that ran, read while it ran.
+#[derive(Debug)]
+pub struct RanExecutable {
+    /// Its path as `/proc/PID/exe` told it, which may be a path in another mount namespace.
+    pub path: PathBuf,
+    /// The very file, still open.
+    pub file: File,
+    /// The SHA-256 of its content.
+    pub sha256: [u8; 32],
+}
+
+/// Follows one interview.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// Whether it asked for KVM.
+    kvm: bool,
+    questions: Questions,
+    learner: Learner,
+    recorder: Option<Recorder>,
+    /// Whether to hash what runs, while it answers: one pass of a probe needs to.
+    hash: bool,
+    hashing: Option<JoinHandle<io::Result<RanExecutable>>>,
+    identity: Option<(u64, u64)>,
+}
+
+impl Pass {
+    pub(crate) fn new(kvm: bool, wanted: Wanted, record: bool) -> Pass {
+        Pass {
+            kvm,
+            questions: Questions::new(wanted),
+            learner: Learner::new(wanted),
+            recorder: record.then(Recorder::default),
+            hash: wanted.binary,
+            hashing: None,
+            identity: None,
+        }
+    }
+
+    /// The accelerator that ran: known by its type, since without TCG QEMU falls back to qtest.
+    fn accelerator(&self) -> Accelerator {
+        if self.kvm {
+            Accelerator::Kvm
+        } else if self.questions.knows_type("tcg-accel") {
+            Accelerator::Tcg
+        } else {
+            Accelerator::Qtest
+        }
+    }
+
+    /// What the pass brought, once its interview is over.
+    pub(crate) fn finish(self, report: PassReport) -> Result<Passed, ModelError> {
+        let accelerator = self.accelerator();
+        let has_kvm = self.questions.knows_type("kvm-accel");
+        Ok(Passed {
+            accelerator,
+            has_kvm,
+            model: self.learner.finish(accelerator, report)?,
+            identity: self.identity,
+            hashing: self.hashing,
+            recorder: self.recorder,
+        })
+    }
+
+    fn learn(&mut self, request: &Request, outcome: &Outcome) -> Result<(), AnswerError> {
+        let about_host = self.questions.is_about_host(request);
+        self.learner
+            .learn(request, outcome, about_host)
+            .map_err(|source| AnswerError::Unusable { command: request.execute.clone(), source })
+    }
+
+    /// `query-kvm` must agree with what was asked for.
+    fn check_accelerator(&self, answer: Handle) -> Result<(), AnswerError> {
+        let enabled = self.learner.model().pool.get(answer, "enabled");
+        match enabled {
+            Some(enabled) if enabled != Handle::bool(self.kvm) => {
+                let asked = if self.kvm { "KVM" } else { "TCG" };
+                Err(AnswerError::OtherAccelerator { asked, kvm: !self.kvm })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What one pass brought.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) accelerator: Accelerator,
+    /// Whether KVM was built into the emulator.
+    pub(crate) has_kvm: bool,
+    pub(crate) model: Model,
+    /// Device and inode of the file that ran.
+    pub(crate) identity: Option<(u64, u64)>,
+    hashing: Option<JoinHandle<io::Result<RanExecutable>>>,
+    pub(crate) recorder: Option<Recorder>,
+}
+
+impl Passed {
+    /// Waits until the file that ran is hashed. Only a pass that was to tell about the binary has it.
+    pub(crate) fn hashed(&mut self) -> io::Result<RanExecutable> {
+        let hashing = self.hashing.take().ok_or_else(|| io::Error::other("nothing was hashed"))?;
+        hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// QEMU's name of the guest's architecture, where the pass brought it.
+    pub(crate) fn arch(&self) -> Option<&str> {
+        let (group, kind) = (Group::Core, FactKind::Target);
+        match self.model.get(FactKey { group, accelerator: self.accelerator, kind })? {
+            Fact::Answered(target) => self.model.pool.get_str(target, "arch"),
+            Fact::Refused | Fact::Quarantined => None,
+        }
+    }
+}
+
+impl Interviewer for Pass {
+    type Error = AnswerError;
+
+    fn greeted(&mut self, greeting: &str, executable: Executable) -> Result<(), AnswerError> {
+        self.questions.greeted(greeting);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.greeting(greeting);
+        }
+        self.identity = executable.file.metadata().ok().map(|status| (status.dev(), status.ino()));
+        if self.hash {
+            self.hashing = Some(std::thread::spawn(move || hash(executable)));
+        }
+        Ok(())
+    }
+
+    fn opening(&mut self) -> Vec<Request> {
+        self.questions.opening()
+    }
+
+    fn primes(&self, request: &Request) -> bool {
+        request.execute == TYPES && request.arguments.is_none()
+    }
+
+    fn heard(
+        &mut self,
+        request: &Request,
+        reply: Reply,
+        took: Duration,
+    ) -> Result<Vec<Request>, AnswerError> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.exchange(request, &reply);
+        }
+        self.learner.took(request, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match reply {
+            Reply::Return(json) => {
+                let answer =
+                    self.learner.take_in(&json).map_err(|source| AnswerError::Unusable {
+                        command: request.execute.clone(),
+                        source: source.into(),
+                    })?;
+                if request.execute == "query-kvm" {
+                    self.check_accelerator(answer)?;
+                }
+                self.learn(request, &Outcome::Answered(answer))?;
+                Ok(self.questions.heard(request, &self.learner.model().pool, answer))
+            }
+            Reply::Error { desc, .. } if is_essential(request) => {
+                Err(AnswerError::Essential { command: request.execute.clone(), desc })
+            }
+            Reply::Error { class, desc } => {
+                self.learn(request, &Outcome::Refused { class, desc })?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn quarantined(&mut self, request: &Request, reason: String) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.quarantined(request, &reason);
+        }
+        // Only arguments that are no JSON are an error here, and these are our own.
+        let _ = self.learn(request, &Outcome::Quarantined { reason });
+    }
+}
+
+pub(crate) fn is_essential(request: &Request) -> bool {
+    request.arguments.is_none() && ESSENTIAL.contains(&request.execute.as_str())
+}
+
+fn hash(Executable { path, file, .. }: Executable) -> io::Result<RanExecutable> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = (&file).read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+    }
+    Ok(RanExecutable { path, file, sha256: hasher.finalize().into() })
+}

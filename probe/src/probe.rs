@@ -1,0 +1,230 @@
+//! A whole probe: one emulator, every accelerator that it can run under here.
+
+use std::path::Path;
+use std::time::Instant;
+
+use capscache_format::{
+    Accelerator, Fact, FactKey, FactKind, Group, Groups, Model, ModelError, PassReport, Source,
+};
+
+use crate::error::InterviewError;
+use crate::host;
+use crate::interview::{Interviewed, interview};
+use crate::limits::Limits;
+use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
+use crate::questions::Wanted;
+use crate::transcript::{self, Subject};
+
+/// Without TCG QEMU falls back to qtest, under which the binary's facts are the same.
+const BINARY_ACCELERATOR: &str = "tcg:qtest";
+
+/// What a probe is to bring, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether to ask what drivers ask at start-up. An entry that lacks a group has that already.
+    pub core: bool,
+    /// Which further groups to fill.
+    pub groups: Groups,
+    /// Whether to use KVM, if it opens and the emulator's target is native.
+    pub kvm: bool,
+    /// Whether to write down a transcript.
+    pub record: bool,
+    /// What the emulator may cost.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    /// The core group, with KVM, no transcript.
+    fn default() -> Options {
+        Options {
+            core: true,
+            groups: Groups::CORE,
+            kvm: true,
+            record: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a probe brought.
+#[derive(Debug)]
+pub struct Probed {
+    /// What the emulator answered; without inputs.
+    pub model: Model,
+    /// The file that ran.
+    pub ran: RanExecutable,
+    /// What was said, if it was to be written down; see [`replay`](crate::replay).
+    pub transcript: Option<String>,
+}
+
+/// Why a probe brought nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The emulator could not be asked.
+    #[error(transparent)]
+    Interview(#[from] InterviewError<AnswerError>),
+    /// The file that ran could not be read.
+    #[error("cannot read the executable that runs as the emulator")]
+    Hash(#[source] std::io::Error),
+    /// There are more answers than a model can hold.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The passes ran different files: the emulator was replaced meanwhile.
+    #[error("the emulator was replaced while it was probed: try again")]
+    Replaced,
+    /// The thread or the runtime of the probe could not be made.
+    #[error("cannot start the probe")]
+    Start(#[source] std::io::Error),
+}
+
+/// Asks an emulator, under every accelerator that it can run under here.
+///
+/// Works on a thread of its own, so it may be called from anywhere, an async runtime included;
+/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards.
+///
+/// # Errors
+/// [`ProbeError`]. Commands that the emulator refuses, or that kill it, are none: they stand in
+/// the model's report.
+pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
+    // The emulators ask to be killed when the thread that started them ends: it must be one that
+    // lives as long as they do.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("capscache-probe".to_owned())
+            .spawn_scoped(scope, || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(ProbeError::Start)?;
+                runtime.block_on(Probe { emulator, options }.run())
+            })
+            .map_err(ProbeError::Start)?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+struct Probe<'a> {
+    emulator: &'a Path,
+    options: &'a Options,
+}
+
+impl Probe<'_> {
+    async fn run(&self) -> Result<Probed, ProbeError> {
+        let deadline = Instant::now() + self.options.limits.probe;
+        let promised = host::promised_arch(self.emulator);
+        let kvm_opens = self.wants_host() && host::kvm_opens();
+        let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
+            let (binary, kvm) =
+                tokio::join!(self.pass(Role::Binary, deadline), self.pass(Role::Host, deadline));
+            (binary, Some(kvm))
+        } else {
+            let binary = self.pass(Role::Binary, deadline).await;
+            let native =
+                |passed: &Passed| passed.has_kvm && passed.arch().is_some_and(host::is_native);
+            match &binary {
+                Ok(passed) if kvm_opens && promised.is_none() && native(passed) => {
+                    let kvm = self.pass(Role::Host, deadline).await;
+                    (binary, Some(kvm))
+                }
+                _ => (binary, None),
+            }
+        };
+        match (binary, kvm) {
+            (Ok(binary), Some(Ok(kvm))) if binary.identity == kvm.identity => {
+                self.probed(binary, Some(kvm))
+            }
+            (Ok(_), Some(Ok(_))) => Err(ProbeError::Replaced),
+            (Ok(binary), Some(Err(error))) if binary.has_kvm => {
+                let mut probed = self.probed(binary, None)?;
+                note_failure(&mut probed.model, &error);
+                Ok(probed)
+            }
+            (Ok(binary), _) => self.probed(binary, None),
+            // Neither TCG nor qtest: KVM tells everything.
+            (Err(_), Some(Ok(_))) => {
+                self.probed(self.pass(Role::Everything, deadline).await?, None)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Whether anything is wanted that depends on the accelerator.
+    fn wants_host(&self) -> bool {
+        let further = self.options.groups.contains(Group::CpuModels);
+        self.options.kvm && (self.options.core || further)
+    }
+
+    async fn pass(&self, role: Role, deadline: Instant) -> Result<Passed, ProbeError> {
+        let Options { core, groups, record, limits, .. } = self.options;
+        let wanted = Wanted {
+            core: *core,
+            groups: *groups,
+            binary: role != Role::Host,
+            host_models: if role == Role::Binary { &["host", "max"] } else { &["host"] },
+        };
+        let kvm = role != Role::Binary;
+        let mut pass = Pass::new(kvm, wanted, *record);
+        let accelerator = if kvm { "kvm" } else { BINARY_ACCELERATOR };
+        let began = Instant::now();
+        let interviewed =
+            interview(self.emulator, accelerator, limits, deadline, &mut pass).await?;
+        Ok(pass.finish(report(&interviewed, began))?)
+    }
+
+    fn probed(&self, mut first: Passed, second: Option<Passed>) -> Result<Probed, ProbeError> {
+        let ran = first.hashed().map_err(ProbeError::Hash)?;
+        let mut model = first.model;
+        let mut recorded: Vec<_> =
+            first.recorder.map(|recorder| (first.accelerator, recorder)).into_iter().collect();
+        if let Some(second) = second {
+            model.replace(&second.model)?;
+            recorded.extend(second.recorder.map(|recorder| (second.accelerator, recorder)));
+        }
+        let transcript = self.options.record.then(|| {
+            let emulator = self.emulator.to_string_lossy().into_owned();
+            let executable = ran.path.to_string_lossy().into_owned();
+            let subject = Subject::new(emulator, executable, &ran.sha256, self.options.groups);
+            transcript::write(&subject, &recorded)
+        });
+        Ok(Probed { model, ran, transcript })
+    }
+}
+
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What depends on the binary, and what TCG or qtest says to the rest.
+    Binary,
+    /// What KVM says.
+    Host,
+    /// Both, where there is only KVM.
+    Everything,
+}
+
+/// KVM is built in and opens, but the emulator did not run under it: unknown, not *no*.
+fn note_failure(model: &mut Model, error: &ProbeError) {
+    let (group, accelerator) = (Group::Core, Accelerator::Kvm);
+    model.set(FactKey { group, accelerator, kind: FactKind::Ran }, Fact::Refused);
+    model.report.passes.push(PassReport {
+        source: Source::new(group, accelerator),
+        failure: Some(chain(error)),
+        ..PassReport::default()
+    });
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn report(interviewed: &Interviewed, began: Instant) -> PassReport {
+    PassReport {
+        micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        restarts: interviewed.starts.saturating_sub(1),
+        output_tail: interviewed.output.clone(),
+        ..PassReport::default()
+    }
+}

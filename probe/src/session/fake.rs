@@ -1,0 +1,97 @@
+//! Emulators for tests: shell scripts that speak on descriptor 3, and what is needed to run them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::limits::Limits;
+
+/// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, and `negotiate`.
+const PRELUDE: &str = r#"#!/bin/sh
+say() { printf '%s\r\n' "$1" >&3; }
+greet() { say '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 99}}, "capabilities": []}}'; }
+hear() {
+    IFS= read -r line <&3 || exit 0
+    id=${line##*:}; id=${id%\}}
+    name=${line#*\"execute\":\"}; name=${name%%\"*}
+}
+answer() { say "{\"return\": $1, \"id\": $id}"; }
+negotiate() { greet; hear; answer '{}'; }
+"#;
+
+/// A script in a directory of its own, which goes with it.
+pub(crate) struct Fake {
+    pub(crate) path: PathBuf,
+    pub(crate) dir: TempDir,
+}
+
+impl Fake {
+    pub(crate) fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qemu-system-fake");
+        write_program(&path, &format!("{PRELUDE}{script}"));
+        Self { path, dir }
+    }
+
+    /// An emulator that is there, under a name that no other test uses; `None` if it is not.
+    pub(crate) fn installed(emulator: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qemu-system-real");
+        let installed = Path::new("/usr/bin").join(emulator);
+        if !installed.exists() {
+            eprintln!("skipped: there is no {}", installed.display());
+            return None;
+        }
+        std::os::unix::fs::symlink(installed, &path).unwrap();
+        Some(Self { path, dir })
+    }
+
+    /// Whether a process runs whose command line has the path of this emulator.
+    pub(crate) fn runs(&self) -> bool {
+        let path = self.path.to_str().unwrap();
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(path)
+        })
+    }
+
+    /// Fails unless all of its processes end: those that are not children of this one may take a moment.
+    pub(crate) fn assert_gone(&self) {
+        let patience = Instant::now() + Duration::from_secs(5);
+        while self.runs() {
+            assert!(Instant::now() < patience, "a process of {} is left", self.path.display());
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Writes a program. In a process of its own: a thread that forks while this one writes would hold the file open,
+/// and executing it would fail with ETXTBSY.
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", r#"cat > "$0" && chmod 755 "$0""#])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+}
+
+/// Limits for fakes that never answer.
+pub(crate) fn short() -> Limits {
+    Limits { start: Duration::from_millis(700), ..Limits::default() }
+}
+
+/// Runs a future as a probe does: on a runtime of this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(future)
+}

@@ -1,0 +1,240 @@
+use std::time::{Duration, Instant};
+
+use super::fake::{Fake, block_on, short};
+use super::*;
+use crate::error::Exit;
+
+async fn start(fake: &Fake, limits: &Limits) -> Result<Session, StartError> {
+    let deadline = Instant::now() + limits.probe;
+    Session::start(&fake.path, "tcg", limits, deadline, limits.total_bytes).await
+}
+
+/// Starts a fake, asks for `commands`, and returns the replies up to the loss, and the output.
+fn ask(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, Loss, String) {
+    block_on(async {
+        let mut session = start(fake, limits).await.unwrap();
+        for command in commands {
+            session.send(&Request::new(*command));
+        }
+        let mut replies = Vec::new();
+        loop {
+            match session.reply().await {
+                Ok((id, reply, _)) => replies.push((id, reply)),
+                Err(loss) => return (replies, loss, session.end().await),
+            }
+        }
+    })
+}
+
+fn start_error(script: &str, limits: &Limits) -> StartError {
+    let fake = Fake::new(script);
+    let error = block_on(start(&fake, limits)).unwrap_err();
+    fake.assert_gone();
+    error
+}
+
+fn returned(text: &str) -> Reply {
+    Reply::Return(text.into())
+}
+
+#[test]
+fn an_emulator_that_never_greets_is_given_up_in_time() {
+    let began = Instant::now();
+    let error = start_error("echo starting >&2; sleep 1000", &short());
+    let StartError::NoGreeting { source: Loss::Silent { waited }, output, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((waited, output.as_str()), (Duration::from_millis(700), "starting\n"));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_emulator_that_exits_before_it_greets_is_told_with_status_and_last_words() {
+    let error = start_error("echo one; echo 'invalid accelerator kvm' >&2; exit 3", &short());
+    let StartError::NoGreeting { source, output, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.to_string(), "exited with status 3: invalid accelerator kvm");
+    assert_eq!(output, "one\ninvalid accelerator kvm\n");
+    assert!(error.to_string().ends_with("did not greet; is it a QEMU system emulator?"), "{error}");
+}
+
+#[test]
+fn an_emulator_that_greets_and_exits_is_not_ready() {
+    let error = start_error("greet; exit 4", &short());
+    let StartError::NotReady { source: Loss::Exited { exit, .. }, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(exit, Exit::Status(4));
+}
+
+#[test]
+fn a_greeting_of_something_else_is_not_qmp() {
+    let error = start_error("say '{\"hello\": 1}'; sleep 1000", &short());
+    let StartError::NotQmp { line, .. } = error else { panic!("{error:?}") };
+    assert_eq!(line, "{\"hello\": 1}");
+}
+
+#[test]
+fn a_background_child_that_holds_everything_open_holds_nothing_up() {
+    let began = Instant::now();
+    // setsid leaves the process group; descriptors 1, 2 and 3 stay open in it.
+    let fake = Fake::new("negotiate; trap '' TERM; setsid sleep 20 & echo $! ; hear; exit 5");
+    let (replies, loss, output) = ask(&fake, &Limits::default(), &["one"]);
+    assert_eq!(replies, []);
+    assert_eq!(loss.to_string(), format!("exited with status 5: {}", output.trim()));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let child = Pid::from_raw(output.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_read() {
+    let fake = Fake::new("negotiate; hear; answer 1; hear; answer 2; kill -SEGV $$");
+    let (replies, loss, _) = ask(&fake, &short(), &["one", "two", "three"]);
+    assert_eq!(replies, [(1, returned("1")), (2, returned("2"))]);
+    assert_eq!(loss.to_string(), "was killed by signal 11 (SIGSEGV)");
+}
+
+#[test]
+fn events_blank_lines_unknown_keys_and_replies_to_nothing_are_skipped() {
+    let fake = Fake::new(
+        r#"negotiate; hear
+        say '{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}'
+        say ''
+        say '{"return": "another", "id": 77}'
+        say '{"return": "text", "id": "1"}'
+        say '{"return": "fraction", "id": 1.0}'
+        say '{"return": "none"}'
+        say '{"new": [1], "id": 1, "return": {"a": [1.50, "}"]}}'
+        say '{"return": "twice", "id": 1}'
+        exit 0"#,
+    );
+    let (replies, loss, _) = ask(&fake, &short(), &["one"]);
+    assert_eq!(replies, [(1, returned(r#"{"a": [1.50, "}"]}"#))]);
+    assert_eq!(loss.to_string(), "exited with status 0");
+}
+
+#[test]
+fn a_refusal_is_a_reply() {
+    let fake = Fake::new(
+        r#"negotiate; hear; say "{\"id\": $id, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}"; hear"#,
+    );
+    let (replies, ..) = ask(&fake, &short(), &["one"]);
+    let refused = Reply::Error { class: "CommandNotFound".into(), desc: "no".into() };
+    assert_eq!(replies, [(1, refused)]);
+}
+
+#[test]
+fn lines_that_are_not_qmp_are_losses_that_tell_why() {
+    for (line, expected) in [
+        ("oops", "sent a line that is not QMP (expected value at line 1 column 1): oops"),
+        (
+            r#"{"id": 1}"#,
+            r#"sent a line that is not QMP (neither an error nor a return, or both): {"id": 1}"#,
+        ),
+    ] {
+        let fake = Fake::new(&format!("negotiate; hear; say '{line}'; sleep 1000"));
+        let (_, loss, _) = ask(&fake, &short(), &["one"]);
+        assert_eq!(loss.to_string(), expected);
+    }
+    let fake = Fake::new(r#"negotiate; hear; say '{"id": 1, "error": {}}'; sleep 1000"#);
+    let (_, loss, _) = ask(&fake, &short(), &["one"]);
+    assert!(loss.to_string().contains("a wrong error: missing field `class`"), "{loss}");
+}
+
+#[test]
+fn a_line_that_is_not_utf8_is_a_loss() {
+    let fake =
+        Fake::new(r#"negotiate; hear; printf '{"return": "\377", "id": 1}\n' >&3; sleep 1000"#);
+    let (_, loss, _) = ask(&fake, &short(), &["one"]);
+    assert!(matches!(loss, Loss::NotUtf8 { valid_bytes: 12 }), "{loss:?}");
+}
+
+#[test]
+fn an_endless_line_is_cut_off_while_it_is_read() {
+    let fake = Fake::new(r"negotiate; hear; yes | tr -d '\n' >&3");
+    let limits = Limits { line_bytes: 1 << 20, ..Limits::default() };
+    let (_, loss, _) = ask(&fake, &limits, &["one"]);
+    assert_eq!(loss.to_string(), "sent a line of more than 1048576 bytes");
+    fake.assert_gone();
+}
+
+#[test]
+fn endless_lines_are_cut_off() {
+    let fake = Fake::new(r#"negotiate; hear; yes '{"event": "X"}' >&3"#);
+    let limits = Limits { total_bytes: 4 << 20, ..Limits::default() };
+    let (_, loss, _) = ask(&fake, &limits, &["one"]);
+    assert_eq!(loss.to_string(), "sent more than the 4194304 bytes that were left to it");
+}
+
+#[test]
+fn an_emulator_that_talks_without_answering_is_silent() {
+    let fake = Fake::new(r#"negotiate; hear; while :; do say '{"event": "X"}'; done"#);
+    let (_, loss, _) = ask(&fake, &short(), &["one"]);
+    assert_eq!(loss.to_string(), "gave no answer within 0.7 s");
+}
+
+#[test]
+fn an_emulator_that_closes_its_monitor_and_lives_is_told_from_one_that_ended() {
+    let fake = Fake::new("negotiate; hear; exec 3>&-; sleep 1000");
+    let (_, loss, _) = ask(&fake, &Limits::default(), &["one"]);
+    assert!(matches!(loss, Loss::ClosedMonitor), "{loss:?}");
+    fake.assert_gone();
+}
+
+#[test]
+fn an_emulator_that_floods_its_stderr_is_not_stopped_by_it() {
+    let fake = Fake::new(
+        r#"negotiate; hear; yes warning | head -c 1000000 >&2; echo last >&2; answer 1; hear; exit 0"#,
+    );
+    let limits = Limits { tail_bytes: 20, ..Limits::default() };
+    let (replies, _, output) = ask(&fake, &limits, &["one"]);
+    assert_eq!(replies, [(1, returned("1"))]);
+    assert_eq!(output.len(), 20);
+    assert!(output.ends_with("warning\nlast\n"), "{output}");
+}
+
+#[test]
+fn writing_more_than_a_socket_holds_does_not_block_reading() {
+    let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
+    block_on(async {
+        let mut session = start(&qemu, &Limits::default()).await.unwrap();
+        // QEMU 7.2 reads byte by byte: 2 µs each. A socket holds some 200 KB in each direction.
+        let padding = serde_json::json!({ "typename": "x".repeat(20_000) });
+        let ids: Vec<_> = (0..25)
+            .map(|_| session.send(&Request::with("device-list-properties", &padding)))
+            .collect();
+        for expected in ids {
+            let (id, reply, _) = session.reply().await.unwrap();
+            assert_eq!(id, expected);
+            assert!(matches!(reply, Reply::Error { .. }), "{reply:?}");
+        }
+        assert!(session.received() > 25 * 20_000, "{}", session.received());
+        session.end().await;
+    });
+    qemu.assert_gone();
+}
+
+#[test]
+fn the_executable_is_that_of_the_process_that_speaks() {
+    let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
+    let real = std::fs::canonicalize(&qemu.path).unwrap();
+    // The last one leaves the process group, too.
+    for script in [
+        r#"exec "$REAL" "$@""#,
+        r#""$REAL" "$@"; exit $?"#,
+        r#"setsid --wait "$REAL" "$@"; exit $?"#,
+    ] {
+        let wrapper = Fake::new(&script.replace("$REAL", qemu.path.to_str().unwrap()));
+        block_on(async {
+            let mut session = start(&wrapper, &Limits::default()).await.unwrap();
+            let executable = session.take_executable().unwrap();
+            assert_eq!(executable.path, real);
+            let (opened, there) = (executable.file.metadata().unwrap(), real.metadata().unwrap());
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!((opened.dev(), opened.ino()), (there.dev(), there.ino()));
+            session.end().await;
+        });
+        wrapper.assert_gone();
+        qemu.assert_gone();
+    }
+}

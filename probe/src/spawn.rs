@@ -1,0 +1,411 @@
+//! Starting an emulator's process, and ending it.
+//!
+//! `std::process::Command` is not used: it panics when exec fails in a program that ignores SIGCHLD, since there is
+//! no child left to wait for (<https://github.com/rust-lang/rust/issues/110317>). Nor is `tokio::process`, which may
+//! install a handler of SIGCHLD. A library has to live with the signals its program has chosen.
+
+#![expect(unsafe_code, reason = "std has no safe way to prepare a process between fork and exec")]
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, PipeReader, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::ptr;
+use std::time::Duration;
+
+use libc::{c_char, c_int};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{
+    self, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::error::{Exit, StartError};
+
+/// The descriptor at which an emulator finds its monitor. Not 0: some queries make QEMU close its stdin.
+const MONITOR: RawFd = 3;
+
+/// Without close_range(2) no descriptor above this one is kept from an emulator: a limit of a thousand million
+/// descriptors, as containers have it, would take minutes to walk.
+const HIGHEST_WALKED: u64 = 1 << 16;
+
+/// How often the end of a process is looked for where the kernel has no pidfd (before Linux 5.3).
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long dropping an emulator may block. One that was sent SIGKILL ends within a few milliseconds.
+const DROP_BLOCKS: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// A process that was started, and the other ends of what it was given.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) emulator: Emulator,
+    /// Our end of the monitor: non-blocking, and every message comes with its sender's credentials.
+    pub(crate) monitor: UnixStream,
+    /// What the emulator writes to stdout and stderr.
+    pub(crate) output: PipeReader,
+}
+
+/// Starts `path` with nothing but a monitor, and waits until it was executed.
+///
+/// It runs with an empty environment (but for `PATH` and a locale), no descriptors beyond the monitor and the three
+/// standard ones, default signals, no way to gain privileges, no core file, as leader of its own process group, and
+/// the kernel kills it when the calling *thread* ends. So this must be called from a thread that lives as long as
+/// the emulator; it must also be inside a tokio runtime with I/O enabled.
+///
+/// # Errors
+///
+/// All variants of [`StartError`] that are about making a process; none of a process that ran.
+pub(crate) fn spawn(path: &Path, accelerator: &str) -> Result<Spawned, StartError> {
+    let failed = |step| move |source| StartError::Spawn { path: path.to_owned(), step, source };
+    let open = || -> io::Result<_> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        // Before there is anybody who could send: a message sent earlier would come without a sender.
+        rustix::net::sockopt::set_socket_passcred(&ours, true)?;
+        Ok((ours, theirs, io::pipe()?, io::pipe()?, File::open("/dev/null")?))
+    };
+    let (monitor, theirs, (output, written), (mut report, reported), null) =
+        open().map_err(failed("open descriptors"))?;
+    let lift = |fd: OwnedFd| above_monitor(fd).map_err(failed("open descriptors"));
+    let plan = Plan {
+        arguments: c_strings(arguments(path, accelerator)).map_err(failed("pass arguments"))?,
+        environment: c_strings(environment()).map_err(failed("pass the environment"))?,
+        null: lift(null.into())?,
+        output: lift(written.into())?,
+        monitor: lift(theirs.into())?,
+        report: lift(reported.into())?,
+        parent: process::getpid(),
+    };
+
+    let pid = fork(&plan).map_err(failed("fork"))?;
+    // Closes the child's ends, so that the report ends when the child executes the emulator or fails to.
+    drop(plan);
+    let mut failure = Vec::new();
+    let told = report.read_to_end(&mut failure);
+    if let Some((stage, errno)) = Stage::decode(&failure) {
+        // It is on its way out. Fails if SIGCHLD is ignored: then nothing is left to reap either.
+        let _ = rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()));
+        return Err(match stage {
+            Stage::Prepare => failed("prepare the process")(errno),
+            Stage::Execute => not_executed(path, errno),
+        });
+    }
+    // From here on dropping the emulator kills it.
+    let emulator = Emulator::watch(pid).map_err(failed("watch the process"))?;
+    told.map_err(failed("hear of the process"))?;
+    Ok(Spawned { emulator, monitor, output })
+}
+
+fn arguments(path: &Path, accelerator: &str) -> Vec<OsString> {
+    let mut arguments = vec![path.into()];
+    arguments.extend(["-S", "-no-user-config", "-nodefaults", "-display", "none"].map(Into::into));
+    arguments.extend(["-machine".into(), format!("none,accel={accelerator}").into()]);
+    arguments.extend(["-chardev".into(), format!("socket,id=qmp,fd={MONITOR}").into()]);
+    // Not -mon, which QEMU 11.1 calls deprecated on stderr.
+    arguments.extend(["-qmp", "chardev:qmp"].map(Into::into));
+    arguments
+}
+
+/// `PATH` is for wrappers; messages are to be the same everywhere.
+fn environment() -> Vec<OsString> {
+    let mut path = OsString::from("PATH=");
+    path.push(std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
+    vec!["LC_ALL=C".into(), path]
+}
+
+fn c_strings(strings: Vec<OsString>) -> io::Result<Vec<CString>> {
+    strings.into_iter().map(|string| Ok(CString::new(string.into_vec())?)).collect()
+}
+
+/// Moves a descriptor to where giving the emulator its own ones will not overwrite it.
+fn above_monitor(fd: OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, MONITOR + 1)?)
+}
+
+fn not_executed(path: &Path, source: io::Error) -> StartError {
+    let path = path.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOENT) if path.exists() => StartError::NoInterpreter { path },
+        Some(Errno::NOENT | Errno::NOTDIR) => StartError::NotFound { path },
+        Some(Errno::ACCESS | Errno::PERM) if path.is_dir() => StartError::IsDirectory { path },
+        Some(Errno::ACCESS | Errno::PERM) => StartError::NotExecutable { path },
+        Some(Errno::NOEXEC) => StartError::WrongFormat { path },
+        _ => StartError::Spawn { path, step: "execute it", source },
+    }
+}
+
+/// Everything the child needs: it must not allocate.
+struct Plan {
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    null: OwnedFd,
+    output: OwnedFd,
+    monitor: OwnedFd,
+    report: OwnedFd,
+    parent: Pid,
+}
+
+/// Where a child failed: one byte of its report, the error number follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Prepare,
+    Execute,
+}
+
+impl Stage {
+    fn encode(self, errno: Errno) -> [u8; 5] {
+        let [a, b, c, d] = errno.raw_os_error().to_ne_bytes();
+        [u8::from(self == Self::Execute), a, b, c, d]
+    }
+
+    fn decode(report: &[u8]) -> Option<(Self, io::Error)> {
+        let &[stage, a, b, c, d] = report else { return None };
+        let stage = if stage == 0 { Self::Prepare } else { Self::Execute };
+        Some((stage, io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]))))
+    }
+}
+
+/// Forks; the child follows the plan and never returns.
+fn fork(plan: &Plan) -> io::Result<Pid> {
+    let arguments = pointers(&plan.arguments);
+    let environment = pointers(&plan.environment);
+    let all = all_signals();
+    // A handler of the program must not run in the child, where only few functions may be called.
+    let before = change_mask(libc::SIG_SETMASK, &all);
+    // JUSTIFICATION: posix_spawn(3) can set neither a parent death signal nor no_new_privs.
+    // SAFETY: all the child calls until it executes or exits is safe after a fork of a program with threads: system
+    // calls and functions that POSIX lists as async-signal-safe; it does not allocate, lock or unwind.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let Err((stage, errno)) = become_emulator(plan, &arguments, &environment, &all);
+        // If nobody listens there is nobody to tell.
+        let _ = rustix::io::write(&plan.report, &stage.encode(errno));
+        // JUSTIFICATION: exit(3) would run what the program registered for its own end.
+        // SAFETY: _exit(2) may be called at any time.
+        unsafe { libc::_exit(127) }
+    }
+    let failure = io::Error::last_os_error();
+    change_mask(libc::SIG_SETMASK, &before);
+    Pid::from_raw(pid).filter(|_| pid > 0).ok_or(failure)
+}
+
+/// What happens between fork and exec. Only returns on failure.
+fn become_emulator(
+    plan: &Plan,
+    arguments: &[*const c_char],
+    environment: &[*const c_char],
+    all: &libc::sigset_t,
+) -> Result<Infallible, (Stage, Errno)> {
+    let prepare = || -> Result<(), Errno> {
+        process::setpgid(None, None)?;
+        process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the kernel was asked to watch it.
+        if process::getppid() != Some(plan.parent) {
+            return Err(Errno::SRCH);
+        }
+        rustix::thread::set_no_new_privs(true)?;
+        process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+        for (from, to) in [
+            (&plan.null, libc::STDIN_FILENO),
+            (&plan.output, libc::STDOUT_FILENO),
+            (&plan.output, libc::STDERR_FILENO),
+            (&plan.monitor, MONITOR),
+        ] {
+            duplicate(from, to)?;
+        }
+        close_others_on_exec();
+        reset_signals();
+        change_mask(libc::SIG_UNBLOCK, all);
+        Ok(())
+    };
+    prepare().map_err(|errno| (Stage::Prepare, errno))?;
+    // JUSTIFICATION: this is what the process was made for.
+    // SAFETY: both arrays end with a null pointer, and the strings they point to live in `plan`.
+    unsafe {
+        libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
+    }
+    Err((Stage::Execute, last_errno()))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Puts a copy of `from` at `to`, which stays open on exec.
+fn duplicate(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
+    // JUSTIFICATION: the target is a number, not a descriptor somebody owns.
+    // SAFETY: in the child, which has one thread and uses nothing at or below MONITOR.
+    let done = unsafe { libc::dup2(from.as_raw_fd(), to) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Keeps from the emulator what other parts of the program forgot to mark. The report stays open until exec.
+fn close_others_on_exec() {
+    let (first, last) = (MONITOR + 1, libc::c_uint::MAX);
+    // JUSTIFICATION: neither std nor rustix has close_range(2), and not every libc has it.
+    // SAFETY: takes three numbers, and CLOEXEC closes nothing now.
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 {
+        return;
+    }
+    // Linux before 5.11, or a sandbox that does not know the call.
+    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST_WALKED);
+    for fd in first..RawFd::try_from(end.min(HIGHEST_WALKED)).unwrap_or(RawFd::MAX) {
+        // JUSTIFICATION: nobody owns these descriptors in the child.
+        // SAFETY: a number without a descriptor fails with EBADF, which is what most of them do.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Exec resets handlers by itself, but keeps ignored signals ignored: SIGPIPE in every Rust program.
+fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // JUSTIFICATION: std only resets SIGPIPE.
+        // SAFETY: the default action runs no code of ours; signals that cannot be changed fail with EINVAL.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+fn all_signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // JUSTIFICATION: std has no signal sets.
+    // SAFETY: the pointer is valid for writing a set; it cannot fail.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: sigfillset(3) has just filled it.
+    unsafe { set.assume_init() }
+}
+
+/// Changes this thread's signal mask and returns the one before.
+fn change_mask(how: c_int, set: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = MaybeUninit::zeroed();
+    // JUSTIFICATION: std has no signal masks.
+    // SAFETY: both pointers are valid; it fails only for a `how` that does not exist.
+    unsafe { libc::pthread_sigmask(how, set, before.as_mut_ptr()) };
+    // SAFETY: zeroes are a set (the empty one), and so is what the call wrote over them.
+    unsafe { before.assume_init() }
+}
+
+/// The process of an emulator. Dropping it kills its whole process group.
+#[derive(Debug)]
+pub(crate) struct Emulator {
+    pid: Pid,
+    /// Readable when the process has ended. None if the kernel has no pidfd.
+    pidfd: Option<AsyncFd<OwnedFd>>,
+    /// The process that speaks on the monitor, when it is not this one but a child of it.
+    speaker: Option<OwnedFd>,
+    /// Set when the process was reaped: from then on its number may belong to somebody else.
+    exit: Option<Exit>,
+}
+
+impl Emulator {
+    fn watch(pid: Pid) -> io::Result<Self> {
+        let mut emulator = Self { pid, pidfd: None, speaker: None, exit: None };
+        // Fails on old kernels, in some sandboxes, and when it ended already and SIGCHLD is ignored. `ended` copes.
+        if let Ok(pidfd) = process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            #[allow(
+                deprecated,
+                reason = "it is sound for an OwnedFd; what replaces it is unsafe and not in older tokio 1"
+            )]
+            let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+            emulator.pidfd = Some(pidfd);
+        }
+        Ok(emulator)
+    }
+
+    /// The process that was started: a wrapper that forks is not the one that speaks.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Tells which process speaks on the monitor, so that it is killed too if it left the process group.
+    pub(crate) fn spoken_by(&mut self, speaker: Pid) {
+        if speaker != self.pid {
+            self.speaker = process::pidfd_open(speaker, PidfdFlags::empty()).ok();
+        }
+    }
+
+    /// Waits until the process has ended; does not reap it. Cancelling loses nothing.
+    pub(crate) async fn ended(&self) {
+        if let Some(pidfd) = &self.pidfd
+            && pidfd.readable().await.is_ok()
+        {
+            return;
+        }
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while let Ok(None) = process::waitid(WaitId::Pid(self.pid), look) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Sends SIGKILL to the process group, and to the speaker.
+    pub(crate) fn kill(&self) {
+        // Always before it is reaped: until then nobody else can have the number. It fails if all of them ended.
+        if self.exit.is_none() {
+            let _ = process::kill_process_group(self.pid, Signal::KILL);
+        }
+        if let Some(speaker) = &self.speaker {
+            let _ = process::pidfd_send_signal(speaker, Signal::KILL);
+        }
+    }
+
+    /// Kills what is left of the process group and returns how the process ended, or `None` if it does not end
+    /// within `patience`, which only the kernel can bring about; then it is reaped when this is dropped.
+    pub(crate) async fn end(&mut self, patience: Duration) -> Option<Exit> {
+        self.kill();
+        let _ = tokio::time::timeout(patience, self.ended()).await;
+        self.reap()
+    }
+
+    /// How the process ended, or `None` if it still runs.
+    fn reap(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            self.exit = match process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
+                Ok(None) => None,
+                Ok(Some((_, status))) => Some(match status.terminating_signal() {
+                    Some(signal) => Exit::Signal(signal),
+                    None => status.exit_status().map_or(Exit::Unknown, Exit::Status),
+                }),
+                // ECHILD: SIGCHLD is ignored, or another part of the program waits for every child.
+                Err(_) => Some(Exit::Unknown),
+            };
+        }
+        self.exit
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.kill();
+        if self.reap().is_some() {
+            return;
+        }
+        if let Some(pidfd) = &self.pidfd {
+            let _ = rustix::event::poll(
+                &mut [PollFd::new(&pidfd.as_fd(), PollFlags::IN)],
+                Some(&DROP_BLOCKS),
+            );
+        }
+        if self.reap().is_none() {
+            // It hangs in the kernel. Without a thread it only stays a zombie.
+            let pid = self.pid;
+            let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+                rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()))
+            });
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::io::FdFlags;
+
+use super::*;
+use crate::session::fake::{Fake, block_on, write_program};
+
+/// Starts `path`, waits for its end, and returns how it ended and what it wrote.
+fn run(path: &Path) -> Result<(Exit, String), StartError> {
+    block_on(async {
+        let mut spawned = spawn(path, "tcg:qtest")?;
+        spawned.emulator.ended().await;
+        let exit = spawned.emulator.end(Duration::from_secs(5)).await.unwrap();
+        let mut output = String::new();
+        spawned.output.read_to_string(&mut output).unwrap();
+        Ok((exit, output))
+    })
+}
+
+fn fields(text: &str) -> BTreeMap<&str, &str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key, value.trim()))
+        .collect()
+}
+
+#[test]
+fn an_emulator_gets_the_command_line_of_a_probe() {
+    let fake = Fake::new(r#"for word; do echo "$word"; done"#);
+    let (exit, output) = run(&fake.path).unwrap();
+    let words: Vec<_> = output.lines().collect();
+    assert_eq!(exit, Exit::Status(0));
+    let expected = "-S -no-user-config -nodefaults -display none -machine none,accel=tcg:qtest \
+                    -chardev socket,id=qmp,fd=3 -qmp chardev:qmp";
+    assert_eq!(words.join(" "), expected);
+}
+
+#[test]
+fn an_emulator_has_no_environment_but_a_path_and_a_locale() {
+    let fake = Fake::new("tr '\\0' '\\n' < /proc/$$/environ");
+    let (_, output) = run(&fake.path).unwrap();
+    let names: Vec<_> = output.lines().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(names, ["LC_ALL", "PATH"]);
+    assert!(output.starts_with("LC_ALL=C\n"), "{output}");
+}
+
+#[test]
+fn an_emulator_is_alone_in_its_group_with_default_signals_and_no_privileges_to_gain() {
+    // Not of the shell, which blocks signals while it forks.
+    let fake = Fake::new("exec cat /proc/self/status /proc/self/stat");
+    let (_, output) = run(&fake.path).unwrap();
+    let status = fields(&output);
+    // 32 and 33 are the C library's own.
+    let ignored = u64::from_str_radix(status["SigIgn"], 16).unwrap();
+    assert_eq!(ignored & !(3 << 31), 0, "{ignored:x}");
+    assert_eq!(status["SigBlk"], "0000000000000000");
+    assert_eq!(status["NoNewPrivs"], "1");
+    let group = output.lines().last().unwrap().split(' ').nth(4).unwrap();
+    assert_eq!(group, status["Pid"]);
+}
+
+#[test]
+fn an_emulator_leaves_no_core_file() {
+    let fake = Fake::new("ulimit -c; ulimit -H -c; kill -ABRT $$");
+    assert_eq!(run(&fake.path).unwrap(), (Exit::Signal(libc::SIGABRT), "0\n0\n".into()));
+}
+
+#[test]
+fn an_emulator_inherits_no_descriptor_that_somebody_forgot_to_mark() {
+    let forgotten = File::open("/dev/zero").unwrap();
+    rustix::io::fcntl_setfd(&forgotten, FdFlags::empty()).unwrap();
+    let fake = Fake::new("ls -l /proc/$$/fd");
+    let (_, output) = run(&fake.path).unwrap();
+    assert!(!output.contains("/dev/zero"), "{output}");
+    for expected in ["0 -> /dev/null", "1 -> pipe:", "2 -> pipe:", "3 -> socket:"] {
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_executed_is_told_apart() {
+    let fake = Fake::new("");
+    let at = |name: &str| fake.dir.path().join(name);
+    assert!(matches!(run(&at("nowhere")), Err(StartError::NotFound { .. })));
+    assert!(matches!(run(&fake.path.join("below")), Err(StartError::NotFound { .. })));
+    assert!(matches!(run(fake.dir.path()), Err(StartError::IsDirectory { .. })));
+    std::fs::write(at("plain"), "text").unwrap();
+    assert!(matches!(run(&at("plain")), Err(StartError::NotExecutable { .. })));
+    write_program(&at("garbage"), "\x01\x02");
+    assert!(matches!(run(&at("garbage")), Err(StartError::WrongFormat { .. })));
+    write_program(&at("script"), "#!/no/such/interpreter\n");
+    assert!(matches!(run(&at("script")), Err(StartError::NoInterpreter { .. })));
+    let error = run(Path::new("a\0b")).unwrap_err();
+    assert_eq!(error.to_string(), "cannot pass arguments to start a\0b");
+}
+
+#[test]
+fn dropping_an_emulator_kills_its_group() {
+    let fake = Fake::new("trap '' TERM HUP; sleep 1000 & while :; do sleep 1000; done");
+    let spawned = block_on(async { spawn(&fake.path, "tcg").unwrap() });
+    let pid = spawned.emulator.pid();
+    let began = Instant::now();
+    drop(spawned);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(process::test_kill_process(pid), Err(Errno::SRCH));
+}
+
+#[test]
+fn an_emulator_dies_with_the_thread_that_started_it() {
+    let fake = Fake::new("exec sleep 1000");
+    let path = fake.path.clone();
+    let thread = std::thread::spawn(move || {
+        let spawned = block_on(async { spawn(&path, "tcg").unwrap() });
+        let pid = spawned.emulator.pid();
+        // As if this thread's process had been killed.
+        std::mem::forget(spawned);
+        pid
+    });
+    let pid = thread.join().unwrap();
+    let status = process::waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap().1;
+    assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn a_program_that_ignores_sigchld_can_start_emulators() {
+    const NAME: &str = "spawn::tests::a_program_that_ignores_sigchld_can_start_emulators";
+    if std::env::var_os("CAPSCACHE_TEST_IGNORES_SIGCHLD").is_none() {
+        // Ignored signals stay ignored on exec.
+        let status = std::process::Command::new("env")
+            .arg("--ignore-signal=CHLD")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env("CAPSCACHE_TEST_IGNORES_SIGCHLD", "1")
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let ignored = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = u64::from_str_radix(fields(&ignored)["SigIgn"], 16).unwrap();
+    assert_ne!(ignored & (1 << (libc::SIGCHLD - 1)), 0, "the test needs SIGCHLD ignored");
+
+    // The scripts are written by std's Command, which waits for a child that nobody can wait for.
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(run(dir.path()), Err(StartError::IsDirectory { .. })));
+    assert!(matches!(run(&dir.path().join("nowhere")), Err(StartError::NotFound { .. })));
+    assert_eq!(run(Path::new("/bin/true")).unwrap().0, Exit::Unknown);
+    let spawned = block_on(async { spawn(Path::new("/usr/bin/yes"), "tcg") });
+    // GNU yes refuses the options; whether it has ended by now or not, dropping it must not wait for ever.
+    drop(spawned);
+}
