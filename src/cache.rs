@@ -1,0 +1,279 @@
+//! The cache: lookups, and what a miss leads to.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use capscache_format::Groups;
+
+use crate::capabilities::{Capabilities, Loaded};
+use crate::error::Error;
+use crate::input::{Look, Stale, look};
+use crate::store::Store;
+
+/// A cache under one root. Cheap to clone; all clones share what is open.
+///
+/// Nothing outside the root is ever written, and nothing runs beside the calls.
+#[derive(Clone, Debug)]
+pub struct Cache(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) root: PathBuf,
+    pub(crate) store: Store,
+    open: RwLock<HashMap<OsString, Arc<Loaded>>>,
+    #[cfg(feature = "probe")]
+    pub(crate) flights: crate::flight::Flights,
+    #[cfg(feature = "probe")]
+    pub(crate) limits: capscache_probe::Limits,
+}
+
+/// What a lookup found, without any probe.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Lookup {
+    /// A valid entry.
+    Hit(Capabilities),
+    /// An entry that does not answer for its emulator any more.
+    Stale(Stale),
+    /// No entry.
+    Missing,
+}
+
+/// One entry of the cache, valid or not.
+#[derive(Debug)]
+pub struct Listed {
+    /// The entry's file.
+    pub file: PathBuf,
+    /// Its answers.
+    pub capabilities: Capabilities,
+    /// Why it is stale, if it is.
+    pub stale: Option<Stale>,
+}
+
+impl Cache {
+    /// Opens the cache under `root`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Root`].
+    pub fn open(root: impl Into<PathBuf>) -> Result<Cache, Error> {
+        let root = root.into();
+        let failed = |source| Error::Root { path: root.clone(), source: Arc::new(source) };
+        std::fs::create_dir_all(&root).map_err(failed)?;
+        let root = std::path::absolute(&root).map_err(failed)?;
+        Ok(Cache(Arc::new(Shared {
+            store: Store::new(&root),
+            root,
+            open: RwLock::default(),
+            #[cfg(feature = "probe")]
+            flights: crate::flight::Flights::default(),
+            #[cfg(feature = "probe")]
+            limits: capscache_probe::Limits::default(),
+        })))
+    }
+
+    /// The directory that holds everything of this cache.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// What the cache knows of an emulator, never probing. Links and wrappers are followed.
+    ///
+    /// A hit costs a `stat` of the entry, of the emulator and, behind a wrapper, of what really
+    /// runs. Only where one of these moved, contents are compared; equal ones give the entry a new
+    /// signature.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a damaged entry, [`Error::Entry`] for one that cannot be read.
+    pub fn lookup(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        match self.0.hit(&emulator) {
+            Some(hit) => Ok(Lookup::Hit(hit)),
+            None => self.0.lookup(&emulator, Duration::ZERO),
+        }
+    }
+
+    /// All entries, valid or not, ordered by the emulator's path. Damaged ones come as errors.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if the directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<Listed, Error>>, Error> {
+        let mut listed = Vec::new();
+        for file in self.0.store.entries()? {
+            let stored = match self.0.store.read(&file) {
+                Ok(Some(stored)) => stored,
+                // Removed meanwhile.
+                Ok(None) => continue,
+                Err(error) => {
+                    listed.push(Err(error));
+                    continue;
+                }
+            };
+            let capabilities = Capabilities(Arc::new(Loaded::new(stored)));
+            let stale = first_difference(&capabilities.0);
+            listed.push(Ok(Listed { file, capabilities, stale }));
+        }
+        listed.sort_by_key(|entry| match entry {
+            Ok(entry) => (0, entry.capabilities.emulator()),
+            Err(_) => (1, PathBuf::new()),
+        });
+        Ok(listed)
+    }
+
+    /// Drops the entry of an emulator; whether there was one. Handles on it stay readable.
+    ///
+    /// # Errors
+    /// [`Error::Entry`].
+    pub fn invalidate(&self, emulator: impl AsRef<Path>) -> Result<bool, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        let removed = self.0.store.remove(&self.0.store.entry_path(&emulator))?;
+        self.0.forget(&emulator);
+        Ok(removed)
+    }
+
+    /// Drops all entries of this release; how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Entry`].
+    pub fn invalidate_all(&self) -> Result<usize, Error> {
+        let mut removed = 0;
+        for file in self.0.store.entries()? {
+            removed += usize::from(self.0.store.remove(&file)?);
+        }
+        self.0.open.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(removed)
+    }
+
+    /// Checks an entry as a whole: digest, records, every value. Returns whether there is one.
+    ///
+    /// # Errors
+    /// [`Error::Format`] says what is damaged.
+    pub fn verify(&self, emulator: impl AsRef<Path>) -> Result<bool, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        self.0.verify(&self.0.store.entry_path(&emulator))
+    }
+
+    /// Checks all entries as a whole: how many are good, and what is wrong with the others.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if the directory cannot be read.
+    pub fn verify_all(&self) -> Result<(usize, Vec<Error>), Error> {
+        let (mut good, mut bad) = (0, Vec::new());
+        for file in self.0.store.entries()? {
+            match self.0.verify(&file) {
+                Ok(there) => good += usize::from(there),
+                Err(error) => bad.push(error),
+            }
+        }
+        Ok((good, bad))
+    }
+}
+
+impl Shared {
+    /// The way of a hit: the entry that is open, if neither its file nor any trigger moved.
+    pub(crate) fn hit(&self, emulator: &Path) -> Option<Capabilities> {
+        let loaded = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(open.get(emulator.as_os_str())?)
+        };
+        (loaded.is_current() && loaded.is_untouched()).then_some(Capabilities(loaded))
+    }
+
+    /// The entry on disk, valid, stale or missing. One whose signatures moved over equal contents is
+    /// written again with the new ones, if its lock can be had within `patience`.
+    pub(crate) fn lookup(&self, emulator: &Path, patience: Duration) -> Result<Lookup, Error> {
+        let path = self.store.entry_path(emulator);
+        let Some(stored) = self.store.read(&path)? else {
+            self.forget(emulator);
+            return Ok(Lookup::Missing);
+        };
+        let loaded = Loaded::new(stored);
+        if loaded.is_untouched() {
+            return Ok(Lookup::Hit(self.keep(emulator, loaded)));
+        }
+        let mut inputs = Vec::new();
+        let mut moved = false;
+        for input in &loaded.inputs {
+            match look(input) {
+                Look::Same => inputs.push(input.clone()),
+                Look::Moved(input) => {
+                    moved = true;
+                    inputs.push(input);
+                }
+                Look::Differs(stale) => return Ok(Lookup::Stale(stale)),
+            }
+        }
+        if moved && inputs != loaded.inputs {
+            let lock = self.store.lock(&path, patience);
+            if lock.is_some() && self.refresh(&path, &loaded, inputs).is_ok() {
+                if let Ok(Some(stored)) = self.store.read(&path) {
+                    return Ok(Lookup::Hit(self.keep(emulator, Loaded::new(stored))));
+                }
+            }
+        }
+        Ok(Lookup::Hit(self.keep(emulator, loaded)))
+    }
+
+    /// Writes an entry again with new signatures, unless another process was faster.
+    fn refresh(
+        &self,
+        path: &Path,
+        loaded: &Loaded,
+        inputs: Vec<capscache_format::Input>,
+    ) -> Result<(), Error> {
+        if !loaded.is_current() {
+            return Ok(());
+        }
+        let format = |source| Error::Format { path: path.to_owned(), source };
+        let mut model = loaded.entry().to_model().map_err(format)?;
+        model.inputs = inputs;
+        let bytes = model
+            .encode()
+            .map_err(|source| Error::Model { path: path.to_owned(), source: Arc::new(source) })?;
+        self.store.write(path, &bytes)
+    }
+
+    /// Remembers an entry as the open one of an emulator.
+    pub(crate) fn keep(&self, emulator: &Path, loaded: Loaded) -> Capabilities {
+        let loaded = Arc::new(loaded);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(emulator.as_os_str().to_owned(), Arc::clone(&loaded));
+        Capabilities(loaded)
+    }
+
+    fn forget(&self, emulator: &Path) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.remove(emulator.as_os_str());
+    }
+
+    fn verify(&self, path: &Path) -> Result<bool, Error> {
+        let Some(stored) = self.store.read(path)? else { return Ok(false) };
+        let format = |source| Error::Format { path: path.to_owned(), source };
+        stored.entry.verify().map_err(format)?;
+        Ok(true)
+    }
+}
+
+/// The first input that differs, if one does.
+fn first_difference(loaded: &Loaded) -> Option<Stale> {
+    if loaded.is_untouched() {
+        return None;
+    }
+    loaded.inputs.iter().find_map(|input| match look(input) {
+        Look::Differs(stale) => Some(stale),
+        Look::Same | Look::Moved(_) => None,
+    })
+}
+
+/// The path that names an entry: absolute, links not followed.
+pub(crate) fn absolute(emulator: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(emulator).map_err(Error::emulator(emulator))
+}
+
+/// Whether an entry has all that was asked for.
+#[cfg(feature = "probe")]
+pub(crate) fn has(capabilities: &Capabilities, groups: Groups) -> bool {
+    groups.is_core() || groups.without(capabilities.groups()).is_core()
+}

@@ -1,0 +1,100 @@
+//! The handle that a driver holds.
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use capscache_format::{Entry, Input, InputKind};
+
+use crate::error::Error;
+use crate::input::{Trigger, path_of};
+use crate::map::Bytes;
+use crate::store::Stored;
+
+/// What one emulator can do: a cheap handle on its mapped entry.
+///
+/// Dereferences to [`Entry`], which has the getters. Stays readable after the entry was replaced
+/// or removed.
+#[derive(Clone)]
+pub struct Capabilities(pub(crate) Arc<Loaded>);
+
+/// An entry in memory, with what a hit compares.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    entry: Entry<Bytes>,
+    /// The entry's file; `None` if it could not be written.
+    file: Option<Trigger>,
+    /// What the answers depend on; `None`: content decides.
+    triggers: Option<Vec<Trigger>>,
+    pub(crate) inputs: Vec<Input>,
+    not_kept: Option<Error>,
+}
+
+impl Loaded {
+    pub(crate) fn new(Stored { entry, file }: Stored) -> Loaded {
+        let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
+        Loaded { triggers: Trigger::of(&inputs), inputs, entry, file: Some(file), not_kept: None }
+    }
+
+    /// An entry that could not be written: kept in this process only.
+    pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error) -> Loaded {
+        let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
+        Loaded { triggers: Trigger::of(&inputs), inputs, entry, file: None, not_kept: Some(why) }
+    }
+
+    pub(crate) fn entry(&self) -> &Entry<Bytes> {
+        &self.entry
+    }
+
+    /// Whether no process replaced or removed the entry's file.
+    pub(crate) fn is_current(&self) -> bool {
+        !self.file.as_ref().is_some_and(Trigger::moved)
+    }
+
+    /// Whether nothing moved that the answers depend on.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.triggers.as_ref().is_some_and(|triggers| !triggers.iter().any(Trigger::moved))
+    }
+}
+
+impl Capabilities {
+    /// The path of the emulator that was asked for.
+    pub fn emulator(&self) -> PathBuf {
+        self.path(InputKind::Emulator)
+    }
+
+    /// The path of the file that really runs: another one behind a link or a wrapper script.
+    pub fn executable(&self) -> PathBuf {
+        self.path(InputKind::Executable)
+    }
+
+    /// Why the answers could not be kept on disk, if they could not: they are right all the same,
+    /// but the next process has to ask again.
+    pub fn not_kept(&self) -> Option<&Error> {
+        self.0.not_kept.as_ref()
+    }
+
+    fn path(&self, kind: InputKind) -> PathBuf {
+        let input = self.0.inputs.iter().find(|input| input.kind == kind);
+        input.map_or_else(|| Path::new("").to_owned(), path_of)
+    }
+}
+
+impl Deref for Capabilities {
+    type Target = Entry<Bytes>;
+
+    fn deref(&self) -> &Entry<Bytes> {
+        &self.0.entry
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capabilities")
+            .field("emulator", &self.emulator())
+            .field("version", &self.version().to_string())
+            .field("arch", &self.arch())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! What can go wrong between a caller and an answer.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use capscache_format::FormatError;
+
+/// Why there is no cache, no entry, or no answer.
+///
+/// Cheap to clone: everybody who waits for one probe gets the same error.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory of the cache cannot be made or read.
+    #[error("cannot use {} as the root of the cache: give another one", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// There is nothing at the path that was asked for, or it cannot be looked at.
+    #[error("cannot look at the emulator {}", path.display())]
+    Emulator {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// An entry cannot be read or written.
+    #[error("cannot {action} the entry {}", path.display())]
+    Entry {
+        /// What was to be done: `read`, `write`, `lock`, `remove`.
+        action: &'static str,
+        /// The entry's file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// An entry is damaged or of another version.
+    #[error("the entry {} cannot be used", path.display())]
+    Format {
+        /// The entry's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// The emulator could not be asked.
+    #[cfg(feature = "probe")]
+    #[error("cannot probe {}", path.display())]
+    Probe {
+        /// The emulator.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<capscache_probe::ProbeError>,
+    },
+    /// The emulator was replaced again and again while it was probed.
+    #[error("{} keeps changing while it is probed: try again when it is installed", path.display())]
+    Changing {
+        /// The emulator.
+        path: PathBuf,
+    },
+    /// The answers are too many for an entry.
+    #[error("the answers of {} make no entry", path.display())]
+    Model {
+        /// The emulator.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<capscache_format::ModelError>,
+    },
+}
+
+impl Error {
+    pub(crate) fn entry(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Entry { action, path, source: Arc::new(source) }
+    }
+
+    pub(crate) fn emulator(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Emulator { path, source: Arc::new(source) }
+    }
+
+    /// Whether the entry is damaged and would be made anew by the next `get`.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Error::Format { .. })
+    }
+}

@@ -1,0 +1,384 @@
+//! One probe per emulator at a time, whoever asks.
+//!
+//! A flight works on a thread of its own: a caller that gives up waiting, or whose thread ends,
+//! does not stop it, and no caller needs a runtime. Between processes the entry's lock does the
+//! same; whoever gets it second finds the entry that the first one wrote.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use capscache_format::{Accelerator, Entry, Groups, Input, InputKind, Model};
+use capscache_probe::{Options, Probed, RanExecutable, probe};
+
+use crate::cache::{Cache, Lookup, Shared, absolute, has};
+use crate::capabilities::{Capabilities, Loaded};
+use crate::error::Error;
+use crate::input::{record, record_unreachable, sha256_of, signature};
+use crate::map::Bytes;
+
+/// How often an emulator that is replaced while it is probed is probed again.
+const TRIES: usize = 3;
+
+/// How long another process' probe is waited for beyond the time that a probe may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The probes that are under way in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<HashMap<OsString, Arc<Flight>>>);
+
+/// One probe, and those who wait for it.
+#[derive(Default)]
+struct Flight {
+    state: Mutex<State>,
+    landed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    result: Option<Result<Capabilities, Error>>,
+    wakers: Vec<Waker>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Flight")
+    }
+}
+
+impl Flight {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn land(&self, result: Result<Capabilities, Error>) {
+        let wakers = {
+            let mut state = self.state();
+            state.result = Some(result);
+            std::mem::take(&mut state.wakers)
+        };
+        self.landed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn wait(&self) -> Result<Capabilities, Error> {
+        let mut state = self.state();
+        loop {
+            if let Some(result) = &state.result {
+                return result.clone();
+            }
+            state = self.landed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Waiting for a flight without blocking a thread.
+struct Landing(Arc<Flight>);
+
+impl Future for Landing {
+    type Output = Result<Capabilities, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.state();
+        match &state.result {
+            Some(result) => Poll::Ready(result.clone()),
+            None => {
+                if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                    state.wakers.push(context.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Cache {
+    /// As [`Cache::open`], with limits of one's own for probes.
+    ///
+    /// # Errors
+    /// [`Error::Root`].
+    pub fn open_with_limits(
+        root: impl Into<PathBuf>,
+        limits: capscache_probe::Limits,
+    ) -> Result<Cache, Error> {
+        let mut cache = Cache::open(root)?;
+        // Nobody else has seen it yet.
+        if let Some(shared) = Arc::get_mut(&mut cache.0) {
+            shared.limits = limits;
+        }
+        Ok(cache)
+    }
+
+    /// What an emulator can do: from the cache if that is valid, else by one probe.
+    ///
+    /// A hit is a few `stat`s, see [`Cache::lookup`]. Otherwise blocks until the probe is over,
+    /// which others may have started; works inside an async runtime too, but blocks its thread.
+    ///
+    /// # Errors
+    /// [`Error`]; not for an entry that cannot be written: see [`Capabilities::not_kept`].
+    pub fn get(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
+        self.get_with(emulator, Groups::CORE)
+    }
+
+    /// As [`Cache::get`], with further groups, which are filled if the entry lacks them.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub fn get_with(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        let emulator = emulator.as_ref();
+        loop {
+            match self.ready(emulator, groups) {
+                Some(hit) => return Ok(hit),
+                None => {
+                    let capabilities = self.flight(emulator, groups)?.wait()?;
+                    if has(&capabilities, groups) {
+                        return Ok(capabilities);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Cache::get`], without blocking the thread; any executor will do.
+    ///
+    /// Dropping the future gives up waiting and leaves the probe to finish for others.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub async fn get_async(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
+        self.get_with_async(emulator, Groups::CORE).await
+    }
+
+    /// As [`Cache::get_with`], without blocking the thread; see [`Cache::get_async`].
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub async fn get_with_async(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        let emulator = emulator.as_ref();
+        loop {
+            match self.ready(emulator, groups) {
+                Some(hit) => return Ok(hit),
+                None => {
+                    let capabilities = Landing(self.flight(emulator, groups)?).await?;
+                    if has(&capabilities, groups) {
+                        return Ok(capabilities);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The entry if it is open and valid: the way of a hit.
+    fn ready(&self, emulator: &Path, groups: Groups) -> Option<Capabilities> {
+        self.0.hit(emulator).filter(|hit| has(hit, groups))
+    }
+
+    /// The flight for an emulator, started if there is none.
+    fn flight(&self, emulator: &Path, groups: Groups) -> Result<Arc<Flight>, Error> {
+        let emulator = absolute(emulator)?;
+        let mut flights = self.0.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(emulator.as_os_str()) {
+            return Ok(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight::default());
+        flights.insert(emulator.as_os_str().to_owned(), Arc::clone(&flight));
+        drop(flights);
+        let (shared, landing) = (Arc::clone(&self.0), Arc::clone(&flight));
+        let name = emulator.clone();
+        let started = std::thread::Builder::new().name("capscache".to_owned()).spawn(move || {
+            let fly = || shared.obtain(&emulator, groups);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fly));
+            let result = result.unwrap_or_else(|_| Err(Error::Changing { path: emulator.clone() }));
+            shared.end_flight(&emulator);
+            landing.land(result);
+        });
+        started.map_err(|error| {
+            self.0.end_flight(&name);
+            Error::emulator(name)(error)
+        })?;
+        Ok(flight)
+    }
+}
+
+impl Shared {
+    fn end_flight(&self, emulator: &Path) {
+        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.remove(emulator.as_os_str());
+    }
+
+    /// The entry with all `groups`: from disk, or from a probe of what is missing.
+    fn obtain(self: &Arc<Self>, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
+        if let Ok(Lookup::Hit(hit)) = self.lookup(emulator, Duration::ZERO) {
+            if has(&hit, groups) {
+                return Ok(hit);
+            }
+        }
+        std::fs::metadata(emulator).map_err(Error::emulator(emulator))?;
+        if let Some(target) = plain_link(emulator) {
+            if let Some(shared) = self.share(emulator, &target, groups)? {
+                return Ok(shared);
+            }
+        }
+        let path = self.store.entry_path(emulator);
+        let _lock = self.store.lock(&path, self.limits.probe + PATIENCE);
+        match self.lookup(emulator, Duration::ZERO) {
+            Ok(Lookup::Hit(hit)) if has(&hit, groups) => Ok(hit),
+            Ok(Lookup::Hit(hit)) => match self.fill(emulator, &hit, groups)? {
+                Some(filled) => Ok(filled),
+                None => self.probe(emulator, groups | hit.groups()),
+            },
+            // Stale, missing, damaged: all of it anew.
+            _ => self.probe(emulator, groups),
+        }
+    }
+
+    /// Everything from a fresh probe.
+    fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
+        for _ in 0..TRIES {
+            let before = status(emulator)?;
+            let options = Options { groups, limits: self.limits.clone(), ..Options::default() };
+            let Probed { mut model, ran, .. } = run(emulator, &options)?;
+            let after = status(emulator)?;
+            if signature(&before) == signature(&after) {
+                model.inputs = inputs(emulator, &after, &ran)?;
+                return self.save(emulator, &model);
+            }
+        }
+        Err(Error::Changing { path: emulator.to_owned() })
+    }
+
+    /// The groups that an entry lacks, probed and put beside what it has; `None` if another file
+    /// ran than the one that the entry is about.
+    fn fill(
+        &self,
+        emulator: &Path,
+        hit: &Capabilities,
+        groups: Groups,
+    ) -> Result<Option<Capabilities>, Error> {
+        let options = Options {
+            core: false,
+            groups: groups.without(hit.groups()),
+            kvm: hit.accelerators().any(|accelerator| accelerator == Accelerator::Kvm),
+            limits: self.limits.clone(),
+            ..Options::default()
+        };
+        let Probed { mut model, ran, .. } = run(emulator, &options)?;
+        let recorded = hit.input(InputKind::Executable).and_then(|input| input.sha256());
+        if recorded != Some(&ran.sha256) {
+            return Ok(None);
+        }
+        model.inputs.clone_from(&hit.0.inputs);
+        let path = self.store.entry_path(emulator);
+        let mut whole =
+            hit.to_model().map_err(|source| Error::Format { path: path.clone(), source })?;
+        whole.replace(&model).map_err(|source| too_much(emulator, source))?;
+        self.save(emulator, &whole).map(Some)
+    }
+
+    /// The entry of a link to a QEMU is a copy of the entry of what it links to: one file, one
+    /// probe. `None` if what it links to runs something else, which may look at how it is called.
+    fn share(
+        self: &Arc<Self>,
+        emulator: &Path,
+        target: &Path,
+        groups: Groups,
+    ) -> Result<Option<Capabilities>, Error> {
+        let capabilities = Cache(Arc::clone(self)).get_with(target, groups)?;
+        if capabilities.executable() != target {
+            return Ok(None);
+        }
+        let format = |source| Error::Format { path: target.to_owned(), source };
+        let mut model = capabilities.to_model().map_err(format)?;
+        for input in &mut model.inputs {
+            if input.kind == InputKind::Emulator {
+                input.name = crate::input::name_of(emulator);
+            }
+        }
+        self.save(emulator, &model).map(Some)
+    }
+
+    /// Writes an entry and opens it; where it cannot be written, keeps it in this process.
+    fn save(&self, emulator: &Path, model: &Model) -> Result<Capabilities, Error> {
+        let bytes = model.encode().map_err(|source| too_much(emulator, source))?;
+        let path = self.store.entry_path(emulator);
+        let written = self.store.write(&path, &bytes).and_then(|()| self.store.read(&path));
+        let loaded = match written {
+            Ok(Some(stored)) => Loaded::new(stored),
+            Ok(None) => {
+                let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+                self.unwritten(bytes, &path, Error::entry("read", &path)(gone))?
+            }
+            Err(error) => self.unwritten(bytes, &path, error)?,
+        };
+        Ok(self.keep(emulator, loaded))
+    }
+
+    fn unwritten(&self, bytes: Vec<u8>, path: &Path, why: Error) -> Result<Loaded, Error> {
+        let entry = Entry::open(Bytes::in_memory(bytes))
+            .map_err(|source| Error::Format { path: path.to_owned(), source })?;
+        Ok(Loaded::not_kept(entry, why))
+    }
+}
+
+fn run(emulator: &Path, options: &Options) -> Result<Probed, Error> {
+    probe(emulator, options)
+        .map_err(|source| Error::Probe { path: emulator.to_owned(), source: Arc::new(source) })
+}
+
+fn too_much(emulator: &Path, source: capscache_format::ModelError) -> Error {
+    Error::Model { path: emulator.to_owned(), source: Arc::new(source) }
+}
+
+fn status(emulator: &Path) -> Result<rustix::fs::Stat, Error> {
+    rustix::fs::stat(emulator).map_err(std::io::Error::from).map_err(Error::emulator(emulator))
+}
+
+/// What the link `emulator` leads to, if that is a program and no script.
+fn plain_link(emulator: &Path) -> Option<PathBuf> {
+    let target = std::fs::canonicalize(emulator).ok()?;
+    let mut magic = [0; 4];
+    let mut file = std::fs::File::open(&target).ok()?;
+    std::io::Read::read_exact(&mut file, &mut magic).ok()?;
+    (target != emulator && magic == *b"\x7fELF").then_some(target)
+}
+
+/// What the answers of a probe depend on.
+fn inputs(
+    emulator: &Path,
+    status: &rustix::fs::Stat,
+    ran: &RanExecutable,
+) -> Result<Vec<Input>, Error> {
+    let executable = rustix::fs::fstat(&ran.file).map_err(std::io::Error::from);
+    let executable = executable.map_err(Error::emulator(emulator))?;
+    let is_same = |status: &rustix::fs::Stat| {
+        (status.st_dev, status.st_ino) == (executable.st_dev, executable.st_ino)
+    };
+    let emulator_sha256 = if is_same(status) {
+        ran.sha256
+    } else {
+        sha256_of(emulator).map_err(Error::emulator(emulator))?
+    };
+    let is_reachable = rustix::fs::stat(&ran.path).is_ok_and(|status| is_same(&status));
+    Ok(vec![
+        record(InputKind::Emulator, emulator, status, emulator_sha256),
+        if is_reachable {
+            record(InputKind::Executable, &ran.path, &executable, ran.sha256)
+        } else {
+            record_unreachable(InputKind::Executable, &ran.path, ran.sha256)
+        },
+    ])
+}

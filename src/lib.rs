@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
+
+mod cache;
+mod capabilities;
+mod error;
+#[cfg(feature = "probe")]
+mod flight;
+mod input;
+mod map;
+mod search;
+mod store;
+
+pub use cache::{Cache, Listed, Lookup};
+pub use capabilities::Capabilities;
+pub use error::Error;
+pub use input::Stale;
+pub use map::Bytes;
+pub use search::find_emulators;
+
+pub use capscache_format::{
+    Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
+    FactKind, FormatError, Group, Groups, InputKind, Machine, Model, ModelError, Object, Parameter,
+    Properties, Property, Query, QueryError, Report, Schema, Scope, Signature, Tri, Type,
+    Unanswered, Value, Version,
+};
+#[cfg(feature = "probe")]
+pub use capscache_probe::{
+    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TranscriptError,
+    probe, replay,
+};

@@ -1,0 +1,73 @@
+//! The bytes of an entry's file, mapped where that is safe.
+
+#![expect(unsafe_code, reason = "mapping a file is unsafe; this is the one place that does it")]
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+
+use memmap2::Mmap;
+
+/// An entry's bytes: the map of its file, or a copy where a map could change under its reader.
+pub struct Bytes(Source);
+
+enum Source {
+    Map(Mmap),
+    Copy(Vec<u8>),
+}
+
+impl Bytes {
+    /// The content of a file whose length is `length` bytes.
+    pub(crate) fn of(file: &File, length: u64) -> io::Result<Bytes> {
+        if length == 0 || is_remote(file) {
+            let mut copy = Vec::new();
+            file.take(length.saturating_add(1)).read_to_end(&mut copy)?;
+            return Ok(Bytes(Source::Copy(copy)));
+        }
+        // JUSTIFICATION: reading the file where it lies is what makes opening an entry cost the
+        // same for any size, and what lets processes share its pages.
+        // SAFETY: the map is undefined behaviour only if the file changes below it. Entries are
+        // never changed in place: every writer of this library writes another file and renames
+        // it. What remains is somebody else who writes to the file by hand (the reader checks
+        // every access and survives any content) or truncates it (touching the lost pages is
+        // SIGBUS); docs/format.md says so, and the directory is to be writable by the cache's
+        // owner only.
+        let map = unsafe { Mmap::map(file) }?;
+        Ok(Bytes(Source::Map(map)))
+    }
+
+    /// Bytes that stand in no file.
+    pub(crate) fn in_memory(bytes: Vec<u8>) -> Bytes {
+        Bytes(Source::Copy(bytes))
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0 {
+            Source::Map(map) => map,
+            Source::Copy(copy) => copy,
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.0 {
+            Source::Map(_) => "mapped",
+            Source::Copy(_) => "copied",
+        };
+        write!(f, "{} bytes, {kind}", self.as_ref().len())
+    }
+}
+
+/// File systems on which a page can fail to arrive long after the map was made.
+fn is_remote(file: &File) -> bool {
+    const NFS: i64 = 0x6969;
+    const CIFS: i64 = 0xFF53_4D42;
+    const SMB2: i64 = 0xFE53_4D42;
+    const V9FS: i64 = 0x0102_1997;
+    const FUSE: i64 = 0x6573_5546;
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|status| [NFS, CIFS, SMB2, V9FS, FUSE].contains(&i64::from(status.f_type)))
+}

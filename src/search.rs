@@ -1,0 +1,81 @@
+//! Where emulators are found on this host.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What package managers append to a file's name while they unpack, or when they put it aside.
+const HALF_INSTALLED: [&str; 6] =
+    [".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist", ".distrib", ".rpmnew"];
+
+/// The emulators in the directories of `PATH`, in `/usr/libexec` and in `further`, in this order,
+/// sorted by name within a directory.
+///
+/// An emulator is an executable file called `qemu-system-*` or `qemu-kvm`. A directory that is
+/// named twice, or linked to, is looked at once; one that cannot be read is skipped.
+pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/libexec")])
+        .chain(further.iter().cloned());
+    let mut seen = HashSet::new();
+    let mut emulators = Vec::new();
+    for directory in
+        named.filter(|directory| directory.is_absolute() || further.contains(directory))
+    {
+        let Ok(directory) = fs::canonicalize(directory) else { continue };
+        if seen.insert(directory.clone()) {
+            emulators.extend(emulators_in(&directory));
+        }
+    }
+    emulators
+}
+
+fn emulators_in(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = paths.filter(|path| is_emulator(path)).collect();
+    found.sort();
+    found
+}
+
+fn is_emulator(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
+    let called = name.starts_with("qemu-system-") || name == "qemu-kvm";
+    let half_installed = HALF_INSTALLED.iter().any(|suffix| name.ends_with(suffix));
+    called
+        && !half_installed
+        && fs::metadata(path)
+            .is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_executable_files_with_an_emulators_name_are_emulators() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, mode| {
+            let path = directory.path().join(name);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        file("qemu-system-x86_64", 0o755);
+        file("qemu-kvm", 0o755);
+        file("qemu-img", 0o755);
+        file("qemu-system-arm", 0o644);
+        file("qemu-system-arm.dpkg-new", 0o755);
+        file("qemu-system-i386.distrib", 0o755);
+        fs::create_dir(directory.path().join("qemu-system-dir")).unwrap();
+        std::os::unix::fs::symlink("qemu-kvm", directory.path().join("qemu-system-link")).unwrap();
+        std::os::unix::fs::symlink("gone", directory.path().join("qemu-system-gone")).unwrap();
+        let names: Vec<_> = emulators_in(directory.path())
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, ["qemu-kvm", "qemu-system-link", "qemu-system-x86_64"]);
+    }
+}
