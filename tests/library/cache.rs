@@ -1,0 +1,369 @@
+//! Lookups: what hits, what does not, and what it costs.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::time::{Duration, SystemTime};
+
+use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, Lookup, Tri};
+use tempfile::TempDir;
+
+/// A small emulator, so that tests are quick.
+const AVR: &str = "/usr/bin/qemu-system-avr";
+const OTHER: &str = "/usr/bin/qemu-system-rx";
+
+struct Fixture {
+    root: TempDir,
+    cache: Cache,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let root = tempfile::tempdir().expect("a root");
+        let cache = Cache::open(root.path().join("cache")).expect("a cache");
+        Fixture { root, cache }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A wrapper script that becomes `target`, counting how often it ran.
+    fn wrapper(&self, name: &str, target: &str) -> PathBuf {
+        let path = self.path(name);
+        self.write_wrapper(&path, target);
+        path
+    }
+
+    fn write_wrapper(&self, path: &Path, target: &str) {
+        let counter = self.path("count");
+        let script =
+            format!("#!/bin/sh\necho run >> {}\nexec {target} \"$@\"\n", counter.display());
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, script).expect("a script");
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::rename(&temporary, path).expect("a rename");
+        // A file that changed just now is looked at by content: make it old.
+        age(path);
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.path("count")).map_or(0, |text| text.lines().count())
+    }
+
+    fn stale(&self, emulator: &Path) -> String {
+        match self.cache.lookup(emulator).expect("a lookup") {
+            Lookup::Stale(why) => why.to_string(),
+            other => panic!("not stale but {other:?}"),
+        }
+    }
+}
+
+/// Waits until a file's change time is old enough to be relied on: nothing else can set it.
+fn age(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let status = fs::metadata(path).expect("a file");
+    let changed = SystemTime::UNIX_EPOCH
+        + Duration::from_secs(u64::try_from(status.ctime()).expect("a time"));
+    while changed.elapsed().is_ok_and(|age| age < Duration::from_millis(3001)) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn versions(caps: &Capabilities) -> (String, String) {
+    (caps.version().to_string(), caps.arch().to_owned())
+}
+
+#[test]
+fn a_miss_probes_and_a_hit_does_not() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Missing)));
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    assert_eq!(caps.arch(), "avr");
+    assert_eq!(fixture.runs(), 1);
+    let again = fixture.cache.get(&emulator).expect("answers");
+    let other_process = Cache::open(fixture.path("cache")).expect("a cache");
+    let from_disk = other_process.get(&emulator).expect("answers");
+    assert_eq!(fixture.runs(), 1);
+    assert_eq!(versions(&again), versions(&caps));
+    assert_eq!(from_disk.bytes(), caps.bytes());
+}
+
+#[test]
+fn the_executable_behind_a_wrapper_is_the_one_that_ran() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    assert_eq!(caps.emulator(), emulator);
+    assert_eq!(caps.executable(), Path::new(AVR));
+    let real = fixture.cache.get(AVR).expect("answers");
+    let digest =
+        |caps: &Capabilities| *caps.input(InputKind::Executable).unwrap().sha256().unwrap();
+    assert_eq!(digest(&caps), digest(&real));
+}
+
+#[test]
+fn an_edited_wrapper_is_noticed_by_the_next_lookup() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
+    fixture.write_wrapper(&emulator, OTHER);
+    assert!(fixture.stale(&emulator).starts_with("the emulator "), "{}", fixture.stale(&emulator));
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "rx");
+    assert_eq!(fixture.runs(), 2);
+}
+
+#[test]
+fn a_replaced_target_behind_an_unchanged_wrapper_is_noticed() {
+    let fixture = Fixture::new();
+    let target = fixture.path("real");
+    fs::copy(AVR, &target).expect("a copy");
+    age(&target);
+    let emulator = fixture.wrapper("qemu", target.to_str().expect("UTF-8"));
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
+    fs::copy(OTHER, fixture.path("new")).expect("a copy");
+    fs::rename(fixture.path("new"), &target).expect("a rename");
+    assert!(fixture.stale(&emulator).starts_with("the executable "));
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "rx");
+}
+
+#[test]
+fn a_retargeted_link_is_noticed() {
+    let fixture = Fixture::new();
+    let link = fixture.path("qemu");
+    symlink(AVR, &link).expect("a link");
+    assert_eq!(fixture.cache.get(&link).expect("answers").arch(), "avr");
+    fs::remove_file(&link).expect("a removal");
+    symlink(OTHER, &link).expect("a link");
+    assert!(matches!(fixture.cache.lookup(&link), Ok(Lookup::Stale(_))));
+    assert_eq!(fixture.cache.get(&link).expect("answers").arch(), "rx");
+}
+
+#[test]
+fn a_link_shares_the_probe_of_what_it_links_to() {
+    let fixture = Fixture::new();
+    let link = fixture.path("qemu");
+    symlink(AVR, &link).expect("a link");
+    let by_link = fixture.cache.get(&link).expect("answers");
+    assert_eq!(by_link.emulator(), link);
+    assert_eq!(by_link.executable(), Path::new(AVR));
+    // The target's own entry is there, and tells of the same probe.
+    let Lookup::Hit(target) = fixture.cache.lookup(AVR).expect("a lookup") else {
+        panic!("the target was not cached");
+    };
+    assert_eq!(target.report(), by_link.report());
+}
+
+#[test]
+fn a_touched_or_reinstalled_emulator_gets_a_new_signature_and_no_probe() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let before = fixture.cache.get(&emulator).expect("answers");
+    fixture.write_wrapper(&emulator, AVR);
+    let Lookup::Hit(after) = fixture.cache.lookup(&emulator).expect("a lookup") else {
+        panic!("the same content is valid");
+    };
+    assert_eq!(fixture.runs(), 1);
+    let signature =
+        |caps: &Capabilities| caps.input(InputKind::Emulator).unwrap().to_owned().signature;
+    assert_ne!(signature(&after), signature(&before));
+    assert_eq!(after.report(), before.report());
+}
+
+#[test]
+fn content_decides_about_an_emulator_that_changed_just_now() {
+    let fixture = Fixture::new();
+    let emulator = fixture.path("qemu");
+    let script = |target| format!("#!/bin/sh\nexec {target} \"$@\"\n");
+    fs::write(&emulator, script("/usr/bin/qemu-system-avr")).expect("a script");
+    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    assert!(caps.input(InputKind::Emulator).unwrap().to_owned().racy);
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn a_removed_emulator_is_stale_and_an_error_to_get() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    fs::remove_file(&emulator).expect("a removal");
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Stale(_))));
+    assert!(matches!(fixture.cache.get(&emulator), Err(Error::Emulator { .. })));
+    assert_eq!(caps.arch(), "avr", "the handle stays readable");
+}
+
+#[test]
+fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let core = fixture.cache.get(&emulator).expect("answers");
+    assert!(core.groups().is_core());
+    let name = core.answer(&"property:unimplemented-device.size".parse().expect("a query"));
+    assert_eq!(name, Tri::Unknown);
+    let filled = fixture.cache.get_with(&emulator, Groups::DEVICES).expect("answers");
+    assert_eq!(filled.groups(), Groups::DEVICES);
+    assert_eq!(fixture.runs(), 2);
+    assert!(filled.device("unimplemented-device").expect("a device").property("size").is_ok());
+    // What was there before is there as it was.
+    assert_eq!(filled.commands(), core.commands());
+    assert_eq!(
+        filled.inputs().map(|i| i.to_owned()).collect::<Vec<_>>(),
+        core.inputs().map(|i| i.to_owned()).collect::<Vec<_>>()
+    );
+    let again = fixture.cache.get_with(&emulator, Groups::DEVICES).expect("answers");
+    assert_eq!(fixture.runs(), 2);
+    assert!(again.groups().contains(Group::Devices) && !again.groups().contains(Group::Objects));
+}
+
+#[test]
+fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
+    let fixture = Fixture::new();
+    for groups in [Groups::CORE, Groups::OBJECTS, Groups::CPU_MODELS, Groups::DEVICES] {
+        fixture.cache.get_with(crate::native(), groups).expect("answers");
+    }
+    let by_steps = fixture.cache.get(crate::native()).expect("answers");
+    let at_once = Cache::open(fixture.path("other")).expect("a cache");
+    let at_once = at_once.get_with(crate::native(), Groups::ALL).expect("answers");
+    assert_eq!(by_steps.groups(), Groups::ALL);
+    let json = |caps: &Capabilities| {
+        let mut json = serde_json::to_value(&**caps).expect("JSON");
+        // Reported in the order of asking.
+        for list in ["refused", "quarantined"] {
+            let list = json[list].as_array_mut().expect("an array");
+            list.sort_by_key(ToString::to_string);
+            list.dedup();
+        }
+        json
+    };
+    let (by_steps, at_once) = (json(&by_steps), json(&at_once));
+    for (key, value) in at_once.as_object().expect("an object") {
+        assert!(by_steps[key] == *value, "{key} differs");
+    }
+}
+
+#[test]
+fn threads_that_ask_at_once_share_one_probe() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let barrier = Barrier::new(16);
+    let archs: Vec<String> = std::thread::scope(|scope| {
+        let ask = || {
+            barrier.wait();
+            fixture.cache.get(&emulator).expect("answers").arch().to_owned()
+        };
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+    });
+    assert_eq!(archs, vec!["avr"; 16]);
+    assert_eq!(fixture.runs(), 1);
+}
+
+#[test]
+fn caches_that_share_a_root_share_one_probe() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let barrier = Barrier::new(8);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                // A cache of its own knows of the others by the lock alone, as a process does.
+                let cache = Cache::open(fixture.path("cache")).expect("a cache");
+                barrier.wait();
+                assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
+            });
+        }
+    });
+    assert_eq!(fixture.runs(), 1);
+}
+
+#[test]
+fn get_works_inside_a_runtime_and_get_async_without_blocking_it() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let (one, two) = tokio::join!(
+            fixture.cache.get_async(&emulator),
+            fixture.cache.get_with_async(&emulator, Groups::CORE)
+        );
+        assert_eq!(one.expect("answers").arch(), "avr");
+        assert_eq!(two.expect("answers").arch(), "avr");
+        assert_eq!(fixture.cache.get(OTHER).expect("answers").arch(), "rx");
+    });
+    assert_eq!(fixture.runs(), 1);
+}
+
+#[test]
+fn a_caller_that_gives_up_waiting_leaves_the_probe_to_finish() {
+    use std::future::Future;
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    {
+        let mut given_up = Box::pin(fixture.cache.get_async(&emulator));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
+    assert_eq!(fixture.runs(), 1);
+}
+
+#[test]
+fn a_damaged_entry_is_probed_again() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).expect("answers");
+    let listed = fixture.cache.list().expect("a list");
+    let file = listed[0].as_ref().expect("a good entry").file.clone();
+    let bytes = fs::read(&file).expect("an entry");
+    fs::write(&file, &bytes[..bytes.len() / 2]).expect("damage");
+    let fresh = Cache::open(fixture.path("cache")).expect("a cache");
+    assert!(fresh.lookup(&emulator).expect_err("damaged").is_damage());
+    assert_eq!(fresh.verify_all().expect("a directory").1.len(), 1);
+    assert_eq!(fresh.get(&emulator).expect("answers").arch(), "avr");
+    assert_eq!(fresh.verify_all().expect("a directory").0, 1);
+    assert_eq!(fixture.runs(), 2);
+}
+
+#[test]
+fn an_invalidated_entry_is_gone_and_its_handles_stay() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    assert!(fixture.cache.invalidate(&emulator).expect("a removal"));
+    assert!(!fixture.cache.invalidate(&emulator).expect("a removal"));
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Missing)));
+    assert!(fixture.cache.list().expect("a list").is_empty());
+    assert_eq!(caps.arch(), "avr");
+}
+
+#[test]
+fn an_entry_removed_by_another_process_is_no_hit_any_more() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).expect("answers");
+    let other = Cache::open(fixture.path("cache")).expect("a cache");
+    assert!(other.invalidate(&emulator).expect("a removal"));
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Missing)));
+}
+
+#[test]
+fn what_is_no_emulator_is_an_error_that_says_so() {
+    let fixture = Fixture::new();
+    let chain = |path: &Path| {
+        let error = fixture.cache.get(path).expect_err("no emulator");
+        let error: &dyn std::error::Error = &error;
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    let text = fixture.path("text");
+    fs::write(&text, "no program\n").expect("a file");
+    assert!(chain(&text).contains("may not be executed"), "{}", chain(&text));
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("a mode");
+    assert!(!chain(&text).is_empty());
+    assert!(chain(Path::new("/bin/true")).contains("QEMU"), "{}", chain(Path::new("/bin/true")));
+    assert!(chain(fixture.root.path()).contains("directory"), "{}", chain(fixture.root.path()));
+    assert!(fixture.cache.list().expect("a list").is_empty());
+}

@@ -1,0 +1,118 @@
+//! Recorded conversations make the same model as the probe did.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use capscache::{Accelerator, Entry, Groups, ProbeOptions, Tri, probe, replay};
+
+/// The fixtures of the repository, unpacked.
+fn fixtures() -> Vec<(String, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("fixtures") {
+        let path = entry.expect("a fixture").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let Some(name) = name.strip_suffix(".qmp.gz") else { continue };
+        let mut text = String::new();
+        let file = std::fs::File::open(&path).expect("a file");
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+        found.push((name.to_owned(), text));
+    }
+    found.sort();
+    found
+}
+
+fn entry(transcript: &str) -> Entry<Vec<u8>> {
+    let model = replay(transcript).expect("a model");
+    Entry::open(model.encode().expect("a file")).expect("an entry")
+}
+
+#[test]
+fn every_fixture_replays_into_a_sound_entry_of_what_its_name_says() {
+    let fixtures = fixtures();
+    assert!(fixtures.len() >= 14, "{} fixtures", fixtures.len());
+    for (name, transcript) in fixtures {
+        let entry = entry(&transcript);
+        entry.verify().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut parts = name.split('-').skip(1);
+        let version = format!("{}.{}", entry.version().major, entry.version().minor);
+        assert_eq!(parts.next(), Some(version.as_str()), "{name}");
+        assert_eq!(parts.next(), Some(entry.arch()), "{name}");
+        let flags: Vec<&str> = parts.collect();
+        let ran_kvm = entry.accelerators().any(|accelerator| accelerator == Accelerator::Kvm);
+        assert_eq!(flags.contains(&"kvm"), ran_kvm, "{name}");
+        let expected = if flags.contains(&"full") { Groups::ALL } else { Groups::CORE };
+        assert_eq!(entry.groups(), expected, "{name}");
+        assert_eq!(entry.has_command("query-qmp-schema"), Tri::Yes, "{name}");
+        assert!(entry.best().expect("an accelerator").machines().count() > 1, "{name}");
+    }
+}
+
+#[test]
+fn the_transcript_of_a_probe_makes_the_model_of_the_probe() {
+    for (emulator, groups) in
+        [(crate::native(), Groups::CORE), ("/usr/bin/qemu-system-avr".to_owned(), Groups::ALL)]
+    {
+        let options = ProbeOptions { record: true, groups, ..ProbeOptions::default() };
+        let probed = probe(emulator.as_ref(), &options).expect("a probe");
+        let live = Entry::open(probed.model.encode().expect("a file")).expect("an entry");
+        let replayed = entry(&probed.transcript.expect("a transcript"));
+        let json = |entry: &Entry<Vec<u8>>| {
+            let mut json = serde_json::to_value(entry).expect("JSON");
+            // The caller of a probe adds these; a transcript has them.
+            for input in ["emulator", "executable", "sha256"] {
+                json.as_object_mut().expect("an object").shift_remove(input);
+            }
+            json.to_string()
+        };
+        assert_eq!(json(&live), json(&replayed), "{emulator}");
+    }
+}
+
+#[test]
+fn a_transcript_cut_anywhere_is_an_error_or_a_shorter_model_and_never_a_panic() {
+    let (_, transcript) = fixtures().swap_remove(0);
+    let lines: Vec<&str> = transcript.lines().collect();
+    for count in 0..lines.len().min(40) {
+        let _ = replay(&lines[..count].join("\n"));
+    }
+    for cut in (0..transcript.len()).step_by(transcript.len() / 50 + 1) {
+        let cut = (0..=cut).rev().find(|cut| transcript.is_char_boundary(*cut)).expect("0");
+        let error = replay(&transcript[..cut]).expect_err("cut inside a line");
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// libvirt's recordings, where they are.
+fn corpus() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/libvirt/corpus");
+    let Ok(entries) = std::fs::read_dir(&directory) else {
+        println!(
+            "SKIPPED: {} is not there, no recording of libvirt was replayed",
+            directory.display()
+        );
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("a file").path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "replies"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn libvirts_recordings_replay_into_what_their_names_say() {
+    for path in corpus() {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let entry = entry(&std::fs::read_to_string(&path).expect("a recording"));
+        entry.verify().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut parts = name.split(['_', '+']).skip(1);
+        assert_eq!(parts.next(), Some(entry.version().to_string().as_str()), "{name}");
+        let arch = name.splitn(3, '_').nth(2).expect("an arch").split('+').next();
+        assert_eq!(arch, Some(entry.arch()), "{name}");
+        assert!(entry.best().expect("an accelerator").machines().count() > 1, "{name}");
+        assert_eq!(entry.schema().has("blockdev-add/arg-type/+nvme"), Tri::Yes, "{name}");
+        assert_eq!(entry.has_command("device_add"), Tri::Yes, "{name}");
+    }
+}
