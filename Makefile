@@ -29,6 +29,7 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	@scripts/install-deps.sh cargo cc rustfmt clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) clippy --package capscache --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --lib --no-deps --all-features --locked
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 

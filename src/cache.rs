@@ -1,12 +1,11 @@
 //! The cache: lookups, and what a miss leads to.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-use capscache_format::Groups;
 
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
@@ -207,13 +206,14 @@ impl Shared {
         }
         if moved && inputs != loaded.inputs {
             let lock = self.store.lock(&path, patience);
-            if lock.is_some() && self.refresh(&path, &loaded, inputs).is_ok() {
+            if lock.is_some() && self.refresh(&path, &loaded, inputs.clone()).is_ok() {
                 if let Ok(Some(stored)) = self.store.read(&path) {
                     return Ok(Lookup::Hit(self.keep(emulator, Loaded::new(stored))));
                 }
             }
         }
-        Ok(Lookup::Hit(self.keep(emulator, loaded)))
+        // Where it cannot be written, this process at least need not compare contents again.
+        Ok(Lookup::Hit(self.keep(emulator, loaded.with_inputs(inputs))))
     }
 
     /// Writes an entry again with new signatures, unless another process was faster.
@@ -268,12 +268,9 @@ fn first_difference(loaded: &Loaded) -> Option<Stale> {
 }
 
 /// The path that names an entry: absolute, links not followed.
-pub(crate) fn absolute(emulator: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(emulator).map_err(Error::emulator(emulator))
-}
-
-/// Whether an entry has all that was asked for.
-#[cfg(feature = "probe")]
-pub(crate) fn has(capabilities: &Capabilities, groups: Groups) -> bool {
-    groups.is_core() || groups.without(capabilities.groups()).is_core()
+pub(crate) fn absolute(emulator: &Path) -> Result<Cow<'_, Path>, Error> {
+    if emulator.is_absolute() {
+        return Ok(Cow::Borrowed(emulator));
+    }
+    std::path::absolute(emulator).map(Cow::Owned).map_err(Error::emulator(emulator))
 }

@@ -38,9 +38,15 @@ impl Loaded {
     }
 
     /// An entry that could not be written: kept in this process only.
+    #[cfg(feature = "probe")]
     pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error) -> Loaded {
         let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
         Loaded { triggers: Trigger::of(&inputs), inputs, entry, file: None, not_kept: Some(why) }
+    }
+
+    /// The same entry, whose inputs were looked at and found unchanged under new signatures.
+    pub(crate) fn with_inputs(self, inputs: Vec<Input>) -> Loaded {
+        Loaded { triggers: Trigger::of(&inputs), inputs, ..self }
     }
 
     pub(crate) fn entry(&self) -> &Entry<Bytes> {

@@ -66,6 +66,12 @@ pub enum Error {
         /// The emulator.
         path: PathBuf,
     },
+    /// The probe ended without a result, which is a fault of this library.
+    #[error("the probe of {} broke off: please report it", path.display())]
+    Abandoned {
+        /// The emulator.
+        path: PathBuf,
+    },
     /// The answers are too many for an entry.
     #[error("the answers of {} make no entry", path.display())]
     Model {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use capscache_format::{Accelerator, Entry, Groups, Input, InputKind, Model};
 use capscache_probe::{Options, Probed, RanExecutable, probe};
 
-use crate::cache::{Cache, Lookup, Shared, absolute, has};
+use crate::cache::{Cache, Lookup, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::input::{record, record_unreachable, sha256_of, signature};
@@ -135,7 +135,7 @@ impl Cache {
         emulator: impl AsRef<Path>,
         groups: Groups,
     ) -> Result<Capabilities, Error> {
-        let emulator = emulator.as_ref();
+        let emulator = &*absolute(emulator.as_ref())?;
         loop {
             match self.ready(emulator, groups) {
                 Some(hit) => return Ok(hit),
@@ -168,7 +168,7 @@ impl Cache {
         emulator: impl AsRef<Path>,
         groups: Groups,
     ) -> Result<Capabilities, Error> {
-        let emulator = emulator.as_ref();
+        let emulator = &*absolute(emulator.as_ref())?;
         loop {
             match self.ready(emulator, groups) {
                 Some(hit) => return Ok(hit),
@@ -189,7 +189,7 @@ impl Cache {
 
     /// The flight for an emulator, started if there is none.
     fn flight(&self, emulator: &Path, groups: Groups) -> Result<Arc<Flight>, Error> {
-        let emulator = absolute(emulator)?;
+        let emulator = emulator.to_owned();
         let mut flights = self.0.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(emulator.as_os_str()) {
             return Ok(Arc::clone(flight));
@@ -202,7 +202,8 @@ impl Cache {
         let started = std::thread::Builder::new().name("capscache".to_owned()).spawn(move || {
             let fly = || shared.obtain(&emulator, groups);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fly));
-            let result = result.unwrap_or_else(|_| Err(Error::Changing { path: emulator.clone() }));
+            let result =
+                result.unwrap_or_else(|_| Err(Error::Abandoned { path: emulator.clone() }));
             shared.end_flight(&emulator);
             landing.land(result);
         });
@@ -381,4 +382,9 @@ fn inputs(
             record_unreachable(InputKind::Executable, &ran.path, ran.sha256)
         },
     ])
+}
+
+/// Whether an entry has all that was asked for.
+fn has(capabilities: &Capabilities, groups: Groups) -> bool {
+    groups.is_core() || groups.without(capabilities.groups()).is_core()
 }

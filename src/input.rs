@@ -110,6 +110,7 @@ pub(crate) fn record(kind: InputKind, path: &Path, status: &Stat, sha256: [u8; 3
 }
 
 /// Records a file that has no path here, such as one inside another mount namespace.
+#[cfg(feature = "probe")]
 pub(crate) fn record_unreachable(kind: InputKind, path: &Path, sha256: [u8; 32]) -> Input {
     Input {
         kind,

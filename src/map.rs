@@ -37,6 +37,7 @@ impl Bytes {
     }
 
     /// Bytes that stand in no file.
+    #[cfg(feature = "probe")]
     pub(crate) fn in_memory(bytes: Vec<u8>) -> Bytes {
         Bytes(Source::Copy(bytes))
     }
