@@ -1,0 +1,269 @@
+//! What can be said on the command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  capscache warm --all
+  capscache inspect qemu-system-x86_64 cpus
+  capscache query qemu-system-x86_64 machine:q35 cpu:EPYC@kvm property:virtio-blk-pci.queue-size
+
+An EMULATOR is a path; a bare name that is no file here is looked up on PATH.
+The cache is in --root, else in $CAPSCACHE_ROOT, else in /var/cache/capscache for root and in
+$XDG_CACHE_HOME/capscache (~/.cache/capscache) for others.";
+
+/// What every QEMU on this host can do: asked once, kept, and answered from the cache.
+#[derive(Debug, Parser)]
+#[command(name = "capscache", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Directory of the cache; nothing outside it is written.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Say on stderr what is looked at and why something is probed.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Probe the emulators whose answers are missing or stale.
+    Warm(Warm),
+    /// List what is in the cache.
+    List(List),
+    /// Show what an emulator can do.
+    Inspect(Inspect),
+    /// Answer questions with yes, no or unknown.
+    Query(Query),
+    /// Say whether an entry is valid, and if not, why.
+    #[command(visible_alias = "why")]
+    Status(Status),
+    /// Drop entries.
+    Invalidate(Invalidate),
+    /// Check entries for damage, every byte of them.
+    Verify(Verify),
+    /// Show what one emulator can do that another cannot.
+    Diff(Diff),
+    /// Print an entry as a whole.
+    Export(Export),
+    /// Probe an emulator and write down the conversation.
+    Record(Record),
+    /// Export what a transcript says, without any QEMU.
+    Replay(Replay),
+    /// Print a completion script for a shell.
+    Completions(Completions),
+    /// Print the manual page.
+    Man(Man),
+}
+
+/// For commands that answer about one emulator, and probe it if need be.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Probing {
+    /// Fail rather than probe.
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exits with 1 if an emulator could not be probed, or its answers not kept.")]
+pub(crate) struct Warm {
+    /// Emulators to probe.
+    #[arg(value_name = "EMULATOR", conflicts_with = "all")]
+    pub(crate) emulators: Vec<PathBuf>,
+
+    /// Every emulator on PATH, in /usr/libexec and in the --search directories.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Also properties of every device and object, and every CPU model expanded.
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Emulators to probe at a time; by default as many as there are CPUs.
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// A further directory where --all looks for emulators; may be repeated.
+    #[arg(long, value_name = "DIR", requires = "all")]
+    pub(crate) search: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SECTIONS: &str = "\
+Sections:
+  machines  cpus  host-cpu  devices  objects  types  commands  events  options
+  migration  tpm  schema  report
+  machine:NAME  cpu:NAME  device:NAME  object:NAME  type:NAME
+
+What a section needs and the entry lacks is probed. With --json a section is the part of
+`capscache export` that it shows.";
+
+#[derive(Args, Debug)]
+#[command(after_help = SECTIONS)]
+pub(crate) struct Inspect {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) emulator: PathBuf,
+
+    /// What to show, such as `cpus` or `device:virtio-blk-pci`; an overview by default.
+    pub(crate) section: Option<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
+}
+
+const QUERIES: &str = "\
+Queries:
+  machine:q35                         a machine type, by name or alias
+  cpu:EPYC@kvm                        a CPU model that runs here under KVM; without @, under the
+                                      best accelerator
+  cpu-model:EPYC                      a CPU model that QEMU knows
+  device:virtio-blk-pci               a device that can be made
+  property:virtio-blk-pci.queue-size  a property of a device or object
+  type:virtio-gpu-gl-device           a QOM type
+  command:blockdev-add                a QMP command
+  event:SHUTDOWN                      a QMP event
+  option:spice                        a group of command-line options
+  schema:blockdev-add/arg-type/+file/aio/^io_uring
+                                      a path in the QMP schema
+
+Prints QUERY, a tab, and yes, no or unknown. Exits with 0 if all are yes, 1 if one is no, 3 if
+one is unknown and none is no, 2 on error.";
+
+#[derive(Args, Debug)]
+#[command(after_help = QUERIES)]
+pub(crate) struct Query {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) emulator: PathBuf,
+
+    /// What to ask, as KIND:NAME.
+    #[arg(required = true)]
+    pub(crate) query: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exits with 0 for valid, 1 for stale or damaged, 3 for missing, 2 on error."
+)]
+pub(crate) struct Status {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) emulator: PathBuf,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Invalidate {
+    /// Emulators whose entries to drop.
+    #[arg(value_name = "EMULATOR", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) emulators: Vec<PathBuf>,
+
+    /// Drop every entry.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exits with 1 if an entry is damaged.")]
+pub(crate) struct Verify {
+    /// Emulators whose entries to check; all entries by default.
+    #[arg(value_name = "EMULATOR")]
+    pub(crate) emulators: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Lines begin with - for what only A can do, with + for what only B can do.")]
+pub(crate) struct Diff {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) a: PathBuf,
+
+    /// Another one.
+    pub(crate) b: PathBuf,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Everything that QEMU said, keys spelt as QMP spells them, on one line.
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) emulator: PathBuf,
+
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Record {
+    /// Path of an emulator, or its name on PATH.
+    pub(crate) emulator: PathBuf,
+
+    /// File to write the transcript to; stdout by default.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Also properties of every device and object, and every CPU model expanded.
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Leave KVM out.
+    #[arg(long)]
+    pub(crate) no_kvm: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// A transcript, which may be compressed with gzip; `-` is stdin.
+    pub(crate) file: PathBuf,
+
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// Write a page for each command into this directory instead.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}

@@ -1,0 +1,207 @@
+//! One machine, CPU model, device, object or type.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use capscache::{Accelerator, Capabilities, Expansion, Properties, Unanswered, Value};
+use serde_json::{Map, json};
+
+use super::Thing;
+use super::lists::{expansion, yes_no};
+use crate::output::{json_line, print_json_pretty};
+use crate::session::join;
+use crate::table::{Cell, DOUBTFUL, FAINT, HEADING, Table, natural_key, wrapped};
+
+pub(super) fn render(caps: &Capabilities, thing: Thing, name: &str) -> Result<String> {
+    Ok(match thing {
+        Thing::Machine => machine(caps, name)?,
+        Thing::Cpu => cpu(caps, name)?,
+        Thing::Device => with_properties(caps, name, caps.device(name)?),
+        Thing::Object => with_properties(caps, name, caps.object(name)?),
+        Thing::Type => qom_type(caps, name)?,
+    })
+}
+
+/// The part of the JSON contract that is about the one thing.
+pub(super) fn print_json(caps: &Capabilities, thing: Thing, name: &str) -> Result<()> {
+    match thing {
+        Thing::Machine => {
+            let found = under_each(caps, |accelerator| {
+                Ok(caps.accelerator(accelerator)?.machine(name)?.raw())
+            })?;
+            let found = found.iter().map(|(accelerator, value)| {
+                Ok((accelerator.to_string(), serde_json::to_value(value)?))
+            });
+            print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
+        }
+        Thing::Cpu => {
+            let found = under_each(caps, |accelerator| {
+                Ok(caps.accelerator(accelerator)?.cpu_model(name)?.raw())
+            })?;
+            let found = found.iter().map(|(accelerator, value)| {
+                let mut model = json!({"definition": value});
+                for kind in [Expansion::Static, Expansion::Full] {
+                    if let Ok(value) = caps.accelerator(*accelerator)?.cpu_expansion(name, kind) {
+                        model[kind.name()] = serde_json::to_value(value)?;
+                    }
+                }
+                Ok((accelerator.to_string(), model))
+            });
+            print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
+        }
+        Thing::Device => print_json_pretty(&raw(caps.device(name)?)),
+        Thing::Object => print_json_pretty(&raw(caps.object(name)?)),
+        Thing::Type => print_json_pretty(&caps.qom_type(name)?.raw()),
+    }
+}
+
+/// Whether the CPU model is known under any accelerator.
+pub(super) fn knows_cpu(caps: &Capabilities, name: &str) -> bool {
+    under_each(caps, |accelerator| caps.accelerator(accelerator)?.cpu_model(name)).is_ok()
+}
+
+/// What is known under each accelerator; the first reason if nothing is under any of them.
+fn under_each<T>(
+    caps: &Capabilities,
+    find: impl Fn(Accelerator) -> Result<T, Unanswered>,
+) -> Result<Vec<(Accelerator, T)>, Unanswered> {
+    let mut found = Vec::new();
+    let mut why = None;
+    for accelerator in caps.accelerators() {
+        match find(accelerator) {
+            Ok(one) => found.push((accelerator, one)),
+            Err(error) => why = why.or(Some(error)),
+        }
+    }
+    match why {
+        Some(why) if found.is_empty() => Err(why),
+        _ => Ok(found),
+    }
+}
+
+fn raw(properties: Properties<'_>) -> Vec<Value<'_>> {
+    properties.iter().map(capscache::Property::raw).collect()
+}
+
+fn machine(caps: &Capabilities, name: &str) -> Result<String> {
+    let found = under_each(caps, |accelerator| caps.accelerator(accelerator)?.machine(name))?;
+    let mut text = String::new();
+    let mut shown: Vec<(String, Vec<Accelerator>, String)> = Vec::new();
+    for (accelerator, machine) in found {
+        let pairs = pairs(machine.raw());
+        match shown.iter_mut().find(|(.., known)| *known == pairs) {
+            Some((_, accelerators, _)) => accelerators.push(accelerator),
+            None => shown.push((machine.name().to_owned(), vec![accelerator], pairs)),
+        }
+    }
+    for (name, accelerators, pairs) in &shown {
+        let _ =
+            write!(text, "{HEADING}{name}{HEADING:#}  under {}\n{pairs}", join(accelerators, ", "));
+    }
+    let properties = shown.first().map(|(name, ..)| caps.object(&format!("{name}-machine")));
+    if let Some(Ok(properties)) = properties {
+        let _ = write!(text, "\n{}", table_of(properties));
+    }
+    Ok(text)
+}
+
+/// The keys and values of a QMP object.
+fn pairs(object: Value<'_>) -> String {
+    let mut table = Table::of_pairs();
+    for (key, value) in object.as_object().into_iter().flat_map(capscache::Object::iter) {
+        table.pair(key, json_line(&value));
+    }
+    table.render()
+}
+
+fn cpu(caps: &Capabilities, name: &str) -> Result<String> {
+    let found = under_each(caps, |accelerator| caps.accelerator(accelerator)?.cpu_model(name))?;
+    let mut text = String::new();
+    for (accelerator, model) in found {
+        let between = if text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(text, "{between}{HEADING}{name}{HEADING:#}  under {accelerator}");
+        let mut table = Table::of_pairs();
+        let mut lacking = Vec::new();
+        table.pair("usable", yes_no(model.usable()));
+        let object = model.raw().as_object();
+        for (key, value) in object.into_iter().flat_map(capscache::Object::iter) {
+            match value.as_array() {
+                _ if key == "name" => {}
+                Some(words) if words.is_empty() => table.pair(key, Cell::styled("none", FAINT)),
+                Some(words) => {
+                    lacking.push((key, words));
+                }
+                None => table.pair(key, json_line(&value)),
+            }
+        }
+        text.push_str(&table.render());
+        for (key, words) in lacking {
+            let _ = writeln!(text, "  {FAINT}{key} ({}){FAINT:#}", words.len());
+            text.push_str(&wrapped(words.iter().filter_map(Value::as_str), 4));
+        }
+        for kind in [Expansion::Static, Expansion::Full] {
+            let kind_name = kind.name();
+            match caps.accelerator(accelerator)?.cpu_expansion(name, kind) {
+                Ok(answer) => {
+                    let _ = writeln!(text, "  {FAINT}{kind_name} expansion{FAINT:#}");
+                    text.push_str(&expansion(answer));
+                }
+                Err(Unanswered::NeverAsked { .. } | Unanswered::Absent { .. }) => {}
+                Err(why) => {
+                    let _ = writeln!(text, "  {DOUBTFUL}{kind_name} expansion: {why}{DOUBTFUL:#}");
+                }
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn with_properties(caps: &Capabilities, name: &str, properties: Properties<'_>) -> String {
+    let ancestry = ancestry(caps, name);
+    format!("{HEADING}{name}{HEADING:#}{ancestry}\n{}", table_of(properties))
+}
+
+fn table_of(properties: Properties<'_>) -> String {
+    let mut properties: Vec<_> = properties.iter().collect();
+    properties.sort_by_cached_key(|property| natural_key(property.name()));
+    let mut table = Table::new(&["PROPERTY", "TYPE", "DEFAULT", "DESCRIPTION"]);
+    for property in properties {
+        table.row([
+            property.name().into(),
+            property.type_name().into(),
+            property.default_value().map(|value| json_line(&value)).unwrap_or_default().into(),
+            Cell::styled(property.description().unwrap_or(""), FAINT),
+        ]);
+    }
+    table.render()
+}
+
+/// The types that a type inherits from, as far as QEMU tells.
+fn ancestry(caps: &Capabilities, name: &str) -> String {
+    let mut text = String::new();
+    let mut known = caps.qom_type(name).ok();
+    // No chain is as long as this; a damaged one may go round in circles.
+    for _ in 0..32 {
+        let Some(parent) = known.and_then(capscache::Type::parent) else { break };
+        let _ = write!(text, " < {parent}");
+        known = caps.qom_type(parent).ok();
+    }
+    text
+}
+
+fn qom_type(caps: &Capabilities, name: &str) -> Result<String> {
+    let known = caps.qom_type(name)?;
+    let mut table = Table::of_pairs();
+    table.pair("abstract", if known.is_abstract() { "yes" } else { "no" });
+    table.pair("device", yes_no(caps.has_device(name)));
+    table.pair("user-creatable object", yes_no(caps.has_object(name)));
+    let heirs: Vec<_> = caps
+        .types()
+        .filter(|other| other.parent() == Some(name))
+        .map(capscache::Type::name)
+        .collect();
+    if !heirs.is_empty() {
+        table.pair("parent of", join(&heirs, " "));
+    }
+    Ok(format!("{HEADING}{name}{HEADING:#}{}\n{}", ancestry(caps, name), table.render()))
+}

@@ -1,0 +1,74 @@
+//! How the probes of an emulator went.
+
+use std::fmt::Write;
+
+use capscache::Capabilities;
+
+use crate::output::command;
+use crate::table::{BAD, Cell, FAINT, HEADING, Table};
+
+pub(super) fn render(caps: &Capabilities) -> String {
+    let report = caps.report().unwrap_or_default();
+    let mut passes = Table::new(&["PASS", "UNDER", "TIME", "RESTARTS", "FAILED"]);
+    let mut commands = Table::new(&["COMMAND", "PASS", "UNDER", "ASKED", "TIME"]);
+    let mut rows = Vec::new();
+    let mut output = String::new();
+    for pass in &report.passes {
+        let group = pass.source.group().map_or("?", capscache::Group::name);
+        let accelerator = pass.source.accelerator().map_or("?", capscache::Accelerator::name);
+        passes.row([
+            group.into(),
+            accelerator.into(),
+            time(pass.micros),
+            Cell::number(pass.restarts),
+            Cell::styled(pass.failure.clone().unwrap_or_default(), BAD),
+        ]);
+        rows.extend(pass.commands.iter().map(|command| (group, accelerator, command)));
+        if !pass.output_tail.trim().is_empty() {
+            let _ = writeln!(
+                output,
+                "\n{HEADING}The emulator said ({group}, {accelerator}){HEADING:#}"
+            );
+            for line in pass.output_tail.trim_end().lines() {
+                let _ = writeln!(output, "  {FAINT}{}{FAINT:#}", crate::output::printable(line));
+            }
+        }
+    }
+    rows.sort_by_key(|(.., command)| std::cmp::Reverse(command.micros));
+    for (group, accelerator, command) in rows {
+        commands.row([
+            command.execute.as_str().into(),
+            group.into(),
+            accelerator.into(),
+            Cell::number(command.count),
+            time(command.micros),
+        ]);
+    }
+    let mut text = passes.render();
+    if !commands.is_empty() {
+        let _ = write!(text, "\n{}", commands.render());
+    }
+    let mut left_out = Table::new(&["LEFT OUT", "UNDER", "WHY"]);
+    for query in &report.quarantined {
+        left_out.row([
+            command(&query.command, query.arguments.as_deref()).into(),
+            query.source.accelerator().map_or("?", capscache::Accelerator::name).into(),
+            format!("quarantined: {}", query.reason).into(),
+        ]);
+    }
+    for query in &report.refused {
+        left_out.row([
+            command(&query.command, query.arguments.as_deref()).into(),
+            query.source.accelerator().map_or("?", capscache::Accelerator::name).into(),
+            format!("refused: {}", query.desc).into(),
+        ]);
+    }
+    if !left_out.is_empty() {
+        let _ = write!(text, "\n{}", left_out.render());
+    }
+    text + &output
+}
+
+fn time(micros: u64) -> Cell {
+    Cell::number(format!("{}.{} ms", micros / 1000, micros % 1000 / 100))
+}

@@ -1,0 +1,32 @@
+//! `query`: one line per question, yes, no or unknown.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use capscache::{Groups, Query, QueryError, Tri};
+
+use crate::args;
+use crate::output;
+use crate::session::{Session, locate};
+
+pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
+    // A question that makes no sense is told before anything is probed.
+    let queries = args.query.iter().map(|text| text.parse());
+    let queries = queries.collect::<Result<Vec<Query>, QueryError>>()?;
+    let cache = session.cache()?;
+    let emulator = locate(&args.emulator);
+    let mut entry = session.answers(&cache, &emulator, Groups::CORE, args.probing)?;
+    let lacking =
+        queries.iter().fold(Groups::CORE, |groups, query| groups | entry.groups_for(query));
+    if !lacking.is_core() {
+        entry = session.answers(&cache, &emulator, lacking, args.probing)?;
+    }
+    let answers: Vec<Tri> = queries.iter().map(|query| entry.answer(query)).collect();
+    let mut text = String::new();
+    for (query, answer) in args.query.iter().zip(&answers) {
+        let _ = writeln!(text, "{query}\t{answer}");
+    }
+    output::print(&text)?;
+    Ok(output::code_of(answers))
+}

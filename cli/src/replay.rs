@@ -1,0 +1,48 @@
+//! `replay`: what a transcript says, without any QEMU.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use capscache::{Entry, MAX_TRANSCRIPT_BYTES, replay};
+use flate2::read::MultiGzDecoder;
+
+use crate::args::{self, Format};
+use crate::output;
+
+pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
+    let file = &args.file;
+    let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let model = replay(&text).with_context(|| format!("cannot replay {}", file.display()))?;
+    let entry = Entry::open(model.encode()?)?;
+    match args.format {
+        Format::Json => output::print_json(&entry)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A transcript, decompressed if it begins like a gzip file.
+fn read(file: &Path) -> Result<String> {
+    let mut input: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(file)?)
+    };
+    let mut start = Vec::new();
+    input.by_ref().take(2).read_to_end(&mut start)?;
+    let is_gzip = start == [0x1f, 0x8b];
+    let whole = io::Cursor::new(start).chain(input);
+    if is_gzip { read_text(MultiGzDecoder::new(whole)) } else { read_text(whole) }
+}
+
+fn read_text(input: impl Read) -> Result<String> {
+    let mut bytes = Vec::new();
+    input.take(MAX_TRANSCRIPT_BYTES + 1).read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= MAX_TRANSCRIPT_BYTES,
+        "it is longer than {MAX_TRANSCRIPT_BYTES} bytes, as no transcript is"
+    );
+    String::from_utf8(bytes).context("it is not text")
+}

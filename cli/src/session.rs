@@ -1,0 +1,151 @@
+//! What all commands share: where the cache is, which emulator is meant, how an answer is had.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use capscache::{Cache, Capabilities, Groups, Lookup};
+
+use crate::args::Probing;
+use crate::output;
+
+/// One run of the command.
+#[derive(Debug)]
+pub(crate) struct Session {
+    root: Option<PathBuf>,
+    verbose: bool,
+}
+
+impl Session {
+    pub(crate) fn new(root: Option<PathBuf>, verbose: bool) -> Session {
+        Session { root, verbose }
+    }
+
+    /// Opens the cache.
+    pub(crate) fn cache(&self) -> Result<Cache> {
+        let root = match &self.root {
+            Some(root) => root.clone(),
+            None => default_root()?,
+        };
+        self.tell(format_args!("the cache is in {}", root.display()));
+        Ok(Cache::open(root)?)
+    }
+
+    /// Says something that only a curious user wants to know.
+    pub(crate) fn tell(&self, what: fmt::Arguments<'_>) {
+        if self.verbose {
+            output::warn(what);
+        }
+    }
+
+    /// What an emulator can do, with `groups`: from the cache, or from a probe if that is allowed.
+    pub(crate) fn answers(
+        &self,
+        cache: &Cache,
+        emulator: &Path,
+        groups: Groups,
+        probing: Probing,
+    ) -> Result<Capabilities> {
+        let lookup = cache.lookup(emulator);
+        let why = match &lookup {
+            Ok(Lookup::Hit(hit)) if has(hit, groups) => return Ok(hit.clone()),
+            Ok(Lookup::Hit(hit)) => {
+                let lacking: Vec<_> = groups.without(hit.groups()).iter().skip(1).collect();
+                format!("the entry lacks {}", join(&lacking, " and "))
+            }
+            Ok(Lookup::Stale(reason)) => {
+                let reason = reason.to_string();
+                format!("the entry is stale: {}", output::without_number(&reason))
+            }
+            Ok(_) => "there is no entry".to_owned(),
+            Err(error) => output::chain(error),
+        };
+        if probing.no_probe {
+            exists(emulator)?;
+            let full = if groups.is_core() { "" } else { "--full " };
+            let emulator = emulator.display();
+            bail!(
+                "{emulator}: {why}; run `capscache warm {full}{emulator}`, or leave out --no-probe"
+            );
+        }
+        if lookup.is_err() {
+            output::warn(format_args!("{why}; probing anew"));
+        } else {
+            self.tell(format_args!("{}: {why}; probing", emulator.display()));
+        }
+        let capabilities =
+            cache.get_with(emulator, groups).map_err(|error| explain(error, emulator))?;
+        if let Some(error) = capabilities.not_kept() {
+            output::warn(format_args!("the answers could not be kept: {}", output::chain(error)));
+        }
+        Ok(capabilities)
+    }
+}
+
+/// Whether an entry has all that is asked for.
+pub(crate) fn has(capabilities: &Capabilities, groups: Groups) -> bool {
+    groups.is_core() || groups.without(capabilities.groups()).is_core()
+}
+
+/// Several things in one line.
+pub(crate) fn join<T: ToString>(things: &[T], between: &str) -> String {
+    things.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
+/// What a library's error means to somebody who typed a path.
+pub(crate) fn explain(error: capscache::Error, emulator: &Path) -> anyhow::Error {
+    match error {
+        capscache::Error::Emulator { .. } => exists(emulator).err().unwrap_or_else(|| error.into()),
+        error => error.into(),
+    }
+}
+
+/// An error if there is nothing at an emulator's path.
+pub(crate) fn exists(emulator: &Path) -> Result<()> {
+    match std::fs::metadata(emulator) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let place = if is_bare(emulator) { ", neither here nor on PATH" } else { "" };
+            bail!(
+                "there is no emulator {}{place}; give the path of a QEMU system emulator",
+                emulator.display()
+            )
+        }
+        Err(error) => Err(error)
+            .with_context(|| format!("cannot look at the emulator {}", emulator.display())),
+    }
+}
+
+/// The path of the emulator that is meant: a bare name that is no file here is looked up on PATH.
+pub(crate) fn locate(named: &Path) -> PathBuf {
+    if !is_bare(named) || named.exists() {
+        return named.to_owned();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_program = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+    };
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(named)).find(is_program);
+    found.unwrap_or_else(|| named.to_owned())
+}
+
+fn is_bare(path: &Path) -> bool {
+    !path.as_os_str().as_encoded_bytes().contains(&b'/')
+}
+
+fn default_root() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(root) = set("CAPSCACHE_ROOT") {
+        return Ok(root);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/cache/capscache"));
+    }
+    let caches = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let caches = caches.or_else(|| Some(set("HOME")?.join(".cache")));
+    let root = caches.context("neither HOME nor XDG_CACHE_HOME is set: give --root DIR")?;
+    Ok(root.join("capscache"))
+}

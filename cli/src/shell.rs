@@ -1,0 +1,30 @@
+//! `completions` and `man`: the command told to shells and to `man`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::args::{Arguments, Completions, Man};
+use crate::output;
+
+pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Arguments::command(), "capscache", &mut script);
+    output::print(&String::from_utf8(script)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn man(args: &Man) -> Result<ExitCode> {
+    let command = Arguments::command();
+    match &args.dir {
+        Some(directory) => clap_mangen::generate_to(command, directory)
+            .with_context(|| format!("cannot write into {}", directory.display()))?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command).render(&mut page)?;
+            output::print(&String::from_utf8(page)?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,226 @@
+//! Columns that line up.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+pub(crate) const PLAIN: Style = Style::new();
+pub(crate) const HEADING: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+pub(crate) const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+pub(crate) const FAINT: Style = Style::new().dimmed();
+
+/// One cell of a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    pub(crate) fn styled(text: impl Into<String>, style: Style) -> Cell {
+        Cell { text: text.into(), style, right: false }
+    }
+
+    /// A number, set so that its digits line up.
+    pub(crate) fn number(number: impl ToString) -> Cell {
+        Cell { text: number.to_string(), style: PLAIN, right: true }
+    }
+
+    /// The same, set at the right edge of its column.
+    pub(crate) fn right(self) -> Cell {
+        Cell { right: true, ..self }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Cell {
+        Cell::styled(text, PLAIN)
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Cell {
+        Cell::styled(text, PLAIN)
+    }
+}
+
+/// Rows under a heading. Columns that are empty in every row are left out.
+#[derive(Debug)]
+pub(crate) struct Table {
+    heading: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    indent: usize,
+}
+
+impl Table {
+    pub(crate) fn new(heading: &[&str]) -> Table {
+        let heading = heading.iter().map(|&text| text.to_owned()).collect();
+        Table { heading, rows: Vec::new(), indent: 0 }
+    }
+
+    /// A table that needs no heading: names and what stands for them.
+    pub(crate) fn of_pairs() -> Table {
+        Table { heading: Vec::new(), rows: Vec::new(), indent: 2 }
+    }
+
+    pub(crate) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.rows.push(cells.into());
+    }
+
+    pub(crate) fn row_of(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// A name in a faint style, and its value.
+    pub(crate) fn pair(&mut self, name: &str, value: impl Into<Cell>) {
+        self.row([Cell::styled(name, FAINT), value.into()]);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The table as text with styles; nothing if it has no rows.
+    pub(crate) fn render(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let used: Vec<usize> = (0..columns)
+            .filter(|&at| {
+                self.rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.text.is_empty()))
+            })
+            .collect();
+        let is_right =
+            |at: usize| self.rows.iter().filter_map(|row| row.get(at)).any(|cell| cell.right);
+        let heading: Vec<Cell> = self
+            .heading
+            .iter()
+            .enumerate()
+            .map(|(at, text)| Cell { text: text.clone(), style: HEADING, right: is_right(at) })
+            .collect();
+        let heading = (!heading.is_empty()).then_some(&heading);
+        let rows: Vec<&Vec<Cell>> = heading.into_iter().chain(&self.rows).collect();
+        let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(Cell::width).max();
+        let widths: Vec<usize> = used.iter().map(|&at| width(at).unwrap_or(0)).collect();
+        let mut text = String::new();
+        for row in rows {
+            let mut blanks = self.indent;
+            for (&at, &width) in used.iter().zip(&widths) {
+                let empty = Cell::default();
+                let cell = row.get(at).unwrap_or(&empty);
+                let padding = width - cell.width();
+                if cell.right {
+                    blanks += padding;
+                }
+                if !cell.text.is_empty() {
+                    let Cell { text: word, style, .. } = cell;
+                    // Blanks are written when something follows, so that no line ends in one.
+                    let _ = write!(text, "{:blanks$}{style}{word}{style:#}", "");
+                    blanks = 0;
+                }
+                blanks += if cell.right { 2 } else { padding + 2 };
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// What names are sorted by, so that `pc-2.9` comes before `pc-2.10`; differs where names do.
+pub(crate) fn natural_key(name: &str) -> (Vec<(String, u64)>, String) {
+    let mut key = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, tail) = rest.split_at(text);
+        let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+        let (number, tail) = tail.split_at(digits);
+        key.push((text.to_owned(), number.parse().unwrap_or(0)));
+        rest = tail;
+    }
+    (key, name.to_owned())
+}
+
+/// A size for people.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..1_000_000 => format!("{} KB", bytes / 1000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
+/// Words, in lines of at most a hundred characters, indented.
+pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> String {
+    const LINE: usize = 100;
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words {
+        let width = word.chars().count();
+        if column == 0 || column + 1 + width > LINE {
+            if column > 0 {
+                text.push('\n');
+            }
+            let _ = write!(text, "{:indent$}{word}", "");
+            column = indent + width;
+        } else {
+            let _ = write!(text, " {word}");
+            column += 1 + width;
+        }
+    }
+    if column > 0 {
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn columns_line_up_and_no_line_ends_in_blanks() {
+        let mut table = Table::new(&["NAME", "CPUS", "EMPTY", "NOTE"]);
+        table.row(["q35".into(), Cell::number(288), "".into(), "default".into()]);
+        table.row(["microvm-long".into(), Cell::number(1), "".into(), "".into()]);
+        let expected = "NAME          CPUS  NOTE\n\
+                        q35            288  default\n\
+                        microvm-long     1\n";
+        assert_eq!(plain(&table.render()), expected);
+    }
+
+    #[test]
+    fn words_are_wrapped_at_a_hundred_characters() {
+        let words = vec!["feature"; 20];
+        let text = wrapped(words.iter().copied(), 2);
+        assert!(text.lines().all(|line| line.len() <= 100 && line.starts_with("  feature")));
+        assert_eq!(text.split_whitespace().count(), 20);
+    }
+
+    #[test]
+    fn numbers_in_names_are_sorted_as_numbers() {
+        let mut names = ["pc-q35-2.10", "pc-q35-2.9", "pc", "pc-q35-11.0", "486"];
+        names.sort_by_cached_key(|name| natural_key(name));
+        assert_eq!(names, ["486", "pc", "pc-q35-2.9", "pc-q35-2.10", "pc-q35-11.0"]);
+    }
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        assert_eq!(
+            [size(0), size(9_999), size(312_345), size(1_449_999)],
+            ["0 B", "9999 B", "312 KB", "1.4 MB"]
+        );
+    }
+}

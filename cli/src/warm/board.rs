@@ -1,0 +1,170 @@
+//! What `warm` shows: a line for each running probe on a terminal, a line for each emulator, a summary.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use capscache::Capabilities;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::Outcome;
+use crate::output;
+use crate::session::join;
+use crate::table::{BAD, FAINT};
+
+/// How often a running probe's line is drawn.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) struct Board {
+    began: Instant,
+    /// Short names where they tell the emulators apart.
+    names: HashMap<PathBuf, String>,
+    width: usize,
+    full: bool,
+    progress: Option<MultiProgress>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    probed: usize,
+    shared: usize,
+    cached: usize,
+    failed: usize,
+}
+
+/// The line of a running probe.
+pub(super) struct Running(Option<ProgressBar>);
+
+impl Running {
+    pub(super) fn end(self) {
+        if let Some(line) = self.0 {
+            line.finish_and_clear();
+        }
+    }
+}
+
+impl Board {
+    pub(super) fn new(emulators: &[PathBuf], full: bool) -> Board {
+        let mut uses = HashMap::new();
+        for emulator in emulators {
+            *uses.entry(emulator.file_name()).or_insert(0) += 1;
+        }
+        let name = |emulator: &PathBuf| {
+            let short = emulator.file_name().filter(|_| uses[&emulator.file_name()] == 1);
+            let name = short.unwrap_or(emulator.as_os_str()).to_string_lossy().into_owned();
+            (emulator.clone(), name)
+        };
+        let names: HashMap<_, _> = emulators.iter().map(name).collect();
+        Board {
+            began: Instant::now(),
+            width: names.values().map(|name| name.chars().count()).max().unwrap_or(0),
+            names,
+            full,
+            progress: std::io::stderr().is_terminal().then(MultiProgress::new),
+            tally: Mutex::default(),
+        }
+    }
+
+    /// Shows that a probe is running.
+    pub(super) fn begin(&self, emulator: &Path) -> Running {
+        Running(self.progress.as_ref().map(|progress| {
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+                .expect("the template is well-formed");
+            let line = progress.add(ProgressBar::new_spinner().with_style(style));
+            line.set_message(self.name(emulator).to_owned());
+            line.enable_steady_tick(TICK);
+            line
+        }))
+    }
+
+    /// Shows what became of an emulator.
+    pub(super) fn show(&self, emulator: &Path, outcome: Outcome) -> Result<()> {
+        let mut tally = self.tally();
+        let (capabilities, end, error) = match outcome {
+            Outcome::Cached(caps) => {
+                tally.cached += 1;
+                (Some(caps), format!("{FAINT}cached{FAINT:#}"), None)
+            }
+            Outcome::Probed(caps, elapsed) => {
+                tally.probed += 1;
+                (Some(caps), format!("probed in {:.2} s", elapsed.as_secs_f64()), None)
+            }
+            Outcome::Shared(caps, first) => {
+                tally.shared += 1;
+                (Some(caps), format!("{FAINT}same file as {}{FAINT:#}", self.name(&first)), None)
+            }
+            Outcome::NotKept(caps, error) => {
+                tally.failed += 1;
+                (Some(caps), format!("{BAD}probed, not kept{BAD:#}"), Some(error))
+            }
+            Outcome::Failed(error) => {
+                tally.failed += 1;
+                (None, format!("{BAD}FAILED{BAD:#}"), Some(error))
+            }
+        };
+        let mut text = format!("{:width$}", self.name(emulator), width = self.width);
+        if let Some(caps) = &capabilities {
+            let accelerators = join(&caps.accelerators().collect::<Vec<_>>(), " ");
+            let (version, arch) = (caps.version(), caps.arch());
+            let _ = write!(text, "  {version:8} {arch:12} {accelerators:8}");
+        }
+        let _ = writeln!(text, "  {end}");
+        if let (true, Some(caps)) = (self.full, &capabilities) {
+            text.push_str(&quarantined(caps));
+        }
+        self.aside(|| {
+            if let Some(error) = &error {
+                output::complain_about(self.name(emulator), error);
+            }
+            output::print_styled(&text)
+        })
+    }
+
+    /// Shows the summary; whether anything failed.
+    pub(super) fn finish(self) -> Result<bool> {
+        let Tally { probed, shared, cached, failed } = *self.tally();
+        let parts = [
+            (probed, "probed"),
+            (shared, "the same file as another"),
+            (cached, "cached"),
+            (failed, "failed"),
+        ];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<_> = parts.map(|(number, what)| format!("{number} {what}")).collect();
+        let emulators = output::count(probed + shared + cached + failed, "emulator", "emulators");
+        let seconds = self.began.elapsed().as_secs_f64();
+        output::print(&format!("{emulators} in {seconds:.2} s: {}\n", parts.join(", ")))?;
+        Ok(failed > 0)
+    }
+
+    fn name<'a>(&'a self, emulator: &'a Path) -> &'a str {
+        self.names.get(emulator).map_or("", String::as_str)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes while no running line is in the way.
+    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.progress {
+            Some(progress) => progress.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// A line for each query that has to be left out.
+fn quarantined(caps: &Capabilities) -> String {
+    let mut text = String::new();
+    for query in caps.report().unwrap_or_default().quarantined {
+        let command = output::command(&query.command, query.arguments.as_deref());
+        let _ = writeln!(text, "    quarantined: {command}: {}", query.reason);
+    }
+    text
+}
