@@ -41,20 +41,25 @@ impl fmt::Display for Version {
 impl<B: AsRef<[u8]>> Entry<B> {
     /// The version of QEMU (`query-version`); 0.0.0 in a damaged entry.
     pub fn version(&self) -> Version {
-        let qemu = self.core(FactKind::Version).ok().and_then(|version| version.get("qemu"));
+        let qemu =
+            answered(self.core_fact(FactKind::Version)).and_then(|version| version.get("qemu"));
         let part = |key| qemu.and_then(|qemu| qemu.get(key)?.as_u64()).unwrap_or(0);
         Version { major: part("major"), minor: part("minor"), micro: part("micro") }
     }
 
     /// The distributor's name for this build (`query-version`'s `package`), often empty.
     pub fn package(&self) -> &str {
-        self.core(FactKind::Version).ok().and_then(|v| v.get("package")?.as_str()).unwrap_or("")
+        answered(self.core_fact(FactKind::Version))
+            .and_then(|v| v.get("package")?.as_str())
+            .unwrap_or("")
     }
 
     /// QEMU's name of the guest's architecture (`query-target`), such as `x86_64`; empty in a
     /// damaged entry.
     pub fn arch(&self) -> &str {
-        self.core(FactKind::Target).ok().and_then(|v| v.get("arch")?.as_str()).unwrap_or("")
+        answered(self.core_fact(FactKind::Target))
+            .and_then(|v| v.get("arch")?.as_str())
+            .unwrap_or("")
     }
 
     /// What the emulator answers under `accelerator`.
@@ -90,7 +95,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// The names of the QMP commands, in the order of `query-commands`, or of the schema where
     /// that was not asked.
     pub fn commands(&self) -> Vec<&str> {
-        match self.core(FactKind::Commands).ok().and_then(Value::as_array) {
+        match answered(self.core_fact(FactKind::Commands)).and_then(Value::as_array) {
             Some(commands) => {
                 commands.iter().filter_map(|command| command.get("name")?.as_str()).collect()
             }
@@ -100,7 +105,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     /// Whether there is a QMP command `name`.
     pub fn has_command(&self, name: &str) -> Tri {
-        match self.core(FactKind::Commands).ok().and_then(Value::as_array) {
+        match answered(self.core_fact(FactKind::Commands)).and_then(Value::as_array) {
             Some(commands) => Tri::from(commands.find("name", name).is_some()),
             None => self.schema().has_entry("command", name),
         }
@@ -195,7 +200,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// The names of the accelerators that were built in (`query-accelerators`; before QEMU 11.1,
     /// the types whose name ends in `-accel`).
     pub fn accelerators_present(&self) -> Vec<&str> {
-        let fact = self.core(FactKind::Accelerators).ok();
+        let fact = answered(self.core_fact(FactKind::Accelerators));
         match fact.and_then(|value| value.get("present")?.as_array()) {
             Some(present) => present.iter().filter_map(Value::as_str).collect(),
             None => self
@@ -219,7 +224,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 
     fn array(&self, kind: FactKind) -> impl Iterator<Item = Value<'_>> {
-        self.core(kind).ok().and_then(Value::as_array).into_iter().flat_map(Array::iter)
+        answered(self.core_fact(kind)).and_then(Value::as_array).into_iter().flat_map(Array::iter)
     }
 
     /// *No* for what is no type at all, even where the list of those that implement was not asked.
@@ -298,7 +303,7 @@ impl<'a, B: AsRef<[u8]>> Accelerated<'a, B> {
     /// [`Unanswered`].
     pub fn machine(self, name: &str) -> Result<Machine<'a>, Unanswered> {
         let machines = settle_array(self.fact(FactKind::Machines), "machine", name)?;
-        let by_alias = || self.answer(FactKind::MachineAliases).ok()?.get(name);
+        let by_alias = || answered(self.fact(FactKind::MachineAliases))?.get(name);
         let found = machines.find("name", name).or_else(by_alias);
         found.map(Machine).ok_or_else(|| absent("machine", name))
     }
@@ -364,7 +369,7 @@ impl<'a, B: AsRef<[u8]>> Accelerated<'a, B> {
     }
 
     fn array(self, kind: FactKind) -> impl Iterator<Item = Value<'a>> + use<'a, B> {
-        self.answer(kind).ok().and_then(Value::as_array).into_iter().flat_map(Array::iter)
+        answered(self.fact(kind)).and_then(Value::as_array).into_iter().flat_map(Array::iter)
     }
 }
 
@@ -581,6 +586,14 @@ impl<'a> Properties<'a> {
 impl fmt::Debug for Properties<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(Property::name)).finish()
+    }
+}
+
+/// What was answered, where it does not matter why there is no answer.
+fn answered(fact: Option<Fact<Value<'_>>>) -> Option<Value<'_>> {
+    match fact {
+        Some(Fact::Answered(value)) => Some(value),
+        _ => None,
     }
 }
 

@@ -133,7 +133,7 @@ pub struct FactRecord {
     pub accelerator: u8,
     /// 1 answered, 2 refused, 3 quarantined.
     pub state: u8,
-    /// A [`Word`]; null unless the state is *answered*.
+    /// The word of a value; null unless the state is *answered*.
     pub value: U32,
 }
 

@@ -27,7 +27,7 @@
 //! the JSON that `export` prints.
 //!
 //! The file is specified in `docs/format.md`. No byte pattern makes a reader panic, loop, read
-//! outside the file or allocate more than its size; damage that [`Entry::open`] does not find is
+//! outside the file or allocate out of proportion to it; damage that [`Entry::open`] does not find is
 //! found by [`Entry::verify`].
 
 #![forbid(unsafe_code)]

@@ -70,6 +70,9 @@ impl Model {
             newer.facts.keys().map(|key| (key.group, key.accelerator)).collect();
         let is_replaced = |group, accelerator| replaced.contains(&(group, accelerator));
         self.facts.retain(|key, _| !is_replaced(key.group, key.accelerator));
+        // Of passes that brought no answers, only the latest is worth telling.
+        let asked_again = |source| newer.report.passes.iter().any(|pass| pass.source == source);
+        self.report.passes.retain(|pass| pass.failure.is_none() || !asked_again(pass.source));
         self.report.retain(|source| match (source.group(), source.accelerator()) {
             (Some(group), Some(accelerator)) => !is_replaced(group, accelerator),
             _ => false,

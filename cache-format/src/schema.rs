@@ -47,7 +47,8 @@ impl<'a> Schema<'a> {
     /// Whether the schema has what `path` describes.
     ///
     /// A path that makes no sense, such as one that goes on behind a feature, is *no*; *unknown*
-    /// is for a schema that the emulator did not tell.
+    /// is for a schema that the emulator did not tell. Allocates only on a path through an
+    /// alternate.
     pub fn has(self, path: &str) -> Tri {
         match self.entries() {
             None => Tri::Unknown,
@@ -99,6 +100,26 @@ struct Walk<'a> {
 
 type Rest<'p> = std::str::Split<'p, char>;
 
+/// A type, and what of the path is still to be walked from there.
+struct Place<'a, 'p> {
+    entry: Value<'a>,
+    rest: Rest<'p>,
+    depth: u32,
+}
+
+/// An alternate that was entered, with the members that were not tried yet.
+struct Untried<'a, 'p> {
+    members: Array<'a>,
+    next: u32,
+    ahead: Rest<'p>,
+    depth: u32,
+}
+
+enum Step<'a, 'p> {
+    On(Place<'a, 'p>),
+    End(bool),
+}
+
 impl<'a> Walk<'a> {
     fn new(entries: Array<'a>) -> Walk<'a> {
         Walk { entries, looks_left: MAX_LOOKS }
@@ -128,92 +149,119 @@ impl<'a> Walk<'a> {
     fn start(mut self, path: &str) -> bool {
         let mut components = path.split('/');
         let root = components.next().and_then(|name| self.entries.find("name", name));
-        root.is_some_and(|entry| self.visit(entry, components, 0).unwrap_or(false))
+        let place = root.map(|entry| Place { entry, rest: components, depth: 0 });
+        place.is_some_and(|place| self.walk(place).unwrap_or(false))
     }
 
-    /// Enters the type that `reference`, a string of the schema, names.
-    fn enter(
+    /// A loop and not a recursion: a thousand types would take more stack than a thread may have.
+    fn walk<'p>(&mut self, mut place: Place<'a, 'p>) -> Result<bool, Malformed> {
+        let mut untried = Vec::new();
+        loop {
+            place = match self.step(place, &mut untried)? {
+                Step::On(next) => next,
+                Step::End(true) => return Ok(true),
+                Step::End(false) => match self.next_alternative(&mut untried)? {
+                    Some(next) => next,
+                    None => return Ok(false),
+                },
+            };
+        }
+    }
+
+    /// The type that `reference`, a string of the schema, names.
+    fn enter<'p>(
         &mut self,
-        reference: Value<'a>,
-        rest: Rest<'_>,
+        reference: Option<Value<'a>>,
+        rest: Rest<'p>,
         depth: u32,
-    ) -> Result<bool, Malformed> {
-        let number = reference.string_number().ok_or(Malformed)?;
+    ) -> Result<Place<'a, 'p>, Malformed> {
+        let number = reference.and_then(Value::string_number).ok_or(Malformed)?;
         if self.entries.sorted_by("name").is_none() {
             self.look(self.entries.len())?;
         }
         let entry = self.entries.find_number("name", number).ok_or(Malformed)?;
-        self.visit(entry, rest, depth.saturating_add(1))
+        Ok(Place { entry, rest, depth: depth.saturating_add(1) })
     }
 
-    fn visit(
+    /// The next member of the innermost alternate that has one left.
+    fn next_alternative<'p>(
         &mut self,
-        entry: Value<'a>,
-        mut rest: Rest<'_>,
-        depth: u32,
-    ) -> Result<bool, Malformed> {
+        untried: &mut Vec<Untried<'a, 'p>>,
+    ) -> Result<Option<Place<'a, 'p>>, Malformed> {
+        while let Some(alternate) = untried.last_mut() {
+            match alternate.members.at(alternate.next) {
+                Some(member) => {
+                    alternate.next = alternate.next.saturating_add(1);
+                    let (ahead, depth) = (alternate.ahead.clone(), alternate.depth);
+                    return self.enter(member.get("type"), ahead, depth).map(Some);
+                }
+                None => drop(untried.pop()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn step<'p>(
+        &mut self,
+        place: Place<'a, 'p>,
+        untried: &mut Vec<Untried<'a, 'p>>,
+    ) -> Result<Step<'a, 'p>, Malformed> {
+        let Place { entry, mut rest, depth } = place;
         self.look(1)?;
         if depth >= MAX_STEPS {
             return Err(Malformed);
         }
         let ahead = rest.clone();
-        let Some(component) = rest.next() else { return Ok(true) };
+        let Some(component) = rest.next() else { return Ok(Step::End(true)) };
         match text(entry, "meta-type") {
-            Some("array") => self.enter(entry.get("element-type").ok_or(Malformed)?, ahead, depth),
-            Some("alternate") => self.alternate(entry, &ahead, depth),
+            Some("array") => self.enter(entry.get("element-type"), ahead, depth).map(Step::On),
+            Some("alternate") => {
+                if let Some(members) = entry.get("members").and_then(Value::as_array) {
+                    self.look(members.len())?;
+                    untried.push(Untried { members, next: 0, ahead, depth });
+                }
+                Ok(Step::End(false))
+            }
             Some("command" | "event") => self.command(entry, component, rest, depth),
             Some("object") => self.object(entry, component, rest, depth),
-            Some("enum") => self.enumeration(entry, component, rest),
-            Some("builtin") => builtin(entry, component, rest),
-            _ => Ok(false),
+            Some("enum") => self.enumeration(entry, component, rest).map(Step::End),
+            Some("builtin") => builtin(entry, component, rest).map(Step::End),
+            _ => Ok(Step::End(false)),
         }
     }
 
-    fn alternate(
-        &mut self,
-        entry: Value<'a>,
-        ahead: &Rest<'_>,
-        depth: u32,
-    ) -> Result<bool, Malformed> {
-        for member in self.elements(entry, "members")? {
-            let reference = member.get("type").ok_or(Malformed)?;
-            if self.enter(reference, ahead.clone(), depth)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn command(
+    fn command<'p>(
         &mut self,
         entry: Value<'a>,
         component: &str,
-        rest: Rest<'_>,
+        rest: Rest<'p>,
         depth: u32,
-    ) -> Result<bool, Malformed> {
+    ) -> Result<Step<'a, 'p>, Malformed> {
         match split(component) {
-            (Some('$'), feature) => last(rest, self.has_feature(entry, feature)?),
-            (Some('^' | '!' | '+' | '*'), _) => Ok(false),
-            (_, key) => match entry.get(key).filter(|held| held.as_str().is_some()) {
-                Some(reference) => self.enter(reference, rest, depth),
-                None => Ok(false),
+            (Some('$'), feature) => last(rest, self.has_feature(entry, feature)?).map(Step::End),
+            (Some('^' | '!' | '+' | '*'), _) => Ok(Step::End(false)),
+            (_, key) => match entry.get(key).filter(|held| held.string_number().is_some()) {
+                None => Ok(Step::End(false)),
+                reference => self.enter(reference, rest, depth).map(Step::On),
             },
         }
     }
 
-    fn object(
+    fn object<'p>(
         &mut self,
         entry: Value<'a>,
         component: &str,
-        rest: Rest<'_>,
+        rest: Rest<'p>,
         depth: u32,
-    ) -> Result<bool, Malformed> {
+    ) -> Result<Step<'a, 'p>, Malformed> {
         let mut named = |list, key, name| {
             Ok(self.elements(entry, list)?.find(|element| says(*element, key, name)))
         };
         let found = match split(component) {
-            (Some('$'), feature) => return last(rest, self.has_feature(entry, feature)?),
-            (Some('^' | '!'), _) => return Ok(false),
+            (Some('$'), feature) => {
+                return last(rest, self.has_feature(entry, feature)?).map(Step::End);
+            }
+            (Some('^' | '!'), _) => return Ok(Step::End(false)),
             (Some('+'), case) => named("variants", "case", case)?,
             (Some('*'), name) => {
                 named("members", "name", name)?.filter(|member| member.get("default").is_some())
@@ -221,8 +269,8 @@ impl<'a> Walk<'a> {
             (_, name) => named("members", "name", name)?,
         };
         match found {
-            Some(element) => self.enter(element.get("type").ok_or(Malformed)?, rest, depth),
-            None => Ok(false),
+            Some(element) => self.enter(element.get("type"), rest, depth).map(Step::On),
+            None => Ok(Step::End(false)),
         }
     }
 

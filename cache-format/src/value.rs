@@ -17,12 +17,12 @@ use crate::layout::{Tag, Word, index};
 /// Deeper than any QMP reply; keeps a damaged file from exhausting the stack.
 pub(crate) const MAX_DEPTH: u32 = 160;
 
-/// What one export may come to: some seven times the full profile of QEMU 11.1. Bounds what a
+/// What one export may come to: several times the full profile of any QEMU. Bounds what a
 /// small hostile file, whose values hold one another many times over, can expand to.
 const MAX_EXPORTED_BYTES: usize = 128 << 20;
 
 /// What a value counts for in an export, beside the text of its strings and keys.
-const BYTES_PER_VALUE: usize = 16;
+const BYTES_PER_VALUE: usize = 32;
 
 /// The string table and the pool of one file.
 #[derive(Clone, Copy)]
@@ -357,7 +357,7 @@ impl<'a> Array<'a> {
         Some((position, element, element.as_object()?.get_number(key)?.string_number()?))
     }
 
-    fn at(self, position: u32) -> Option<Value<'a>> {
+    pub(crate) fn at(self, position: u32) -> Option<Value<'a>> {
         if position >= self.count {
             return None;
         }
@@ -531,5 +531,19 @@ impl Serialize for Bounded<'_, '_> {
                 map.end()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_ends_when_its_values_or_their_text_are_too_much() {
+        let budget = Budget::default();
+        assert_eq!(budget.spend::<fmt::Error>(MAX_EXPORTED_BYTES - 64), Ok(()));
+        assert_eq!(budget.spend::<fmt::Error>(0), Ok(()));
+        assert_eq!(budget.spend::<fmt::Error>(0), Err(fmt::Error));
+        assert_eq!(Budget::default().spend::<fmt::Error>(usize::MAX), Err(fmt::Error));
     }
 }

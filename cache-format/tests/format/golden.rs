@@ -4,8 +4,8 @@ use std::path::Path;
 
 use capscache_format::layout::tag;
 use capscache_format::{
-    Accelerator, Entry, Expansion, Fact, FactKind, Group, Groups, InputKind, Tri, Unanswered,
-    Version,
+    Accelerator, Entry, Expansion, Fact, FactKind, Group, Groups, InputKind, InputRef, Tri,
+    Unanswered, Version,
 };
 
 use crate::{example, file};
@@ -91,7 +91,7 @@ fn the_golden_file_gives_the_answers_that_were_put_in() {
 #[test]
 fn the_golden_file_keeps_inputs_and_report() {
     let entry = Entry::open(GOLDEN).unwrap();
-    let inputs: Vec<_> = entry.inputs().map(|input| input.to_owned()).collect();
+    let inputs: Vec<_> = entry.inputs().map(InputRef::to_owned).collect();
     assert_eq!(inputs, example::inputs());
     assert_eq!(entry.input(InputKind::Executable).unwrap().sha256(), Some(&[0xA5; 32]));
     assert_eq!(entry.report(), Some(example::report()));

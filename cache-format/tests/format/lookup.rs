@@ -43,7 +43,7 @@ fn text(value: Option<Value<'_>>) -> Option<String> {
 
 #[test]
 fn every_lookup_equals_a_search_from_front_to_back() {
-    for seed in 0..600 {
+    for seed in 0..100 {
         let mut random = Random(seed);
         let entry = entry_of(&random.value(3).to_string());
         check(answer_of(&entry), &mut random, seed);

@@ -132,7 +132,7 @@ fn of_equal_keys_the_last_value_counts_in_the_place_of_the_first() {
 
 #[test]
 fn random_values_come_out_as_they_went_in() {
-    for seed in 0..2000 {
+    for seed in 0..300 {
         let value = Random(seed).value(4);
         let json = value.to_string();
         let entry = entry_of(&json);
@@ -143,7 +143,7 @@ fn random_values_come_out_as_they_went_in() {
 
 #[test]
 fn a_model_that_was_read_back_gives_the_same_file_for_random_values() {
-    for seed in 0..200 {
+    for seed in 300..400 {
         let entry = entry_of(&Random(seed).value(4).to_string());
         assert!(entry.to_model().unwrap().encode().unwrap() == entry.bytes(), "seed {seed}");
     }

@@ -1,1 +1,219 @@
-//! x
+//! Questions that come as text: yes, no, unknown.
+
+use capscache_format::{Accelerator, Entry, Fact, FactKind, Group, Groups, Model, Query, Tri};
+
+use crate::example::{self, core, key, set};
+
+const TCG: Accelerator = Accelerator::Tcg;
+const KVM: Accelerator = Accelerator::Kvm;
+
+/// The core group under TCG.
+fn without_kvm() -> Model {
+    let mut model = Model::default();
+    let m = &mut model;
+    core(m, TCG, FactKind::Ran, "true");
+    core(
+        m,
+        TCG,
+        FactKind::Types,
+        r#"[{"name":"disk"},{"name":"disk.v2"},{"name":"killer"},{"name":"shy"},{"name":"new"},
+            {"name":"pc-7.2-machine"},{"name":"rng"},{"name":"base","abstract":true}]"#,
+    );
+    core(
+        m,
+        TCG,
+        FactKind::DeviceTypes,
+        r#"[{"name":"disk"},{"name":"disk.v2"},{"name":"killer"},{"name":"shy"},{"name":"new"}]"#,
+    );
+    core(m, TCG, FactKind::ObjectTypes, r#"[{"name":"rng"}]"#);
+    core(m, TCG, FactKind::Machines, r#"[{"name":"pc-7.2","alias":"pc"},{"name":"none"}]"#);
+    core(m, TCG, FactKind::MachineAliases, r#"{"pc":{"name":"pc-7.2","alias":"pc"}}"#);
+    core(
+        m,
+        TCG,
+        FactKind::CpuDefinitions,
+        r#"[{"name":"EPYC","unavailable-features":[]},
+        {"name":"Icelake","unavailable-features":["pku"]},{"name":"silent"}]"#,
+    );
+    core(m, TCG, FactKind::CommandLineOptions, r#"[{"option":"spice","parameters":[]}]"#);
+    core(
+        m,
+        TCG,
+        FactKind::Schema,
+        r#"[{"name":"stop","meta-type":"command","arg-type":"0"},
+        {"name":"STOP","meta-type":"event","arg-type":"0"},
+        {"name":"0","meta-type":"object","members":[]}]"#,
+    );
+    core(m, TCG, FactKind::Objects, r#"{"pc-7.2-machine":[{"name":"smm"}],"none-machine":null}"#);
+    model
+}
+
+fn full() -> Model {
+    let mut model = without_kvm();
+    let devices = r#"{"disk":[{"name":"size"},{"name":"v2.size"}],"disk.v2":[{"name":"speed"}],
+        "killer":false,"shy":null}"#;
+    set(&mut model, key(Group::Devices, TCG, FactKind::Devices), devices);
+    let objects = r#"{"rng":[{"name":"rate"}]}"#;
+    set(&mut model, key(Group::Objects, TCG, FactKind::Objects), objects);
+    core(&mut model, KVM, FactKind::Ran, "true");
+    core(&mut model, KVM, FactKind::Machines, r#"[{"name":"pc-7.2"}]"#);
+    core(
+        &mut model,
+        KVM,
+        FactKind::CpuDefinitions,
+        r#"[{"name":"EPYC","unavailable-features":["x"]},
+        {"name":"kvm-only","unavailable-features":[]}]"#,
+    );
+    model
+}
+
+fn check(model: &Model, table: &[(&str, Tri)]) {
+    let entry = example::entry(model);
+    for &(text, expected) in table {
+        let query: Query = text.parse().unwrap();
+        assert_eq!(entry.answer(&query), expected, "{text}");
+    }
+}
+
+use Tri::{No, Unknown, Yes};
+
+#[test]
+fn each_kind_of_query_answers_yes_no_and_unknown() {
+    check(
+        &full(),
+        &[
+            ("machine:pc-7.2", Yes),
+            ("machine:none", No), // KVM is the best accelerator, and has no such machine.
+            ("machine:pc", No),
+            ("cpu:EPYC", No),
+            ("cpu:EPYC@kvm", No),
+            ("cpu:EPYC@tcg", Yes),
+            ("cpu:Icelake@tcg", No),
+            ("cpu:Icelake@kvm", No),
+            ("cpu:silent@tcg", Unknown),
+            ("cpu:kvm-only", Yes),
+            ("cpu:kvm-only@tcg", No),
+            ("cpu:EPYC@hvf", No),
+            ("cpu-model:EPYC", Yes),
+            ("cpu-model:silent", Yes),
+            ("cpu-model:kvm-only", Yes),
+            ("cpu-model:Skylake", No),
+            ("device:disk", Yes),
+            ("device:killer", Yes),
+            ("device:rng", No),
+            ("device:base", No),
+            ("device:missing", No),
+            ("type:rng", Yes),
+            ("type:base", Yes),
+            ("type:missing", No),
+            ("command:stop", Yes),
+            ("command:STOP", No),
+            ("event:STOP", Yes),
+            ("event:stop", No),
+            ("option:spice", Yes),
+            ("option:vnc", No),
+            ("schema:stop/arg-type", Yes),
+            ("schema:stop/ret-type", No),
+        ],
+    );
+}
+
+#[test]
+fn properties_are_found_whichever_dot_ends_the_type() {
+    check(
+        &full(),
+        &[
+            ("property:disk.size", Yes),
+            ("property:disk.speed", No),
+            ("property:disk.v2.size", Yes), // of disk, for disk.v2 has none
+            ("property:disk.v2.speed", Yes),
+            ("property:disk.v2.colour", No),
+            ("property:pc-7.2-machine.smm", Yes),
+            ("property:pc-7.2-machine.acpi", No),
+            ("property:rng.rate", Yes),
+            ("property:rng.size", No),
+            ("property:missing.size", No),
+            ("property:killer.size", Unknown),
+            ("property:shy.size", Unknown),
+            ("property:new.size", Unknown), // a device that was not asked about
+            ("property:disk.", No),
+            ("property:.size", No),
+        ],
+    );
+}
+
+#[test]
+fn an_entry_without_kvm_has_no_cpu_that_runs_under_it() {
+    check(
+        &without_kvm(),
+        &[
+            ("cpu:EPYC@kvm", No),
+            ("cpu:EPYC", Yes),
+            ("machine:pc", Yes),
+            ("machine:pc-7.2", Yes),
+            ("cpu:EPYC@tcg", Yes),
+        ],
+    );
+}
+
+#[test]
+fn kvm_that_is_there_and_failed_is_unknown() {
+    let mut model = without_kvm();
+    model.set(key(Group::Core, KVM, FactKind::Ran), Fact::Refused);
+    check(&model, &[("cpu:EPYC@kvm", Unknown), ("cpu:EPYC", Yes), ("machine:pc", Yes)]);
+}
+
+#[test]
+fn what_was_refused_or_quarantined_or_never_asked_is_unknown() {
+    let queries = [
+        "machine:pc",
+        "cpu:EPYC",
+        "cpu-model:EPYC",
+        "device:disk",
+        "property:disk.size",
+        "type:disk",
+        "command:stop",
+        "event:STOP",
+        "option:spice",
+        "schema:stop",
+    ];
+    let unknown = queries.map(|query| (query, Unknown));
+    let mut model = Model::default();
+    core(&mut model, TCG, FactKind::Ran, "true");
+    check(&model, &unknown);
+    for fact in [Fact::Refused, Fact::Quarantined] {
+        for &kind in FactKind::ALL {
+            if kind != FactKind::Ran {
+                model.set(key(Group::Core, TCG, kind), fact);
+            }
+        }
+        check(&model, &unknown);
+    }
+}
+
+#[test]
+fn an_empty_entry_answers_no_question_with_yes() {
+    let entry = Entry::open(Model::default().encode().unwrap()).unwrap();
+    for text in ["cpu:EPYC@kvm", "machine:pc", "device:disk", "property:a.b", "schema:stop"] {
+        assert_ne!(entry.answer(&text.parse().unwrap()), Yes, "{text}");
+    }
+}
+
+#[test]
+fn a_query_names_the_groups_that_it_still_needs() {
+    let groups = |model: &Model, text: &str| {
+        example::entry(model).groups_for(&text.parse::<Query>().unwrap())
+    };
+    let core = without_kvm();
+    assert_eq!(groups(&core, "property:disk.size"), Groups::DEVICES);
+    assert_eq!(groups(&core, "property:rng.rate"), Groups::OBJECTS);
+    assert_eq!(groups(&core, "property:disk.v2.size"), Groups::DEVICES);
+    assert_eq!(groups(&core, "property:missing.size"), Groups::CORE);
+    assert_eq!(groups(&core, "property:pc-7.2-machine.smm"), Groups::CORE, "core has it");
+    assert_eq!(groups(&core, "device:disk"), Groups::CORE);
+    assert_eq!(groups(&core, "schema:stop"), Groups::CORE);
+    let full = full();
+    for text in ["property:disk.size", "property:rng.rate", "property:new.size", "property:x.y"] {
+        assert_eq!(groups(&full, text), Groups::CORE, "{text}");
+    }
+}
