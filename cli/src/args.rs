@@ -31,7 +31,9 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+// Only the subcommand that is called is built: that is a good part of what a hit takes.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Probe the emulators whose answers are missing or stale.
     Warm(Warm),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::{Accelerator, Capabilities, FactKind, Group, Groups, Tri, Value};
+use capscache::{Accelerator, Capabilities, FactKind, Group, Groups, Machine, Tri, Value};
 use serde_json::{Map, json};
 
 use crate::args;
@@ -60,7 +60,7 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
     add("accelerators", &|caps| {
         Some(caps.accelerators().map(|accelerator| accelerator.to_string()).collect())
     });
-    add("machines", &|caps| best(caps, FactKind::Machines));
+    add("machines", &machines);
     add("cpu-models", &|caps| best(caps, FactKind::CpuDefinitions));
     for accelerator in Accelerator::ALL {
         add(&format!("usable-cpu-models@{accelerator}"), &|caps| usable(caps, *accelerator));
@@ -103,6 +103,16 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
 fn lists(caps: &Capabilities, group: Group, name: &str) -> Option<Vec<String>> {
     let list = if group == Group::Devices { caps.device(name) } else { caps.object(name) };
     Some(list.ok()?.iter().map(|property| property.name().to_owned()).collect())
+}
+
+/// The names and aliases of the machine types under the best accelerator.
+fn machines(caps: &Capabilities) -> Option<Vec<String>> {
+    let best = caps.best().ok()?;
+    best.answer(FactKind::Machines).ok()?;
+    let names = |machine: Machine<'_>| {
+        [Some(machine.name()), machine.alias()].into_iter().flatten().map(str::to_owned).collect()
+    };
+    Some(best.machines().flat_map::<Vec<String>, _>(names).collect())
 }
 
 /// The names that a list under the best accelerator holds.
@@ -172,6 +182,8 @@ fn as_text(
             let mut names: Vec<_> = names.iter().collect();
             names.sort_by_cached_key(|name| natural_key(name));
             for name in names {
+                // QEMU has had an option without a name.
+                let name = if name.is_empty() { "(unnamed)" } else { name };
                 let _ = writeln!(text, "{style}{sign} {name}{style:#}");
             }
         }

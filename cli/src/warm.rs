@@ -103,10 +103,14 @@ fn warm(
     match cache.lookup(emulator) {
         Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Outcome::Cached(hit),
         Ok(Lookup::Stale(why)) => {
-            session.tell(format_args!("{} is stale: {why}", emulator.display()));
+            let emulator = emulator.display();
+            board.aside(|| session.tell(format_args!("{emulator} is stale: {why}")));
         }
         Ok(_) => {}
-        Err(error) => output::warn(format_args!("{}; probing anew", output::chain(&error))),
+        Err(error) => {
+            let why = output::chain(&error);
+            board.aside(|| output::warn(format_args!("{why}; probing anew")));
+        }
     }
     let running = board.begin(emulator);
     let began = Instant::now();

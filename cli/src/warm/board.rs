@@ -111,7 +111,7 @@ impl Board {
         if let Some(caps) = &capabilities {
             let accelerators = join(&caps.accelerators().collect::<Vec<_>>(), " ");
             let (version, arch) = (caps.version(), caps.arch());
-            let _ = write!(text, "  {version:8} {arch:12} {accelerators:8}");
+            let _ = write!(text, "  {version:8} {arch:12} {accelerators:9}");
         }
         let _ = writeln!(text, "  {end}");
         if let (true, Some(caps)) = (self.full, &capabilities) {
@@ -151,7 +151,7 @@ impl Board {
     }
 
     /// Writes while no running line is in the way.
-    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.progress {
             Some(progress) => progress.suspend(write),
             None => write(),

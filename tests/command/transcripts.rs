@@ -1,0 +1,90 @@
+//! `record` and `replay`: the model without any QEMU.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::{Dir, avr, kvm_works, text, x86_64};
+
+#[test]
+fn what_was_recorded_replays_to_what_is_exported() {
+    let dir = Dir::new();
+    for emulator in [avr(), x86_64()] {
+        let file = text(&dir.path("transcript"));
+        assert_eq!(dir.answer(&["record", &emulator, "-o", &file]), "");
+        assert_eq!(dir.json(&["list", "--json"]).as_array().map_or(0, Vec::len), 0);
+        let replayed = dir.answer(&["replay", &file, "--format", "json"]);
+        let exported = dir.answer(&["export", &emulator, "--format", "json"]);
+        assert!(replayed == exported, "{emulator} differs");
+        dir.answer(&["invalidate", "--all"]);
+    }
+}
+
+#[test]
+fn a_full_recording_has_the_properties_of_devices() {
+    let dir = Dir::new();
+    let file = text(&dir.path("transcript"));
+    dir.answer(&["record", &avr(), "--full", "-o", &file]);
+    dir.answer(&["warm", "--full", &avr()]);
+    let replayed = dir.json(&["replay", &file]);
+    let exported = dir.json(&["export", &avr()]);
+    assert!(exported["devices"].as_object().is_some_and(|devices| devices.len() > 10));
+    for key in ["devices", "objects", "accelerators", "refused", "quarantined"] {
+        assert!(replayed[key] == exported[key], "{key} differs");
+    }
+}
+
+#[test]
+fn a_recording_without_kvm_asks_under_tcg_alone() {
+    let dir = Dir::new();
+    let under = |arguments: &[&str]| {
+        fs::write(dir.path("transcript"), dir.answer(arguments)).expect("a file");
+        let json = dir.json(&["replay", "transcript"]);
+        json["accelerators"].as_object().expect("an object").keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(under(&["record", &x86_64(), "--no-kvm"]), ["tcg"]);
+    if kvm_works() {
+        assert_eq!(under(&["record", &x86_64()]), ["kvm", "tcg"]);
+    }
+}
+
+#[test]
+fn a_transcript_may_be_compressed_and_may_come_from_stdin() {
+    let dir = Dir::new();
+    let transcript = dir.answer(&["record", &avr()]);
+    fs::write(dir.path("plain"), transcript).expect("a file");
+    let gzip = Command::new("gzip").args(["-k", "plain"]).current_dir(dir.0.path()).status();
+    assert!(gzip.expect("gzip is everywhere").success());
+    let plain = dir.answer(&["replay", "plain"]);
+    assert_eq!(dir.answer(&["replay", "plain.gz"]), plain);
+    let mut command = dir.command();
+    command.args(["replay", "-"]).stdin(fs::File::open(dir.path("plain.gz")).expect("a file"));
+    let output = command.stderr(Stdio::inherit()).output().expect("the command starts");
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), plain);
+}
+
+#[test]
+fn a_transcript_that_is_cut_off_is_told_so() {
+    let dir = Dir::new();
+    let transcript = dir.answer(&["record", &avr()]);
+    let line =
+        transcript.lines().position(|line| line.contains(r#""execute": "query-qmp-schema""#));
+    let in_a_line = &transcript[..transcript.len() / 2];
+    let behind_a_command: String =
+        transcript.split_inclusive('\n').take(line.expect("a command") + 1).collect();
+    for (cut, what) in [
+        (in_a_line, "damaged or cut off"),
+        (&behind_a_command, "cut off: query-qmp-schema has no reply"),
+        ("", "holds no conversation"),
+        ("no transcript\n", "damaged or cut off"),
+    ] {
+        fs::write(dir.path("cut"), cut).expect("a file");
+        let run = dir.run(&["replay", "cut"]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{what}");
+        let complaint = run.complaint();
+        assert!(complaint.starts_with("cannot replay cut: "), "{complaint}");
+        assert!(complaint.contains(what), "{complaint}");
+    }
+    let missing = dir.run(&["replay", "gone"]);
+    assert_eq!(missing.code, Some(2));
+    assert_eq!(missing.complaint(), "cannot read gone: No such file or directory");
+}

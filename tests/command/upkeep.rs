@@ -1,0 +1,187 @@
+//! `warm`, `list`, `status`, `invalidate`, `verify`: what is in the cache.
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::symlink;
+
+use crate::{Dir, avr, emulator, text, x86_64};
+
+#[test]
+fn warm_probes_what_is_missing_and_then_finds_it_cached() {
+    let dir = Dir::new();
+    let first = dir.answer(&["warm", &avr()]);
+    let words: Vec<&str> = first.lines().next().expect("a line").split_whitespace().collect();
+    assert_eq!(words[0], "qemu-system-avr");
+    assert_eq!(words[2..6], ["avr", "tcg", "probed", "in"]);
+    assert!(first.lines().last().expect("a summary").ends_with("1 probed"), "{first}");
+    let second = dir.answer(&["warm", &avr()]);
+    assert!(second.lines().next().expect("a line").ends_with("  cached"), "{second}");
+    assert!(second.lines().last().expect("a summary").ends_with("1 cached"), "{second}");
+}
+
+#[test]
+fn warm_fills_every_group_if_told_to_and_names_what_had_to_be_left_out() {
+    let dir = Dir::new();
+    dir.answer(&["warm", &avr()]);
+    let full = dir.answer(&["warm", "--full", &avr()]);
+    assert!(full.contains("probed in"), "{full}");
+    let entry = dir.listed(&avr()).expect("an entry");
+    assert_eq!(entry["groups"], serde_json::json!(["core", "devices", "objects", "cpu-models"]));
+    let export = dir.json(&["export", &avr()]);
+    let quarantined = export["quarantined"].as_array().expect("an array");
+    let told = full.lines().filter(|line| line.trim_start().starts_with("quarantined: ")).count();
+    assert_eq!(told, quarantined.len());
+}
+
+#[test]
+fn links_to_one_file_share_one_probe() {
+    let dir = Dir::new();
+    let link = dir.path("qemu-link");
+    symlink(avr(), &link).expect("a link");
+    let warm = dir.answer(&["warm", &text(&link), &avr()]);
+    assert_eq!(warm.matches("probed in").count(), 1, "{warm}");
+    assert!(warm.contains("same file as qemu-system-avr"), "{warm}");
+    assert!(warm.ends_with("1 probed, 1 the same file as another\n"), "{warm}");
+    let entry = dir.listed(&text(&link)).expect("an entry of its own");
+    assert_eq!(entry["executable"], avr());
+}
+
+#[test]
+fn a_failure_among_others_is_told_and_the_others_are_warmed() {
+    let dir = Dir::new();
+    let run = dir.run(&["warm", "/bin/true", &avr()]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.complaint().contains("did not greet"), "{run:?}");
+    assert!(run.stdout.lines().any(|line| line.ends_with("  FAILED")), "{run:?}");
+    assert!(run.stdout.ends_with("1 probed, 1 failed\n"), "{run:?}");
+    assert_eq!(dir.listed(&avr()).expect("an entry")["state"], "valid");
+}
+
+#[test]
+fn warm_finds_emulators_in_further_directories() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path("opt")).expect("a directory");
+    let wrapper = dir.wrapper("opt/qemu-system-mine", &avr());
+    let mut command = dir.command();
+    // Nothing is on PATH, so that only what is searched for is found, and what /usr/libexec has.
+    command.env("PATH", "/none").args(["warm", "--all", "--jobs", "1", "--search"]);
+    let run = crate::run(command.arg(dir.path("opt")));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    assert_eq!(dir.listed(&wrapper).expect("an entry")["arch"], "avr");
+}
+
+#[test]
+fn a_list_tells_of_each_entry_and_its_state() {
+    let dir = Dir::new();
+    let wrapper = dir.wrapper("qemu-system-mine", &avr());
+    dir.answer(&["warm", &wrapper, &avr()]);
+    fs::remove_file(&wrapper).expect("a removal");
+    let gone = dir.listed(&wrapper).expect("an entry");
+    assert_eq!(gone["state"], "stale");
+    assert_eq!(gone["reason"]["found"], "No such file or directory");
+    let there = dir.listed(&avr()).expect("an entry");
+    assert_eq!((&there["state"], &there["arch"]), (&"valid".into(), &"avr".into()));
+    assert_eq!(there["accelerators"], serde_json::json!(["tcg"]));
+    let file = fs::metadata(there["file"].as_str().expect("a path")).expect("a file");
+    assert_eq!(there["size"], file.len());
+    let table = dir.answer(&["list"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("EMULATOR "), "{table}");
+    assert_eq!(lines.len(), 3);
+    let state = lines[0].find("STATE").expect("a column");
+    let mut states: Vec<&str> = lines[1..].iter().map(|line| &line[state..]).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["stale", "valid"]);
+}
+
+#[test]
+fn an_edited_wrapper_is_stale_and_says_why() {
+    let dir = Dir::new();
+    let wrapper = dir.wrapper("qemu-system-mine", &x86_64());
+    let export = dir.json(&["export", &wrapper]);
+    assert_eq!(export["executable"], x86_64());
+    assert_eq!(dir.answer(&["status", &wrapper]), format!("{wrapper}: valid\n"));
+
+    dir.wrapper("qemu-system-mine", &avr());
+    let stale = dir.run(&["status", &wrapper]);
+    assert_eq!((stale.code, stale.stderr.as_str()), (Some(1), ""));
+    let begin = format!("{wrapper}: stale: the emulator {wrapper} changed: recorded SHA-256 ");
+    assert!(stale.stdout.starts_with(&begin), "{stale:?}");
+    let why = dir.run(&["why", "--json", &wrapper]);
+    assert_eq!(why.code, Some(1));
+    let why: serde_json::Value = serde_json::from_str(&why.stdout).expect("JSON");
+    assert_eq!((&why["state"], &why["emulator"]), (&"stale".into(), &wrapper.as_str().into()));
+    assert_eq!(why["reason"]["input"], "emulator");
+    assert_eq!(why["reason"]["path"], wrapper);
+    assert_ne!(why["reason"]["recorded"], why["reason"]["found"]);
+
+    assert_eq!(dir.answer(&["query", &wrapper, "machine:uno"]), "machine:uno\tyes\n");
+    assert_eq!(dir.answer(&["status", &wrapper]), format!("{wrapper}: valid\n"));
+}
+
+#[test]
+fn what_was_never_probed_is_missing() {
+    let dir = Dir::new();
+    let run = dir.run(&["status", &avr()]);
+    assert_eq!(run.code, Some(3));
+    assert!(run.stdout.starts_with(&format!("{}: missing: ", avr())), "{run:?}");
+    let json = dir.run(&["status", "--json", &avr()]);
+    assert_eq!(json.code, Some(3));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!((&json["state"], &json["reason"]), (&"missing".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn an_invalidated_entry_is_gone() {
+    let dir = Dir::new();
+    let (a, b) = (avr(), emulator("rx"));
+    dir.answer(&["warm", &a, &b]);
+    assert_eq!(dir.answer(&["invalidate", &a]), format!("{a}: dropped\n"));
+    assert_eq!(dir.answer(&["invalidate", &a]), format!("{a}: there was no entry\n"));
+    assert_eq!(dir.run(&["status", &a]).code, Some(3));
+    assert_eq!(dir.run(&["status", &b]).code, Some(0));
+    assert_eq!(dir.answer(&["invalidate", "--all"]), "dropped 1 entry\n");
+    assert_eq!(dir.run(&["status", &b]).code, Some(3));
+}
+
+#[test]
+fn verify_names_an_entry_that_was_damaged() {
+    let dir = Dir::new();
+    let (a, b) = (avr(), emulator("rx"));
+    dir.answer(&["warm", &a, &b]);
+    assert_eq!(dir.answer(&["verify"]), "2 entries: 2 good, 0 damaged\n");
+    let entry = dir.listed(&b).expect("an entry");
+    let file = entry["file"].as_str().expect("a path");
+    let middle = SeekFrom::Start(fs::metadata(file).expect("a file").len() / 2);
+    let mut handle = fs::File::options().write(true).open(file).expect("a file");
+    handle.seek(middle).and_then(|_| handle.write_all(b"damage")).expect("a write");
+    for arguments in [&["verify"][..], &["verify", &a, &b]] {
+        let run = dir.run(arguments);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{run:?}");
+        assert!(run.stdout.starts_with(&format!("damaged: {b}: ")), "{run:?}");
+        assert!(run.stdout.ends_with("2 entries: 1 good, 1 damaged\n"), "{run:?}");
+    }
+    assert_eq!(dir.answer(&["verify", &a]), "1 entry: 1 good, 0 damaged\n");
+}
+
+#[test]
+fn an_entry_that_cannot_be_opened_is_told_once_and_made_anew() {
+    let dir = Dir::new();
+    dir.answer(&["warm", &avr()]);
+    let entry = dir.listed(&avr()).expect("an entry");
+    let file = entry["file"].as_str().expect("a path");
+    // Written beside and renamed, as nothing is ever changed in place.
+    let half = fs::read(file).expect("a file");
+    fs::write(dir.path("half"), &half[..half.len() / 2]).expect("a file");
+    fs::rename(dir.path("half"), file).expect("a rename");
+
+    let status = dir.run(&["status", &avr()]);
+    assert_eq!(status.code, Some(1));
+    assert!(status.stdout.contains(": damaged: "), "{status:?}");
+    assert_eq!(dir.run(&["verify"]).code, Some(1));
+    assert!(dir.answer(&["list"]).contains("damaged: "));
+    let query = dir.run(&["query", &avr(), "machine:uno"]);
+    assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
+    assert!(query.complaint().ends_with("probing anew"), "{query:?}");
+    assert_eq!(dir.answer(&["query", &avr(), "machine:uno"]), "machine:uno\tyes\n");
+}
