@@ -44,11 +44,7 @@ fn main() -> Result<()> {
         let root = tempfile::tempdir()?;
         let cache = Cache::open(root.path())?;
         let began = Instant::now();
-        in_parallel(
-            std::env::var("OURS").map_or(jobs, |n| n.parse().unwrap_or(jobs)),
-            &emulators,
-            |path| Ok(cache.get(path).map(drop)?),
-        )?;
+        in_parallel(jobs, &emulators, |path| Ok(cache.get(path).map(drop)?))?;
         probed.push(began.elapsed());
     }
     let (raw, probed) = (median(raw), median(probed));
@@ -70,12 +66,12 @@ fn conversation(path: &Path) -> Result<(PathBuf, Vec<Pass>)> {
             let accelerator = if accelerator == "kvm" { "kvm" } else { "tcg:qtest" };
             let commands = b"{\"execute\":\"qmp_capabilities\"}\n".to_vec();
             passes.push(Pass { accelerator, commands, end: String::new() });
-        } else if let (Some(pass), Some(id)) = (passes.last_mut(), item.get("id")) {
-            if item.get("execute").is_some() {
-                pass.commands.extend_from_slice(serde_json::to_string(&item)?.as_bytes());
-                pass.commands.push(b'\n');
-                pass.end = format!("\"id\": {id}}}");
-            }
+        } else if let (Some(pass), Some(id)) = (passes.last_mut(), item.get("id"))
+            && item.get("execute").is_some()
+        {
+            pass.commands.extend_from_slice(serde_json::to_string(&item)?.as_bytes());
+            pass.commands.push(b'\n');
+            pass.end = format!("\"id\": {id}}}");
         }
     }
     Ok((path.to_owned(), passes))
@@ -121,7 +117,7 @@ fn in_parallel<T: Sync>(
     one: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
     let rest = Mutex::new(work.iter());
-    let next = || rest.lock().map(|mut rest| rest.next()).unwrap_or(None);
+    let next = || rest.lock().map_or(None, |mut rest| rest.next());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs)
             .map(|_| {

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
+
+use capscache_format::{Input, Scope};
 
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
+use crate::host::HostFacts;
 use crate::input::{Look, Stale, look};
 use crate::store::Store;
 
@@ -23,10 +26,22 @@ pub(crate) struct Shared {
     pub(crate) root: PathBuf,
     pub(crate) store: Store,
     open: RwLock<HashMap<OsString, Arc<Loaded>>>,
+    host: OnceLock<HostFacts>,
     #[cfg(feature = "probe")]
     pub(crate) flights: crate::flight::Flights,
     #[cfg(feature = "probe")]
     pub(crate) limits: capscache_probe::Limits,
+}
+
+/// What a cache may be told when it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct CacheOptions {
+    /// What emulators may cost.
+    #[cfg(feature = "probe")]
+    pub limits: capscache_probe::Limits,
+    /// What to hold for true of this host instead of looking; for tests, and for caches that are
+    /// made for another host.
+    pub host: Option<HostFacts>,
 }
 
 /// What a lookup found, without any probe.
@@ -39,6 +54,28 @@ pub enum Lookup {
     Stale(Stale),
     /// No entry.
     Missing,
+}
+
+/// As [`Lookup`], with the stale entry: parts of it may still be good.
+#[derive(Debug)]
+pub(crate) enum Examined {
+    Valid(Capabilities),
+    Stale(
+        Stale,
+        #[cfg_attr(not(feature = "probe"), expect(dead_code, reason = "a probe updates it"))]
+        Box<Loaded>,
+    ),
+    Missing,
+}
+
+impl From<Examined> for Lookup {
+    fn from(examined: Examined) -> Lookup {
+        match examined {
+            Examined::Valid(capabilities) => Lookup::Hit(capabilities),
+            Examined::Stale(stale, _) => Lookup::Stale(stale),
+            Examined::Missing => Lookup::Missing,
+        }
+    }
 }
 
 /// One entry of the cache, valid or not.
@@ -58,6 +95,14 @@ impl Cache {
     /// # Errors
     /// [`Error::Root`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Cache, Error> {
+        Cache::open_with(root, CacheOptions::default())
+    }
+
+    /// As [`Cache::open`], with options.
+    ///
+    /// # Errors
+    /// [`Error::Root`].
+    pub fn open_with(root: impl Into<PathBuf>, options: CacheOptions) -> Result<Cache, Error> {
         let root = root.into();
         let failed = |source| Error::Root { path: root.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(&root).map_err(failed)?;
@@ -66,10 +111,11 @@ impl Cache {
             store: Store::new(&root),
             root,
             open: RwLock::default(),
+            host: options.host.map_or_else(OnceLock::new, OnceLock::from),
             #[cfg(feature = "probe")]
             flights: crate::flight::Flights::default(),
             #[cfg(feature = "probe")]
-            limits: capscache_probe::Limits::default(),
+            limits: options.limits,
         })))
     }
 
@@ -90,8 +136,18 @@ impl Cache {
         let emulator = absolute(emulator.as_ref())?;
         match self.0.hit(&emulator) {
             Some(hit) => Ok(Lookup::Hit(hit)),
-            None => self.0.lookup(&emulator, Duration::ZERO),
+            None => Ok(self.0.examine(&emulator, false)?.into()),
         }
+    }
+
+    /// As [`Cache::lookup`], looking also at what a hit does not pay for: every module file, every
+    /// shared object that the emulator had mapped.
+    ///
+    /// # Errors
+    /// As [`Cache::lookup`].
+    pub fn lookup_thoroughly(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        Ok(self.0.examine(&emulator, true)?.into())
     }
 
     /// All entries, valid or not, ordered by the emulator's path. Damaged ones come as errors.
@@ -110,8 +166,10 @@ impl Cache {
                     continue;
                 }
             };
-            let capabilities = Capabilities(Arc::new(Loaded::new(stored)));
-            let stale = first_difference(&capabilities.0);
+            let loaded = Loaded::new(stored, self.0.host());
+            let stale =
+                if loaded.is_untouched() { None } else { self.0.compare(&loaded, false).err() };
+            let capabilities = Capabilities(Arc::new(loaded));
             listed.push(Ok(Listed { file, capabilities, stale }));
         }
         listed.sort_by_key(|entry| match entry {
@@ -180,49 +238,71 @@ impl Shared {
         (loaded.is_current() && loaded.is_untouched()).then_some(Capabilities(loaded))
     }
 
-    /// The entry on disk, valid, stale or missing. One whose signatures moved over equal contents is
-    /// written again with the new ones, if its lock can be had within `patience`.
-    pub(crate) fn lookup(&self, emulator: &Path, patience: Duration) -> Result<Lookup, Error> {
+    /// What cannot change while this process runs.
+    pub(crate) fn host(&self) -> &HostFacts {
+        self.host.get_or_init(HostFacts::of_this_host)
+    }
+
+    /// The entry on disk, valid, stale or missing. One whose signatures moved over equal values is
+    /// written again with the new ones, unless somebody holds its lock.
+    pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Examined, Error> {
         let path = self.store.entry_path(emulator);
         let Some(stored) = self.store.read(&path)? else {
             self.forget(emulator);
-            return Ok(Lookup::Missing);
+            return Ok(Examined::Missing);
         };
-        let loaded = Loaded::new(stored);
-        if loaded.is_untouched() {
-            return Ok(Lookup::Hit(self.keep(emulator, loaded)));
+        let loaded = Loaded::new(stored, self.host());
+        if !thorough && loaded.is_untouched() {
+            return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
+        let inputs = match self.compare(&loaded, thorough) {
+            Ok(inputs) => inputs,
+            Err(stale) => return Ok(Examined::Stale(stale, Box::new(loaded))),
+        };
+        if inputs == loaded.inputs {
+            return Ok(Examined::Valid(self.keep(emulator, loaded)));
+        }
+        let lock = self.store.lock(&path, Duration::ZERO);
+        if lock.is_some()
+            && self.refresh(&path, &loaded, inputs.clone()).is_ok()
+            && let Ok(Some(stored)) = self.store.read(&path)
+        {
+            return Ok(Examined::Valid(self.keep(emulator, Loaded::new(stored, self.host()))));
+        }
+        // Where it cannot be written, this process at least need not compare values again.
+        Ok(Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, self.host()))))
+    }
+
+    /// The inputs of an entry as they are now, or what differs: what all answers depend on before
+    /// what only those do that depend on the host.
+    fn compare(&self, loaded: &Loaded, thorough: bool) -> Result<Vec<Input>, Stale> {
         let mut inputs = Vec::new();
-        let mut moved = false;
+        let mut host_differs = None;
         for input in &loaded.inputs {
-            match look(input) {
+            match look(input, self.host(), thorough) {
                 Look::Same => inputs.push(input.clone()),
-                Look::Moved(input) => {
-                    moved = true;
-                    inputs.push(input);
-                }
-                Look::Differs(stale) => return Ok(Lookup::Stale(stale)),
+                Look::Moved(input) => inputs.push(input),
+                Look::Differs(stale) if stale.scope == Scope::Binary => return Err(stale),
+                Look::Differs(stale) => host_differs = host_differs.or(Some(stale)),
             }
         }
-        if moved && inputs != loaded.inputs {
-            let lock = self.store.lock(&path, patience);
-            if lock.is_some() && self.refresh(&path, &loaded, inputs.clone()).is_ok() {
-                if let Ok(Some(stored)) = self.store.read(&path) {
-                    return Ok(Lookup::Hit(self.keep(emulator, Loaded::new(stored))));
-                }
-            }
-        }
-        // Where it cannot be written, this process at least need not compare contents again.
-        Ok(Lookup::Hit(self.keep(emulator, loaded.with_inputs(inputs))))
+        host_differs.map_or(Ok(inputs), Err)
+    }
+
+    /// The inputs of what an entry says of the binary as they are now; `None` if one differs.
+    #[cfg(feature = "probe")]
+    pub(crate) fn compare_binary(&self, loaded: &Loaded) -> Option<Vec<Input>> {
+        let binary = loaded.inputs.iter().filter(|input| input.scope == Scope::Binary);
+        let now = binary.map(|input| match look(input, self.host(), false) {
+            Look::Same => Some(input.clone()),
+            Look::Moved(input) => Some(input),
+            Look::Differs(_) => None,
+        });
+        now.collect()
     }
 
     /// Writes an entry again with new signatures, unless another process was faster.
-    fn refresh(
-        &self,
-        path: &Path,
-        loaded: &Loaded,
-        inputs: Vec<capscache_format::Input>,
-    ) -> Result<(), Error> {
+    fn refresh(&self, path: &Path, loaded: &Loaded, inputs: Vec<Input>) -> Result<(), Error> {
         if !loaded.is_current() {
             return Ok(());
         }
@@ -254,17 +334,6 @@ impl Shared {
         stored.entry.verify().map_err(format)?;
         Ok(true)
     }
-}
-
-/// The first input that differs, if one does.
-fn first_difference(loaded: &Loaded) -> Option<Stale> {
-    if loaded.is_untouched() {
-        return None;
-    }
-    loaded.inputs.iter().find_map(|input| match look(input) {
-        Look::Differs(stale) => Some(stale),
-        Look::Same | Look::Moved(_) => None,
-    })
 }
 
 /// The path that names an entry: absolute, links not followed.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use capscache_format::{Entry, Input, InputKind};
 
 use crate::error::Error;
-use crate::input::{Trigger, path_of};
+use crate::host::HostFacts;
+use crate::input::{Trigger, path_of, paths_of};
 use crate::map::Bytes;
 use crate::store::Stored;
 
@@ -32,21 +33,33 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    pub(crate) fn new(Stored { entry, file }: Stored) -> Loaded {
+    pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
         let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded { triggers: Trigger::of(&inputs), inputs, entry, file: Some(file), not_kept: None }
+        Loaded {
+            triggers: Trigger::of(&inputs, host),
+            inputs,
+            entry,
+            file: Some(file),
+            not_kept: None,
+        }
     }
 
     /// An entry that could not be written: kept in this process only.
     #[cfg(feature = "probe")]
-    pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error) -> Loaded {
+    pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error, host: &HostFacts) -> Loaded {
         let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded { triggers: Trigger::of(&inputs), inputs, entry, file: None, not_kept: Some(why) }
+        Loaded {
+            triggers: Trigger::of(&inputs, host),
+            inputs,
+            entry,
+            file: None,
+            not_kept: Some(why),
+        }
     }
 
     /// The same entry, whose inputs were looked at and found unchanged under new signatures.
-    pub(crate) fn with_inputs(self, inputs: Vec<Input>) -> Loaded {
-        Loaded { triggers: Trigger::of(&inputs), inputs, ..self }
+    pub(crate) fn with_inputs(self, inputs: Vec<Input>, host: &HostFacts) -> Loaded {
+        Loaded { triggers: Trigger::of(&inputs, host), inputs, ..self }
     }
 
     pub(crate) fn entry(&self) -> &Entry<Bytes> {
@@ -73,6 +86,13 @@ impl Capabilities {
     /// The path of the file that really runs: another one behind a link or a wrapper script.
     pub fn executable(&self) -> PathBuf {
         self.path(InputKind::Executable)
+    }
+
+    /// The firmware descriptors of this host, those that take precedence first: JSON files that say
+    /// which firmware a machine of this QEMU can be started with.
+    pub fn firmware_descriptors(&self) -> impl Iterator<Item = &Path> {
+        let directories = self.0.inputs.iter().filter(|input| input.kind == InputKind::Firmware);
+        directories.flat_map(|directory| paths_of(&directory.value))
     }
 
     /// Why the answers could not be kept on disk, if they could not: they are right all the same,

@@ -14,13 +14,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use capscache_format::{Accelerator, Entry, Groups, Input, InputKind, Model};
-use capscache_probe::{Options, Probed, RanExecutable, probe};
+use capscache_format::{
+    Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
+    Scope,
+};
+use capscache_probe::{Options, Probed, RanExecutable, note_failure, probe};
 
-use crate::cache::{Cache, Lookup, Shared, absolute};
+use crate::cache::{Cache, Examined, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
-use crate::input::{record, record_unreachable, sha256_of, signature};
+use crate::host::{KvmState, boot_seconds};
+use crate::input::{
+    lines, record, record_all_firmware, record_fixed, record_kvm, record_libraries, record_modules,
+    record_unreachable, sha256_of, signature,
+};
 use crate::map::Bytes;
 
 /// How often an emulator that is replaced while it is probed is probed again.
@@ -99,22 +106,6 @@ impl Future for Landing {
 }
 
 impl Cache {
-    /// As [`Cache::open`], with limits of one's own for probes.
-    ///
-    /// # Errors
-    /// [`Error::Root`].
-    pub fn open_with_limits(
-        root: impl Into<PathBuf>,
-        limits: capscache_probe::Limits,
-    ) -> Result<Cache, Error> {
-        let mut cache = Cache::open(root)?;
-        // Nobody else has seen it yet.
-        if let Some(shared) = Arc::get_mut(&mut cache.0) {
-            shared.limits = limits;
-        }
-        Ok(cache)
-    }
-
     /// What an emulator can do: from the cache if that is valid, else by one probe.
     ///
     /// A hit is a few `stat`s, see [`Cache::lookup`]. Otherwise blocks until the probe is over,
@@ -223,28 +214,29 @@ impl Shared {
 
     /// The entry with all `groups`: from disk, or from a probe of what is missing.
     fn obtain(self: &Arc<Self>, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
-        if let Ok(Lookup::Hit(hit)) = self.lookup(emulator, Duration::ZERO) {
-            if has(&hit, groups) {
-                return Ok(hit);
-            }
+        if let Ok(Examined::Valid(hit)) = self.examine(emulator, false)
+            && has(&hit, groups)
+        {
+            return Ok(hit);
         }
         std::fs::metadata(emulator).map_err(Error::emulator(emulator))?;
-        if let Some(target) = plain_link(emulator) {
-            if let Some(shared) = self.share(emulator, &target, groups)? {
-                return Ok(shared);
-            }
+        if let Some(target) = plain_link(emulator)
+            && let Some(shared) = self.share(emulator, &target, groups)?
+        {
+            return Ok(shared);
         }
         let path = self.store.entry_path(emulator);
         let _lock = self.store.lock(&path, self.limits.probe + PATIENCE);
-        match self.lookup(emulator, Duration::ZERO) {
-            Ok(Lookup::Hit(hit)) if has(&hit, groups) => Ok(hit),
-            Ok(Lookup::Hit(hit)) => match self.fill(emulator, &hit, groups)? {
-                Some(filled) => Ok(filled),
-                None => self.probe(emulator, groups | hit.groups()),
-            },
+        let updated = match self.examine(emulator, false) {
+            Ok(Examined::Valid(hit)) if has(&hit, groups) => return Ok(hit),
+            Ok(Examined::Valid(hit)) => self.fill(emulator, &hit, groups)?,
+            Ok(Examined::Stale(stale, old)) if stale.scope == Scope::Host => {
+                self.ask_host(emulator, &old)?.filter(|updated| has(updated, groups))
+            }
             // Stale, missing, damaged: all of it anew.
-            _ => self.probe(emulator, groups),
-        }
+            _ => None,
+        };
+        updated.map_or_else(|| self.probe(emulator, groups), Ok)
     }
 
     /// Everything from a fresh probe.
@@ -252,14 +244,71 @@ impl Shared {
         for _ in 0..TRIES {
             let before = status(emulator)?;
             let options = Options { groups, limits: self.limits.clone(), ..Options::default() };
-            let Probed { mut model, ran, .. } = run(emulator, &options)?;
+            // What is true before and after the probe is true of it; KVM may change meanwhile.
+            let kvm = KvmState::now();
+            let Probed { mut model, ran, native_kvm, .. } = run(emulator, &options)?;
             let after = status(emulator)?;
-            if signature(&before) == signature(&after) {
-                model.inputs = inputs(emulator, &after, &ran)?;
+            if signature(&before) == signature(&after) && kvm == KvmState::now() {
+                model.inputs = files(emulator, &after, &ran)?;
+                model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, self.host()));
+                if native_kvm {
+                    let inputs = self.host_inputs(&kvm, &model);
+                    model.inputs.extend(inputs);
+                }
                 return self.save(emulator, &model);
             }
         }
         Err(Error::Changing { path: emulator.to_owned() })
+    }
+
+    /// What depends on the host, asked anew, beside what an entry says of the binary; `None` if the
+    /// entry has nothing else, or if another file ran than the one that it is about.
+    fn ask_host(&self, emulator: &Path, old: &Loaded) -> Result<Option<Capabilities>, Error> {
+        let entry = old.entry();
+        if entry.accelerators().all(Accelerator::needs_host) {
+            return Ok(None);
+        }
+        let inputs = match self.compare_binary(old) {
+            Some(inputs) => inputs,
+            None => return Ok(None),
+        };
+        let path = self.store.entry_path(emulator);
+        let mut whole = entry.to_model().map_err(|source| Error::Format { path, source })?;
+        whole.drop_host_facts();
+        let kvm = KvmState::now();
+        if kvm.opens() {
+            let groups = if entry.groups().contains(Group::CpuModels) {
+                Groups::CPU_MODELS
+            } else {
+                Groups::CORE
+            };
+            let limits = self.limits.clone();
+            let options = Options { binary: false, groups, limits, ..Options::default() };
+            match probe(emulator, &options) {
+                Ok(probed) if recorded_sha256(entry) != Some(&probed.ran.sha256) => {
+                    return Ok(None);
+                }
+                Ok(probed) => {
+                    whole.replace(&probed.model).map_err(|source| too_much(emulator, source))?;
+                }
+                Err(error) => note_failure(&mut whole, &error),
+            }
+        }
+        whole.inputs = inputs;
+        let inputs = self.host_inputs(&kvm, &whole);
+        whole.inputs.extend(inputs);
+        self.save(emulator, &whole).map(Some)
+    }
+
+    /// What the answers about the host depend on.
+    fn host_inputs(&self, kvm: &KvmState, model: &Model) -> [Input; 3] {
+        let (group, accelerator, kind) = (Group::Core, Accelerator::Kvm, FactKind::Ran);
+        let failed = model.get(FactKey { group, accelerator, kind }) == Some(Fact::Refused);
+        [
+            record_kvm(kvm, failed.then(boot_seconds)),
+            record_fixed(InputKind::Kernel, Scope::Host, self.host()),
+            record_fixed(InputKind::Cpu, Scope::Host, self.host()),
+        ]
     }
 
     /// The groups that an entry lacks, probed and put beside what it has; `None` if another file
@@ -278,8 +327,7 @@ impl Shared {
             ..Options::default()
         };
         let Probed { mut model, ran, .. } = run(emulator, &options)?;
-        let recorded = hit.input(InputKind::Executable).and_then(|input| input.sha256());
-        if recorded != Some(&ran.sha256) {
+        if recorded_sha256(hit) != Some(&ran.sha256) {
             return Ok(None);
         }
         model.inputs.clone_from(&hit.0.inputs);
@@ -318,7 +366,7 @@ impl Shared {
         let path = self.store.entry_path(emulator);
         let written = self.store.write(&path, &bytes).and_then(|()| self.store.read(&path));
         let loaded = match written {
-            Ok(Some(stored)) => Loaded::new(stored),
+            Ok(Some(stored)) => Loaded::new(stored, self.host()),
             Ok(None) => {
                 let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
                 self.unwritten(bytes, &path, Error::entry("read", &path)(gone))?
@@ -331,7 +379,7 @@ impl Shared {
     fn unwritten(&self, bytes: Vec<u8>, path: &Path, why: Error) -> Result<Loaded, Error> {
         let entry = Entry::open(Bytes::in_memory(bytes))
             .map_err(|source| Error::Format { path: path.to_owned(), source })?;
-        Ok(Loaded::not_kept(entry, why))
+        Ok(Loaded::not_kept(entry, why, self.host()))
     }
 }
 
@@ -357,8 +405,13 @@ fn plain_link(emulator: &Path) -> Option<PathBuf> {
     (target != emulator && magic == *b"\x7fELF").then_some(target)
 }
 
-/// What the answers of a probe depend on.
-fn inputs(
+/// The digest of the executable that an entry is about.
+fn recorded_sha256(entry: &Entry<Bytes>) -> Option<&[u8; 32]> {
+    entry.input(InputKind::Executable).and_then(InputRef::sha256)
+}
+
+/// The files that the answers of a probe depend on.
+fn files(
     emulator: &Path,
     status: &rustix::fs::Stat,
     ran: &RanExecutable,
@@ -374,14 +427,18 @@ fn inputs(
         sha256_of(emulator).map_err(Error::emulator(emulator))?
     };
     let is_reachable = rustix::fs::stat(&ran.path).is_ok_and(|status| is_same(&status));
-    Ok(vec![
+    let mut inputs = vec![
         record(InputKind::Emulator, emulator, status, emulator_sha256),
         if is_reachable {
             record(InputKind::Executable, &ran.path, &executable, ran.sha256)
         } else {
             record_unreachable(InputKind::Executable, &ran.path, ran.sha256)
         },
-    ])
+    ];
+    inputs.extend(ran.module_directories.iter().map(|directory| record_modules(directory)));
+    inputs.push(record_libraries(lines(&ran.objects)));
+    inputs.extend(record_all_firmware());
+    Ok(inputs)
 }
 
 /// Whether an entry has all that was asked for.

@@ -1,12 +1,13 @@
 //! What the answers depend on: recorded when they were given, looked at on every lookup.
 //!
-//! Each input has a *trigger*, what a hit pays for (a `stat`), and *values*, read only when the
-//! trigger moved (the content's digest). Equal values behind a moved trigger give the input a new
-//! signature and cost no probe; values that differ make the entry stale.
+//! Each input has a *trigger*, what a hit pays for (a `stat` as a rule), and *values*, compared only
+//! when the trigger moved (digests, lists, rights). Equal values behind a moved trigger give the
+//! input a new signature and cost no probe; values that differ make the entry stale, as a whole or,
+//! where only facts of the host depend on them, in that part.
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,26 @@ use capscache_format::{Input, InputKind, Scope, Signature};
 use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
+use crate::host::{HostFacts, KvmState, is_expired_failure};
+
 /// Within this time of a file's change another change may leave its time stamps as they are.
 const RACY: Duration = Duration::from_secs(2);
+
+/// Where the loader keeps what it knows of shared objects; every installation of one changes it.
+const LOADER_CACHE: &str = "/etc/ld.so.cache";
+
+/// Where descriptors of firmware lie, in the order of precedence that QEMU's `firmware.json` gives.
+#[cfg(feature = "probe")]
+const FIRMWARE: [&str; 2] = ["/etc/qemu/firmware", "/usr/share/qemu/firmware"];
 
 /// Why an entry does not answer for its emulator any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
     /// Which input differs.
     pub input: InputKind,
-    /// Its path.
+    /// Which answers are stale: all, or those that depend on the host.
+    pub scope: Scope,
+    /// Its path; empty for what has none.
     pub path: PathBuf,
     /// What was recorded.
     pub recorded: String,
@@ -34,8 +46,12 @@ pub struct Stale {
 
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stale { input, path, recorded, found } = self;
-        write!(f, "the {input} {} changed: recorded {recorded}, found {found}", path.display())
+        let Stale { input, path, recorded, found, .. } = self;
+        write!(f, "the {input}")?;
+        if !path.as_os_str().is_empty() {
+            write!(f, " {}", path.display())?;
+        }
+        write!(f, " changed: recorded {recorded}, found {found}")
     }
 }
 
@@ -50,38 +66,65 @@ pub(crate) enum Look {
     Differs(Stale),
 }
 
-/// What a hit compares: one `stat`.
+/// What a hit compares.
 #[derive(Debug)]
-pub(crate) struct Trigger {
-    path: PathBuf,
-    signature: Signature,
+pub(crate) enum Trigger {
+    /// One `stat`; `None`: nothing is there.
+    Stat(PathBuf, Option<Signature>),
+    /// The clock: a failure of KVM is not believed for long. Costs no system call.
+    Failure(Vec<u8>),
 }
 
 impl Trigger {
-    pub(crate) fn new(path: PathBuf, signature: Signature) -> Trigger {
-        Trigger { path, signature }
-    }
-
-    /// The triggers of an entry; `None` if one of its signatures is racy, so that content decides.
-    pub(crate) fn of(inputs: &[Input]) -> Option<Vec<Trigger>> {
-        let mut triggers: Vec<Trigger> = Vec::new();
+    /// The triggers of an entry; `None` if one of its signatures is racy or what cannot change
+    /// under a running process is not as recorded, so that values decide.
+    pub(crate) fn of(inputs: &[Input], host: &HostFacts) -> Option<Vec<Trigger>> {
+        let mut seen = Vec::new();
+        let mut triggers = Vec::new();
         for input in inputs {
             if input.racy {
                 return None;
             }
-            let Some(signature) = input.signature else { continue };
+            match input.kind {
+                InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
+                    if fixed(input.kind, host) != input.value {
+                        return None;
+                    }
+                    continue;
+                }
+                // Another mount namespace's file: there is nothing here to look at.
+                InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
+                    continue;
+                }
+                InputKind::Kvm => triggers.push(Trigger::Failure(input.value.clone())),
+                _ => {}
+            }
             // The emulator that is no wrapper is its own executable: one look is enough.
-            if triggers.iter().all(|known| known.signature != signature) {
-                triggers.push(Trigger::new(path_of(input), signature));
+            if input.signature.is_none() || !seen.contains(&input.signature) {
+                seen.push(input.signature);
+                triggers.push(Trigger::Stat(path_of(input), input.signature));
             }
         }
+        triggers
+            .retain(|trigger| !matches!(trigger, Trigger::Failure(value) if !has_failure(value)));
         Some(triggers)
     }
 
     /// Whether it moved.
     pub(crate) fn moved(&self) -> bool {
-        rustix::fs::stat(&self.path).map(|status| signature(&status)) != Ok(self.signature)
+        match self {
+            Trigger::Stat(path, recorded) => stat(path).ok() != *recorded,
+            Trigger::Failure(value) => is_expired_failure(value),
+        }
     }
+}
+
+fn has_failure(value: &[u8]) -> bool {
+    value.iter().filter(|byte| **byte == b'\n').count() > 1
+}
+
+fn stat(path: &Path) -> io::Result<Signature> {
+    Ok(signature(&rustix::fs::stat(path)?))
 }
 
 /// What `stat` says of a file, as far as it identifies the content.
@@ -98,57 +141,179 @@ pub(crate) fn signature(status: &Stat) -> Signature {
 
 /// Records a file: its signature, its digest, and whether the signature can be relied on.
 pub(crate) fn record(kind: InputKind, path: &Path, status: &Stat, sha256: [u8; 32]) -> Input {
-    let signature = signature(status);
-    Input {
-        kind,
-        scope: Scope::Binary,
-        name: name_of(path),
-        signature: Some(signature),
-        sha256: Some(sha256),
-        racy: is_racy(signature, SystemTime::now()),
-    }
+    input(kind, Scope::Binary, path, Some(signature(status)), Some(sha256), Vec::new())
 }
 
 /// Records a file that has no path here, such as one inside another mount namespace.
 #[cfg(feature = "probe")]
 pub(crate) fn record_unreachable(kind: InputKind, path: &Path, sha256: [u8; 32]) -> Input {
-    Input {
-        kind,
-        scope: Scope::Binary,
-        name: name_of(path),
-        signature: None,
-        sha256: Some(sha256),
-        racy: false,
+    input(kind, Scope::Binary, path, None, Some(sha256), Vec::new())
+}
+
+/// Records a directory where the emulator looks for modules.
+pub(crate) fn record_modules(directory: &Path) -> Input {
+    // The signature first: a change after it shows.
+    let signature = stat(directory).ok();
+    let digest = signature.and_then(|_| listing(directory).ok());
+    input(InputKind::Modules, Scope::Binary, directory, signature, digest, Vec::new())
+}
+
+/// Records the shared objects that the emulator had mapped.
+pub(crate) fn record_libraries(objects: Vec<u8>) -> Input {
+    let path = Path::new(LOADER_CACHE);
+    let signature = stat(path).ok();
+    let digest = Some(object_digest(&objects));
+    input(InputKind::Libraries, Scope::Binary, path, signature, digest, objects)
+}
+
+/// Records the directories of firmware descriptors.
+#[cfg(feature = "probe")]
+pub(crate) fn record_all_firmware() -> impl Iterator<Item = Input> {
+    FIRMWARE.iter().map(|directory| record_firmware(Path::new(directory)))
+}
+
+fn record_firmware(directory: &Path) -> Input {
+    let signature = stat(directory).ok();
+    let mut descriptors: Vec<PathBuf> = match fs::read_dir(directory) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => Vec::new(),
+    };
+    descriptors.retain(|path| path.extension() == Some(OsStr::new("json")));
+    descriptors.sort();
+    input(InputKind::Firmware, Scope::Binary, directory, signature, None, lines(&descriptors))
+}
+
+/// Records KVM as this process sees it; `failed_at`: it opens, and the emulator failed under it.
+#[cfg(feature = "probe")]
+pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
+    let path = Path::new(crate::host::KVM);
+    let signature = stat(path).ok();
+    let value = state.to_value(failed_at);
+    // Rights and parameters are compared whenever the node moves; its age says nothing of them.
+    Input { racy: false, ..input(InputKind::Kvm, Scope::Host, path, signature, None, value) }
+}
+
+/// Records what cannot change under a running process.
+#[cfg(feature = "probe")]
+pub(crate) fn record_fixed(kind: InputKind, scope: Scope, host: &HostFacts) -> Input {
+    input(kind, scope, Path::new(""), None, None, fixed(kind, host))
+}
+
+fn fixed(kind: InputKind, host: &HostFacts) -> Vec<u8> {
+    let value = match kind {
+        InputKind::Memfd => &host.memfd,
+        InputKind::Kernel => &host.kernel,
+        InputKind::Cpu => &host.cpu,
+        _ => return Vec::new(),
+    };
+    value.clone().into_bytes()
+}
+
+fn input(
+    kind: InputKind,
+    scope: Scope,
+    path: &Path,
+    signature: Option<Signature>,
+    sha256: Option<[u8; 32]>,
+    value: Vec<u8>,
+) -> Input {
+    let racy = signature.is_some_and(|signature| is_racy(signature, SystemTime::now()));
+    Input { kind, scope, name: name_of(path), signature, sha256, value, racy }
+}
+
+/// Paths, one a line.
+pub(crate) fn lines(paths: &[PathBuf]) -> Vec<u8> {
+    paths.iter().map(|path| path.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b'\n')
+}
+
+/// The paths of a value that has one a line.
+pub(crate) fn paths_of(value: &[u8]) -> impl Iterator<Item = &Path> {
+    let named = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    named.map(|line| Path::new(OsStr::from_bytes(line)))
+}
+
+/// Looks at an input: at its trigger, and at its values if that moved, or if the look is to be
+/// thorough.
+pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
+    let path = path_of(input);
+    let differs = |recorded: String, found: String| {
+        let (path, scope) = (path.clone(), input.scope);
+        Look::Differs(Stale { input: input.kind, scope, path, recorded, found })
+    };
+    let words = |value: &[u8]| String::from_utf8_lossy(value).replace('\n', " ");
+    match input.kind {
+        InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
+            let found = fixed(input.kind, host);
+            if found == input.value {
+                return Look::Same;
+            }
+            return differs(words(&input.value), words(&found));
+        }
+        InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
+            return Look::Same;
+        }
+        _ => {}
+    }
+    let found = stat(&path);
+    let is_expired = input.kind == InputKind::Kvm && is_expired_failure(&input.value);
+    let unmoved = found.as_ref().ok() == input.signature.as_ref() && !input.racy && !is_expired;
+    // Contents of executables cannot change behind a signature that is old enough.
+    let is_file = matches!(input.kind, InputKind::Emulator | InputKind::Executable);
+    if unmoved && (!thorough || is_file) {
+        return Look::Same;
+    }
+    let again = match input.kind {
+        InputKind::Modules => record_modules(&path),
+        InputKind::Libraries => record_libraries(input.value.clone()),
+        InputKind::Firmware => return Look::Moved(record_firmware(&path)),
+        InputKind::Kvm => {
+            let state = KvmState::now();
+            if is_expired || !state.agrees_with(&input.value) {
+                let failure = if is_expired { " (and the emulator failed under it)" } else { "" };
+                let recorded = words(&input.value) + failure;
+                return differs(recorded, words(&state.to_value(None)));
+            }
+            // The value stays the prober's.
+            let signature = found.ok();
+            return Look::Moved(Input { signature, ..input.clone() });
+        }
+        _ => match look_at_file(&path, found) {
+            Ok((status, sha256)) => record(input.kind, &path, &status, sha256),
+            Err(error) => return differs("a file".to_owned(), error.to_string()),
+        },
+    };
+    if again.sha256 == input.sha256 {
+        Look::Moved(again)
+    } else {
+        differs(content(input), content(&again))
     }
 }
 
-/// Looks at an input: at its trigger, and at its values if that moved.
-pub(crate) fn look(input: &Input) -> Look {
-    let Some(recorded) = input.signature else { return Look::Same };
-    let path = path_of(input);
-    let differs = |recorded: String, found: String| {
-        Look::Differs(Stale { input: input.kind, path: path.clone(), recorded, found })
-    };
-    let status = match rustix::fs::stat(&path) {
-        Ok(status) => status,
-        Err(error) => return differs("a file".to_owned(), io::Error::from(error).to_string()),
-    };
-    let found = signature(&status);
-    if found == recorded && !input.racy {
-        return Look::Same;
+fn look_at_file(path: &Path, found: io::Result<Signature>) -> io::Result<(Stat, [u8; 32])> {
+    found?;
+    // Of the two, the older one is recorded: a change between them shows at the next look.
+    let status = rustix::fs::stat(path)?;
+    Ok((status, sha256_of(path)?))
+}
+
+/// A digest of names, sizes, inodes and times of the files in a directory.
+fn listing(directory: &Path) -> io::Result<[u8; 32]> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        files.push(entry?.path());
     }
-    match sha256_of(&path) {
-        Err(error) => differs("a file".to_owned(), error.to_string()),
-        Ok(sha256) if Some(sha256) == input.sha256 => {
-            Look::Moved(record(input.kind, &path, &status, sha256))
-        }
-        Ok(sha256) => differs(
-            input
-                .sha256
-                .map_or("nothing".to_owned(), |recorded| content(&recorded, &input.signature)),
-            content(&sha256, &Some(found)),
-        ),
+    files.sort();
+    Ok(object_digest(&lines(&files)))
+}
+
+/// A digest of what `stat` says of each of these files.
+fn object_digest(paths: &[u8]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for path in paths_of(paths) {
+        hasher.update(path.as_os_str().as_bytes());
+        hasher.update(format!("\n{:?}\n", stat(path).ok()));
     }
+    hasher.finalize().into()
 }
 
 /// The SHA-256 of a file's content.
@@ -182,12 +347,18 @@ fn is_racy(signature: Signature, now: SystemTime) -> bool {
     now.duration_since(changed).map_or(true, |age| age < RACY)
 }
 
-/// A file's content in a few words.
-fn content(sha256: &[u8; 32], signature: &Option<Signature>) -> String {
+/// An input's content in a few words.
+fn content(input: &Input) -> String {
+    let Some(sha256) = input.sha256 else { return "nothing".to_owned() };
     let hex: String = sha256.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    match signature {
-        Some(signature) => format!("SHA-256 {hex}… of {} bytes", signature.size),
-        None => format!("SHA-256 {hex}…"),
+    match (input.kind, input.signature) {
+        (InputKind::Emulator | InputKind::Executable, Some(signature)) => {
+            format!("SHA-256 {hex}… of {} bytes", signature.size)
+        }
+        (InputKind::Libraries, _) => {
+            format!("{} objects, digest {hex}…", paths_of(&input.value).count())
+        }
+        _ => format!("files with digest {hex}…"),
     }
 }
 

@@ -7,23 +7,25 @@ mod capabilities;
 mod error;
 #[cfg(feature = "probe")]
 mod flight;
+mod host;
 mod input;
 mod map;
 mod search;
 mod store;
 
-pub use cache::{Cache, Listed, Lookup};
+pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;
 pub use error::Error;
+pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
 pub use search::find_emulators;
 
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
-    FactKind, FormatError, Group, Groups, InputKind, Machine, Model, ModelError, Object, Parameter,
-    Properties, Property, Query, QueryError, Report, Schema, Scope, Signature, Tri, Type,
-    Unanswered, Value, Version,
+    FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,
+    Object, Parameter, Properties, Property, Query, QueryError, Report, Schema, Scope, Signature,
+    Tri, Type, Unanswered, Value, Version,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{

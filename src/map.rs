@@ -70,5 +70,5 @@ fn is_remote(file: &File) -> bool {
     const V9FS: i64 = 0x0102_1997;
     const FUSE: i64 = 0x6573_5546;
     rustix::fs::fstatfs(file)
-        .is_ok_and(|status| [NFS, CIFS, SMB2, V9FS, FUSE].contains(&i64::from(status.f_type)))
+        .is_ok_and(|status| [NFS, CIFS, SMB2, V9FS, FUSE].contains(&status.f_type))
 }

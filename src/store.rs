@@ -76,7 +76,7 @@ impl Store {
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
             Entry::open(bytes).map_err(|source| Error::Format { path: path.to_owned(), source })?;
-        Ok(Some(Stored { entry, file: Trigger::new(path.to_owned(), signature) }))
+        Ok(Some(Stored { entry, file: Trigger::Stat(path.to_owned(), Some(signature)) }))
     }
 
     /// Replaces an entry, so that a reader sees the old one or the new one, and so does a reader
@@ -166,7 +166,7 @@ mod tests {
         assert!(store.read(&path).unwrap().is_none());
         store.write(&path, b"no entry at all").unwrap();
         assert!(store.read(&path).unwrap_err().is_damage());
-        assert_eq!(store.entries().unwrap(), [path.clone()]);
+        assert_eq!(store.entries().unwrap(), std::slice::from_ref(&path));
         assert!(store.remove(&path).unwrap());
         assert!(!store.remove(&path).unwrap());
     }

@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
 
 use crate::error::FormatError;
 use crate::input::{Input, Scope};
@@ -165,15 +166,23 @@ pub struct InputRef<'a> {
     pub kind: InputKind,
     /// Its path, in the bytes of the file system.
     pub name: &'a [u8],
+    /// What was there, in the words of its kind.
+    pub value: &'a [u8],
     record: &'a InputRecord,
 }
 
 impl<'a> InputRef<'a> {
     fn new(record: &'a InputRecord, text: &'a [u8]) -> Option<InputRef<'a>> {
-        let start = index(record.name_offset.get());
-        let end = start.checked_add(index(record.name_length.get()))?;
-        let name = text.get(start..end)?;
-        Some(InputRef { kind: InputKind::from_number(record.kind.get())?, name, record })
+        let part = |offset: U32, length: U32| {
+            let start = index(offset.get());
+            text.get(start..start.checked_add(index(length.get()))?)
+        };
+        Some(InputRef {
+            kind: InputKind::from_number(record.kind.get())?,
+            name: part(record.name_offset, record.name_length)?,
+            value: part(record.value_offset, record.value_length)?,
+            record,
+        })
     }
 
     /// The SHA-256 of its content, where that was read.
@@ -193,6 +202,7 @@ impl<'a> InputRef<'a> {
             kind: self.kind,
             scope: if self.record.scope == 0 { Scope::Binary } else { Scope::Host },
             name: self.name.to_vec(),
+            value: self.value.to_vec(),
             signature: (self.record.flags & INPUT_SIGNATURE != 0)
                 .then(|| self.record.signature.into()),
             sha256: self.sha256().copied(),

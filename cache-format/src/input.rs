@@ -53,6 +53,8 @@ pub struct Input {
     pub signature: Option<Signature>,
     /// SHA-256 of its content, where that was read.
     pub sha256: Option<[u8; 32]>,
+    /// What was there, in the words of its kind; empty where signature and digest say it all.
+    pub value: Vec<u8>,
     /// The signature was taken so soon after the file's last change that a further change may
     /// leave it as it is: only the content tells.
     pub racy: bool,
@@ -109,11 +111,14 @@ pub(crate) fn encode(inputs: &[Input]) -> Vec<u8> {
             flags,
             name_offset: length(&text).into(),
             name_length: length(&input.name).into(),
+            value_offset: (length(&text) + length(&input.name)).into(),
+            value_length: length(&input.value).into(),
             signature: input.signature.unwrap_or(nothing).into(),
             sha256: input.sha256.unwrap_or_default(),
         };
         records.extend_from_slice(record.as_bytes());
         text.extend_from_slice(&input.name);
+        text.extend_from_slice(&input.value);
     }
     let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
     [&count.to_le_bytes()[..], &records, &text].concat()

@@ -152,6 +152,20 @@ vocabulary! {
         Emulator = 1 "emulator",
         /// The file that really ran.
         Executable = 2 "executable",
+        /// A directory of QEMU modules, present or not.
+        Modules = 3 "modules",
+        /// The shared objects that the process had mapped.
+        Libraries = 4 "libraries",
+        /// What `memfd_create` can do here: QEMU has `memory-backend-memfd` by that.
+        Memfd = 5 "memfd",
+        /// `/dev/kvm`, present or not.
+        Kvm = 6 "kvm",
+        /// The running kernel.
+        Kernel = 7 "kernel",
+        /// The host's CPU and its microcode.
+        Cpu = 8 "cpu",
+        /// A directory of firmware descriptors, present or not.
+        Firmware = 9 "firmware",
     }
 }
 

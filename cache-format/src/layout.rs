@@ -151,6 +151,10 @@ pub struct InputRecord {
     pub name_offset: U32,
     /// Length of the name in bytes.
     pub name_length: U32,
+    /// Offset of the value (what was there, in words) in the section's text.
+    pub value_offset: U32,
+    /// Length of the value in bytes.
+    pub value_length: U32,
     /// What `stat` said; zeros without [`INPUT_SIGNATURE`].
     pub signature: SignatureRecord,
     /// SHA-256 of the content; zeros without [`INPUT_DIGEST`].

@@ -60,6 +60,12 @@ impl Model {
         self.facts.iter().map(|(key, fact)| (*key, *fact))
     }
 
+    /// Drops the facts that depend on the host, with their part of the report.
+    pub fn drop_host_facts(&mut self) {
+        self.facts.retain(|key, _| !key.accelerator.needs_host());
+        self.report.retain(|source| source.accelerator().is_some_and(|one| !one.needs_host()));
+    }
+
     /// Takes over from `newer` every group and accelerator that it has facts of, with its part of
     /// the report and its inputs; what it has none of stays as it is.
     ///

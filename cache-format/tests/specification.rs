@@ -139,8 +139,17 @@ fn sections_are_written_in_the_order_and_with_the_flags_that_are_specified() {
 fn the_records_are_as_specified() {
     let fields = fields!(FactRecord { kind, accelerator, state, value });
     assert_eq!(cells::<3>(" FactRecord"), fields);
-    let fields =
-        fields!(InputRecord { kind, scope, flags, name_offset, name_length, signature, sha256 });
+    let fields = fields!(InputRecord {
+        kind,
+        scope,
+        flags,
+        name_offset,
+        name_length,
+        value_offset,
+        value_length,
+        signature,
+        sha256
+    });
     assert_eq!(cells::<3>(" InputRecord"), fields);
     let fields = fields!(SignatureRecord { device, inode, size, mtime, ctime, mtime_ns, ctime_ns });
     assert_eq!(cells::<3>(" SignatureRecord"), fields);

@@ -9,7 +9,7 @@ pub(crate) fn kvm_opens() -> bool {
 }
 
 /// Whether KVM of this host can run guests of QEMU's target `arch`.
-pub(crate) fn is_native(arch: &str) -> bool {
+pub fn is_native(arch: &str) -> bool {
     match std::env::consts::ARCH {
         "x86_64" => matches!(arch, "x86_64" | "i386"),
         "powerpc64" => matches!(arch, "ppc64" | "ppc"),

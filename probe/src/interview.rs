@@ -15,6 +15,8 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use crate::error::{InterviewError, Loss, StartError};
 use crate::limits::Limits;
 use crate::session::{Executable, Reply, Request, Session};
@@ -47,6 +49,9 @@ pub(crate) trait Interviewer {
         reply: Reply,
         took: Duration,
     ) -> Result<Vec<Request>, Self::Error>;
+
+    /// Is told once, when everything was answered and before the emulator is killed, which process it is.
+    fn finishing(&mut self, _pid: Pid) {}
 
     /// Is told of a request that has no answer, since asking it loses the emulator: it “was killed by signal 6
     /// (SIGABRT)”, it “answered, then went deaf”. The request is never heard.
@@ -186,6 +191,9 @@ impl<I: Interviewer> Interview<'_, I> {
             let mut sitting = Sitting { session, trial, asked: VecDeque::new(), held: None };
             let stop = self.sit(&mut sitting).await.err();
             self.received += sitting.session.received();
+            if stop.is_none() && self.waiting.is_empty() && self.suspects.is_empty() {
+                self.interviewer.finishing(sitting.session.pid());
+            }
             let Sitting { session, trial, asked, held } = sitting;
             let output = session.end().await;
             match stop {

@@ -21,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod error;
+mod files;
 mod host;
 mod interview;
 mod learn;
@@ -33,8 +34,9 @@ mod spawn;
 mod transcript;
 
 pub use error::{Exit, InterviewError, Loss, StartError};
+pub use host::is_native;
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, probe};
+pub use probe::{Options, ProbeError, Probed, note_failure, probe};
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay};

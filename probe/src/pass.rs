@@ -1,7 +1,8 @@
 //! One pass: an interview under one accelerator, its answers learnt and, if wanted, recorded.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -10,8 +11,10 @@ use std::time::Duration;
 use capscache_format::{
     Accelerator, Fact, FactKey, FactKind, Group, Handle, Model, ModelError, PassReport,
 };
+use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
+use crate::files::{OVERLAP_BYTES, mapped_objects, module_directories, named_module_directories};
 use crate::interview::Interviewer;
 use crate::learn::{LearnError, Learner, Outcome};
 use crate::questions::{Questions, TYPES, Wanted};
@@ -61,6 +64,11 @@ pub struct RanExecutable {
     pub file: File,
     /// The SHA-256 of its content.
     pub sha256: [u8; 32],
+    /// Where it looks for modules, present or not.
+    pub module_directories: Vec<PathBuf>,
+    /// The shared objects that it had mapped when it had answered everything, modules included, as
+    /// far as they are to be found here under the same path.
+    pub objects: Vec<PathBuf>,
 }
 
 /// Follows one interview.
@@ -71,22 +79,25 @@ pub(crate) struct Pass {
     questions: Questions,
     learner: Learner,
     recorder: Option<Recorder>,
-    /// Whether to hash what runs, while it answers: one pass of a probe needs to.
-    hash: bool,
-    hashing: Option<JoinHandle<io::Result<RanExecutable>>>,
+    /// Whether to read what runs, while it answers: one pass of a probe needs to.
+    reads: bool,
+    reading: Option<JoinHandle<io::Result<Read>>>,
     identity: Option<(u64, u64)>,
+    objects: Vec<PathBuf>,
 }
 
 impl Pass {
-    pub(crate) fn new(kvm: bool, wanted: Wanted, record: bool) -> Pass {
+    /// `reads`: whether it is the one that reads what runs.
+    pub(crate) fn new(kvm: bool, wanted: Wanted, reads: bool, record: bool) -> Pass {
         Pass {
             kvm,
             questions: Questions::new(wanted),
             learner: Learner::new(wanted),
             recorder: record.then(Recorder::default),
-            hash: wanted.binary,
-            hashing: None,
+            reads,
+            reading: None,
             identity: None,
+            objects: Vec::new(),
         }
     }
 
@@ -110,7 +121,9 @@ impl Pass {
             has_kvm,
             model: self.learner.finish(accelerator, report)?,
             identity: self.identity,
-            hashing: self.hashing,
+            reading: self.reading,
+            objects: self.objects,
+            package: self.questions.package().to_owned(),
             recorder: self.recorder,
         })
     }
@@ -144,15 +157,21 @@ pub(crate) struct Passed {
     pub(crate) model: Model,
     /// Device and inode of the file that ran.
     pub(crate) identity: Option<(u64, u64)>,
-    hashing: Option<JoinHandle<io::Result<RanExecutable>>>,
+    reading: Option<JoinHandle<io::Result<Read>>>,
+    objects: Vec<PathBuf>,
+    package: String,
     pub(crate) recorder: Option<Recorder>,
 }
 
 impl Passed {
-    /// Waits until the file that ran is hashed. Only a pass that was to tell about the binary has it.
-    pub(crate) fn hashed(&mut self) -> io::Result<RanExecutable> {
-        let hashing = self.hashing.take().ok_or_else(|| io::Error::other("nothing was hashed"))?;
-        hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    /// Waits until the file that ran is read. Only a pass that was to tell about the binary has it.
+    pub(crate) fn ran(&mut self) -> io::Result<RanExecutable> {
+        let reading = self.reading.take().ok_or_else(|| io::Error::other("nothing was read"))?;
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let Read { path, file, sha256, named } = read;
+        let objects = std::mem::take(&mut self.objects);
+        let module_directories = module_directories(&path, &self.package, &named, &objects);
+        Ok(RanExecutable { path, file, sha256, module_directories, objects })
     }
 
     /// QEMU's name of the guest's architecture, where the pass brought it.
@@ -174,8 +193,8 @@ impl Interviewer for Pass {
             recorder.greeting(greeting);
         }
         self.identity = executable.file.metadata().ok().map(|status| (status.dev(), status.ino()));
-        if self.hash {
-            self.hashing = Some(std::thread::spawn(move || hash(executable)));
+        if self.reads {
+            self.reading = Some(std::thread::spawn(move || read(executable)));
         }
         Ok(())
     }
@@ -221,6 +240,12 @@ impl Interviewer for Pass {
         }
     }
 
+    fn finishing(&mut self, pid: Pid) {
+        // What cannot be read, since the emulator runs as somebody else, is not tracked.
+        self.objects =
+            if self.reads { mapped_objects(pid).unwrap_or_default() } else { Vec::new() };
+    }
+
     fn quarantined(&mut self, request: &Request, reason: String) {
         if let Some(recorder) = &mut self.recorder {
             recorder.quarantined(request, &reason);
@@ -234,15 +259,33 @@ pub(crate) fn is_essential(request: &Request) -> bool {
     request.arguments.is_none() && ESSENTIAL.contains(&request.execute.as_str())
 }
 
-fn hash(Executable { path, file, .. }: Executable) -> io::Result<RanExecutable> {
+/// An executable that was read from end to end.
+#[derive(Debug)]
+struct Read {
+    path: PathBuf,
+    file: File,
+    sha256: [u8; 32],
+    /// The module directories that it names.
+    named: BTreeSet<PathBuf>,
+}
+
+fn read(Executable { path, file, .. }: Executable) -> io::Result<Read> {
     let mut hasher = Sha256::new();
+    let mut named = BTreeSet::new();
     let mut buffer = vec![0; 256 * 1024];
+    // The end of one block stands before the next, so that no name is cut in two.
+    let mut kept = 0;
     loop {
-        let read = (&file).read(&mut buffer)?;
+        let read = (&file).read(&mut buffer[kept..])?;
         if read == 0 {
             break;
         }
-        hasher.update(&buffer[..read]);
+        let end = kept + read;
+        hasher.update(&buffer[kept..end]);
+        named_module_directories(&buffer[..end], &mut named);
+        let keep_from = end.saturating_sub(OVERLAP_BYTES);
+        buffer.copy_within(keep_from..end, 0);
+        kept = end - keep_from;
     }
-    Ok(RanExecutable { path, file, sha256: hasher.finalize().into() })
+    Ok(Read { path, file, sha256: hasher.finalize().into(), named })
 }

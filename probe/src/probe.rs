@@ -25,6 +25,9 @@ pub struct Options {
     pub core: bool,
     /// Which further groups to fill.
     pub groups: Groups,
+    /// Whether to ask what depends on the binary alone. Without it only KVM is asked: of an entry
+    /// whose host changed, nothing else is needed.
+    pub binary: bool,
     /// Whether to use KVM, if it opens and the emulator's target is native.
     pub kvm: bool,
     /// Whether to write down a transcript.
@@ -39,6 +42,7 @@ impl Default for Options {
         Options {
             core: true,
             groups: Groups::CORE,
+            binary: true,
             kvm: true,
             record: false,
             limits: Limits::default(),
@@ -53,6 +57,9 @@ pub struct Probed {
     pub model: Model,
     /// The file that ran.
     pub ran: RanExecutable,
+    /// Whether KVM is built in, for a target that is this host's: then answers depend on the host
+    /// too, whether KVM could be used this time or not.
+    pub native_kvm: bool,
     /// What was said, if it was to be written down; see [`replay`](crate::replay).
     pub transcript: Option<String>,
 }
@@ -113,6 +120,9 @@ struct Probe<'a> {
 impl Probe<'_> {
     async fn run(&self) -> Result<Probed, ProbeError> {
         let deadline = Instant::now() + self.options.limits.probe;
+        if !self.options.binary {
+            return self.probed(self.pass(Role::Host, deadline).await?, None);
+        }
         let promised = host::promised_arch(self.emulator);
         let kvm_opens = self.wants_host() && host::kvm_opens();
         let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
@@ -165,7 +175,9 @@ impl Probe<'_> {
             host_models: if role == Role::Binary { &["host", "max"] } else { &["host"] },
         };
         let kvm = role != Role::Binary;
-        let mut pass = Pass::new(kvm, wanted, *record);
+        // One of the passes reads the executable.
+        let reads = role != Role::Host || !self.options.binary;
+        let mut pass = Pass::new(kvm, wanted, reads, *record);
         let accelerator = if kvm { "kvm" } else { BINARY_ACCELERATOR };
         let began = Instant::now();
         let interviewed =
@@ -174,7 +186,8 @@ impl Probe<'_> {
     }
 
     fn probed(&self, mut first: Passed, second: Option<Passed>) -> Result<Probed, ProbeError> {
-        let ran = first.hashed().map_err(ProbeError::Hash)?;
+        let native_kvm = first.has_kvm && first.arch().is_some_and(host::is_native);
+        let ran = first.ran().map_err(ProbeError::Hash)?;
         let mut model = first.model;
         let mut recorded: Vec<_> =
             first.recorder.map(|recorder| (first.accelerator, recorder)).into_iter().collect();
@@ -188,7 +201,7 @@ impl Probe<'_> {
             let subject = Subject::new(emulator, executable, &ran.sha256, self.options.groups);
             transcript::write(&subject, &recorded)
         });
-        Ok(Probed { model, ran, transcript })
+        Ok(Probed { model, ran, native_kvm, transcript })
     }
 }
 
@@ -203,8 +216,9 @@ enum Role {
     Everything,
 }
 
-/// KVM is built in and opens, but the emulator did not run under it: unknown, not *no*.
-fn note_failure(model: &mut Model, error: &ProbeError) {
+/// Notes that KVM is built in and opens, but the emulator did not run under it: what it can do there
+/// is unknown, and not *no*.
+pub fn note_failure(model: &mut Model, error: &ProbeError) {
     let (group, accelerator) = (Group::Core, Accelerator::Kvm);
     model.set(FactKey { group, accelerator, kind: FactKind::Ran }, Fact::Refused);
     model.report.passes.push(PassReport {

@@ -117,6 +117,7 @@ impl Wanted {
 pub(crate) struct Questions {
     wanted: Wanted,
     version: Version,
+    package: String,
     arch: String,
     commands: HashSet<String>,
     types: HashSet<String>,
@@ -130,6 +131,7 @@ impl Questions {
         Questions {
             wanted,
             version: Version::default(),
+            package: String::new(),
             arch: String::new(),
             commands: HashSet::new(),
             types: HashSet::new(),
@@ -138,11 +140,18 @@ impl Questions {
         }
     }
 
-    /// Takes the version from the greeting.
+    /// The distributor's name for the build.
+    pub(crate) fn package(&self) -> &str {
+        &self.package
+    }
+
+    /// Takes version and package from the greeting.
     pub(crate) fn greeted(&mut self, greeting: &str) {
         let greeting: Value = serde_json::from_str(greeting).unwrap_or_default();
         let version = greeting.pointer("/QMP/version/qemu");
         let part = |key| version.and_then(|v| v.get(key)?.as_u64()).unwrap_or(0);
+        let package = greeting.pointer("/QMP/version/package").and_then(Value::as_str);
+        self.package = package.unwrap_or_default().to_owned();
         self.version = Version { major: part("major"), minor: part("minor"), micro: part("micro") };
     }
 
@@ -191,15 +200,13 @@ impl Questions {
                 self.types = names(pool, answer).map(str::to_owned).collect();
                 self.type_questions(&mut requests);
             }
-            (TYPES, Some(_)) if *request == implementations(DEVICE) => {
-                if self.wanted.group(Group::Devices) {
-                    requests.extend(names(pool, answer).map(|name| list(DEVICE_PROPERTIES, name)));
-                }
+            (TYPES, Some(_))
+                if *request == implementations(DEVICE) && self.wanted.group(Group::Devices) =>
+            {
+                requests.extend(names(pool, answer).map(|name| list(DEVICE_PROPERTIES, name)));
             }
-            (TYPES, Some(_)) => {
-                if self.wanted.group(Group::Objects) {
-                    requests.extend(names(pool, answer).map(|name| list(OBJECT_PROPERTIES, name)));
-                }
+            (TYPES, Some(_)) if self.wanted.group(Group::Objects) => {
+                requests.extend(names(pool, answer).map(|name| list(OBJECT_PROPERTIES, name)));
             }
             ("query-machines", _) if self.wanted.binary && self.wanted.core => {
                 let machines =
@@ -208,12 +215,12 @@ impl Questions {
                     machines.map(|name| list(OBJECT_PROPERTIES, &format!("{name}-machine"))),
                 );
             }
-            ("query-cpu-definitions", _) if self.wanted.group(Group::CpuModels) => {
-                if self.commands.contains(EXPAND) {
-                    for model in names(pool, answer) {
-                        requests.push(expand("static", &json!({"name": model})));
-                        requests.push(expand("full", &json!({"name": model})));
-                    }
+            ("query-cpu-definitions", _)
+                if self.wanted.group(Group::CpuModels) && self.commands.contains(EXPAND) =>
+            {
+                for model in names(pool, answer) {
+                    requests.push(expand("static", &json!({"name": model})));
+                    requests.push(expand("full", &json!({"name": model})));
                 }
             }
             (EXPAND, Some(arguments)) if self.wanted.core => {

@@ -88,6 +88,7 @@ pub(crate) struct Session {
     line: Line,
     greeting: String,
     executable: Option<Executable>,
+    speaker: Pid,
     pending: BTreeMap<u64, Instant>,
     next_id: u64,
     last_reply: Instant,
@@ -132,6 +133,7 @@ impl Session {
             line,
             greeting,
             executable: None,
+            speaker,
             pending: BTreeMap::new(),
             next_id: 0,
             last_reply: started,
@@ -156,6 +158,11 @@ impl Session {
             source,
         })?);
         Ok(session)
+    }
+
+    /// The process that speaks on the monitor: not the one that was started if a wrapper forked.
+    pub(crate) fn pid(&self) -> Pid {
+        self.speaker
     }
 
     /// The greeting as it came, without its line end.

@@ -383,6 +383,7 @@ fn inputs(subject: &Subject) -> Vec<Input> {
         name: name.as_bytes().to_vec(),
         signature: None,
         sha256,
+        value: Vec::new(),
         racy: false,
     };
     let named = [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
-use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, Lookup, Tri};
+use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, InputRef, Lookup, Tri};
 use tempfile::TempDir;
 
 /// A small emulator, so that tests are quick.
@@ -61,7 +61,7 @@ impl Fixture {
 }
 
 /// Waits until a file's change time is old enough to be relied on: nothing else can set it.
-fn age(path: &Path) {
+pub(crate) fn age(path: &Path) {
     use std::os::unix::fs::MetadataExt;
     let status = fs::metadata(path).expect("a file");
     let changed = SystemTime::UNIX_EPOCH
@@ -210,8 +210,8 @@ fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
     // What was there before is there as it was.
     assert_eq!(filled.commands(), core.commands());
     assert_eq!(
-        filled.inputs().map(|i| i.to_owned()).collect::<Vec<_>>(),
-        core.inputs().map(|i| i.to_owned()).collect::<Vec<_>>()
+        filled.inputs().map(InputRef::to_owned).collect::<Vec<_>>(),
+        core.inputs().map(InputRef::to_owned).collect::<Vec<_>>()
     );
     let again = fixture.cache.get_with(&emulator, Groups::DEVICES).expect("answers");
     assert_eq!(fixture.runs(), 2);

@@ -1,6 +1,7 @@
 //! Tests of the library on real emulators and recorded conversations.
 
 mod cache;
+mod inputs;
 mod qmp;
 mod replay;
 mod truth;

@@ -119,6 +119,7 @@ pub(crate) fn inputs() -> Vec<Input> {
             signature: None,
             sha256: None,
             racy: false,
+            value: Vec::new(),
         },
         Input {
             kind: InputKind::Executable,
@@ -127,6 +128,7 @@ pub(crate) fn inputs() -> Vec<Input> {
             signature: Some(signature),
             sha256: Some([0xA5; 32]),
             racy: true,
+            value: Vec::new(),
         },
     ]
 }

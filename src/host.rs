@@ -1,0 +1,204 @@
+//! What of this host answers depend on.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::MemfdFlags;
+use sha2::{Digest, Sha256};
+
+/// The node that opens KVM.
+pub(crate) const KVM: &str = "/dev/kvm";
+
+/// How long it is believed that KVM fails although it opens, in seconds: it may only be busy.
+const FAILURE_SECONDS: i64 = 60;
+
+/// What cannot change under a running process, looked at once per cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Release and version of the kernel, as `uname` tells them.
+    pub kernel: String,
+    /// The CPU: vendor, family, model, stepping, features, and the microcode.
+    pub cpu: String,
+    /// Whether `memfd_create` works, without and with MFD_HUGETLB.
+    pub memfd: String,
+}
+
+impl HostFacts {
+    /// Looks at this host.
+    pub fn of_this_host() -> HostFacts {
+        let uname = rustix::system::uname();
+        let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+        HostFacts {
+            kernel: format!("{} {}", text(uname.release()), text(uname.version())),
+            cpu: cpu(),
+            memfd: memfd(),
+        }
+    }
+}
+
+fn memfd() -> String {
+    let works = |flags| match rustix::fs::memfd_create("capscache", flags | MemfdFlags::CLOEXEC) {
+        Ok(_) => "yes",
+        Err(_) => "no",
+    };
+    format!("plain {} hugetlb {}", works(MemfdFlags::empty()), works(MemfdFlags::HUGETLB))
+}
+
+/// Lines of `/proc/cpuinfo` that differ from one processor, or one moment, to the next.
+const VOLATILE: [&str; 9] = [
+    "processor",
+    "cpu MHz",
+    "physical id",
+    "core id",
+    "apicid",
+    "initial apicid",
+    "bogomips",
+    "BogoMIPS",
+    "cpu MHz static",
+];
+
+/// A few words about the first processor, with a digest of all that the kernel says of it.
+fn cpu() -> String {
+    // The first processor stands in the first kilobytes; the kernel makes only what is read.
+    let mut text = Vec::new();
+    let opened = File::open("/proc/cpuinfo");
+    let _ = opened.and_then(|file| file.take(16 * 1024).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    let mut hasher = Sha256::new();
+    let mut name = "";
+    for line in text.lines().take_while(|line| !line.trim().is_empty()) {
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        if key.trim() == "model name" {
+            name = value.trim();
+        }
+        if !VOLATILE.contains(&key.trim()) && key.trim() != "microcode" {
+            hasher.update(line.as_bytes());
+            hasher.update(b"\n");
+        }
+    }
+    let digest: String = hasher.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let microcode = fs::read_to_string("/sys/devices/system/cpu/cpu0/microcode/version");
+    let microcode = microcode.unwrap_or_default();
+    format!("{name} {digest} microcode {}", microcode.trim())
+}
+
+/// What KVM is to this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KvmState {
+    /// Owner, mode and device of the node: the same for every user.
+    pub(crate) node: String,
+    /// Who looked, whether the node opened, and module parameters and nodes that answers depend on.
+    pub(crate) view: String,
+}
+
+impl KvmState {
+    /// Looks at KVM as this process sees it.
+    pub(crate) fn now() -> KvmState {
+        let node = match fs::metadata(KVM) {
+            Ok(node) => format!(
+                "{}:{} {:o} {:x}",
+                node.uid(),
+                node.gid(),
+                node.mode() & 0o7777,
+                node.rdev()
+            ),
+            Err(_) => "absent".to_owned(),
+        };
+        let opens = File::options().read(true).write(true).open(KVM).is_ok();
+        let mut view = format!("uid {} opens {opens}", rustix::process::geteuid().as_raw());
+        for module in ["kvm_intel", "kvm_amd", "kvm"] {
+            for parameter in ["nested", "sev", "sev_es", "sev_snp", "tdx", "sgx"] {
+                let path = format!("/sys/module/{module}/parameters/{parameter}");
+                if let Ok(value) = fs::read_to_string(path) {
+                    view.push_str(&format!(" {module}.{parameter}={}", value.trim()));
+                }
+            }
+        }
+        for node in ["/dev/sev", "/dev/sgx_vepc", "/dev/sgx/virt_epc"] {
+            if Path::new(node).exists() {
+                view.push_str(&format!(" {node}"));
+            }
+        }
+        KvmState { node, view }
+    }
+
+    /// Whether this process can use it.
+    #[cfg(feature = "probe")]
+    pub(crate) fn opens(&self) -> bool {
+        self.view.contains(" opens true")
+    }
+
+    /// As an input's value; `failed_at` is set if KVM opens and an emulator failed under it.
+    pub(crate) fn to_value(&self, failed_at: Option<i64>) -> Vec<u8> {
+        let failed = failed_at.map_or(String::new(), |at| format!("\n{at}"));
+        format!("{}\n{}{failed}", self.node, self.view).into_bytes()
+    }
+
+    /// Whether a recorded value still holds. Another user than the prober sees the same node with
+    /// other rights: it compares what is the same for all.
+    pub(crate) fn agrees_with(&self, value: &[u8]) -> bool {
+        let value = String::from_utf8_lossy(value);
+        let mut lines = value.lines();
+        let (node, view) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+        let user = |view: &str| view.split(" opens").next().map(str::to_owned);
+        node == self.node && (view == self.view || user(view) != user(&self.view))
+    }
+}
+
+/// Whether a failure of KVM that was recorded is too old to be believed.
+pub(crate) fn is_expired_failure(value: &[u8]) -> bool {
+    let value = String::from_utf8_lossy(value);
+    let failed_at: Option<i64> = value.lines().nth(2).and_then(|line| line.parse().ok());
+    failed_at.is_some_and(|at| !(0..FAILURE_SECONDS).contains(&boot_seconds().saturating_sub(at)))
+}
+
+/// Seconds since the host was started, time asleep included: no clock that somebody sets.
+pub(crate) fn boot_seconds() -> i64 {
+    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(node: &str, view: &str) -> KvmState {
+        KvmState { node: node.into(), view: view.into() }
+    }
+
+    #[test]
+    fn the_same_user_compares_everything_about_kvm() {
+        let recorded = state("0:107 660 ae8", "uid 0 opens true kvm_intel.nested=Y");
+        assert!(recorded.agrees_with(&recorded.to_value(None)));
+        let vanished = state("absent", "uid 0 opens false");
+        assert!(!vanished.agrees_with(&recorded.to_value(None)));
+        let nested = state("0:107 660 ae8", "uid 0 opens true kvm_intel.nested=N");
+        assert!(!nested.agrees_with(&recorded.to_value(None)));
+    }
+
+    #[test]
+    fn another_user_compares_owner_mode_and_device_of_kvm_alone() {
+        let recorded = state("0:107 660 ae8", "uid 0 opens true");
+        let reader = state("0:107 660 ae8", "uid 1000 opens false");
+        assert!(reader.agrees_with(&recorded.to_value(None)));
+        let other_mode = state("0:107 666 ae8", "uid 1000 opens true");
+        assert!(!other_mode.agrees_with(&recorded.to_value(None)));
+    }
+
+    #[test]
+    fn a_failure_of_kvm_is_believed_for_a_minute_and_not_after_a_reboot() {
+        let state = state("0:107 660 ae8", "uid 0 opens true");
+        assert!(!is_expired_failure(&state.to_value(None)));
+        assert!(!is_expired_failure(&state.to_value(Some(boot_seconds()))));
+        assert!(is_expired_failure(&state.to_value(Some(boot_seconds() - FAILURE_SECONDS))));
+        assert!(is_expired_failure(&state.to_value(Some(boot_seconds() + 1000))));
+    }
+
+    #[test]
+    fn the_facts_of_this_host_do_not_change_from_one_look_to_the_next() {
+        let facts = HostFacts::of_this_host();
+        assert_eq!(facts, HostFacts::of_this_host());
+        assert!(facts.kernel.contains(' ') && facts.memfd.starts_with("plain "), "{facts:?}");
+    }
+}

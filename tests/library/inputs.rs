@@ -1,0 +1,204 @@
+//! What an answer depends on beside the emulator itself: each change is noticed by the next lookup,
+//! and asks no more than it must.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use capscache::{
+    Accelerator, Cache, CacheOptions, Capabilities, Groups, HostFacts, InputKind, Lookup, Scope,
+    Stale,
+};
+use tempfile::TempDir;
+
+use crate::cache::age;
+
+/// QEMU 7.2 finds its modules beside itself: an installation of its own, in /opt as it were.
+struct Installation {
+    root: TempDir,
+    cache: Cache,
+}
+
+impl Installation {
+    fn new() -> Installation {
+        let root = tempfile::tempdir().expect("a root");
+        let installation =
+            Installation { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
+        fs::create_dir_all(installation.path("bin")).expect("a directory");
+        fs::create_dir_all(installation.modules()).expect("a directory");
+        fs::copy("/usr/bin/qemu-system-x86_64", installation.emulator())
+            .expect("QEMU is installed");
+        for module in fs::read_dir("/usr/lib/x86_64-linux-gnu/qemu").expect("modules are installed")
+        {
+            let module = module.expect("a module").path();
+            let name = module.file_name().expect("a name");
+            fs::copy(&module, installation.modules().join(name)).expect("a copy");
+        }
+        age(&installation.emulator());
+        age(&installation.modules());
+        installation
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn emulator(&self) -> PathBuf {
+        self.path("bin/qemu-system-x86_64")
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.path("lib/x86_64-linux-gnu/qemu")
+    }
+
+    fn module(&self, name: &str) -> PathBuf {
+        self.modules().join(format!("{name}.so"))
+    }
+
+    fn get(&self) -> Capabilities {
+        self.cache.get(self.emulator()).expect("answers")
+    }
+
+    fn stale(&self) -> Stale {
+        match self.cache.lookup(self.emulator()).expect("a lookup") {
+            Lookup::Stale(stale) => stale,
+            other => panic!("not stale but {other:?}"),
+        }
+    }
+
+    fn is_hit(&self) -> bool {
+        matches!(self.cache.lookup(self.emulator()), Ok(Lookup::Hit(_)))
+    }
+}
+
+#[test]
+fn a_module_that_comes_or_goes_is_noticed_and_changes_the_answers() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    let before = installed.get();
+    assert_eq!(before.executable(), installed.emulator());
+    assert!(before.qom_type("usb-redir").is_ok());
+    assert!(before.inputs().any(|input| {
+        input.kind == InputKind::Modules
+            && input.name == installed.modules().as_os_str().as_encoded_bytes()
+    }));
+    assert!(installed.is_hit());
+
+    fs::rename(installed.module("hw-usb-redirect"), installed.path("aside")).expect("a removal");
+    assert_eq!(installed.stale().input, InputKind::Modules);
+    assert_eq!(installed.stale().scope, Scope::Binary);
+    assert!(installed.get().qom_type("usb-redir").is_err());
+    age(&installed.modules());
+
+    fs::rename(installed.path("aside"), installed.module("hw-usb-redirect")).expect("a return");
+    assert_eq!(installed.stale().input, InputKind::Modules);
+    assert!(installed.get().qom_type("usb-redir").is_ok());
+}
+
+#[test]
+fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    installed.get();
+    let module = installed.module("audio-oss");
+    let content = fs::read(&module).expect("a module");
+    fs::write(&module, [&content[..], b"\0"].concat()).expect("an overwritten module");
+    assert!(installed.is_hit(), "the directory did not move");
+    match installed.cache.lookup_thoroughly(installed.emulator()).expect("a lookup") {
+        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules),
+        other => panic!("not stale but {other:?}"),
+    }
+}
+
+/// A cache that holds this host for another one.
+fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
+    let mut host = HostFacts::of_this_host();
+    change(&mut host);
+    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    Cache::open_with(root, options).expect("a cache")
+}
+
+fn stale_input(cache: &Cache, emulator: &str) -> (InputKind, Scope) {
+    match cache.lookup(emulator).expect("a lookup") {
+        Lookup::Stale(stale) => (stale.input, stale.scope),
+        other => panic!("not stale but {other:?}"),
+    }
+}
+
+/// How often each accelerator's core answers were asked, by the time they took: a pass that ran again
+/// took another one.
+fn micros(caps: &Capabilities, accelerator: Accelerator) -> u64 {
+    let report = caps.report().expect("a report");
+    let passes = report.passes.iter();
+    let mut of_accelerator = passes
+        .filter(|pass| pass.source.accelerator() == Some(accelerator))
+        .map(|pass| pass.micros);
+    of_accelerator.next().expect("a pass")
+}
+
+#[test]
+fn another_kernel_or_cpu_asks_kvm_again_and_nothing_else() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = crate::native();
+    let here = cache_on(root.path(), |_| {});
+    let mut before = here.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
+    for (kind, change) in [
+        (InputKind::Kernel, (|host| host.kernel.push_str("-next")) as fn(&mut HostFacts)),
+        (InputKind::Cpu, |host| host.cpu.push_str(" microcode 0x2")),
+    ] {
+        let there = cache_on(root.path(), change);
+        assert_eq!(stale_input(&there, &emulator), (kind, Scope::Host));
+        let after = there.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
+        assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
+        assert_ne!(micros(&after, Accelerator::Kvm), micros(&before, Accelerator::Kvm));
+        assert!(there.lookup(&emulator).is_ok_and(|found| matches!(found, Lookup::Hit(_))));
+        let json = |caps: &Capabilities| serde_json::to_value(&**caps).expect("JSON");
+        assert_eq!(json(&after)["accelerators"], json(&before)["accelerators"]);
+        assert_eq!(json(&after)["devices"], json(&before)["devices"]);
+        // Back on the first host, so that one thing changes at a time.
+        before = here.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
+    }
+}
+
+#[test]
+fn a_kernel_without_memfd_makes_everything_stale() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = "/usr/bin/qemu-system-avr";
+    cache_on(root.path(), |_| {}).get(emulator).expect("answers");
+    let there = cache_on(root.path(), |host| host.memfd = "plain no hugetlb no".into());
+    assert_eq!(stale_input(&there, emulator), (InputKind::Memfd, Scope::Binary));
+}
+
+#[test]
+fn an_emulator_for_another_target_does_not_care_about_kernel_cpu_or_kvm() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = "/usr/bin/qemu-system-avr";
+    let here = cache_on(root.path(), |_| {});
+    let caps = here.get(emulator).expect("answers");
+    let host = [InputKind::Kvm, InputKind::Kernel, InputKind::Cpu];
+    assert!(caps.inputs().all(|input| !host.contains(&input.kind)));
+    let there = cache_on(root.path(), |host| {
+        host.kernel.clear();
+        host.cpu.clear();
+    });
+    assert!(matches!(there.lookup(emulator), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn what_was_mapped_is_recorded_with_libraries_and_modules() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = Cache::open(root.path()).expect("a cache");
+    let caps = cache.get("/usr/bin/qemu-system-x86_64").expect("answers");
+    let libraries = caps.input(InputKind::Libraries).expect("an input");
+    let mapped = String::from_utf8_lossy(libraries.value).into_owned();
+    assert!(mapped.lines().count() > 20, "{mapped}");
+    assert!(mapped.contains("/libc.so.6") && mapped.contains("/qemu/accel-tcg-"), "{mapped}");
+}
