@@ -238,6 +238,14 @@ impl Shared {
         (loaded.is_current() && loaded.is_untouched()).then_some(Capabilities(loaded))
     }
 
+    /// The entry on disk, if nothing moved that it depends on.
+    #[cfg(feature = "probe")]
+    pub(crate) fn open_untouched(&self, emulator: &Path) -> Option<Capabilities> {
+        let stored = self.store.read(&self.store.entry_path(emulator)).ok()??;
+        let loaded = Loaded::new(stored, self.host());
+        loaded.is_untouched().then(|| self.keep(emulator, loaded))
+    }
+
     /// What cannot change while this process runs.
     pub(crate) fn host(&self) -> &HostFacts {
         self.host.get_or_init(HostFacts::of_this_host)
@@ -248,8 +256,8 @@ impl Shared {
     pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Examined, Error> {
         let path = self.store.entry_path(emulator);
         let Some(stored) = self.store.read(&path)? else {
-            self.forget(emulator);
-            return Ok(Examined::Missing);
+            // One that could not be written is in this process alone.
+            return Ok(self.hit(emulator).map_or(Examined::Missing, Examined::Valid));
         };
         let loaded = Loaded::new(stored, self.host());
         if !thorough && loaded.is_untouched() {

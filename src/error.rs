@@ -66,6 +66,14 @@ pub enum Error {
         /// The emulator.
         path: PathBuf,
     },
+    /// No thread could be started for a probe.
+    #[cfg(feature = "probe")]
+    #[error("cannot start a thread for the probe")]
+    Thread {
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The probe ended without a result, which is a fault of this library.
     #[error("the probe of {} broke off: please report it", path.display())]
     Abandoned {

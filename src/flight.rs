@@ -18,7 +18,7 @@ use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
     Scope,
 };
-use capscache_probe::{Options, Probed, RanExecutable, note_failure, probe};
+use capscache_probe::{Options, Probed, RanExecutable, chain, note_failure, probe};
 
 use crate::cache::{Cache, Examined, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded};
@@ -41,8 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Flights(Mutex<HashMap<OsString, Arc<Flight>>>);
 
 /// One probe, and those who wait for it.
-#[derive(Default)]
 struct Flight {
+    /// What it brings beside the core group.
+    groups: Groups,
     state: Mutex<State>,
     landed: Condvar,
 }
@@ -60,6 +61,15 @@ impl fmt::Debug for Flight {
 }
 
 impl Flight {
+    fn new(groups: Groups) -> Flight {
+        Flight { groups, state: Mutex::default(), landed: Condvar::new() }
+    }
+
+    /// Whether its result, good or bad, is the answer to somebody who wants `groups`.
+    fn covers(&self, groups: Groups) -> bool {
+        groups.without(self.groups).is_core()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,9 +141,11 @@ impl Cache {
             match self.ready(emulator, groups) {
                 Some(hit) => return Ok(hit),
                 None => {
-                    let capabilities = self.flight(emulator, groups)?.wait()?;
-                    if has(&capabilities, groups) {
-                        return Ok(capabilities);
+                    let flight = self.flight(emulator, groups)?;
+                    let result = flight.wait();
+                    // One that was under way for less says nothing of what is asked here.
+                    if flight.covers(groups) {
+                        return result;
                     }
                 }
             }
@@ -164,18 +176,20 @@ impl Cache {
             match self.ready(emulator, groups) {
                 Some(hit) => return Ok(hit),
                 None => {
-                    let capabilities = Landing(self.flight(emulator, groups)?).await?;
-                    if has(&capabilities, groups) {
-                        return Ok(capabilities);
+                    let flight = self.flight(emulator, groups)?;
+                    let result = Landing(Arc::clone(&flight)).await;
+                    if flight.covers(groups) {
+                        return result;
                     }
                 }
             }
         }
     }
 
-    /// The entry if it is open and valid: the way of a hit.
+    /// The entry if nothing has to be run or compared: no thread is started for a hit.
     fn ready(&self, emulator: &Path, groups: Groups) -> Option<Capabilities> {
-        self.0.hit(emulator).filter(|hit| has(hit, groups))
+        let hit = self.0.hit(emulator).or_else(|| self.0.open_untouched(emulator));
+        hit.filter(|hit| has(hit, groups))
     }
 
     /// The flight for an emulator, started if there is none.
@@ -185,7 +199,7 @@ impl Cache {
         if let Some(flight) = flights.get(emulator.as_os_str()) {
             return Ok(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight::default());
+        let flight = Arc::new(Flight::new(groups));
         flights.insert(emulator.as_os_str().to_owned(), Arc::clone(&flight));
         drop(flights);
         let (shared, landing) = (Arc::clone(&self.0), Arc::clone(&flight));
@@ -198,10 +212,11 @@ impl Cache {
             shared.end_flight(&emulator);
             landing.land(result);
         });
-        started.map_err(|error| {
+        if let Err(source) = started {
+            // Somebody may have joined already.
             self.0.end_flight(&name);
-            Error::emulator(name)(error)
-        })?;
+            flight.land(Err(Error::Thread { source: Arc::new(source) }));
+        }
         Ok(flight)
     }
 }
@@ -248,10 +263,12 @@ impl Shared {
             let kvm = KvmState::now();
             let Probed { mut model, ran, native_kvm, .. } = run(emulator, &options)?;
             let after = status(emulator)?;
-            if signature(&before) == signature(&after) && kvm == KvmState::now() {
+            let unmoved = signature(&before) == signature(&after) && kvm == KvmState::now();
+            if unmoved && !was_removed(&ran) {
                 model.inputs = files(emulator, &after, &ran)?;
                 model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, self.host()));
                 if native_kvm {
+                    note_closed(&kvm, &mut model, groups);
                     let inputs = self.host_inputs(&kvm, &model);
                     model.inputs.extend(inputs);
                 }
@@ -291,9 +308,12 @@ impl Shared {
                 Ok(probed) => {
                     whole.replace(&probed.model).map_err(|source| too_much(emulator, source))?;
                 }
-                Err(error) => note_failure(&mut whole, &error),
+                Err(error) => {
+                    note_failure(&mut whole, true, groups, Accelerator::Kvm, &chain(&error));
+                }
             }
         }
+        note_closed(&kvm, &mut whole, entry.groups());
         whole.inputs = inputs;
         let inputs = self.host_inputs(&kvm, &whole);
         whole.inputs.extend(inputs);
@@ -305,7 +325,7 @@ impl Shared {
         let (group, accelerator, kind) = (Group::Core, Accelerator::Kvm, FactKind::Ran);
         let failed = model.get(FactKey { group, accelerator, kind }) == Some(Fact::Refused);
         [
-            record_kvm(kvm, failed.then(boot_seconds)),
+            record_kvm(kvm, (failed && kvm.opens()).then(boot_seconds)),
             record_fixed(InputKind::Kernel, Scope::Host, self.host()),
             record_fixed(InputKind::Cpu, Scope::Host, self.host()),
         ]
@@ -335,6 +355,15 @@ impl Shared {
         let mut whole =
             hit.to_model().map_err(|source| Error::Format { path: path.clone(), source })?;
         whole.replace(&model).map_err(|source| too_much(emulator, source))?;
+        if options.groups.contains(Group::CpuModels) {
+            for accelerator in hit.accelerators() {
+                let (group, kind) = (Group::CpuModels, FactKind::CpuModels);
+                if whole.get(FactKey { group, accelerator, kind }).is_none() {
+                    let reason = "the emulator did not run under it when its models were asked for";
+                    note_failure(&mut whole, false, Groups::CPU_MODELS, accelerator, reason);
+                }
+            }
+        }
         self.save(emulator, &whole).map(Some)
     }
 
@@ -346,10 +375,12 @@ impl Shared {
         target: &Path,
         groups: Groups,
     ) -> Result<Option<Capabilities>, Error> {
-        let capabilities = Cache(Arc::clone(self)).get_with(target, groups)?;
-        if capabilities.executable() != target {
-            return Ok(None);
-        }
+        // What does not run by its own name may run by the link's.
+        let capabilities = match Cache(Arc::clone(self)).get_with(target, groups) {
+            Ok(capabilities) if capabilities.executable() == target => capabilities,
+            Ok(_) | Err(Error::Probe { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let format = |source| Error::Format { path: target.to_owned(), source };
         let mut model = capabilities.to_model().map_err(format)?;
         for input in &mut model.inputs {
@@ -405,9 +436,22 @@ fn plain_link(emulator: &Path) -> Option<PathBuf> {
     (target != emulator && magic == *b"\x7fELF").then_some(target)
 }
 
+/// KVM is there, but this process may not open it: what the emulator can do under it is unknown.
+fn note_closed(kvm: &KvmState, model: &mut Model, groups: Groups) {
+    if kvm.is_there() && !kvm.opens() {
+        let reason = "/dev/kvm cannot be opened by the user who probed";
+        note_failure(model, true, groups, Accelerator::Kvm, reason);
+    }
+}
+
 /// The digest of the executable that an entry is about.
 fn recorded_sha256(entry: &Entry<Bytes>) -> Option<&[u8; 32]> {
     entry.input(InputKind::Executable).and_then(InputRef::sha256)
+}
+
+/// Whether what ran has no name any more: it was replaced meanwhile.
+fn was_removed(ran: &RanExecutable) -> bool {
+    rustix::fs::fstat(&ran.file).is_ok_and(|status| status.st_nlink == 0)
 }
 
 /// The files that the answers of a probe depend on.

@@ -130,6 +130,12 @@ impl KvmState {
         self.view.contains(" opens true")
     }
 
+    /// Whether there is a node, whoever may open it.
+    #[cfg(feature = "probe")]
+    pub(crate) fn is_there(&self) -> bool {
+        self.node != "absent"
+    }
+
     /// As an input's value; `failed_at` is set if KVM opens and an emulator failed under it.
     pub(crate) fn to_value(&self, failed_at: Option<i64>) -> Vec<u8> {
         let failed = failed_at.map_or(String::new(), |at| format!("\n{at}"));

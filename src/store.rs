@@ -83,26 +83,26 @@ impl Store {
     /// after a power cut.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         fs::create_dir_all(&self.directory).map_err(Error::entry("write", path))?;
-        let temporary = self.temporary(path);
-        self.replace(path, &temporary, bytes).map_err(|error| {
-            // Without a rename it is litter; if it cannot be removed either, `gc` will.
+        let failed = |error| Error::entry("write", path)(error);
+        let (temporary, file) = create_beside(path).map_err(failed)?;
+        self.replace(path, &temporary, file, bytes).map_err(|error| {
+            // Without a rename it is litter; if it cannot be removed either, so be it.
             let _ = fs::remove_file(&temporary);
-            Error::entry("write", path)(error)
+            failed(error)
         })
     }
 
-    fn replace(&self, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).open(temporary)?;
+    fn replace(
+        &self,
+        path: &Path,
+        temporary: &Path,
+        mut file: File,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(temporary, path)?;
         File::open(&self.directory)?.sync_all()
-    }
-
-    fn temporary(&self, path: &Path) -> PathBuf {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        path.with_extension(format!("{}-{count}.{TEMPORARY}", std::process::id()))
     }
 
     /// Removes an entry; whether there was one.
@@ -150,6 +150,22 @@ impl Store {
                 }
                 Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return None,
             }
+        }
+    }
+}
+
+/// A new file beside an entry. Another process may have our number, in another pid namespace, or may
+/// have had it before it died: its file is left alone.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
+        let temporary = path.with_extension(name);
+        match File::options().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
 }

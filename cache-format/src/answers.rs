@@ -65,12 +65,13 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// What the emulator answers under `accelerator`.
     ///
     /// # Errors
-    /// [`Unanswered::Absent`] if it did not run under it; [`Unanswered::Refused`] if it should
+    /// [`Unanswered::Absent`] if it cannot run under it; [`Unanswered::DidNotRun`] if it should
     /// have, and failed.
     pub fn accelerator(&self, accelerator: Accelerator) -> Result<Accelerated<'_, B>, Unanswered> {
         let key = FactKey { group: Group::Core, accelerator, kind: FactKind::Ran };
         settle(self.fact(key), "accelerator", accelerator.name()).map_err(|why| match why {
             Unanswered::NeverAsked { what, name } => Unanswered::Absent { what, name },
+            Unanswered::Refused { .. } => Unanswered::DidNotRun { accelerator },
             other => other,
         })?;
         Ok(Accelerated { entry: self, accelerator })
@@ -121,13 +122,22 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.array(FactKind::Types).map(Type)
     }
 
-    /// The concrete QOM type `name` (`qom-list-types`).
+    /// The QOM type `name`, abstract or not (`qom-list-types`).
     ///
     /// # Errors
-    /// [`Unanswered`].
+    /// [`Unanswered`]; [`Unanswered::NeverAsked`] for one that only others inherit from, where
+    /// abstract types were not asked for.
     pub fn qom_type(&self, name: &str) -> Result<Type<'_>, Unanswered> {
-        let types = settle_array(self.core_fact(FactKind::Types), "type", name)?;
-        types.find("name", name).map(Type).ok_or_else(|| absent("type", name))
+        if let Some(all @ Fact::Answered(_)) = self.core_fact(FactKind::AllTypes) {
+            let all = settle_array(Some(all), "type", name)?;
+            return all.find("name", name).map(Type).ok_or_else(|| absent("type", name));
+        }
+        let concrete = settle_array(self.core_fact(FactKind::Types), "type", name)?;
+        if let Some(found) = concrete.find("name", name) {
+            return Ok(Type(found));
+        }
+        let is_parent = concrete.iter().any(|one| Type(one).parent() == Some(name));
+        Err(if is_parent { never_asked("type", name) } else { absent("type", name) })
     }
 
     /// Whether `device_add` can make a `name`: a concrete QOM type that is a device.
@@ -160,7 +170,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// [`Unanswered::Absent`] for a type that does not exist or is no such object;
     /// [`Unanswered::NotProbed`] without [`Group::Objects`].
     pub fn object(&self, name: &str) -> Result<Properties<'_>, Unanswered> {
-        if Tri::from(&self.qom_type(name)).is_no() && self.has_object(name).is_no() {
+        if Tri::from(&self.qom_type(name)).is_no() {
             return Err(absent("object", name));
         }
         self.properties(Group::Objects, FactKind::Objects, "object", name)
@@ -621,6 +631,10 @@ fn settle_array<'a>(
 
 fn absent(what: &'static str, name: &str) -> Unanswered {
     Unanswered::Absent { what, name: name.to_owned() }
+}
+
+fn never_asked(what: &'static str, name: &str) -> Unanswered {
+    Unanswered::NeverAsked { what, name: name.to_owned() }
 }
 
 fn refused(what: &'static str, name: &str) -> Unanswered {

@@ -95,7 +95,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
             let kind = FactKind::CpuModels;
             self.fact(FactKey { group: Group::CpuModels, accelerator, kind }).is_some()
         };
-        if self.accelerators().all(expanded) {
+        let mut ran = self.accelerators().peekable();
+        if ran.peek().is_some() && ran.all(expanded) {
             groups = groups | Groups::CPU_MODELS;
         }
         groups

@@ -128,6 +128,8 @@ vocabulary! {
         DeviceTypes = 23 "device-types",
         /// `qom-list-types` of what implements `user-creatable`.
         ObjectTypes = 24 "object-types",
+        /// `qom-list-types` with abstract types.
+        AllTypes = 25 "all-types",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::kind::Group;
+use crate::kind::{Accelerator, Group};
 
 /// An answer that may not be known: what an emulator was never able to tell is never *no*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +92,12 @@ pub enum Unanswered {
         what: &'static str,
         /// The name that was asked for.
         name: String,
+    },
+    /// The emulator should have run under the accelerator, and did not; why stands in the report.
+    #[error("the emulator did not run under {accelerator}: its report says why")]
+    DidNotRun {
+        /// The accelerator.
+        accelerator: Accelerator,
     },
     /// The question kills the emulator; how stands in the report.
     #[error("asking about {what} {name:?} ends the emulator: see `quarantined` in the export")]

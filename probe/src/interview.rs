@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ pub(crate) trait Interviewer {
 
     /// Is told of a request that has no answer, since asking it loses the emulator: it “was killed by signal 6
     /// (SIGABRT)”, it “answered, then went deaf”. The request is never heard.
-    fn quarantined(&mut self, request: &Request, reason: String);
+    fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), Self::Error>;
 }
 
 /// How an interview went.
@@ -100,6 +101,7 @@ pub(crate) async fn interview<I: Interviewer>(
         deadline,
         interviewer,
         greeting: None,
+        identity: None,
         received: 0,
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
@@ -119,6 +121,8 @@ struct Interview<'a, I> {
     interviewer: &'a mut I,
     /// The first emulator's. None before the first start.
     greeting: Option<String>,
+    /// Device and inode of what the first emulator ran.
+    identity: Option<(u64, u64)>,
     /// What earlier emulators sent, in bytes.
     received: u64,
     /// What is to be asked.
@@ -200,7 +204,8 @@ impl<I: Interviewer> Interview<'_, I> {
                 None => self.report.output = output,
                 Some(Stop::Interviewer(error)) => return Err(InterviewError::Interviewer(error)),
                 Some(Stop::Lost(loss)) => {
-                    self.blame(trial, asked, held, &loss);
+                    let blamed = self.blame(trial, asked, held, &loss);
+                    blamed.map_err(InterviewError::Interviewer)?;
                     self.lost(&loss, output)?;
                 }
             }
@@ -225,14 +230,18 @@ impl<I: Interviewer> Interview<'_, I> {
             }
             Err(error) => return Err(InterviewError::Start(error)),
         };
+        let executable = session.take_executable();
+        let status = executable.as_ref().and_then(|executable| executable.file.metadata().ok());
+        let identity = status.map(|status| (status.dev(), status.ino()));
         match &self.greeting {
-            Some(greeting) if greeting != session.greeting() => {
+            Some(greeting) if greeting != session.greeting() || self.identity != identity => {
                 return Err(InterviewError::Replaced);
             }
             Some(_) => {}
             None => {
                 self.greeting = Some(session.greeting().to_owned());
-                if let Some(executable) = session.take_executable() {
+                self.identity = identity;
+                if let Some(executable) = executable {
                     self.interviewer
                         .greeted(session.greeting(), executable)
                         .map_err(InterviewError::Interviewer)?;
@@ -292,7 +301,13 @@ impl<I: Interviewer> Interview<'_, I> {
     }
 
     /// Finds out which questions may have lost an emulator, and saves the others.
-    fn blame(&mut self, trial: bool, mut asked: VecDeque<Asked>, held: Option<Held>, loss: &Loss) {
+    fn blame(
+        &mut self,
+        trial: bool,
+        mut asked: VecDeque<Asked>,
+        held: Option<Held>,
+        loss: &Loss,
+    ) -> Result<(), I::Error> {
         let unanswered = asked.pop_front();
         let questions = asked.into_iter().filter(|asked| asked.purpose == Purpose::Know);
         if let Some(Asked { purpose: Purpose::Prime, request, .. }) = unanswered {
@@ -303,13 +318,13 @@ impl<I: Interviewer> Interview<'_, I> {
                 self.postpone(held.into_iter().chain(questions.map(|asked| asked.request)));
             }
         } else if trial {
-            let Some(guilty) = self.suspects.pop_front() else { return };
+            let Some(guilty) = self.suspects.pop_front() else { return Ok(()) };
             let reason = match loss {
                 _ if held.is_none() => loss.to_string(),
                 Loss::Silent { .. } => "answered, then went deaf".into(),
                 _ => format!("answered, then {loss}"),
             };
-            self.interviewer.quarantined(&guilty, reason);
+            self.interviewer.quarantined(&guilty, reason)?;
             // This explains the loss that they were suspected of.
             let others = std::mem::take(&mut self.suspects);
             self.postpone(others.into_iter());
@@ -319,6 +334,7 @@ impl<I: Interviewer> Interview<'_, I> {
             self.suspects.extend(unanswered.map(|asked| asked.request));
             self.suspects.extend(held.map(|held| held.request));
         }
+        Ok(())
     }
 
     /// Has questions asked before all others that wait.

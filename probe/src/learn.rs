@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use crate::questions::{
     COMMANDS, CORE_DEVICES, CORE_OBJECTS, DEVICE, DEVICE_PROPERTIES, EXPAND, OBJECT_PROPERTIES,
-    TYPES, USER_CREATABLE, Wanted, implementations,
+    TYPES, USER_CREATABLE, Wanted, all_types, implementations,
 };
 use crate::session::Request;
 
@@ -124,6 +124,7 @@ impl Learner {
             TYPES if *request == implementations(USER_CREATABLE) => {
                 self.single(FactKind::ObjectTypes, outcome)
             }
+            TYPES if *request == all_types() => self.single(FactKind::AllTypes, outcome),
             TYPES if request.arguments.is_some() => None,
             DEVICE_PROPERTIES => self.list(request, outcome, Group::Devices, FactKind::Devices)?,
             OBJECT_PROPERTIES => self.list(request, outcome, Group::Objects, FactKind::Objects)?,

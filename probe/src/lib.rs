@@ -38,5 +38,5 @@ pub use host::is_native;
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, note_failure, probe};
+pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay};

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use capscache_format::{
-    Accelerator, Fact, FactKey, FactKind, Group, Handle, Model, ModelError, PassReport,
-};
+use capscache_format::{Accelerator, Handle, Model, ModelError, PassReport};
 use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
@@ -42,12 +40,15 @@ pub enum AnswerError {
         /// Whether KVM is in use.
         kvm: bool,
     },
-    /// QEMU refused a command without which nothing else makes sense.
-    #[error("QEMU refused {command}: {desc}")]
+    /// The thread that reads the executable could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// QEMU did not answer a command without which nothing else makes sense.
+    #[error("the emulator does not answer {command}: {desc}")]
     Essential {
         /// The command.
         command: String,
-        /// QMP's description of the error.
+        /// QMP's description of the error, or what the emulator did instead of answering.
         desc: String,
     },
 }
@@ -115,10 +116,11 @@ impl Pass {
     /// What the pass brought, once its interview is over.
     pub(crate) fn finish(self, report: PassReport) -> Result<Passed, ModelError> {
         let accelerator = self.accelerator();
-        let has_kvm = self.questions.knows_type("kvm-accel");
         Ok(Passed {
             accelerator,
-            has_kvm,
+            has_tcg: self.questions.knows_type("tcg-accel"),
+            has_kvm: self.questions.knows_type("kvm-accel"),
+            arch: self.questions.arch().to_owned(),
             model: self.learner.finish(accelerator, report)?,
             identity: self.identity,
             reading: self.reading,
@@ -152,8 +154,12 @@ impl Pass {
 #[derive(Debug)]
 pub(crate) struct Passed {
     pub(crate) accelerator: Accelerator,
-    /// Whether KVM was built into the emulator.
+    /// Whether TCG was built into the emulator; a pass under KVM knows only if it asked for types.
+    pub(crate) has_tcg: bool,
+    /// Whether KVM was.
     pub(crate) has_kvm: bool,
+    /// QEMU's name of the guest's architecture.
+    pub(crate) arch: String,
     pub(crate) model: Model,
     /// Device and inode of the file that ran.
     pub(crate) identity: Option<(u64, u64)>,
@@ -173,15 +179,6 @@ impl Passed {
         let module_directories = module_directories(&path, &self.package, &named, &objects);
         Ok(RanExecutable { path, file, sha256, module_directories, objects })
     }
-
-    /// QEMU's name of the guest's architecture, where the pass brought it.
-    pub(crate) fn arch(&self) -> Option<&str> {
-        let (group, kind) = (Group::Core, FactKind::Target);
-        match self.model.get(FactKey { group, accelerator: self.accelerator, kind })? {
-            Fact::Answered(target) => self.model.pool.get_str(target, "arch"),
-            Fact::Refused | Fact::Quarantined => None,
-        }
-    }
 }
 
 impl Interviewer for Pass {
@@ -194,7 +191,9 @@ impl Interviewer for Pass {
         }
         self.identity = executable.file.metadata().ok().map(|status| (status.dev(), status.ino()));
         if self.reads {
-            self.reading = Some(std::thread::spawn(move || read(executable)));
+            let name = "capscache-hash".to_owned();
+            let reading = std::thread::Builder::new().name(name).spawn(move || read(executable));
+            self.reading = Some(reading.map_err(AnswerError::Thread)?);
         }
         Ok(())
     }
@@ -246,12 +245,15 @@ impl Interviewer for Pass {
             if self.reads { mapped_objects(pid).unwrap_or_default() } else { Vec::new() };
     }
 
-    fn quarantined(&mut self, request: &Request, reason: String) {
+    fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), AnswerError> {
+        if is_essential(request) {
+            let command = request.execute.clone();
+            return Err(AnswerError::Essential { command, desc: format!("it {reason}") });
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.quarantined(request, &reason);
         }
-        // Only arguments that are no JSON are an error here, and these are our own.
-        let _ = self.learn(request, &Outcome::Quarantined { reason });
+        self.learn(request, &Outcome::Quarantined { reason })
     }
 }
 

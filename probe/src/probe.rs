@@ -121,7 +121,7 @@ impl Probe<'_> {
     async fn run(&self) -> Result<Probed, ProbeError> {
         let deadline = Instant::now() + self.options.limits.probe;
         if !self.options.binary {
-            return self.probed(self.pass(Role::Host, deadline).await?, None);
+            return self.probed(self.pass(Role::Host, deadline).await?, Second::None);
         }
         let promised = host::promised_arch(self.emulator);
         let kvm_opens = self.wants_host() && host::kvm_opens();
@@ -130,11 +130,11 @@ impl Probe<'_> {
                 tokio::join!(self.pass(Role::Binary, deadline), self.pass(Role::Host, deadline));
             (binary, Some(kvm))
         } else {
+            // A name that promises nothing, or another target: the emulator itself tells.
             let binary = self.pass(Role::Binary, deadline).await;
-            let native =
-                |passed: &Passed| passed.has_kvm && passed.arch().is_some_and(host::is_native);
+            let native = |passed: &Passed| passed.has_kvm && host::is_native(&passed.arch);
             match &binary {
-                Ok(passed) if kvm_opens && promised.is_none() && native(passed) => {
+                Ok(passed) if kvm_opens && native(passed) => {
                     let kvm = self.pass(Role::Host, deadline).await;
                     (binary, Some(kvm))
                 }
@@ -143,18 +143,19 @@ impl Probe<'_> {
         };
         match (binary, kvm) {
             (Ok(binary), Some(Ok(kvm))) if binary.identity == kvm.identity => {
-                self.probed(binary, Some(kvm))
+                self.probed(binary, Second::Passed(kvm))
             }
             (Ok(_), Some(Ok(_))) => Err(ProbeError::Replaced),
             (Ok(binary), Some(Err(error))) if binary.has_kvm => {
-                let mut probed = self.probed(binary, None)?;
-                note_failure(&mut probed.model, &error);
-                Ok(probed)
+                self.probed(binary, Second::Failed(Accelerator::Kvm, &error))
             }
-            (Ok(binary), _) => self.probed(binary, None),
+            (Ok(binary), _) => self.probed(binary, Second::None),
             // Neither TCG nor qtest: KVM tells everything.
-            (Err(_), Some(Ok(_))) => {
-                self.probed(self.pass(Role::Everything, deadline).await?, None)
+            (Err(error), Some(Ok(_))) => {
+                let kvm = self.pass(Role::Everything, deadline).await?;
+                let failed = Second::Failed(Accelerator::Tcg, &error);
+                let second = if kvm.has_tcg { failed } else { Second::None };
+                self.probed(kvm, second)
             }
             (Err(error), _) => Err(error),
         }
@@ -185,15 +186,23 @@ impl Probe<'_> {
         Ok(pass.finish(report(&interviewed, began))?)
     }
 
-    fn probed(&self, mut first: Passed, second: Option<Passed>) -> Result<Probed, ProbeError> {
-        let native_kvm = first.has_kvm && first.arch().is_some_and(host::is_native);
+    fn probed(&self, mut first: Passed, second: Second<'_>) -> Result<Probed, ProbeError> {
+        let native_kvm = first.has_kvm && host::is_native(&first.arch);
         let ran = first.ran().map_err(ProbeError::Hash)?;
         let mut model = first.model;
-        let mut recorded: Vec<_> =
-            first.recorder.map(|recorder| (first.accelerator, recorder)).into_iter().collect();
-        if let Some(second) = second {
-            model.replace(&second.model)?;
-            recorded.extend(second.recorder.map(|recorder| (second.accelerator, recorder)));
+        let mut recorded = vec![(first.accelerator, first.recorder.ok_or_else(String::new))];
+        match second {
+            Second::None => {}
+            Second::Passed(second) => {
+                model.replace(&second.model)?;
+                recorded.push((second.accelerator, second.recorder.ok_or_else(String::new)));
+            }
+            Second::Failed(accelerator, error) => {
+                let reason = chain(error);
+                let Options { core, groups, .. } = *self.options;
+                note_failure(&mut model, core, groups, accelerator, &reason);
+                recorded.push((accelerator, Err(reason)));
+            }
         }
         let transcript = self.options.record.then(|| {
             let emulator = self.emulator.to_string_lossy().into_owned();
@@ -203,6 +212,16 @@ impl Probe<'_> {
         });
         Ok(Probed { model, ran, native_kvm, transcript })
     }
+}
+
+/// What became of the second accelerator.
+enum Second<'e> {
+    /// There is none, or it was not to be asked.
+    None,
+    /// It answered.
+    Passed(Passed),
+    /// It is built in, and failed.
+    Failed(Accelerator, &'e ProbeError),
 }
 
 /// What a pass is for.
@@ -216,20 +235,31 @@ enum Role {
     Everything,
 }
 
-/// Notes that KVM is built in and opens, but the emulator did not run under it: what it can do there
-/// is unknown, and not *no*.
-pub fn note_failure(model: &mut Model, error: &ProbeError) {
-    let (group, accelerator) = (Group::Core, Accelerator::Kvm);
-    model.set(FactKey { group, accelerator, kind: FactKind::Ran }, Fact::Refused);
-    model.report.passes.push(PassReport {
-        source: Source::new(group, accelerator),
-        failure: Some(chain(error)),
-        ..PassReport::default()
-    });
+/// Notes that an accelerator is there, but the emulator did not run under it: what was to be asked,
+/// the core group if `core` and the CPU models if they are among `groups`, is unknown and not *no*.
+pub fn note_failure(
+    model: &mut Model,
+    core: bool,
+    groups: Groups,
+    accelerator: Accelerator,
+    reason: &str,
+) {
+    let wanted = [
+        (Group::Core, FactKind::Ran, core),
+        (Group::CpuModels, FactKind::CpuModels, groups.contains(Group::CpuModels)),
+    ];
+    for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
+        model.set(FactKey { group, accelerator, kind }, Fact::Refused);
+        model.report.passes.push(PassReport {
+            source: Source::new(group, accelerator),
+            failure: Some(reason.to_owned()),
+            ..PassReport::default()
+        });
+    }
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -48,14 +48,16 @@ pub(crate) const CORE_DEVICES: [&str; 32] = [
 ];
 
 /// Objects whose properties drivers want to know at start-up.
-pub(crate) const CORE_OBJECTS: [&str; 6] = [
+pub(crate) const CORE_OBJECTS: [&str; 5] = [
     "memory-backend-file",
     "memory-backend-memfd",
     "max-x86_64-cpu",
     "max-arm-cpu",
     "none-machine",
-    "generic-pc-machine",
 ];
+
+/// What all machines of a PC inherit from: an abstract type, which QEMU answers about all the same.
+const GENERIC_PC: &str = "generic-pc-machine";
 
 /// Machines, by name or alias, whose type's properties drivers want to know at start-up.
 const CORE_MACHINES: [&str; 2] = ["pseries", "virt"];
@@ -140,6 +142,11 @@ impl Questions {
         }
     }
 
+    /// QEMU's name of the guest's architecture.
+    pub(crate) fn arch(&self) -> &str {
+        &self.arch
+    }
+
     /// The distributor's name for the build.
     pub(crate) fn package(&self) -> &str {
         &self.package
@@ -174,6 +181,7 @@ impl Questions {
         let mut requests = vec![Request::new("query-target"), Request::new(COMMANDS)];
         if self.wanted.binary {
             requests.push(Request::new(TYPES));
+            requests.push(all_types());
             requests.extend([DEVICE, USER_CREATABLE].map(implementations));
         }
         if self.wanted.core {
@@ -205,7 +213,10 @@ impl Questions {
             {
                 requests.extend(names(pool, answer).map(|name| list(DEVICE_PROPERTIES, name)));
             }
-            (TYPES, Some(_)) if self.wanted.group(Group::Objects) => {
+            (TYPES, Some(_))
+                if *request == implementations(USER_CREATABLE)
+                    && self.wanted.group(Group::Objects) =>
+            {
                 requests.extend(names(pool, answer).map(|name| list(OBJECT_PROPERTIES, name)));
             }
             ("query-machines", _) if self.wanted.binary && self.wanted.core => {
@@ -261,9 +272,9 @@ impl Questions {
         let mut requests = Vec::new();
         for model in self.wanted.host_models {
             requests.push(expand(self.host_expansion(), &json!({"name": model})));
-            if self.tells_deprecated() {
-                requests.push(expand("full", &json!({"name": model})));
-            }
+            // Its list of deprecated features may differ from the static one's. QEMU says in its
+            // schema whether there is one, which a pass under KVM does not ask for.
+            requests.push(expand("full", &json!({"name": model})));
             // Refused on ARM as a rule, and asked by libvirt all the same.
             if *model == "host" && (self.is_x86() || self.is_arm()) {
                 let props = json!({"migratable": false, "hv-passthrough": true});
@@ -280,6 +291,9 @@ impl Questions {
             requests.extend(devices.map(|name| list(DEVICE_PROPERTIES, name)));
             let objects = CORE_OBJECTS.iter().filter(|name| known(name));
             requests.extend(objects.map(|name| list(OBJECT_PROPERTIES, name)));
+            if self.is_x86() {
+                requests.push(list(OBJECT_PROPERTIES, GENERIC_PC));
+            }
         }
     }
 
@@ -302,11 +316,6 @@ impl Questions {
         if self.is_arm() { "full" } else { "static" }
     }
 
-    /// The list of deprecated features differs between the two expansions; only s390x has one.
-    fn tells_deprecated(&self) -> bool {
-        self.arch == "s390x" && (self.version.major, self.version.minor) >= (9, 1)
-    }
-
     fn is_x86(&self) -> bool {
         matches!(self.arch.as_str(), "x86_64" | "i386")
     }
@@ -314,6 +323,11 @@ impl Questions {
     fn is_arm(&self) -> bool {
         matches!(self.arch.as_str(), "aarch64" | "arm")
     }
+}
+
+/// All types, abstract ones too.
+pub(crate) fn all_types() -> Request {
+    Request::with(TYPES, &json!({"abstract": true}))
 }
 
 /// The concrete types that implement an interface or inherit from a type.

@@ -1,9 +1,10 @@
 //! Conversations on file: what a probe asked and heard, to be learnt again without any emulator.
 //!
 //! A transcript is a sequence of JSON objects, written one a line. `{"capscache": …}` says what was
-//! recorded, `{"pass": …}` begins the conversation with one emulator; commands, replies and the
-//! greeting stand as QMP has them, a reply with the `id` of its command. `{"quarantined": …}` stands
-//! in the place of a reply that never came.
+//! recorded, `{"pass": …}` begins the conversation with one emulator (or tells why there was none);
+//! commands, replies and the greeting stand as QMP has them, a reply with the `id` of its command.
+//! `{"quarantined": …}` stands in the place of a reply that never came, and `{"end": …}` counts the
+//! objects before it, so that a transcript that was cut off does not pass for a whole one.
 //!
 //! libvirt's `.replies` files are such sequences too, without the first two kinds: there each
 //! `qmp_capabilities` begins a pass, the first under KVM if `query-kvm` says so, a second under TCG.
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::learn::{LearnError, Learner, Outcome};
+use crate::probe::note_failure;
 use crate::questions::{Questions, Wanted};
 use crate::session::{Reply, Request};
 
@@ -104,13 +106,27 @@ impl Recorder {
     }
 }
 
-/// The transcript of a whole probe.
-pub(crate) fn write(subject: &Subject, passes: &[(Accelerator, Recorder)]) -> String {
+/// The transcript of a whole probe: what was said under each accelerator, or why nothing was.
+pub(crate) fn write(
+    subject: &Subject,
+    passes: &[(Accelerator, Result<Recorder, String>)],
+) -> String {
     let mut text = format!("{}\n", serde_json::json!({"capscache": subject}));
-    for (accelerator, recorder) in passes {
-        let pass = serde_json::json!({"pass": {"accelerator": accelerator.name()}});
-        text.push_str(&format!("{pass}\n{}", recorder.lines));
+    for (accelerator, recorded) in passes {
+        let name = accelerator.name();
+        match recorded {
+            Ok(Recorder { lines, .. }) => {
+                let pass = serde_json::json!({"pass": {"accelerator": name}});
+                text.push_str(&format!("{pass}\n{lines}"));
+            }
+            Err(failure) => {
+                let pass = serde_json::json!({"pass": {"accelerator": name, "failure": failure}});
+                text.push_str(&format!("{pass}\n"));
+            }
+        }
     }
+    let end = serde_json::json!({"end": {"lines": text.lines().count()}});
+    text.push_str(&format!("{end}\n"));
     text
 }
 
@@ -132,6 +148,12 @@ pub enum TranscriptError {
     NoReply {
         /// The command.
         command: String,
+    },
+    /// It ends before its end, or something was taken out of it.
+    #[error("the transcript is cut off: {found} of its objects are there")]
+    CutOff {
+        /// How many objects there are.
+        found: usize,
     },
     /// A reply that is not to the command before it.
     #[error("object {number} of the transcript is out of place: {what}")]
@@ -178,6 +200,7 @@ pub enum TranscriptError {
 struct Item<'a> {
     capscache: Option<Subject>,
     pass: Option<PassItem>,
+    end: Option<EndItem>,
     execute: Option<String>,
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
@@ -194,6 +217,12 @@ struct Item<'a> {
 #[derive(Deserialize)]
 struct PassItem {
     accelerator: String,
+    failure: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EndItem {
+    lines: usize,
 }
 
 #[derive(Deserialize)]
@@ -212,6 +241,8 @@ struct QuarantinedItem {
 #[derive(Default)]
 struct Conversation {
     accelerator: Option<Accelerator>,
+    /// Why there was none.
+    failure: Option<String>,
     /// The text of the greeting, where it was recorded.
     greeting: String,
     exchanges: Vec<Exchange>,
@@ -234,6 +265,12 @@ pub fn replay(transcript: &str) -> Result<Model, TranscriptError> {
     let mut model: Option<Model> = None;
     let has_second = conversations.len() > 1;
     for (pass, conversation) in conversations.into_iter().enumerate() {
+        if let (Some(accelerator), Some(failure), Some(model)) =
+            (conversation.accelerator, &conversation.failure, &mut model)
+        {
+            note_failure(model, true, groups, accelerator, failure);
+            continue;
+        }
         let accelerator =
             conversation.accelerator.unwrap_or_else(|| conversation.guess(pass, has_second));
         let wanted = Wanted {
@@ -320,9 +357,11 @@ fn read(transcript: &str) -> Result<(Subject, Vec<Conversation>), TranscriptErro
     let mut subject = Subject::default();
     let mut conversations: Vec<Conversation> = Vec::new();
     let mut asked: Option<(Request, Option<&str>)> = None;
+    let (mut is_whole, mut found) = (false, 0);
     let items = serde_json::Deserializer::from_str(transcript).into_iter::<Item<'_>>();
     for (number, item) in (1..).zip(items) {
         let item = item.map_err(|source| TranscriptError::Syntax { number, source })?;
+        found = number;
         let misplaced = |what| TranscriptError::OutOfPlace { number, what };
         if let Some(execute) = item.execute {
             if asked.is_some() {
@@ -347,11 +386,17 @@ fn read(transcript: &str) -> Result<(Subject, Vec<Conversation>), TranscriptErro
                     return Err(TranscriptError::OtherVersion { found: found.transcript });
                 }
                 subject = found;
-            } else if let Some(PassItem { accelerator }) = item.pass {
+            } else if let Some(PassItem { accelerator, failure }) = item.pass {
                 let known = Accelerator::from_name(&accelerator)
                     .ok_or(TranscriptError::UnknownAccelerator(accelerator))?;
-                conversations
-                    .push(Conversation { accelerator: Some(known), ..Conversation::default() });
+                let accelerator = Some(known);
+                conversations.push(Conversation {
+                    accelerator,
+                    failure,
+                    ..Conversation::default()
+                });
+            } else if let Some(EndItem { lines }) = item.end {
+                is_whole = lines + 1 == number;
             }
             if let (Some(greeting), Some(conversation)) = (item.greeting, conversations.last_mut())
             {
@@ -371,6 +416,10 @@ fn read(transcript: &str) -> Result<(Subject, Vec<Conversation>), TranscriptErro
     }
     match asked {
         Some((request, _)) => Err(TranscriptError::NoReply { command: request.execute }),
+        // libvirt's recordings have no end to miss.
+        None if subject.transcript == VERSION && !is_whole => {
+            Err(TranscriptError::CutOff { found })
+        }
         None => Ok((subject, conversations)),
     }
 }

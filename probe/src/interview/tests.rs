@@ -60,8 +60,9 @@ impl Interviewer for Notes {
         Ok(self.then.remove(&request.execute).unwrap_or_default())
     }
 
-    fn quarantined(&mut self, request: &Request, reason: String) {
+    fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), Infallible> {
         self.quarantined.push((request.clone(), reason));
+        Ok(())
     }
 }
 
