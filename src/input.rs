@@ -92,9 +92,9 @@ impl Trigger {
                     }
                     continue;
                 }
-                // Another mount namespace's file: there is nothing here to look at.
+                // Another mount namespace's file: there is nothing here to compare it with.
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
-                    continue;
+                    return None;
                 }
                 InputKind::Kvm => triggers.push(Trigger::Failure(input.value.clone())),
                 _ => {}

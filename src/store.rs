@@ -67,7 +67,7 @@ impl Store {
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(Error::entry("read", path)(error)),
         };
         let status = rustix::fs::fstat(&file).map_err(io::Error::from);
@@ -109,7 +109,7 @@ impl Store {
     pub(crate) fn remove(&self, path: &Path) -> Result<bool, Error> {
         match fs::remove_file(path) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(Error::entry("remove", path)(error)),
         }
     }
@@ -118,7 +118,7 @@ impl Store {
     pub(crate) fn entries(&self) -> Result<Vec<PathBuf>, Error> {
         let directory = match fs::read_dir(&self.directory) {
             Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
             Err(error) => return Err(Error::entry("read", &self.directory)(error)),
         };
         let mut paths = Vec::new();
@@ -152,6 +152,10 @@ impl Store {
             }
         }
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A new file beside an entry. Another process may have our number, in another pid namespace, or may

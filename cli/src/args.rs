@@ -169,6 +169,10 @@ pub(crate) struct Status {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
+    /// Look also at what a hit does not pay for: every module, every shared object.
+    #[arg(long)]
+    pub(crate) thorough: bool,
+
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

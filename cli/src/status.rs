@@ -15,7 +15,9 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
     let name = std::path::absolute(&emulator)?;
     let name = name.display();
-    let (state, line, reason, code) = match cache.lookup(&emulator) {
+    let looked =
+        if args.thorough { cache.lookup_thoroughly(&emulator) } else { cache.lookup(&emulator) };
+    let (state, line, reason, code) = match looked {
         Ok(Lookup::Hit(_)) => ("valid", String::new(), json!(null), 0),
         Ok(Lookup::Stale(why)) => (
             "stale",

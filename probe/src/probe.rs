@@ -143,7 +143,7 @@ impl Probe<'_> {
         };
         match (binary, kvm) {
             (Ok(binary), Some(Ok(kvm))) if binary.identity == kvm.identity => {
-                self.probed(binary, Second::Passed(kvm))
+                self.probed(binary, Second::Passed(Box::new(kvm)))
             }
             (Ok(_), Some(Ok(_))) => Err(ProbeError::Replaced),
             (Ok(binary), Some(Err(error))) if binary.has_kvm => {
@@ -219,7 +219,7 @@ enum Second<'e> {
     /// There is none, or it was not to be asked.
     None,
     /// It answered.
-    Passed(Passed),
+    Passed(Box<Passed>),
     /// It is built in, and failed.
     Failed(Accelerator, &'e ProbeError),
 }

@@ -1,5 +1,6 @@
 //! Tests of the library on real emulators and recorded conversations.
 
+mod accidents;
 mod cache;
 mod inputs;
 mod qmp;

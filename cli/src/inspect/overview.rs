@@ -38,10 +38,13 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
     let ran = join(&caps.accelerators().collect::<Vec<_>>(), ", ");
     let built_in = join(&caps.accelerators_present(), ", ");
     table.pair("accelerators", format!("{ran} (built in: {built_in})"));
-    if let Err(Unanswered::Refused { .. }) = caps.accelerator(Accelerator::Kvm) {
+    if let Err(Unanswered::DidNotRun { .. }) = caps.accelerator(Accelerator::Kvm) {
         table.pair(
             "",
-            Cell::styled("KVM opens, but the emulator did not run: see report", DOUBTFUL),
+            Cell::styled(
+                "KVM is there, but the emulator did not run under it: see report",
+                DOUBTFUL,
+            ),
         );
     }
     let Ok(best) = caps.best() else { return };

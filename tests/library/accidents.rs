@@ -1,0 +1,216 @@
+//! Emulators that fail in part, and what becomes of what was known before.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use capscache::{
+    Accelerator, Cache, Capabilities, Entry, Groups, Lookup, ProbeOptions, Tri, probe, replay,
+};
+use tempfile::TempDir;
+
+/// A wrapper around the native emulator that fails under an accelerator while a file says so.
+struct Moody {
+    root: TempDir,
+    cache: Cache,
+}
+
+impl Moody {
+    fn new(name: &str) -> Moody {
+        let root = tempfile::tempdir().expect("a root");
+        let moody = Moody { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
+        let script = format!(
+            "#!/bin/sh\nfor word in $(cat {flag} 2>/dev/null); do\n\
+             case \"$*\" in *accel=$word*) echo \"no $word today\" >&2; exit 1;; esac\ndone\n\
+             exec {native} \"$@\"\n",
+            flag = moody.root.path().join("flag").display(),
+            native = crate::native(),
+        );
+        let path = moody.root.path().join(name);
+        fs::write(&path, script).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        crate::cache::age(&path);
+        moody
+    }
+
+    fn emulator(&self) -> PathBuf {
+        let found = fs::read_dir(self.root.path()).expect("a directory");
+        let mut paths = found.map(|entry| entry.expect("an entry").path());
+        paths.find(|path| path.to_string_lossy().contains("/qemu")).expect("the wrapper")
+    }
+
+    fn fails_under(&self, accelerators: &str) {
+        fs::write(self.root.path().join("flag"), accelerators).expect("a flag");
+    }
+
+    fn get(&self, groups: Groups) -> Capabilities {
+        self.cache.get_with(self.emulator(), groups).expect("answers")
+    }
+}
+
+fn ask(caps: &Capabilities, query: &str) -> Tri {
+    caps.answer(&query.parse().expect("a query"))
+}
+
+#[test]
+fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let moody = Moody::new("qemu-system-moody");
+    let before = moody.get(Groups::CORE);
+    let machines =
+        |caps: &Capabilities| caps.accelerator(Accelerator::Kvm).map(|kvm| kvm.machines().count());
+    assert!(machines(&before).is_ok_and(|count| count > 1));
+    moody.fails_under("kvm");
+    let after = moody.get(Groups::CPU_MODELS);
+    assert_eq!(machines(&after), machines(&before));
+    assert_eq!(ask(&after, "cpu:max@kvm"), ask(&before, "cpu:max@kvm"));
+    let kvm = after.accelerator(Accelerator::Kvm).expect("KVM");
+    let expansion = kvm.cpu_expansion("max", capscache::Expansion::Full);
+    assert!(matches!(expansion, Err(capscache::Unanswered::Refused { .. })), "{expansion:?}");
+    let tcg = after.accelerator(Accelerator::Tcg).expect("TCG");
+    assert!(tcg.cpu_expansion("max", capscache::Expansion::Full).is_ok());
+}
+
+#[test]
+fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let moody = Moody::new("qemu-system-x86_64");
+    moody.get(Groups::CORE);
+    moody.fails_under("tcg");
+    let after = moody.get(Groups::CPU_MODELS);
+    assert_eq!(after.groups(), Groups::CPU_MODELS);
+    let of = |accelerator| {
+        let answers = after.accelerator(accelerator).expect("core answers");
+        answers.cpu_expansion("max", capscache::Expansion::Full).map(drop)
+    };
+    assert_eq!(of(Accelerator::Kvm), Ok(()));
+    assert!(matches!(of(Accelerator::Tcg), Err(capscache::Unanswered::Refused { .. })));
+}
+
+#[test]
+fn an_accelerator_that_fails_although_it_is_there_is_unknown_and_not_no() {
+    if !crate::kvm_works() {
+        return;
+    }
+    for (failing, query) in [("kvm", "cpu:max@kvm"), ("tcg", "cpu:max@tcg")] {
+        let moody = Moody::new("qemu-system-x86_64");
+        moody.fails_under(failing);
+        let caps = moody.get(Groups::CORE);
+        assert_eq!(ask(&caps, query), Tri::Unknown, "{failing}");
+        let report = caps.report().expect("a report");
+        let failure =
+            report.passes.iter().find_map(|pass| pass.failure.clone()).expect("a failure");
+        assert!(failure.contains(&format!("no {failing} today")), "{failure}");
+    }
+}
+
+#[test]
+fn a_failed_accelerator_is_replayed_as_it_was() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let moody = Moody::new("qemu-system-x86_64");
+    moody.fails_under("kvm");
+    let options = ProbeOptions { record: true, ..ProbeOptions::default() };
+    let probed = probe(&moody.emulator(), &options).expect("a probe");
+    let replayed = replay(&probed.transcript.expect("a transcript")).expect("a model");
+    let entry = Entry::open(replayed.encode().expect("a file")).expect("an entry");
+    assert_eq!(entry.answer(&"cpu:max@kvm".parse().expect("a query")), Tri::Unknown);
+}
+
+#[test]
+fn kvm_is_used_whatever_the_emulator_is_called() {
+    if !crate::kvm_works() {
+        return;
+    }
+    for name in ["qemu-system-x86_64.real", "qemu", "qemu-system-aarch64"] {
+        let moody = Moody::new(name);
+        assert!(moody.get(Groups::CORE).accelerator(Accelerator::Kvm).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn abstract_types_are_known_and_the_one_that_drivers_ask_about_is_asked() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: only PCs have a generic-pc-machine");
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let caps = Cache::open(root.path()).expect("a cache").get(crate::native()).expect("answers");
+    assert_eq!(ask(&caps, "type:pci-device"), Tri::Yes);
+    assert_eq!(ask(&caps, "type:no-such-type"), Tri::No);
+    assert!(caps.qom_type("pci-device").expect("a type").is_abstract());
+    assert_eq!(ask(&caps, "device:pci-device"), Tri::No);
+    assert_eq!(ask(&caps, "property:generic-pc-machine.i8042"), Tri::Yes);
+}
+
+#[test]
+fn a_link_to_a_program_that_looks_at_its_name_is_probed_by_its_own() {
+    let root = tempfile::tempdir().expect("a root");
+    let source = root.path().join("dispatcher.rs");
+    fs::write(
+        &source,
+        "use std::os::unix::process::CommandExt;\n\
+         fn main() {\n\
+             let mut arguments = std::env::args();\n\
+             let name = arguments.next().unwrap_or_default();\n\
+             if !name.contains(\"avr\") { std::process::exit(3); }\n\
+             let _ = std::process::Command::new(\"/usr/bin/qemu-system-avr\").args(arguments).exec();\n\
+         }\n",
+    )
+    .expect("a source");
+    let dispatcher = root.path().join("dispatcher");
+    let compiled =
+        std::process::Command::new("rustc").arg("-o").arg(&dispatcher).arg(&source).status();
+    assert!(compiled.is_ok_and(|status| status.success()), "rustc is there, it compiles this test");
+    let link = root.path().join("qemu-system-avr");
+    symlink(&dispatcher, &link).expect("a link");
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    assert!(cache.get(&dispatcher).is_err());
+    assert_eq!(cache.get(&link).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn what_runs_in_another_mount_namespace_is_probed_each_time() {
+    let root = tempfile::tempdir().expect("a root");
+    let private = root.path().join("private");
+    fs::write(&private, "").expect("a file");
+    let emulator = root.path().join("qemu");
+    let script = format!(
+        "#!/bin/sh\nexec unshare -m sh -c 'mount --bind /usr/bin/qemu-system-avr {0} && exec {0} \"$@\"' sh \"$@\"\n",
+        private.display()
+    );
+    fs::write(&emulator, script).expect("a script");
+    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
+    crate::cache::age(&emulator);
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    match cache.get(&emulator) {
+        Ok(caps) => assert_eq!(caps.arch(), "avr"),
+        Err(error) => {
+            println!("SKIPPED: no mount namespace can be made here: {error}");
+            return;
+        }
+    }
+    let found = cache.lookup(&emulator);
+    assert!(matches!(found, Ok(Lookup::Stale(_))), "{found:?}");
+    assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn without_a_root_to_write_to_groups_add_up_in_the_process() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    // A file stands where the directory of the entries would be: not even root can write there.
+    let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
+    fs::write(cache.root().join(release), "").expect("a file");
+    let emulator = Path::new("/usr/bin/qemu-system-avr");
+    let devices = cache.get_with(emulator, Groups::DEVICES).expect("answers");
+    assert!(devices.not_kept().is_some());
+    let both = cache.get_with(emulator, Groups::OBJECTS).expect("answers");
+    assert_eq!(both.groups(), Groups::DEVICES | Groups::OBJECTS);
+    assert!(matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))));
+}
