@@ -35,13 +35,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
         let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded {
-            triggers: Trigger::of(&inputs, host),
-            inputs,
-            entry,
-            file: Some(file),
-            not_kept: None,
-        }
+        Loaded { triggers: Trigger::of(&inputs, host), inputs, entry, file, not_kept: None }
     }
 
     /// An entry that could not be written: kept in this process only.

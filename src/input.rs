@@ -5,7 +5,7 @@
 //! input a new signature and cost no probe; values that differ make the entry stale, as a whole or,
 //! where only facts of the host depend on them, in that part.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -70,12 +70,18 @@ pub(crate) enum Look {
 #[derive(Debug)]
 pub(crate) enum Trigger {
     /// One `stat`; `None`: nothing is there.
-    Stat(PathBuf, Option<Signature>),
+    Stat(CString, Option<Signature>),
     /// The clock: a failure of KVM is not believed for long. Costs no system call.
     Failure(Vec<u8>),
 }
 
 impl Trigger {
+    /// What moves when `path` does; `None` for a path that no file can have.
+    pub(crate) fn stat(path: &Path, recorded: Option<Signature>) -> Option<Trigger> {
+        // Made once: a hit has no time to copy paths.
+        CString::new(path.as_os_str().as_bytes()).ok().map(|path| Trigger::Stat(path, recorded))
+    }
+
     /// The triggers of an entry; `None` if one of its signatures is racy or what cannot change
     /// under a running process is not as recorded, so that values decide.
     pub(crate) fn of(inputs: &[Input], host: &HostFacts) -> Option<Vec<Trigger>> {
@@ -102,7 +108,7 @@ impl Trigger {
             // The emulator that is no wrapper is its own executable: one look is enough.
             if input.signature.is_none() || !seen.contains(&input.signature) {
                 seen.push(input.signature);
-                triggers.push(Trigger::Stat(path_of(input), input.signature));
+                triggers.push(Trigger::stat(&path_of(input), input.signature)?);
             }
         }
         triggers
@@ -113,7 +119,9 @@ impl Trigger {
     /// Whether it moved.
     pub(crate) fn moved(&self) -> bool {
         match self {
-            Trigger::Stat(path, recorded) => stat(path).ok() != *recorded,
+            Trigger::Stat(path, recorded) => {
+                rustix::fs::stat(&**path).ok().map(|status| signature(&status)) != *recorded
+            }
             Trigger::Failure(value) => is_expired_failure(value),
         }
     }

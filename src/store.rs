@@ -37,7 +37,7 @@ pub(crate) struct Store {
 pub(crate) struct Stored {
     pub(crate) entry: Entry<Bytes>,
     /// Moves when the entry is replaced or removed.
-    pub(crate) file: Trigger,
+    pub(crate) file: Option<Trigger>,
 }
 
 impl Store {
@@ -76,7 +76,7 @@ impl Store {
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
             Entry::open(bytes).map_err(|source| Error::Format { path: path.to_owned(), source })?;
-        Ok(Some(Stored { entry, file: Trigger::Stat(path.to_owned(), Some(signature)) }))
+        Ok(Some(Stored { entry, file: Trigger::stat(path, Some(signature)) }))
     }
 
     /// Replaces an entry, so that a reader sees the old one or the new one, and so does a reader
