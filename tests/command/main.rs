@@ -5,6 +5,7 @@
 
 mod answers;
 mod bad_input;
+mod kvm;
 mod manners;
 mod transcripts;
 mod upkeep;
