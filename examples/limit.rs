@@ -1,7 +1,7 @@
 //! How far a probe is from what QEMU itself takes: the same commands piped raw into the emulators,
 //! the answers thrown away, in turn with probes into an empty cache.
 //!
-//! `cargo run --release --example limit -- --all`
+//! `cargo build --release && cargo run --release --example limit -- --all` (the whole command)
 //! `cargo run --release --example limit -- /usr/bin/qemu-system-x86_64`
 
 use std::error::Error;
@@ -42,9 +42,13 @@ fn main() -> Result<()> {
         raw.push(began.elapsed());
 
         let root = tempfile::tempdir()?;
-        let cache = Cache::open(root.path())?;
         let began = Instant::now();
-        in_parallel(jobs, &emulators, |path| Ok(cache.get(path).map(drop)?))?;
+        if all {
+            warm_all(root.path())?;
+        } else {
+            let cache = Cache::open(root.path())?;
+            in_parallel(jobs, &emulators, |path| Ok(cache.get(path).map(drop)?))?;
+        }
         probed.push(began.elapsed());
     }
     let (raw, probed) = (median(raw), median(probed));
@@ -53,6 +57,20 @@ fn main() -> Result<()> {
     println!("probe into an empty cache:         {:8.1} ms", millis(probed));
     println!("ratio: {:.2}", probed.as_secs_f64() / raw.as_secs_f64());
     Ok(())
+}
+
+/// The whole command, from the same build.
+fn warm_all(root: &Path) -> Result<()> {
+    let example = std::env::current_exe()?;
+    let command = example.parent().and_then(Path::parent).ok_or("no target")?.join("capscache");
+    let status = Command::new(&command)
+        .arg("--root")
+        .arg(root)
+        .args(["warm", "--all"])
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| format!("{}: {error}: build it first", command.display()))?;
+    if status.success() { Ok(()) } else { Err("an emulator failed".into()) }
 }
 
 /// What a probe asks, from a transcript of one.

@@ -35,9 +35,9 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
     let emulators = wanted(args)?;
     let cache = session.cache()?;
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
-    let jobs = args.jobs.map_or_else(available_parallelism, Ok).map_or(1, usize::from);
+    let jobs = args.jobs.map_or_else(default_jobs, usize::from);
     let board = Board::new(&emulators, args.full);
-    let queue = Mutex::new(by_file(emulators).into_iter());
+    let queue = Mutex::new(largest_first(by_file(emulators)).into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some(names) = next() {
@@ -90,6 +90,20 @@ fn by_file(emulators: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
         }
     }
     groups.into_iter().map(|(_, names)| names).collect()
+}
+
+/// The work that takes longest is begun first, so that no worker is left with it at the end.
+fn largest_first(mut files: Vec<Vec<PathBuf>>) -> Vec<Vec<PathBuf>> {
+    let size = |names: &Vec<PathBuf>| {
+        names.first().and_then(|name| name.metadata().ok()).map_or(0, |status| status.len())
+    };
+    files.sort_by_cached_key(|names| std::cmp::Reverse(size(names)));
+    files
+}
+
+/// One more than there are processors: while an entry is synced to disk, another probe goes on.
+fn default_jobs() -> usize {
+    available_parallelism().map_or(1, usize::from) + 1
 }
 
 fn warm(

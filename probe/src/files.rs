@@ -19,17 +19,24 @@ pub(crate) const OVERLAP_BYTES: usize = 256;
 /// here is left out.
 pub(crate) fn mapped_objects(pid: Pid) -> io::Result<Vec<PathBuf>> {
     let maps = std::fs::read(format!("/proc/{}/maps", pid.as_raw_pid()))?;
-    let objects: BTreeSet<PathBuf> =
+    let mut objects: Vec<PathBuf> =
         maps.split(|byte| *byte == b'\n').filter_map(mapped_object).collect();
-    Ok(objects.into_iter().collect())
+    objects.sort();
+    Ok(objects)
 }
 
-/// A line is `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`.
+/// A line is `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`; an object has several, one of
+/// which is its beginning.
 fn mapped_object(line: &[u8]) -> Option<PathBuf> {
     let start = line.iter().position(|byte| *byte == b'/')?;
     let (columns, path) = line.split_at(start);
     let columns = std::str::from_utf8(columns).ok()?;
-    let inode: u64 = columns.split_ascii_whitespace().nth(4)?.parse().ok()?;
+    let mut columns = columns.split_ascii_whitespace().skip(2);
+    let offset = columns.next()?;
+    let inode: u64 = columns.nth(1)?.parse().ok()?;
+    if offset.bytes().any(|digit| digit != b'0') {
+        return None;
+    }
     let path = Path::new(OsStr::from_bytes(path));
     let is_object = path.file_name()?.as_bytes().windows(3).any(|part| part == b".so");
     let is_here = std::fs::metadata(path).is_ok_and(|status| status.ino() == inode);
