@@ -147,7 +147,7 @@ impl<'p> Writer<'p> {
         }
         let mut numbers: Vec<u32> =
             (0..).zip(&used).filter(|(_, used)| **used).map(|(number, _)| number).collect();
-        numbers.sort_unstable_by_key(|&number| pool.string_at(number));
+        numbers.sort_unstable_by_key(|&number| pool.string_bytes(number));
         let mut string_numbers = vec![0; used.len()];
         for (in_file, &in_pool) in (0..).zip(&numbers) {
             string_numbers[index(in_pool)] = in_file;

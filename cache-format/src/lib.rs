@@ -38,6 +38,7 @@ mod encode;
 mod entry;
 mod error;
 mod input;
+mod interner;
 mod kind;
 pub mod layout;
 mod load;

@@ -2,19 +2,16 @@
 
 use std::fmt;
 
-use foldhash::fast::RandomState;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::ModelError;
+use crate::interner::Interner;
 use crate::layout::{Tag, Word, index};
 use crate::value::MAX_DEPTH;
 
 /// Distinct values that a pool may hold. A full profile of QEMU 11.1 has about 60,000; the bound
 /// keeps an emulator that answers nonsense from filling the prober's memory.
 pub const MAX_DISTINCT: usize = 500_000;
-
-/// Seeded, since emulators are not trusted, and fast.
-type IndexSet<T> = indexmap::IndexSet<T, RandomState>;
 
 /// A value in a [`Pool`]; meaningless without the pool it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,11 +77,14 @@ impl fmt::Debug for Keys<'_> {
 /// otherwise to the last bit of an `f64`.
 #[derive(Debug, Default)]
 pub struct Pool {
-    strings: IndexSet<Box<str>>,
-    numbers: IndexSet<(u8, u64)>,
-    arrays: IndexSet<Box<[Handle]>>,
-    shapes: IndexSet<Box<[u32]>>,
-    objects: IndexSet<(u32, Box<[Handle]>)>,
+    /// In UTF-8.
+    strings: Interner<u8>,
+    numbers: Interner<u64>,
+    arrays: Interner<Handle>,
+    /// Keys of objects, by the numbers of their strings.
+    shapes: Interner<u32>,
+    /// The number of the shape, then the values.
+    objects: Interner<Handle>,
     /// How deep the arrays and the objects nest: 1 where they hold no other.
     array_depths: Vec<u32>,
     object_depths: Vec<u32>,
@@ -117,7 +117,7 @@ impl Pool {
     /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].
     pub fn array(&mut self, values: Vec<Handle>) -> Result<Handle, ModelError> {
         let depth = self.depth_over(&values)?;
-        let (number, is_new) = self.arrays.insert_full(values.into());
+        let (number, is_new) = self.arrays.insert(&values);
         if is_new {
             self.array_depths.push(depth);
         }
@@ -152,12 +152,11 @@ impl Pool {
             Some(Tag::Unsigned) => Node::Unsigned(self.number_at(number)),
             Some(Tag::Signed) => Node::Signed(self.number_at(number).cast_signed()),
             Some(Tag::Double) => Node::Double(f64::from_bits(self.number_at(number))),
-            Some(Tag::Array) => {
-                Node::Array(self.arrays.get_index(index(number)).map_or(&[], |values| values))
-            }
-            Some(Tag::Object) => match self.objects.get_index(index(number)) {
+            Some(Tag::Array) => Node::Array(self.arrays.get(index(number))),
+            Some(Tag::Object) => match self.objects.get(index(number)).split_first() {
                 Some((shape, values)) => {
-                    Node::Object(Keys { pool: self, strings: self.shape_at(*shape) }, values)
+                    let strings = self.shapes.get(index(shape.0.payload()));
+                    Node::Object(Keys { pool: self, strings }, values)
                 }
                 None => Node::Null,
             },
@@ -177,7 +176,9 @@ impl Pool {
     pub fn get(&self, handle: Handle, key: &str) -> Option<Handle> {
         match self.node(handle) {
             Node::Object(keys, values) => {
-                let position = keys.iter().position(|known| known == key)?;
+                let mut known = keys.numbers().iter();
+                let position =
+                    known.position(|&number| self.string_bytes(number) == key.as_bytes())?;
                 values.get(position).copied()
             }
             _ => None,
@@ -229,19 +230,21 @@ impl Pool {
     }
 
     pub(crate) fn string_at(&self, number: u32) -> &str {
-        self.strings.get_index(index(number)).map_or("", |text| text)
+        // Only whole strings are ever put in.
+        std::str::from_utf8(self.string_bytes(number)).unwrap_or("")
+    }
+
+    /// What sorts as the strings do, and costs no check.
+    pub(crate) fn string_bytes(&self, number: u32) -> &[u8] {
+        self.strings.get(index(number))
     }
 
     pub(crate) fn string_count(&self) -> usize {
         self.strings.len()
     }
 
-    pub(crate) fn shape_at(&self, number: u32) -> &[u32] {
-        self.shapes.get_index(index(number)).map_or(&[], |keys| keys)
-    }
-
     pub(crate) fn number_at(&self, number: u32) -> u64 {
-        self.numbers.get_index(index(number)).map_or(0, |(_, bits)| *bits)
+        self.numbers.get(index(number)).first().copied().unwrap_or(0)
     }
 
     /// A number that is neither below 0 nor above `u64`.
@@ -266,7 +269,7 @@ impl Pool {
     }
 
     fn number(&mut self, tag: Tag, bits: u64) -> Result<Handle, ModelError> {
-        let (number, _) = self.numbers.insert_full((tag as u8, bits));
+        let (number, _) = self.numbers.insert(&[bits]);
         word(tag, bounded(number)?)
     }
 
@@ -287,10 +290,7 @@ impl Pool {
     }
 
     pub(crate) fn string_number(&mut self, text: &str) -> Result<u32, ModelError> {
-        match self.strings.get_index_of(text) {
-            Some(number) => bounded(number),
-            None => bounded(self.strings.insert_full(text.into()).0),
-        }
+        bounded(self.strings.insert(text.as_bytes()).0)
     }
 
     /// As [`Pool::object`], with the numbers of the keys.
@@ -299,15 +299,16 @@ impl Pool {
         mut keys: Vec<u32>,
         mut values: Vec<Handle>,
     ) -> Result<Handle, ModelError> {
-        if self.shapes.get_index_of(keys.as_slice()).is_none() {
-            (keys, values) = keep_last(keys, values);
-        }
-        let shape = match self.shapes.get_index_of(keys.as_slice()) {
+        let shape = match self.shapes.find(&keys) {
             Some(number) => bounded(number)?,
-            None => bounded(self.shapes.insert_full(keys.into()).0)?,
+            None => {
+                (keys, values) = keep_last(keys, values);
+                bounded(self.shapes.insert(&keys).0)?
+            }
         };
         let depth = self.depth_over(&values)?;
-        let (number, is_new) = self.objects.insert_full((shape, values.into()));
+        values.insert(0, Handle(Word(shape)));
+        let (number, is_new) = self.objects.insert(&values);
         if is_new {
             self.object_depths.push(depth);
         }
