@@ -1,6 +1,6 @@
 //! A driver in thirty lines: decides how to start a guest, from what this QEMU can do here.
 //!
-//! `cargo run --example driver -- /usr/bin/qemu-system-x86_64`
+//! `cargo run -p capscache --example driver -- /usr/bin/qemu-system-x86_64`
 
 use capscache::{Accelerator, Cache, Groups, Tri};
 

@@ -1,6 +1,6 @@
 //! The same on a runtime of one's own: two emulators are asked at once, no thread is blocked.
 //!
-//! `cargo run --example driver_async -- /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-aarch64`
+//! `cargo run -p capscache --example driver_async -- /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-aarch64`
 
 use capscache::{Cache, Capabilities};
 

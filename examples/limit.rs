@@ -1,8 +1,8 @@
 //! How far a probe is from what QEMU itself takes: the same commands piped raw into the emulators,
 //! the answers thrown away, in turn with probes into an empty cache.
 //!
-//! `cargo build --release && cargo run --release --example limit -- --all` (the whole command)
-//! `cargo run --release --example limit -- /usr/bin/qemu-system-x86_64`
+//! `cargo build --release && cargo run --release -p capscache --example limit -- --all` (the whole command)
+//! `cargo run --release -p capscache --example limit -- /usr/bin/qemu-system-x86_64`
 
 use std::error::Error;
 use std::io::{Read, Write};

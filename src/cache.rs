@@ -127,8 +127,10 @@ impl Cache {
     /// What the cache knows of an emulator, never probing. Links and wrappers are followed.
     ///
     /// A hit costs a `stat` of the entry, of the emulator and, behind a wrapper, of what really
-    /// runs. Only where one of these moved, contents are compared; equal ones give the entry a new
-    /// signature.
+    /// runs, of the directories of its modules and of firmware, of the loader's cache and, where
+    /// KVM can run it, of `/dev/kvm`. Only where one of these moved, values are compared; equal ones
+    /// give the entry a new signature. Kernel, CPU and `memfd_create` are looked at once per
+    /// `Cache`.
     ///
     /// # Errors
     /// [`Error::Format`] for a damaged entry, [`Error::Entry`] for one that cannot be read.

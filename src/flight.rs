@@ -430,6 +430,10 @@ fn status(emulator: &Path) -> Result<rustix::fs::Stat, Error> {
 /// What the link `emulator` leads to, if that is a program and no script.
 fn plain_link(emulator: &Path) -> Option<PathBuf> {
     let target = std::fs::canonicalize(emulator).ok()?;
+    // Opening a pipe or a terminal could wait for ever.
+    if !std::fs::metadata(&target).ok()?.is_file() {
+        return None;
+    }
     let mut magic = [0; 4];
     let mut file = std::fs::File::open(&target).ok()?;
     std::io::Read::read_exact(&mut file, &mut magic).ok()?;

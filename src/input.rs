@@ -327,6 +327,10 @@ fn object_digest(paths: &[u8]) -> [u8; 32] {
 
 /// The SHA-256 of a file's content.
 pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    // Opening a pipe or a terminal could wait for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];

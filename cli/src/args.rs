@@ -64,7 +64,8 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-/// For commands that answer about one emulator, and probe it if need be.
+// For commands that answer about one emulator, and probe it if need be. (No doc comment: it would
+// take the place of theirs.)
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Probing {
     /// Fail rather than probe.

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::{Accelerator, Capabilities, FactKind, Group, Groups, Machine, Tri, Value};
+use capscache::{
+    Accelerator, Capabilities, FactKind, Group, Groups, Machine, Tri, Unanswered, Value,
+};
 use serde_json::{Map, json};
 
 use crate::args;
@@ -62,7 +64,14 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
     });
     add("machines", &machines);
     add("cpu-models", &|caps| best(caps, FactKind::CpuDefinitions));
+    // Where one of them cannot run, the accelerators tell.
+    let may_run = |caps: &Capabilities, accelerator| {
+        !matches!(caps.accelerator(accelerator), Err(Unanswered::Absent { .. }))
+    };
     for accelerator in Accelerator::ALL {
+        if ![a, b].iter().all(|caps| may_run(caps, *accelerator)) {
+            continue;
+        }
         add(&format!("usable-cpu-models@{accelerator}"), &|caps| usable(caps, *accelerator));
     }
     add("devices", &|caps| core(caps, FactKind::DeviceTypes, "name"));

@@ -1,5 +1,6 @@
 //! `list`: what is in the cache.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -36,12 +37,18 @@ fn row(entry: &Result<Listed, Error>) -> [Cell; 7] {
         Ok(known) => known,
         Err(error) => {
             let blank = Cell::default;
-            let why = match error {
-                Error::Format { source, .. } => output::chain(source),
-                error => output::chain(error),
+            let (file, state) = match error {
+                Error::Format { path, source } => {
+                    (path.as_path(), format!("damaged: {}", output::chain(source)))
+                }
+                Error::Entry { path, source, .. } => {
+                    (path.as_path(), format!("unreadable: {}", output::chain(source)))
+                }
+                error => (Path::new(""), output::chain(error)),
             };
-            let state = Cell::styled(format!("damaged: {why}"), BAD);
-            return ["(unreadable)".into(), blank(), blank(), blank(), blank(), blank(), state];
+            let file = file.to_string_lossy().into_owned();
+            let state = Cell::styled(state, BAD);
+            return [file.into(), blank(), blank(), blank(), blank(), blank(), state];
         }
     };
     let caps = &known.capabilities;
@@ -67,7 +74,8 @@ fn as_json(entry: &Result<Listed, Error>) -> Value {
                 Error::Format { path, .. } | Error::Entry { path, .. } => path.to_string_lossy(),
                 _ => "".into(),
             };
-            return json!({"file": file, "state": "damaged", "reason": output::chain(error)});
+            let state = if error.is_damage() { "damaged" } else { "unreadable" };
+            return json!({"file": file, "state": state, "reason": output::chain(error)});
         }
     };
     let caps = &known.capabilities;

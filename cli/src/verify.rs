@@ -22,7 +22,6 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
                     Err(why) => bad.push((known.capabilities.emulator(), output::chain(&why))),
                 },
                 Err(Error::Format { path, source }) => bad.push((path, output::chain(&source))),
-                Err(Error::Entry { path, source, .. }) => bad.push((path, output::chain(&source))),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -118,7 +118,11 @@ fn warm(
         Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Outcome::Cached(hit),
         Ok(Lookup::Stale(why)) => {
             let emulator = emulator.display();
-            board.aside(|| session.tell(format_args!("{emulator} is stale: {why}")));
+            board.aside(|| {
+                let why = why.to_string();
+                let why = output::without_number(&why);
+                session.tell(format_args!("{emulator} is stale: {why}"));
+            });
         }
         Ok(_) => {}
         Err(error) => {

@@ -8,7 +8,11 @@ use crate::{Dir, avr, text};
 fn no_emulators(dir: &Dir) -> Vec<(String, &'static str)> {
     fs::write(dir.path("plain"), "a text\n").expect("a file");
     fs::create_dir(dir.path("directory")).expect("a directory");
+    // Whoever opens it waits for a writer that never comes.
+    let made = std::process::Command::new("mkfifo").arg(dir.path("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()));
     vec![
+        (text(&dir.path("pipe")), "may not be executed"),
         (text(&dir.path("gone")), "there is no emulator"),
         ("gone".to_owned(), "neither here nor on PATH"),
         (text(&dir.path("directory")), "is a directory"),

@@ -198,6 +198,7 @@ fn shells_and_man_are_told_of_every_command() {
     assert!(page.contains(".TH capscache 1"), "{page}");
     fs::create_dir(dir.path("man")).expect("a directory");
     dir.answer(&["man", "--dir", "man"]);
+    let all = dir.answer(&["--help"]);
     for command in [
         "warm",
         "list",
@@ -216,7 +217,11 @@ fn shells_and_man_are_told_of_every_command() {
         assert!(scripts.iter().all(|script| script.contains(command)), "{command}");
         assert!(page.contains(&format!("capscache\\-{command}(1)")), "{command}");
         assert!(dir.path(&format!("man/capscache-{command}.1")).exists(), "{command}");
-        assert!(dir.answer(&["help", command]).contains("Usage: capscache"), "{command}");
+        let help = dir.answer(&["help", command]);
+        assert!(help.contains("Usage: capscache"), "{command}");
+        // What a command does stands in the list of all, and on top of its own help.
+        let about = help.lines().next().expect("a first line").trim_end_matches('.');
+        assert!(all.contains(about), "{command}: {about}");
     }
 }
 

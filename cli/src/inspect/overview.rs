@@ -65,7 +65,10 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
             usable += usize::from(model.usable().is_yes());
             told |= model.usable() != Tri::Unknown;
         }
-        let models = count(known, "CPU model", "CPU models");
+        let models = match answers.answer(FactKind::CpuDefinitions) {
+            Ok(_) => count(known, "CPU model", "CPU models"),
+            Err(_) => "CPU models unknown".to_owned(),
+        };
         let usable = if told { format!(", {usable} usable here") } else { String::new() };
         let machines = count(machines, "machine", "machines");
         table.pair(&format!("under {accelerator}"), format!("{machines}; {models}{usable}"));
