@@ -2,6 +2,7 @@
 
 mod accidents;
 mod cache;
+mod documents;
 mod inputs;
 mod qmp;
 mod replay;

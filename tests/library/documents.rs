@@ -1,0 +1,33 @@
+//! Documents that speak of the code are true of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            sources(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let code: Vec<String> =
+        files.iter().map(|path| fs::read_to_string(path).expect("text")).collect();
+    let document = fs::read_to_string(root.join("docs/reliability.md")).expect("the document");
+    let quoted = document.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = quoted.filter(|name| name.matches('_').count() >= 3).collect();
+    assert!(names.len() > 25, "{} tests are named", names.len());
+    for name in names {
+        let wanted = format!("fn {name}()");
+        assert!(code.iter().any(|text| text.contains(&wanted)), "no test is called {name}");
+    }
+}
