@@ -24,6 +24,7 @@ test: ## run all tests, those on real emulators included
 		set -ex; \
 		$(CARGO) test --workspace --all-features --locked; \
 	fi
+	@scripts/skipped.sh
 
 check: ## formatting, lints, documentation and dependency rules, warnings denied
 	@scripts/install-deps.sh cargo cc rustfmt clippy

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Says aloud which tests have nothing to test on this machine: test runners hide what passing tests print.
+set -eu
+cd "$(dirname "$0")/.."
+
+skipped() { printf 'SKIPPED: %s\n' "$*"; }
+
+{ [ -r /dev/kvm ] && [ -w /dev/kvm ]; } || skipped '/dev/kvm cannot be opened: nothing is asked under KVM'
+[ -d ../shared/libvirt/corpus ] || skipped 'no ../shared/libvirt/corpus: recordings of libvirt are not replayed'
+unshare -m true 2>/dev/null || skipped 'no mount namespace can be made: KVM is not hidden from anybody'
+[ "$(id -u)" = 0 ] || skipped 'not root: nobody else asks'
+for command in strace setpriv script; do
+    command -v "$command" >/dev/null || skipped "no $command: what needs it is not tested"
+done
