@@ -92,10 +92,14 @@ fn by_file(emulators: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
     groups.into_iter().map(|(_, names)| names).collect()
 }
 
-/// The work that takes longest is begun first, so that no worker is left with it at the end.
+/// The work that takes longest is begun first, so that no worker is left with it at the end. The
+/// size of a wrapper script says nothing of what it starts: those come before all others.
 fn largest_first(mut files: Vec<Vec<PathBuf>>) -> Vec<Vec<PathBuf>> {
+    const SMALLEST_PROGRAM_BYTES: u64 = 1 << 20;
     let size = |names: &Vec<PathBuf>| {
-        names.first().and_then(|name| name.metadata().ok()).map_or(0, |status| status.len())
+        let status = names.first().and_then(|name| name.metadata().ok());
+        let size = status.map_or(0, |status| status.len());
+        if size < SMALLEST_PROGRAM_BYTES { u64::MAX } else { size }
     };
     files.sort_by_cached_key(|names| std::cmp::Reverse(size(names)));
     files

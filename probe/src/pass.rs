@@ -274,7 +274,7 @@ struct Read {
 fn read(Executable { path, file, .. }: Executable) -> io::Result<Read> {
     let mut hasher = Sha256::new();
     let mut named = BTreeSet::new();
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     // The end of one block stands before the next, so that no name is cut in two.
     let mut kept = 0;
     loop {
