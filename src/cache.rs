@@ -56,7 +56,8 @@ pub enum Lookup {
     Missing,
 }
 
-/// As [`Lookup`], with the stale entry: parts of it may still be good.
+/// As [`Lookup`], with the stale entry, whose inputs are those that hold: parts of it may still be
+/// good.
 #[derive(Debug)]
 pub(crate) enum Examined {
     Valid(Capabilities),
@@ -169,8 +170,7 @@ impl Cache {
                 }
             };
             let loaded = Loaded::new(stored, self.0.host());
-            let stale =
-                if loaded.is_untouched() { None } else { self.0.compare(&loaded, false).err() };
+            let stale = if loaded.is_untouched() { None } else { self.0.compare(&loaded, false).1 };
             let capabilities = Capabilities(Arc::new(loaded));
             listed.push(Ok(Listed { file, capabilities, stale }));
         }
@@ -265,10 +265,11 @@ impl Shared {
         if !thorough && loaded.is_untouched() {
             return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
-        let inputs = match self.compare(&loaded, thorough) {
-            Ok(inputs) => inputs,
-            Err(stale) => return Ok(Examined::Stale(stale, Box::new(loaded))),
-        };
+        let (inputs, stale) = self.compare(&loaded, thorough);
+        if let Some(stale) = stale {
+            let rest = Box::new(loaded.with_inputs(inputs, self.host()));
+            return Ok(Examined::Stale(stale, rest));
+        }
         if inputs == loaded.inputs {
             return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
@@ -283,32 +284,22 @@ impl Shared {
         Ok(Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, self.host()))))
     }
 
-    /// The inputs of an entry as they are now, or what differs: what all answers depend on before
-    /// what only those do that depend on the host.
-    fn compare(&self, loaded: &Loaded, thorough: bool) -> Result<Vec<Input>, Stale> {
+    /// The inputs of an entry that hold, as they are now, and the first that does not: what all
+    /// answers depend on goes before what only those do that depend on the host.
+    fn compare(&self, loaded: &Loaded, thorough: bool) -> (Vec<Input>, Option<Stale>) {
         let mut inputs = Vec::new();
         let mut host_differs = None;
         for input in &loaded.inputs {
             match look(input, self.host(), thorough) {
                 Look::Same => inputs.push(input.clone()),
                 Look::Moved(input) => inputs.push(input),
-                Look::Differs(stale) if stale.scope == Scope::Binary => return Err(stale),
+                Look::Differs(stale) if stale.scope == Scope::Binary => {
+                    return (inputs, Some(stale));
+                }
                 Look::Differs(stale) => host_differs = host_differs.or(Some(stale)),
             }
         }
-        host_differs.map_or(Ok(inputs), Err)
-    }
-
-    /// The inputs of what an entry says of the binary as they are now; `None` if one differs.
-    #[cfg(feature = "probe")]
-    pub(crate) fn compare_binary(&self, loaded: &Loaded) -> Option<Vec<Input>> {
-        let binary = loaded.inputs.iter().filter(|input| input.scope == Scope::Binary);
-        let now = binary.map(|input| match look(input, self.host(), false) {
-            Look::Same => Some(input.clone()),
-            Look::Moved(input) => Some(input),
-            Look::Differs(_) => None,
-        });
-        now.collect()
+        (inputs, host_differs)
     }
 
     /// Writes an entry again with new signatures, unless another process was faster.

@@ -41,14 +41,7 @@ impl Loaded {
     /// An entry that could not be written: kept in this process only.
     #[cfg(feature = "probe")]
     pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error, host: &HostFacts) -> Loaded {
-        let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded {
-            triggers: Trigger::of(&inputs, host),
-            inputs,
-            entry,
-            file: None,
-            not_kept: Some(why),
-        }
+        Loaded { not_kept: Some(why), ..Loaded::new(Stored { entry, file: None }, host) }
     }
 
     /// The same entry, whose inputs were looked at and found unchanged under new signatures.

@@ -285,10 +285,6 @@ impl Shared {
         if entry.accelerators().all(Accelerator::needs_host) {
             return Ok(None);
         }
-        let inputs = match self.compare_binary(old) {
-            Some(inputs) => inputs,
-            None => return Ok(None),
-        };
         let path = self.store.entry_path(emulator);
         let mut whole = entry.to_model().map_err(|source| Error::Format { path, source })?;
         whole.drop_host_facts();
@@ -314,9 +310,9 @@ impl Shared {
             }
         }
         note_closed(&kvm, &mut whole, entry.groups());
-        whole.inputs = inputs;
-        let inputs = self.host_inputs(&kvm, &whole);
-        whole.inputs.extend(inputs);
+        let of_host = self.host_inputs(&kvm, &whole);
+        let of_binary = old.inputs.iter().filter(|input| input.scope == Scope::Binary);
+        whole.inputs = of_binary.cloned().chain(of_host).collect();
         self.save(emulator, &whole).map(Some)
     }
 

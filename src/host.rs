@@ -78,7 +78,7 @@ fn cpu() -> String {
             hasher.update(b"\n");
         }
     }
-    let digest: String = hasher.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let digest = capscache_format::hex(&hasher.finalize()[..8]);
     let microcode = fs::read_to_string("/sys/devices/system/cpu/cpu0/microcode/version");
     let microcode = microcode.unwrap_or_default();
     format!("{name} {digest} microcode {}", microcode.trim())

@@ -102,7 +102,9 @@ impl Trigger {
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
                     return None;
                 }
-                InputKind::Kvm => triggers.push(Trigger::Failure(input.value.clone())),
+                InputKind::Kvm if has_failure(&input.value) => {
+                    triggers.push(Trigger::Failure(input.value.clone()));
+                }
                 _ => {}
             }
             // The emulator that is no wrapper is its own executable: one look is enough.
@@ -111,8 +113,6 @@ impl Trigger {
                 triggers.push(Trigger::stat(&path_of(input), input.signature)?);
             }
         }
-        triggers
-            .retain(|trigger| !matches!(trigger, Trigger::Failure(value) if !has_failure(value)));
         Some(triggers)
     }
 
@@ -363,7 +363,7 @@ fn is_racy(signature: Signature, now: SystemTime) -> bool {
 /// An input's content in a few words.
 fn content(input: &Input) -> String {
     let Some(sha256) = input.sha256 else { return "nothing".to_owned() };
-    let hex: String = sha256.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hex = capscache_format::hex(&sha256[..6]);
     match (input.kind, input.signature) {
         (InputKind::Emulator | InputKind::Executable, Some(signature)) => {
             format!("SHA-256 {hex}… of {} bytes", signature.size)

@@ -36,7 +36,7 @@ pub(crate) struct Store {
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) entry: Entry<Bytes>,
-    /// Moves when the entry is replaced or removed.
+    /// Moves when the entry is replaced or removed; `None` for one that is in no file.
     pub(crate) file: Option<Trigger>,
 }
 
@@ -59,7 +59,7 @@ impl Store {
     /// The file of an emulator's entry: the path asked for decides, whatever it links to.
     pub(crate) fn entry_path(&self, emulator: &Path) -> PathBuf {
         let digest = Sha256::digest(emulator.as_os_str().as_bytes());
-        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = capscache_format::hex(&digest);
         self.directory.join(name).with_extension(ENTRY)
     }
 

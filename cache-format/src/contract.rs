@@ -11,6 +11,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
 use crate::answers::is_quarantined;
 use crate::entry::{Entry, InputRef};
+use crate::hex::hex;
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::model::{Fact, FactKey};
 use crate::report::{Quarantine, Refusal};
@@ -26,10 +27,7 @@ impl<B: AsRef<[u8]>> Serialize for Entry<B> {
             }
         }
         if let Some(sha256) = self.input(InputKind::Executable).and_then(InputRef::sha256) {
-            map.serialize_entry(
-                "sha256",
-                &sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-            )?;
+            map.serialize_entry("sha256", &hex(sha256))?;
         }
         if let Ok(version) = self.core(FactKind::Version) {
             for (name, key) in [("version", "qemu"), ("package", "package")] {

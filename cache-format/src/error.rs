@@ -1,5 +1,7 @@
 //! What can be wrong with a file or a model.
 
+use crate::hex::hex;
+
 /// A model that cannot become an entry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -68,7 +70,7 @@ pub enum FormatError {
         tag: [u8; 4],
     },
     /// The content is not what was written. Found by [`Entry::verify`](crate::Entry::verify) only.
-    #[error("the content's SHA-256 is {}, the header says {}", hex(found), hex(recorded))]
+    #[error("the content's SHA-256 is {}, the header says {}", hex(&**found), hex(&**recorded))]
     WrongDigest {
         /// The digest in the header.
         recorded: Box<[u8; 32]>,
@@ -85,12 +87,4 @@ pub enum FormatError {
         /// Where: the record's or word's number in its section.
         at: u64,
     },
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -37,6 +37,7 @@ mod contract;
 mod encode;
 mod entry;
 mod error;
+mod hex;
 mod input;
 mod interner;
 mod kind;
@@ -57,6 +58,7 @@ pub use answers::{
 };
 pub use entry::{Entry, InputRef};
 pub use error::{FormatError, ModelError};
+pub use hex::hex;
 pub use input::{Input, Scope, Signature};
 pub use kind::{Accelerator, FactKind, Group, Groups, InputKind};
 pub use model::{Fact, FactKey, Model};

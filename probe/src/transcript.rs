@@ -49,7 +49,7 @@ impl Subject {
             transcript: VERSION,
             emulator,
             executable,
-            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: capscache_format::hex(sha256),
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
         }
     }
