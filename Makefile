@@ -15,7 +15,7 @@ demo: ## build, probe every emulator of this machine into a throw-away cache, sh
 	@CARGO='$(CARGO)' scripts/demo.sh
 
 test: ## run all tests, those on real emulators included
-	@scripts/install-deps.sh cargo cc qemu strace
+	@scripts/install-deps.sh cargo cc faketime qemu strace
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
 		$(CARGO) nextest run --workspace --all-features --locked; \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap make qemu rustfmt strace
+# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime make qemu rustfmt strace
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -32,7 +32,7 @@ for tool; do
             # An administrator's PATH is not everybody's.
             PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
             ;;
-        make | strace) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        faketime | make | strace) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
         *) die "unknown tool: $tool" ;;

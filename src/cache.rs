@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use capscache_format::{Input, Scope};
 
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
+use crate::failure::Failure;
 use crate::host::HostFacts;
 use crate::input::{Look, Stale, look};
-use crate::store::Store;
+use crate::store::{Store, Trust};
 
 /// A cache under one root. Cheap to clone; all clones share what is open.
 ///
@@ -25,8 +26,15 @@ pub struct Cache(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) root: PathBuf,
     pub(crate) store: Store,
+    /// Looked at after the store, never written.
+    fallbacks: Vec<Store>,
     open: RwLock<HashMap<OsString, Arc<Loaded>>>,
-    host: OnceLock<HostFacts>,
+    /// Failures that could not be written.
+    pub(crate) failures: RwLock<HashMap<OsString, Arc<Loaded>>>,
+    pub(crate) failure_ttl: Duration,
+    /// What was given or, when that was first needed, looked at.
+    host: RwLock<Option<Arc<HostFacts>>>,
+    is_host_given: bool,
     #[cfg(feature = "probe")]
     pub(crate) flights: crate::flight::Flights,
     #[cfg(feature = "probe")]
@@ -34,14 +42,37 @@ pub(crate) struct Shared {
 }
 
 /// What a cache may be told when it is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CacheOptions {
+    /// Roots of other caches, such as one that is part of an image of this host: what is valid there
+    /// is used where the root has nothing valid, and parts of it that still hold are not asked
+    /// again. They are looked at in this order and never written; one that is not there is skipped.
+    pub fallbacks: Vec<PathBuf>,
+    /// A user whose files are believed beside those of root and of this process' own user, such as
+    /// the one that a service runs as which fills the cache.
+    pub trusted_owner: Option<u32>,
+    /// How long it is believed that an emulator cannot be probed, if nothing changes: 60 s by
+    /// default.
+    pub failure_ttl: Duration,
     /// What emulators may cost.
     #[cfg(feature = "probe")]
     pub limits: capscache_probe::Limits,
     /// What to hold for true of this host instead of looking; for tests, and for caches that are
     /// made for another host.
     pub host: Option<HostFacts>,
+}
+
+impl Default for CacheOptions {
+    fn default() -> CacheOptions {
+        CacheOptions {
+            fallbacks: Vec::new(),
+            trusted_owner: None,
+            failure_ttl: Duration::from_secs(60),
+            #[cfg(feature = "probe")]
+            limits: capscache_probe::Limits::default(),
+            host: None,
+        }
+    }
 }
 
 /// What a lookup found, without any probe.
@@ -52,6 +83,9 @@ pub enum Lookup {
     Hit(Capabilities),
     /// An entry that does not answer for its emulator any more.
     Stale(Stale),
+    /// No entry that is valid, and the last probe failed: until then nobody is made to wait for the
+    /// next failure.
+    Failed(Failure),
     /// No entry.
     Missing,
 }
@@ -69,16 +103,6 @@ pub(crate) enum Examined {
     Missing,
 }
 
-impl From<Examined> for Lookup {
-    fn from(examined: Examined) -> Lookup {
-        match examined {
-            Examined::Valid(capabilities) => Lookup::Hit(capabilities),
-            Examined::Stale(stale, _) => Lookup::Stale(stale),
-            Examined::Missing => Lookup::Missing,
-        }
-    }
-}
-
 /// One entry of the cache, valid or not.
 #[derive(Debug)]
 pub struct Listed {
@@ -91,10 +115,11 @@ pub struct Listed {
 }
 
 impl Cache {
-    /// Opens the cache under `root`, which is made if it is not there.
+    /// Opens the cache under `root`, which is made when something is written to it.
     ///
     /// # Errors
-    /// [`Error::Root`].
+    /// [`Error::Root`] for what is no directory, [`Error::Unsafe`] for one that belongs to, or can be
+    /// written by, somebody else than root and the user of this process.
     pub fn open(root: impl Into<PathBuf>) -> Result<Cache, Error> {
         Cache::open_with(root, CacheOptions::default())
     }
@@ -102,17 +127,22 @@ impl Cache {
     /// As [`Cache::open`], with options.
     ///
     /// # Errors
-    /// [`Error::Root`].
+    /// As [`Cache::open`], also for each of the fallbacks.
     pub fn open_with(root: impl Into<PathBuf>, options: CacheOptions) -> Result<Cache, Error> {
         let root = root.into();
-        let failed = |source| Error::Root { path: root.clone(), source: Arc::new(source) };
-        std::fs::create_dir_all(&root).map_err(failed)?;
-        let root = std::path::absolute(&root).map_err(failed)?;
+        let root = std::path::absolute(&root)
+            .map_err(|source| Error::Root { path: root, source: Arc::new(source) })?;
+        let trust = Trust::new(options.trusted_owner);
+        let fallbacks = options.fallbacks.iter().map(|root| Store::new(root, trust));
         Ok(Cache(Arc::new(Shared {
-            store: Store::new(&root),
+            store: Store::new(&root, trust)?,
             root,
+            fallbacks: fallbacks.collect::<Result<_, _>>()?,
             open: RwLock::default(),
-            host: options.host.map_or_else(OnceLock::new, OnceLock::from),
+            failures: RwLock::default(),
+            failure_ttl: options.failure_ttl,
+            is_host_given: options.host.is_some(),
+            host: RwLock::new(options.host.map(Arc::new)),
             #[cfg(feature = "probe")]
             flights: crate::flight::Flights::default(),
             #[cfg(feature = "probe")]
@@ -134,23 +164,28 @@ impl Cache {
     /// `Cache`.
     ///
     /// # Errors
-    /// [`Error::Format`] for a damaged entry, [`Error::Entry`] for one that cannot be read.
+    /// [`Error::Format`] for a damaged entry, [`Error::Entry`] for one that cannot be read,
+    /// [`Error::Unsafe`] for one that somebody else could have written.
     pub fn lookup(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
         let emulator = absolute(emulator.as_ref())?;
         match self.0.hit(&emulator) {
             Some(hit) => Ok(Lookup::Hit(hit)),
-            None => Ok(self.0.examine(&emulator, false)?.into()),
+            None => self.0.look_up(&emulator, false),
         }
     }
 
     /// As [`Cache::lookup`], looking also at what a hit does not pay for: every module file, every
-    /// shared object that the emulator had mapped.
+    /// shared object that the emulator had mapped, microcode that was loaded since the cache was
+    /// opened.
     ///
     /// # Errors
     /// As [`Cache::lookup`].
     pub fn lookup_thoroughly(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
         let emulator = absolute(emulator.as_ref())?;
-        Ok(self.0.examine(&emulator, true)?.into())
+        if !self.0.is_host_given {
+            self.0.host_is(HostFacts::of_this_host());
+        }
+        self.0.look_up(&emulator, true)
     }
 
     /// All entries, valid or not, ordered by the emulator's path. Damaged ones come as errors.
@@ -169,7 +204,7 @@ impl Cache {
                     continue;
                 }
             };
-            let loaded = Loaded::new(stored, self.0.host());
+            let loaded = Loaded::new(stored, &self.0.host());
             let stale = if loaded.is_untouched() { None } else { self.0.compare(&loaded, false).1 };
             let capabilities = Capabilities(Arc::new(loaded));
             listed.push(Ok(Listed { file, capabilities, stale }));
@@ -181,7 +216,8 @@ impl Cache {
         Ok(listed)
     }
 
-    /// Drops the entry of an emulator; whether there was one. Handles on it stay readable.
+    /// Drops the entry of an emulator; whether there was one. Handles on it stay readable. A failure
+    /// that is remembered is forgotten too.
     ///
     /// # Errors
     /// [`Error::Entry`].
@@ -189,6 +225,8 @@ impl Cache {
         let emulator = absolute(emulator.as_ref())?;
         let removed = self.0.store.remove(&self.0.store.entry_path(&emulator))?;
         self.0.forget(&emulator);
+        #[cfg(feature = "probe")]
+        self.0.forget_failure(&emulator)?;
         Ok(removed)
     }
 
@@ -243,45 +281,97 @@ impl Shared {
     /// The entry on disk, if nothing moved that it depends on.
     #[cfg(feature = "probe")]
     pub(crate) fn open_untouched(&self, emulator: &Path) -> Option<Capabilities> {
-        let stored = self.store.read(&self.store.entry_path(emulator)).ok()??;
-        let loaded = Loaded::new(stored, self.host());
-        loaded.is_untouched().then(|| self.keep(emulator, loaded))
-    }
-
-    /// What cannot change while this process runs.
-    pub(crate) fn host(&self) -> &HostFacts {
-        self.host.get_or_init(HostFacts::of_this_host)
-    }
-
-    /// The entry on disk, valid, stale or missing. One whose signatures moved over equal values is
-    /// written again with the new ones, unless somebody holds its lock.
-    pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Examined, Error> {
-        let path = self.store.entry_path(emulator);
-        let Some(stored) = self.store.read(&path)? else {
-            // One that could not be written is in this process alone.
-            return Ok(self.hit(emulator).map_or(Examined::Missing, Examined::Valid));
+        let untouched = |store: &Store| {
+            let stored = store.read(&store.entry_path(emulator)).ok()??;
+            Some(Loaded::new(stored, &self.host())).filter(Loaded::is_untouched)
         };
-        let loaded = Loaded::new(stored, self.host());
+        self.stores().find_map(untouched).map(|loaded| self.keep(emulator, loaded))
+    }
+
+    /// Where entries are looked for: under the root, then in the fallbacks.
+    fn stores(&self) -> impl Iterator<Item = &Store> {
+        std::iter::once(&self.store).chain(&self.fallbacks)
+    }
+
+    /// What hardly ever changes while a process runs: looked at once, and by thorough looks.
+    pub(crate) fn host(&self) -> Arc<HostFacts> {
+        if let Some(host) = &*self.host.read().unwrap_or_else(PoisonError::into_inner) {
+            return Arc::clone(host);
+        }
+        let mut host = self.host.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(host.get_or_insert_with(|| Arc::new(HostFacts::of_this_host())))
+    }
+
+    /// Takes notice of what the host is now: microcode can be loaded late.
+    fn host_is(&self, found: HostFacts) {
+        let mut host = self.host.write().unwrap_or_else(PoisonError::into_inner);
+        if host.as_deref() != Some(&found) {
+            *host = Some(Arc::new(found));
+            // What is open was compared with what was before.
+            self.open.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    fn look_up(&self, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
+        Ok(match self.examine(emulator, thorough)? {
+            Examined::Valid(capabilities) => Lookup::Hit(capabilities),
+            Examined::Stale(stale, _) => match self.failure(emulator) {
+                Some(failure) => Lookup::Failed(failure),
+                None => Lookup::Stale(stale),
+            },
+            Examined::Missing => self.failure(emulator).map_or(Lookup::Missing, Lookup::Failed),
+        })
+    }
+
+    /// The entry on disk, valid, stale or missing; of several stale ones that of which most holds.
+    pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Examined, Error> {
+        let mut found = Ok(Examined::Missing);
+        for store in self.stores() {
+            match (self.examine_in(store, emulator, thorough), &found) {
+                (Ok(valid @ Examined::Valid(_)), _) => return Ok(valid),
+                (Ok(Examined::Stale(stale, _)), Ok(Examined::Stale(first, _)))
+                    if stale.scope == first.scope || first.scope == Scope::Host => {}
+                (Ok(Examined::Missing), _) | (Err(_), Err(_) | Ok(Examined::Stale(..))) => {}
+                (other, _) => found = other,
+            }
+        }
+        if matches!(found, Ok(Examined::Missing))
+            && let Some(hit) = self.hit(emulator)
+        {
+            // One that could not be written is in this process alone.
+            return Ok(Examined::Valid(hit));
+        }
+        found
+    }
+
+    /// The entry in one store. One whose signatures moved over equal values is written again with
+    /// the new ones, unless somebody holds its lock.
+    fn examine_in(
+        &self,
+        store: &Store,
+        emulator: &Path,
+        thorough: bool,
+    ) -> Result<Examined, Error> {
+        let Some(stored) = store.read(&store.entry_path(emulator))? else {
+            return Ok(Examined::Missing);
+        };
+        let loaded = Loaded::new(stored, &self.host());
         if !thorough && loaded.is_untouched() {
             return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
         let (inputs, stale) = self.compare(&loaded, thorough);
         if let Some(stale) = stale {
-            let rest = Box::new(loaded.with_inputs(inputs, self.host()));
+            let rest = Box::new(loaded.with_inputs(inputs, &self.host()));
             return Ok(Examined::Stale(stale, rest));
         }
         if inputs == loaded.inputs {
             return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
-        let lock = self.store.lock(&path, Duration::ZERO);
-        if lock.is_some()
-            && self.refresh(&path, &loaded, inputs.clone()).is_ok()
-            && let Ok(Some(stored)) = self.store.read(&path)
-        {
-            return Ok(Examined::Valid(self.keep(emulator, Loaded::new(stored, self.host()))));
+        if let Some(refreshed) = self.refresh(emulator, &loaded, &inputs) {
+            return Ok(Examined::Valid(self.keep(emulator, refreshed)));
         }
         // Where it cannot be written, this process at least need not compare values again.
-        Ok(Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, self.host()))))
+        Ok(Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, &self.host()))))
     }
 
     /// The inputs of an entry that hold, as they are now, and the first that does not: what all
@@ -290,7 +380,7 @@ impl Shared {
         let mut inputs = Vec::new();
         let mut host_differs = None;
         for input in &loaded.inputs {
-            match look(input, self.host(), thorough) {
+            match look(input, &self.host(), thorough) {
                 Look::Same => inputs.push(input.clone()),
                 Look::Moved(input) => inputs.push(input),
                 Look::Differs(stale) if stale.scope == Scope::Binary => {
@@ -302,18 +392,21 @@ impl Shared {
         (inputs, host_differs)
     }
 
-    /// Writes an entry again with new signatures, unless another process was faster.
-    fn refresh(&self, path: &Path, loaded: &Loaded, inputs: Vec<Input>) -> Result<(), Error> {
-        if !loaded.is_current() {
-            return Ok(());
+    /// Writes an entry to the root with new signatures, and reads what is there then: another
+    /// process may have been faster, or know more. `None` if that is not possible now.
+    fn refresh(&self, emulator: &Path, loaded: &Loaded, inputs: &[Input]) -> Option<Loaded> {
+        let path = self.store.entry_path(emulator);
+        let _lock = self.store.lock(&path, Duration::ZERO)?;
+        // One that came from a fallback goes where the root has none.
+        let may_write =
+            if loaded.is_in(&path) { loaded.is_current() } else { !path.try_exists().ok()? };
+        if may_write {
+            let mut model = loaded.entry().to_model().ok()?;
+            model.inputs = inputs.to_vec();
+            self.store.write(&path, &model.encode().ok()?).ok()?;
         }
-        let format = |source| Error::Format { path: path.to_owned(), source };
-        let mut model = loaded.entry().to_model().map_err(format)?;
-        model.inputs = inputs;
-        let bytes = model
-            .encode()
-            .map_err(|source| Error::Model { path: path.to_owned(), source: Arc::new(source) })?;
-        self.store.write(path, &bytes)
+        let refreshed = Loaded::new(self.store.read(&path).ok()??, &self.host());
+        refreshed.is_untouched().then_some(refreshed)
     }
 
     /// Remembers an entry as the open one of an emulator.
@@ -343,4 +436,31 @@ pub(crate) fn absolute(emulator: &Path) -> Result<Cow<'_, Path>, Error> {
         return Ok(Cow::Borrowed(emulator));
     }
     std::path::absolute(emulator).map(Cow::Owned).map_err(Error::emulator(emulator))
+}
+
+#[cfg(all(test, feature = "probe"))]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn microcode_that_is_loaded_late_is_noticed_by_a_process_that_goes_on() {
+        let emulator = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
+        if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+            println!("SKIPPED: /dev/kvm cannot be opened here, so nothing depends on microcode");
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::open(root.path()).unwrap();
+        cache.get(&emulator).unwrap();
+        assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+        let mut updated = HostFacts::of_this_host();
+        updated.cpu.push_str("0xnew");
+        cache.0.host_is(updated);
+        match cache.lookup(&emulator).unwrap() {
+            Lookup::Stale(stale) => assert_eq!(stale.input, capscache_format::InputKind::Cpu),
+            other => panic!("not stale but {other:?}"),
+        }
+    }
 }

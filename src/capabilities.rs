@@ -38,10 +38,16 @@ impl Loaded {
         Loaded { triggers: Trigger::of(&inputs, host), inputs, entry, file, not_kept: None }
     }
 
+    /// An entry that is in no file.
+    #[cfg(feature = "probe")]
+    pub(crate) fn in_memory(entry: Entry<Bytes>, host: &HostFacts) -> Loaded {
+        Loaded::new(Stored { entry, file: None }, host)
+    }
+
     /// An entry that could not be written: kept in this process only.
     #[cfg(feature = "probe")]
     pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error, host: &HostFacts) -> Loaded {
-        Loaded { not_kept: Some(why), ..Loaded::new(Stored { entry, file: None }, host) }
+        Loaded { not_kept: Some(why), ..Loaded::in_memory(entry, host) }
     }
 
     /// The same entry, whose inputs were looked at and found unchanged under new signatures.
@@ -51,6 +57,21 @@ impl Loaded {
 
     pub(crate) fn entry(&self) -> &Entry<Bytes> {
         &self.entry
+    }
+
+    /// The path of the emulator that it is about.
+    pub(crate) fn emulator(&self) -> PathBuf {
+        self.path(InputKind::Emulator)
+    }
+
+    fn path(&self, kind: InputKind) -> PathBuf {
+        let input = self.inputs.iter().find(|input| input.kind == kind);
+        input.map_or_else(|| Path::new("").to_owned(), path_of)
+    }
+
+    /// Whether this file is the entry's.
+    pub(crate) fn is_in(&self, path: &Path) -> bool {
+        self.file.as_ref().is_some_and(|file| file.is_of(path))
     }
 
     /// Whether no process replaced or removed the entry's file.
@@ -67,12 +88,12 @@ impl Loaded {
 impl Capabilities {
     /// The path of the emulator that was asked for.
     pub fn emulator(&self) -> PathBuf {
-        self.path(InputKind::Emulator)
+        self.0.emulator()
     }
 
     /// The path of the file that really runs: another one behind a link or a wrapper script.
     pub fn executable(&self) -> PathBuf {
-        self.path(InputKind::Executable)
+        self.0.path(InputKind::Executable)
     }
 
     /// The firmware descriptors of this host, those that take precedence first: JSON files that say
@@ -86,11 +107,6 @@ impl Capabilities {
     /// but the next process has to ask again.
     pub fn not_kept(&self) -> Option<&Error> {
         self.0.not_kept.as_ref()
-    }
-
-    fn path(&self, kind: InputKind) -> PathBuf {
-        let input = self.0.inputs.iter().find(|input| input.kind == kind);
-        input.map_or_else(|| Path::new("").to_owned(), path_of)
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use capscache_format::FormatError;
 
+use crate::failure::Failure;
+
 /// Why there is no cache, no entry, or no answer.
 ///
 /// Cheap to clone: everybody who waits for one probe gets the same error.
@@ -20,6 +22,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: Arc<io::Error>,
+    },
+    /// A directory or an entry of the cache could be written by somebody who is not trusted.
+    #[error("{} is not safe to use: {why}", path.display())]
+    Unsafe {
+        /// The root, a directory under it, or an entry.
+        path: PathBuf,
+        /// Who could write it, and what to do.
+        why: String,
     },
     /// There is nothing at the path that was asked for, or it cannot be looked at.
     #[error("cannot look at the emulator {}", path.display())]
@@ -59,6 +69,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: Arc<capscache_probe::ProbeError>,
+    },
+    /// The emulator could not be asked not long ago, and nothing changed since.
+    #[error("cannot probe {}: {failure}", path.display())]
+    Failed {
+        /// The emulator.
+        path: PathBuf,
+        /// When, and why.
+        failure: Failure,
     },
     /// The emulator was replaced again and again while it was probed.
     #[error("{} keeps changing while it is probed: try again when it is installed", path.display())]

@@ -192,6 +192,15 @@ impl Cache {
         hit.filter(|hit| has(hit, groups))
     }
 
+    /// Forgets that the last probe of an emulator failed, so that the next `get` tries again; whether
+    /// that was remembered.
+    ///
+    /// # Errors
+    /// [`Error::Entry`].
+    pub fn forget_failure(&self, emulator: impl AsRef<Path>) -> Result<bool, Error> {
+        self.0.forget_failure(&absolute(emulator.as_ref())?)
+    }
+
     /// The flight for an emulator, started if there is none.
     fn flight(&self, emulator: &Path, groups: Groups) -> Result<Arc<Flight>, Error> {
         let emulator = emulator.to_owned();
@@ -235,6 +244,7 @@ impl Shared {
             return Ok(hit);
         }
         std::fs::metadata(emulator).map_err(Error::emulator(emulator))?;
+        self.refuse_what_failed(emulator, groups)?;
         if let Some(target) = plain_link(emulator)
             && let Some(shared) = self.share(emulator, &target, groups)?
         {
@@ -242,8 +252,39 @@ impl Shared {
         }
         let path = self.store.entry_path(emulator);
         let _lock = self.store.lock(&path, self.limits.probe + PATIENCE);
-        let updated = match self.examine(emulator, false) {
-            Ok(Examined::Valid(hit)) if has(&hit, groups) => return Ok(hit),
+        let known = self.examine(emulator, false);
+        if let Ok(Examined::Valid(hit)) = &known
+            && has(hit, groups)
+        {
+            return Ok(hit.clone());
+        }
+        self.refuse_what_failed(emulator, groups)?;
+        let result = self.update(emulator, known, groups);
+        match &result {
+            Ok(_) => drop(self.forget_failure(emulator)),
+            Err(error) => self.remember(emulator, groups, error),
+        }
+        result
+    }
+
+    /// Nobody waits for a failure that somebody else waited for just now.
+    fn refuse_what_failed(&self, emulator: &Path, groups: Groups) -> Result<(), Error> {
+        match self.failure(emulator) {
+            Some(failure) if failure.groups.without(groups).is_core() => {
+                Err(Error::Failed { path: emulator.to_owned(), failure })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the emulator what is missing from what is `known`.
+    fn update(
+        &self,
+        emulator: &Path,
+        known: Result<Examined, Error>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        let updated = match known {
             Ok(Examined::Valid(hit)) => self.fill(emulator, &hit, groups)?,
             Ok(Examined::Stale(stale, old)) if stale.scope == Scope::Host => {
                 self.ask_host(emulator, &old)?.filter(|updated| has(updated, groups))
@@ -266,7 +307,7 @@ impl Shared {
             let unmoved = signature(&before) == signature(&after) && kvm == KvmState::now();
             if unmoved && !was_removed(&ran) {
                 model.inputs = files(emulator, &after, &ran)?;
-                model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, self.host()));
+                model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, &self.host()));
                 if native_kvm {
                     note_closed(&kvm, &mut model, groups);
                     let inputs = self.host_inputs(&kvm, &model);
@@ -322,8 +363,8 @@ impl Shared {
         let failed = model.get(FactKey { group, accelerator, kind }) == Some(Fact::Refused);
         [
             record_kvm(kvm, (failed && kvm.opens()).then(boot_seconds)),
-            record_fixed(InputKind::Kernel, Scope::Host, self.host()),
-            record_fixed(InputKind::Cpu, Scope::Host, self.host()),
+            record_fixed(InputKind::Kernel, Scope::Host, &self.host()),
+            record_fixed(InputKind::Cpu, Scope::Host, &self.host()),
         ]
     }
 
@@ -374,7 +415,7 @@ impl Shared {
         // What does not run by its own name may run by the link's.
         let capabilities = match Cache(Arc::clone(self)).get_with(target, groups) {
             Ok(capabilities) if capabilities.executable() == target => capabilities,
-            Ok(_) | Err(Error::Probe { .. }) => return Ok(None),
+            Ok(_) | Err(Error::Probe { .. } | Error::Failed { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let format = |source| Error::Format { path: target.to_owned(), source };
@@ -393,7 +434,7 @@ impl Shared {
         let path = self.store.entry_path(emulator);
         let written = self.store.write(&path, &bytes).and_then(|()| self.store.read(&path));
         let loaded = match written {
-            Ok(Some(stored)) => Loaded::new(stored, self.host()),
+            Ok(Some(stored)) => Loaded::new(stored, &self.host()),
             Ok(None) => {
                 let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
                 self.unwritten(bytes, &path, Error::entry("read", &path)(gone))?
@@ -406,7 +447,7 @@ impl Shared {
     fn unwritten(&self, bytes: Vec<u8>, path: &Path, why: Error) -> Result<Loaded, Error> {
         let entry = Entry::open(Bytes::in_memory(bytes))
             .map_err(|source| Error::Format { path: path.to_owned(), source })?;
-        Ok(Loaded::not_kept(entry, why, self.host()))
+        Ok(Loaded::not_kept(entry, why, &self.host()))
     }
 }
 

@@ -102,6 +102,7 @@ impl Trigger {
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
                     return None;
                 }
+                InputKind::Failure => continue,
                 InputKind::Kvm if has_failure(&input.value) => {
                     triggers.push(Trigger::Failure(input.value.clone()));
                 }
@@ -114,6 +115,11 @@ impl Trigger {
             }
         }
         Some(triggers)
+    }
+
+    /// Whether it is what `stat` says of `path`.
+    pub(crate) fn is_of(&self, path: &Path) -> bool {
+        matches!(self, Trigger::Stat(own, _) if own.as_bytes() == path.as_os_str().as_bytes())
     }
 
     /// Whether it moved.
@@ -199,6 +205,56 @@ pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
     let value = state.to_value(failed_at);
     // Rights and parameters are compared whenever the node moves; its age says nothing of them.
     Input { racy: false, ..input(InputKind::Kvm, Scope::Host, path, signature, None, value) }
+}
+
+/// Records what decides whether an emulator that could not be probed is worth another try: itself,
+/// the files that it names if it is a script, what it is loaded with, KVM and the kernel. `None` if
+/// nothing is there.
+#[cfg(feature = "probe")]
+pub(crate) fn record_for_failure(emulator: &Path, host: &HostFacts) -> Option<Vec<Input>> {
+    let here = |kind, path: &Path, sha256| {
+        input(kind, Scope::Binary, path, stat(path).ok(), sha256, Vec::new())
+    };
+    fs::metadata(emulator).ok()?;
+    let mut inputs = vec![here(InputKind::Emulator, emulator, sha256_of(emulator).ok())];
+    for named in named_in_script(emulator) {
+        inputs.push(here(InputKind::Executable, &named, None));
+    }
+    inputs.push(here(InputKind::Libraries, Path::new(LOADER_CACHE), None));
+    inputs.push(here(InputKind::Kvm, Path::new(crate::host::KVM), None));
+    inputs.push(record_fixed(InputKind::Kernel, Scope::Binary, host));
+    Some(inputs)
+}
+
+/// The absolute paths that stand in a script as words of their own.
+#[cfg(feature = "probe")]
+fn named_in_script(script: &Path) -> Vec<PathBuf> {
+    const ENOUGH_BYTES: u64 = 64 * 1024;
+    let mut text = Vec::new();
+    let is_file = fs::metadata(script).is_ok_and(|status| status.is_file());
+    if !is_file
+        || File::open(script)
+            .is_ok_and(|file| file.take(ENOUGH_BYTES).read_to_end(&mut text).is_err())
+    {
+        return Vec::new();
+    }
+    let Some(text) = text.strip_prefix(b"#!") else { return Vec::new() };
+    let words = text.split(|byte| byte.is_ascii_whitespace() || b"'\"=;&|()<>".contains(byte));
+    let paths = words.filter(|word| word.starts_with(b"/"));
+    paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
+}
+
+/// Whether what a failure depends on is as it was. No values are compared but the content of an
+/// emulator that had changed just before: another try costs less than a wrong refusal.
+pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
+    match input.kind {
+        InputKind::Failure => true,
+        InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
+            fixed(input.kind, host) == input.value
+        }
+        InputKind::Emulator => !matches!(look(input, host, false), Look::Differs(_)),
+        _ => stat(&path_of(input)).ok() == input.signature,
+    }
 }
 
 /// Records what cannot change under a running process.

@@ -5,8 +5,10 @@
 mod cache;
 mod capabilities;
 mod error;
+mod failure;
 #[cfg(feature = "probe")]
 mod flight;
+mod gc;
 mod host;
 mod input;
 mod map;
@@ -16,6 +18,8 @@ mod store;
 pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;
 pub use error::Error;
+pub use failure::Failure;
+pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;

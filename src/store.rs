@@ -4,32 +4,38 @@
 //! syncs it, renames it over the entry and syncs the directory; readers take no lock and keep what
 //! they mapped. Lock files are never deleted, so that two writers never lock two files of one name.
 
+mod lock;
+mod trust;
+
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use capscache_format::Entry;
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
+
+pub(crate) use self::trust::Trust;
 
 use crate::error::Error;
 use crate::input::{Trigger, signature};
 use crate::map::Bytes;
 
+/// What the files of a store are, by their extension.
 const ENTRY: &str = "caps";
+const FAILURE: &str = "failed";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
-
-/// How often a lock that another process holds is tried.
-const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One release's directory under a root.
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
+    trust: Trust,
 }
 
 /// An entry as it was found, and the file that it was found in.
@@ -45,13 +51,20 @@ impl Store {
     ///
     /// Another release of the format or the prober has another directory, so that two of them on
     /// one root leave each other's entries alone.
-    pub(crate) fn new(root: &Path) -> Store {
+    ///
+    /// # Errors
+    /// [`Error::Root`] for a root that is no directory, [`Error::Unsafe`] for one that somebody
+    /// could write who is not trusted.
+    pub(crate) fn new(root: &Path, trust: Trust) -> Result<Store, Error> {
         let release =
             format!("v{}-{}", capscache_format::layout::FORMAT_VERSION, env!("CARGO_PKG_VERSION"));
-        Store { directory: root.join(release) }
+        let store = Store { directory: root.join(release), trust };
+        for directory in [root, &store.directory] {
+            trust.check_directory(directory)?;
+        }
+        Ok(store)
     }
 
-    #[cfg(test)]
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -63,15 +76,28 @@ impl Store {
         self.directory.join(name).with_extension(ENTRY)
     }
 
+    /// The file in which a failed probe of an emulator is remembered.
+    pub(crate) fn failure_path(&self, emulator: &Path) -> PathBuf {
+        self.entry_path(emulator).with_extension(FAILURE)
+    }
+
     /// Opens an entry; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unsafe`] for one that somebody could have written who is not trusted,
+    /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
-        let file = match File::open(path) {
+        // A pipe would keep its opener waiting, and a link could lead anywhere.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let file = match opened {
             Ok(file) => file,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(Error::entry("read", path)(error)),
         };
         let status = rustix::fs::fstat(&file).map_err(io::Error::from);
         let status = status.map_err(Error::entry("read", path))?;
+        self.trust.check_entry(path, &status)?;
         let signature = signature(&status);
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
@@ -82,8 +108,8 @@ impl Store {
     /// Replaces an entry, so that a reader sees the old one or the new one, and so does a reader
     /// after a power cut.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        fs::create_dir_all(&self.directory).map_err(Error::entry("write", path))?;
         let failed = |error| Error::entry("write", path)(error);
+        self.make().map_err(failed)?;
         let (temporary, file) = create_beside(path).map_err(failed)?;
         self.replace(path, &temporary, file, bytes).map_err(|error| {
             // Without a rename it is litter; if it cannot be removed either, so be it.
@@ -114,8 +140,28 @@ impl Store {
         }
     }
 
+    /// Makes the directory, whatever the umask lets others do.
+    fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.directory)
+    }
+
     /// The files of all entries, sorted.
     pub(crate) fn entries(&self) -> Result<Vec<PathBuf>, Error> {
+        self.files(ENTRY)
+    }
+
+    /// The files of all failures that are remembered, sorted.
+    pub(crate) fn failures(&self) -> Result<Vec<PathBuf>, Error> {
+        self.files(FAILURE)
+    }
+
+    /// What writers work on, or left, sorted.
+    pub(crate) fn temporaries(&self) -> Result<Vec<PathBuf>, Error> {
+        self.files(TEMPORARY)
+    }
+
+    /// The files with an extension, sorted.
+    fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
         let directory = match fs::read_dir(&self.directory) {
             Ok(directory) => directory,
             Err(error) if is_missing(&error) => return Ok(Vec::new()),
@@ -124,33 +170,12 @@ impl Store {
         let mut paths = Vec::new();
         for entry in directory {
             let path = entry.map_err(Error::entry("read", &self.directory))?.path();
-            if path.extension() == Some(OsStr::new(ENTRY)) {
+            if path.extension() == Some(OsStr::new(extension)) {
                 paths.push(path);
             }
         }
         paths.sort();
         Ok(paths)
-    }
-
-    /// Takes the lock of an entry, so that one process at a time probes or rewrites it.
-    ///
-    /// Waits for another holder until `patience` is over; then, or where the directory cannot be
-    /// written or its file system has no locks, goes on without: two probes at once are a waste,
-    /// and nothing worse.
-    pub(crate) fn lock(&self, path: &Path, patience: Duration) -> Option<File> {
-        let until = Instant::now() + patience;
-        fs::create_dir_all(&self.directory).ok()?;
-        let path = path.with_extension(LOCK);
-        let file = File::options().write(true).create(true).truncate(false).open(path).ok()?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Some(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    std::thread::sleep(LOCK_INTERVAL);
-                }
-                Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return None,
-            }
-        }
     }
 }
 
@@ -158,16 +183,24 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// A new file beside an entry. Another process may have our number, in another pid namespace, or may
-/// have had it before it died: its file is left alone.
+/// A new file beside an entry, locked, so that it is not taken for what a writer left that died.
+/// Another process may have our number, in another pid namespace, or may have had it before it died:
+/// its file is left alone.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
         let temporary = path.with_extension(name);
-        match File::options().write(true).create_new(true).open(&temporary) {
-            Ok(file) => return Ok((temporary, file)),
+        match File::options().write(true).create_new(true).mode(0o644).open(&temporary) {
+            Ok(file) => {
+                // Where there are no locks, `gc` does not remove what it cannot lock.
+                let _ = file.try_lock();
+                // It may have been removed before it was locked.
+                if lock::is_named(&file, &temporary) {
+                    return Ok((temporary, file));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -178,10 +211,15 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 mod tests {
     use super::*;
 
+    pub(super) fn store() -> (tempfile::TempDir, Store) {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::new(root.path(), Trust::new(None)).unwrap();
+        (root, store)
+    }
+
     #[test]
     fn a_file_that_is_no_entry_is_an_error_and_a_missing_one_is_not() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::new(root.path());
+        let (_root, store) = store();
         let path = store.entry_path(Path::new("/usr/bin/qemu-system-x86_64"));
         assert!(store.read(&path).unwrap().is_none());
         store.write(&path, b"no entry at all").unwrap();
@@ -192,20 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_held_is_waited_for_no_longer_than_told() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::new(root.path());
-        let path = store.entry_path(Path::new("/emulator"));
-        let held = store.lock(&path, Duration::ZERO).unwrap();
-        assert!(store.lock(&path, Duration::ZERO).is_none());
-        drop(held);
-        assert!(store.lock(&path, Duration::ZERO).is_some());
-    }
-
-    #[test]
     fn a_write_leaves_nothing_beside_the_entry() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::new(root.path());
+        let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         store.write(&path, b"one").unwrap();
         store.write(&path, b"two").unwrap();

@@ -168,6 +168,8 @@ vocabulary! {
         Cpu = 8 "cpu",
         /// A directory of firmware descriptors, present or not.
         Firmware = 9 "firmware",
+        /// A probe that failed: when, what was asked for, why. Stands in no entry with answers.
+        Failure = 10 "failure",
     }
 }
 

@@ -19,9 +19,8 @@ $XDG_CACHE_HOME/capscache (~/.cache/capscache) for others.";
 #[derive(Debug, Parser)]
 #[command(name = "capscache", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Directory of the cache; nothing outside it is written.
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(crate) root: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 
     /// Say on stderr what is looked at and why something is probed.
     #[arg(short, long, global = true)]
@@ -29,6 +28,34 @@ pub(crate) struct Arguments {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+// Where the cache is, and whom it believes. (No doc comment: it would take the place of the
+// command's.)
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// Directory of the cache; nothing outside it is written.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Root of another cache, such as one in an image of this host, to use what is valid there; never
+    /// written; may be repeated.
+    #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
+    pub(crate) fallback: Vec<PathBuf>,
+
+    /// Believe also the files of this user, by number, beside root's and your own.
+    #[arg(long, value_name = "UID", global = true, hide_short_help = true)]
+    pub(crate) trust_owner: Option<u32>,
+
+    /// How long to believe that an emulator cannot be probed, if nothing changes.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) failure_ttl: u32,
 }
 
 // Only the subcommand that is called is built: that is a good part of what a hit takes.
@@ -48,6 +75,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Drop entries.
     Invalidate(Invalidate),
+    /// Remove what nobody needs any more: entries of emulators that are gone, and leftovers.
+    Gc,
     /// Check entries for damage, every byte of them.
     Verify(Verify),
     /// Show what one emulator can do that another cannot.
@@ -74,7 +103,9 @@ pub(crate) struct Probing {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Exits with 1 if an emulator could not be probed, or its answers not kept.")]
+#[command(after_help = "\
+Looks thoroughly, at every module and every shared object, and tries again what failed before.
+Exits with 1 if an emulator could not be probed, or its answers not kept.")]
 pub(crate) struct Warm {
     /// Emulators to probe.
     #[arg(value_name = "EMULATOR", conflicts_with = "all")]
@@ -164,7 +195,7 @@ pub(crate) struct Query {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits with 0 for valid, 1 for stale or damaged, 3 for missing, 2 on error."
+    after_help = "Exits with 0 for valid, 1 for stale, damaged or failed, 3 for missing, 2 on error."
 )]
 pub(crate) struct Status {
     /// Path of an emulator, or its name on PATH.

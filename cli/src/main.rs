@@ -6,6 +6,7 @@
 mod args;
 mod diff;
 mod export;
+mod gc;
 mod inspect;
 mod invalidate;
 mod list;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
-    let session = Session::new(arguments.root, arguments.verbose);
+    let session = Session::new(arguments.place, arguments.verbose);
     match arguments.command {
         Command::Warm(args) => warm::run(&session, &args),
         Command::List(args) => list::run(&session, &args),
@@ -52,6 +53,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Query(args) => query::run(&session, &args),
         Command::Status(args) => status::run(&session, &args),
         Command::Invalidate(args) => invalidate::run(&session, &args),
+        Command::Gc => gc::run(&session),
         Command::Verify(args) => verify::run(&session, &args),
         Command::Diff(args) => diff::run(&session, &args),
         Command::Export(args) => export::run(&session, &args),

@@ -3,33 +3,40 @@
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use capscache::{Cache, Capabilities, Groups, Lookup};
+use anyhow::{Context, Result, anyhow, bail};
+use capscache::{Cache, CacheOptions, Capabilities, Groups, Lookup};
 
-use crate::args::Probing;
+use crate::args::{Place, Probing};
 use crate::output;
 
 /// One run of the command.
 #[derive(Debug)]
 pub(crate) struct Session {
-    root: Option<PathBuf>,
+    place: Place,
     verbose: bool,
 }
 
 impl Session {
-    pub(crate) fn new(root: Option<PathBuf>, verbose: bool) -> Session {
-        Session { root, verbose }
+    pub(crate) fn new(place: Place, verbose: bool) -> Session {
+        Session { place, verbose }
     }
 
     /// Opens the cache.
     pub(crate) fn cache(&self) -> Result<Cache> {
-        let root = match &self.root {
+        let root = match &self.place.root {
             Some(root) => root.clone(),
             None => default_root()?,
         };
         self.tell(format_args!("the cache is in {}", root.display()));
-        Ok(Cache::open(root)?)
+        let options = CacheOptions {
+            fallbacks: self.place.fallback.clone(),
+            trusted_owner: self.place.trust_owner,
+            failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
+            ..CacheOptions::default()
+        };
+        Ok(Cache::open_with(root, options)?)
     }
 
     /// Says something that only a curious user wants to know.
@@ -58,6 +65,7 @@ impl Session {
                 let reason = reason.to_string();
                 format!("the entry is stale: {}", output::without_number(&reason))
             }
+            Ok(Lookup::Failed(failure)) => format!("cannot be probed: {failure}"),
             Ok(_) => "there is no entry".to_owned(),
             Err(error) => output::chain(error),
         };
@@ -97,6 +105,9 @@ pub(crate) fn join<T: ToString>(things: &[T], between: &str) -> String {
 pub(crate) fn explain(error: capscache::Error, emulator: &Path) -> anyhow::Error {
     match error {
         capscache::Error::Emulator { .. } => exists(emulator).err().unwrap_or_else(|| error.into()),
+        capscache::Error::Failed { .. } => {
+            anyhow!("{error}; `capscache warm {}` tries at once", emulator.display())
+        }
         error => error.into(),
     }
 }

@@ -25,6 +25,15 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
             reason(&why),
             output::NO,
         ),
+        Ok(Lookup::Failed(failure)) => {
+            let hint = format!(": {failure}; `capscache warm {name}` tries at once");
+            let reason = json!({
+                "reason": failure.reason,
+                "age": failure.age.as_secs(),
+                "retry-in": failure.retry_in.as_secs(),
+            });
+            ("failed", hint, reason, output::NO)
+        }
         Ok(_) => {
             exists(&emulator)?;
             let hint = format!(": nothing is known yet; `capscache warm {name}` asks");

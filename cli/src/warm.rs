@@ -118,15 +118,25 @@ fn warm(
     first: Option<&PathBuf>,
     board: &Board,
 ) -> Outcome {
-    match cache.lookup(emulator) {
+    match cache.lookup_thoroughly(emulator) {
         Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Outcome::Cached(hit),
         Ok(Lookup::Stale(why)) => {
-            let emulator = emulator.display();
             board.aside(|| {
-                let why = why.to_string();
+                let (emulator, why) = (emulator.display(), why.to_string());
                 let why = output::without_number(&why);
                 session.tell(format_args!("{emulator} is stale: {why}"));
             });
+            // What only a thorough look finds, `get` would go on believing.
+            if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_)))
+                && let Err(error) = cache.invalidate(emulator)
+            {
+                return Outcome::Failed(error.into());
+            }
+        }
+        Ok(Lookup::Failed(_)) => {
+            if let Err(error) = cache.forget_failure(emulator) {
+                return Outcome::Failed(error.into());
+            }
         }
         Ok(_) => {}
         Err(error) => {

@@ -21,16 +21,28 @@ fn can_hide_kvm() -> bool {
 }
 
 impl Dir {
+    /// Runs a script where `/dev` is a copy without `kvm`, `$C` is the command and `$KVM` the node.
+    fn with_own_dev(&self, script: &str) -> Run {
+        let script = format!(
+            "KVM=$(pwd)/kvm; cp -a /dev/kvm $KVM; mkdir -p dev; mount -t tmpfs dev dev; \
+             for node in null zero full random urandom; do cp -a /dev/$node dev/; done; \
+             ln -s /proc/self/fd dev/fd; mkdir dev/shm; mount --bind dev /dev; {script}"
+        );
+        let mut command = Command::new("unshare");
+        self.prepare(&mut command);
+        command.env("C", env!("CARGO_BIN_EXE_capscache"));
+        run(command.args(["-m", "sh", "-euc", &script]))
+    }
+
     /// Runs the command where `/dev` has no `kvm`.
     fn without_kvm(&self, arguments: &[&str]) -> Run {
-        let dev = self.path("dev");
-        let script = "mkdir -p \"$0\" && mount -t tmpfs dev \"$0\" && \
-            for node in null zero full random urandom; do cp -a /dev/$node \"$0/\"; done && \
-            ln -s /proc/self/fd \"$0/fd\" && mkdir \"$0/shm\" && mount --bind \"$0\" /dev && exec \"$@\"";
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script]).arg(dev).arg(env!("CARGO_BIN_EXE_capscache"));
-        self.prepare(&mut command);
-        run(command.args(arguments))
+        self.with_own_dev(&format!("exec $C {}", arguments.join(" ")))
+    }
+
+    /// Lets other users look into the directory.
+    fn open_to_all(&self) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.path(""), mode).expect("a mode");
     }
 
     /// How long the last pass under an accelerator took: it tells whether it ran again.
@@ -76,17 +88,10 @@ fn a_kvm_node_that_was_only_touched_asks_nothing_again() {
         return;
     }
     let dir = Dir::new();
-    // A copy of /dev whose kvm node is ours to touch.
-    let dev = dir.path("dev");
-    let script = "mkdir -p \"$0\" && mount -t tmpfs dev \"$0\" && \
-        for node in null zero full random urandom kvm; do cp -a /dev/$node \"$0/\"; done && \
-        ln -s /proc/self/fd \"$0/fd\" && mkdir \"$0/shm\" && mount --bind \"$0\" /dev && \
-        \"$1\" warm \"$2\" && \"$1\" inspect \"$2\" report --json && \
-        touch /dev/kvm && \"$1\" status \"$2\" && \"$1\" inspect \"$2\" report --json";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(&dev).arg(env!("CARGO_BIN_EXE_capscache"));
-    dir.prepare(&mut command);
-    let run = run(command.arg(NATIVE));
+    let run = dir.with_own_dev(&format!(
+        "cp -a $KVM /dev/kvm; $C warm {NATIVE}; $C inspect {NATIVE} report --json; \
+         touch /dev/kvm; $C status {NATIVE}; $C inspect {NATIVE} report --json"
+    ));
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stdout.contains(": valid"), "{}", run.stdout);
     let (before, after) = run.stdout.split_once(": valid").expect("both reports");
@@ -96,15 +101,60 @@ fn a_kvm_node_that_was_only_touched_asks_nothing_again() {
 }
 
 #[test]
-fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root || !Path::new("/usr/bin/setpriv").exists() || !can_hide_kvm() {
-        println!("SKIPPED: needs root, to become somebody else with setpriv");
+fn kvm_that_opens_and_fails_is_unknown_and_asked_again_once_it_is_itself_again() {
+    if !can_hide_kvm() {
         return;
     }
     let dir = Dir::new();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(dir.path(""), mode).expect("a mode");
+    // A node that anybody may open, and that makes no machine: as KVM when it is busy.
+    let run = dir.with_own_dev(&format!(
+        "cp -a /dev/null /dev/kvm; $C query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
+         $C status {NATIVE}; rm /dev/kvm; cp -a $KVM /dev/kvm; $C query {NATIVE} cpu:max@kvm"
+    ));
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines[..2], ["cpu:max@kvm\tunknown", "cpu:max@tcg\tyes"], "{run:?}");
+    assert!(lines[2].ends_with(": valid"), "it is believed for a minute: {run:?}");
+    assert_eq!(lines[3..], ["cpu:max@kvm\tyes"], "{run:?}");
+}
+
+#[test]
+fn kvm_that_is_forbidden_is_unknown_until_it_is_allowed() {
+    if !(can_hide_kvm() && can_be_somebody_else()) {
+        return;
+    }
+    let dir = Dir::new();
+    dir.open_to_all();
+    let run = dir.with_own_dev(&format!(
+        "nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}; \
+         cp -a $KVM /dev/kvm; chmod 600 /dev/kvm; mkdir root; chown 65534 root; cp $C c; \
+         nobody ./c query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
+         nobody ./c inspect {NATIVE} report --json | grep -c cannot.be.opened; \
+         chmod 666 /dev/kvm; nobody ./c status {NATIVE} --json || true; \
+         nobody ./c query {NATIVE} cpu:max@kvm"
+    ));
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines[..3], ["cpu:max@kvm\tunknown", "cpu:max@tcg\tyes", "1"], "{run:?}");
+    assert!(lines[3..].contains(&r#"    "input": "kvm","#), "{run:?}");
+    assert_eq!(lines.last(), Some(&"cpu:max@kvm\tyes"), "{run:?}");
+}
+
+/// Whether this process may become another user; says so where it may not.
+fn can_be_somebody_else() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let may = is_root && Path::new("/usr/bin/setpriv").exists();
+    if !may {
+        println!("SKIPPED: needs root, to become somebody else with setpriv");
+    }
+    may
+}
+
+#[test]
+fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
+    if !(can_hide_kvm() && can_be_somebody_else()) {
+        return;
+    }
+    let dir = Dir::new();
+    dir.open_to_all();
     dir.answer(&["warm", NATIVE]);
     let before = dir.answer(&["export", NATIVE]);
     // The binary lies where only we may look; the other user gets a copy.

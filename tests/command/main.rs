@@ -5,6 +5,7 @@
 
 mod answers;
 mod bad_input;
+mod disasters;
 mod kvm;
 mod manners;
 mod transcripts;

@@ -206,6 +206,7 @@ fn without_a_root_to_write_to_groups_add_up_in_the_process() {
     let cache = Cache::open(root.path().join("cache")).expect("a cache");
     // A file stands where the directory of the entries would be: not even root can write there.
     let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
+    fs::create_dir(cache.root()).expect("a directory");
     fs::write(cache.root().join(release), "").expect("a file");
     let emulator = Path::new("/usr/bin/qemu-system-avr");
     let devices = cache.get_with(emulator, Groups::DEVICES).expect("answers");

@@ -40,12 +40,7 @@ impl Fixture {
         let counter = self.path("count");
         let script =
             format!("#!/bin/sh\necho run >> {}\nexec {target} \"$@\"\n", counter.display());
-        let temporary = path.with_extension("new");
-        fs::write(&temporary, script).expect("a script");
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).expect("a mode");
-        fs::rename(&temporary, path).expect("a rename");
-        // A file that changed just now is looked at by content: make it old.
-        age(path);
+        program(path, &script);
     }
 
     fn runs(&self) -> usize {
@@ -58,6 +53,16 @@ impl Fixture {
             other => panic!("not stale but {other:?}"),
         }
     }
+}
+
+/// An executable file that replaces what was there, old enough to be relied on.
+pub(crate) fn program(path: &Path, content: &str) {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, content).expect("a script");
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::rename(&temporary, path).expect("a rename");
+    // A file that changed just now is looked at by content: make it old.
+    age(path);
 }
 
 /// Waits until a file's change time is old enough to be relied on: nothing else can set it.

@@ -3,10 +3,14 @@
 mod accidents;
 mod cache;
 mod documents;
+mod failures;
 mod inputs;
 mod qmp;
+mod replaced;
 mod replay;
+mod roots;
 mod truth;
+mod writers;
 
 /// The emulator of this host's own architecture.
 fn native() -> String {
@@ -20,4 +24,12 @@ fn kvm_works() -> bool {
         println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was asked under KVM");
     }
     works
+}
+
+/// A process that runs one of these tests, an ignored one, with further variables.
+fn child(test: &str, variables: &[(&str, &std::path::Path)]) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", test, "--include-ignored", "--quiet"]).envs(variables.iter().copied());
+    command.stdout(std::process::Stdio::null());
+    command
 }

@@ -1,0 +1,131 @@
+//! Probes that failed, remembered: whoever asks next is told at once, instead of waiting for the
+//! next failure.
+//!
+//! A failure lies in a file of its own beside the entry, which may still be good for less than was
+//! asked for. It has the form of an entry without answers: what it depends on, and as one more input
+//! when and why the probe failed.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use capscache_format::{Group, Groups, Input, InputKind};
+
+use crate::cache::Shared;
+use crate::capabilities::Loaded;
+use crate::host::boot_seconds;
+use crate::input::is_as_recorded;
+
+/// A probe that failed, not long ago, of an emulator that did not change since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why, in one line.
+    pub reason: String,
+    /// What was asked for beside the core group: who asks for less may have more luck.
+    pub groups: Groups,
+    /// How long ago, in whole seconds.
+    pub age: Duration,
+    /// After how long it is tried again, if nothing changes before.
+    pub retry_in: Duration,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs().max(1));
+        write!(f, "{} ({age} s ago; tried again in {retry_in} s)", self.reason)
+    }
+}
+
+impl Failure {
+    /// What an input of [`InputKind::Failure`] says: the second since boot, the groups, the reason.
+    fn of(input: &Input, ttl: Duration) -> Option<Failure> {
+        let text = String::from_utf8_lossy(&input.value);
+        let mut lines = text.splitn(3, '\n');
+        let at: i64 = lines.next()?.parse().ok()?;
+        let named = lines.next()?;
+        let groups = Group::ALL.iter().filter(|group| named.split(' ').any(|n| n == group.name()));
+        let groups = groups.fold(Groups::CORE, |groups, group| groups | Groups::from(*group));
+        // After a reboot the clock is behind, and what it says of the past is worth nothing.
+        let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
+        let retry_in = ttl.checked_sub(age).filter(|left| !left.is_zero())?;
+        Some(Failure { reason: lines.next()?.to_owned(), groups, age, retry_in })
+    }
+}
+
+impl Shared {
+    /// The failure of an emulator's last probe, if it is still believed.
+    pub(crate) fn failure(&self, emulator: &Path) -> Option<Failure> {
+        let path = self.store.failure_path(emulator);
+        let loaded = match self.store.read(&path) {
+            Ok(Some(stored)) => Arc::new(Loaded::new(stored, &self.host())),
+            _ => {
+                let kept = self.failures.read().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(kept.get(emulator.as_os_str())?)
+            }
+        };
+        self.failure_in(&loaded)
+    }
+
+    /// What a failure's file says, if it is still believed.
+    pub(crate) fn failure_in(&self, loaded: &Loaded) -> Option<Failure> {
+        let (failure, inputs): (Vec<_>, Vec<_>) =
+            loaded.inputs.iter().partition(|input| input.kind == InputKind::Failure);
+        let holds = inputs.into_iter().all(|input| is_as_recorded(input, &self.host()));
+        Failure::of(failure.first()?, self.failure_ttl).filter(|_| holds)
+    }
+}
+
+#[cfg(feature = "probe")]
+mod remember {
+    use capscache_format::{Entry, Model, Scope};
+    use capscache_probe::chain;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::map::Bytes;
+
+    impl Shared {
+        /// Remembers that a probe failed; errors that say nothing of the emulator are not
+        /// remembered.
+        pub(crate) fn remember(&self, emulator: &Path, groups: Groups, error: &Error) {
+            let reason = match error {
+                Error::Probe { source, .. } => chain(&**source),
+                Error::Model { source, .. } => chain(&**source),
+                _ => return,
+            };
+            let Some(mut inputs) = crate::input::record_for_failure(emulator, &self.host()) else {
+                return;
+            };
+            let names: Vec<_> = groups.iter().map(Group::name).collect();
+            let reason = reason.replace('\n', " ");
+            let value = format!("{}\n{}\n{reason}", boot_seconds(), names.join(" "));
+            inputs.push(Input {
+                kind: InputKind::Failure,
+                scope: Scope::Binary,
+                name: Vec::new(),
+                signature: None,
+                sha256: None,
+                value: value.into_bytes(),
+                racy: false,
+            });
+            let mut model = Model::default();
+            model.inputs = inputs;
+            let Ok(bytes) = model.encode() else { return };
+            if self.store.write(&self.store.failure_path(emulator), &bytes).is_err()
+                && let Ok(entry) = Entry::open(Bytes::in_memory(bytes))
+            {
+                let loaded = Arc::new(Loaded::in_memory(entry, &self.host()));
+                let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
+                kept.insert(emulator.as_os_str().to_owned(), loaded);
+            }
+        }
+
+        /// Forgets that a probe failed.
+        pub(crate) fn forget_failure(&self, emulator: &Path) -> Result<bool, Error> {
+            let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
+            let kept = kept.remove(emulator.as_os_str()).is_some();
+            Ok(self.store.remove(&self.store.failure_path(emulator))? || kept)
+        }
+    }
+}

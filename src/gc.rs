@@ -1,0 +1,159 @@
+//! What nobody needs any more, removed: entries of emulators that are gone, what older releases and
+//! writers that died left behind.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cache::{Cache, Shared};
+use crate::capabilities::Loaded;
+use crate::error::Error;
+use crate::store::Store;
+
+/// What [`Cache::collect_garbage`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Emulators that are gone, whose entries were dropped, sorted.
+    pub emulators: Vec<PathBuf>,
+    /// Entries that were damaged.
+    pub damaged: usize,
+    /// Failures that are not believed any more.
+    pub failures: usize,
+    /// Files that writers left which died.
+    pub temporaries: usize,
+    /// Directories of older releases.
+    pub releases: Vec<PathBuf>,
+}
+
+impl Collected {
+    /// Whether there was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        *self == Collected::default()
+    }
+}
+
+impl Cache {
+    /// Removes the entries of emulators that are gone and what is left of writers that died, of
+    /// failures and of older releases. Never touches what somebody works on; fallbacks are left
+    /// alone.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] for what cannot be looked at or removed.
+    pub fn collect_garbage(&self) -> Result<Collected, Error> {
+        let shared = &self.0;
+        let mut collected = Collected::default();
+        for file in shared.store.entries()? {
+            shared.collect_entry(&file, &mut collected)?;
+        }
+        collected.emulators.sort();
+        for file in shared.store.failures()? {
+            collected.failures += usize::from(shared.collect_failure(&file)?);
+        }
+        for file in shared.store.temporaries()? {
+            collected.temporaries += usize::from(shared.store.remove_abandoned(&file)?);
+        }
+        collected.releases = remove_older_releases(&shared.root, &shared.store)?;
+        Ok(collected)
+    }
+}
+
+impl Shared {
+    fn collect_entry(&self, file: &Path, collected: &mut Collected) -> Result<(), Error> {
+        // Somebody who holds it is about to make a good entry of it.
+        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(()) };
+        let emulator = match self.store.read(file) {
+            Ok(Some(stored)) => Some(Loaded::new(stored, &self.host()).emulator()),
+            Ok(None) => return Ok(()),
+            Err(Error::Format { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        match emulator {
+            Some(emulator) if !is_gone(&emulator) => {}
+            Some(emulator) => {
+                self.store.remove(file)?;
+                collected.emulators.push(emulator);
+            }
+            None => collected.damaged += usize::from(self.store.remove(file)?),
+        }
+        Ok(())
+    }
+
+    fn collect_failure(&self, file: &Path) -> Result<bool, Error> {
+        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(false) };
+        let believed = match self.store.read(file) {
+            Ok(Some(stored)) => self.failure_in(&Loaded::new(stored, &self.host())).is_some(),
+            Ok(None) => return Ok(false),
+            Err(Error::Format { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if believed { Ok(false) } else { self.store.remove(file) }
+    }
+}
+
+/// Whether nothing has this path; what cannot be looked at may be there.
+fn is_gone(emulator: &Path) -> bool {
+    let looked = fs::metadata(emulator);
+    looked
+        .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+}
+
+/// Removes the directories of releases before this one. A newer one's are none of our business.
+fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Error> {
+    let ours = store.directory().file_name().and_then(release);
+    let directories = match fs::read_dir(root) {
+        Ok(directories) => directories,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::entry("read", root)(error)),
+    };
+    let mut removed = Vec::new();
+    for directory in directories {
+        let directory = directory.map_err(Error::entry("read", root))?;
+        let path = directory.path();
+        let is_directory = directory.file_type().is_ok_and(|kind| kind.is_dir());
+        let release = release(&directory.file_name());
+        if is_directory && release.is_some() && release < ours {
+            fs::remove_dir_all(&path).map_err(Error::entry("remove", &path))?;
+            removed.push(path);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// The format and the release that a directory is of: `v1-0.1.0`; `None` for any other name.
+fn release(name: &OsStr) -> Option<(u32, [u32; 3])> {
+    let (format, release) = name.to_str()?.strip_prefix('v')?.split_once('-')?;
+    let mut numbers = release.split('.').map(|number| number.parse().ok());
+    let mut next = || numbers.next().flatten();
+    let release = [next()?, next()?, next()?];
+    numbers.next().is_none().then_some((format.parse().ok()?, release))
+}
+
+impl Store {
+    /// Removes a file that a writer left which died; whether it did. A writer that lives holds its
+    /// file locked.
+    fn remove_abandoned(&self, temporary: &Path) -> Result<bool, Error> {
+        let Ok(file) = File::open(temporary) else { return Ok(false) };
+        if file.try_lock().is_err() {
+            return Ok(false);
+        }
+        self.remove(temporary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_number_and_other_names_are_none() {
+        let of = |name: &str| release(OsStr::new(name));
+        assert!(of("v1-0.9.0") < of("v1-0.10.0"));
+        assert!(of("v1-9.0.0") < of("v2-0.1.0"));
+        for other in ["", "v1", "v1-", "v1-0.1", "v1-0.1.0.1", "v1-0.1.x", "1-0.1.0", "v-0.1.0"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}

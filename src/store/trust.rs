@@ -1,0 +1,101 @@
+//! Whose files are believed: answers that somebody else could have put there are no answers.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, Stat};
+
+use crate::error::Error;
+
+/// The users whose files are believed: this process', root, and one that the caller names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust {
+    reader: u32,
+    named: Option<u32>,
+}
+
+impl Trust {
+    pub(crate) fn new(named: Option<u32>) -> Trust {
+        Trust { reader: rustix::process::geteuid().as_raw(), named }
+    }
+
+    /// Refuses a directory where somebody else could replace entries. One that is not there yet is
+    /// made when something is written.
+    pub(crate) fn check_directory(self, path: &Path) -> Result<(), Error> {
+        let refused = |source: io::Error| Error::Root { path: path.into(), source: source.into() };
+        match rustix::fs::stat(path).map_err(io::Error::from) {
+            Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::Directory => {
+                Err(refused(io::ErrorKind::NotADirectory.into()))
+            }
+            Ok(status) => self.check(path, &status),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Refuses an entry that somebody else could have written.
+    pub(crate) fn check_entry(self, path: &Path, status: &Stat) -> Result<(), Error> {
+        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+            return Err(Error::Entry {
+                action: "read",
+                path: path.into(),
+                source: Arc::new(source),
+            });
+        }
+        self.check(path, status)
+    }
+
+    fn check(self, path: &Path, status: &Stat) -> Result<(), Error> {
+        let owner = status.st_uid;
+        let why = if owner != 0 && owner != self.reader && Some(owner) != self.named {
+            format!(
+                "it belongs to the user {owner}, who is neither root nor you: trust that user by \
+                 name, or use another root"
+            )
+        } else if Mode::from_raw_mode(status.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+            let mode = status.st_mode & 0o7777;
+            format!("its mode {mode:o} lets others write to it: `chmod go-w` it")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Unsafe { path: path.into(), why })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused_with_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let trust = Trust::new(None);
+        for mode in [0o700, 0o755, 0o775, 0o757, 0o1777] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let checked = trust.check_directory(directory.path());
+            if mode & 0o022 == 0 {
+                checked.unwrap();
+            } else {
+                let message = checked.unwrap_err().to_string();
+                assert!(message.contains(&format!("its mode {mode:o} lets")), "{message}");
+                assert!(message.contains("chmod go-w"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_root_of_the_reader_and_of_a_named_user_are_believed_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut status = rustix::fs::stat(directory.path()).unwrap();
+        let trust = Trust { reader: 1000, named: Some(64055) };
+        for (owner, believed) in [(0, true), (1000, true), (64055, true), (1001, false)] {
+            status.st_uid = owner;
+            assert_eq!(trust.check(directory.path(), &status).is_ok(), believed, "{owner}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Disks that are full, file systems that lack what others have, processes that are killed.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::{Dir, Run, avr, emulator, run};
+
+/// Whether this user may mount here; says so where not.
+fn may_mount() -> bool {
+    let may = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());
+    if !may {
+        println!("SKIPPED: needs the right to make a mount namespace");
+    }
+    may
+}
+
+impl Dir {
+    /// Runs a script in a mount namespace of its own; `$C` is the command and `$R` the root.
+    fn in_namespace(&self, script: &str) -> Run {
+        let mut command = Command::new("unshare");
+        self.prepare(&mut command);
+        command.env("C", env!("CARGO_BIN_EXE_capscache")).env("R", self.root());
+        command.env("AVR", avr());
+        std::fs::create_dir_all(self.root()).expect("a root");
+        run(command.args(["-m", "sh", "-euc", script]))
+    }
+}
+
+const KEPT_NOT: &str = "capscache: the answers could not be kept: ";
+
+#[test]
+fn a_full_disk_costs_no_answer_and_leaves_nothing_behind() {
+    if !may_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    let run = dir.in_namespace(
+        "mount -t tmpfs -o mode=755,size=16k none $R; $C query $AVR machine:uno; find $R -type f | wc -l >&2",
+    );
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
+    let (told, count) = run.stderr.split_once('\n').expect("two lines");
+    assert!(told.starts_with(KEPT_NOT) && told.contains("No space left on device"), "{told}");
+    // The lock, which is never removed.
+    assert_eq!(count.trim(), "1", "{run:?}");
+}
+
+#[test]
+fn a_read_only_root_costs_no_answer() {
+    if !may_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    let run = dir.in_namespace("mount -t tmpfs -o ro,mode=755 none $R; $C query $AVR machine:uno");
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
+    assert!(run.stderr.starts_with(KEPT_NOT), "{run:?}");
+    assert!(run.stderr.contains("Read-only file system"), "{run:?}");
+}
+
+#[test]
+fn a_valid_entry_in_a_root_that_became_read_only_is_used_without_a_word() {
+    if !may_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    dir.answer(&["warm", &avr()]);
+    let run = dir.in_namespace(
+        "mount --bind $R $R; mount -o remount,bind,ro $R; $C query $AVR machine:uno --no-probe",
+    );
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("machine:uno\tyes\n", ""), "{run:?}");
+}
+
+/// Runs the command where the kernel fails these system calls with this error.
+fn with_failing(dir: &Dir, calls: &str, error: &str, arguments: &[&str]) -> Option<Run> {
+    let mut command = Command::new("strace");
+    dir.prepare(&mut command);
+    command.args(["-f", "-qq", "-o", "/dev/null"]).arg(format!("--inject={calls}:error={error}"));
+    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    if !works.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: needs strace and the right to use it, to make system calls fail");
+        return None;
+    }
+    Some(run(command.arg(env!("CARGO_BIN_EXE_capscache")).args(arguments)))
+}
+
+#[test]
+fn a_file_system_without_locks_costs_nothing() {
+    let dir = Dir::new();
+    let query = ["query", &avr(), "machine:uno"];
+    for error in ["EOPNOTSUPP", "ENOLCK"] {
+        let Some(run) = with_failing(&dir, "flock", error, &query) else { return };
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("machine:uno\tyes\n", ""));
+        assert!(dir.answer(&["status", &avr()]).ends_with(": valid\n"));
+        dir.answer(&["invalidate", "--all"]);
+    }
+}
+
+#[test]
+fn a_file_system_where_nothing_can_be_renamed_or_synced_costs_no_answer() {
+    let dir = Dir::new();
+    let query = ["query", &avr(), "machine:uno"];
+    for (calls, error) in
+        [("rename,renameat,renameat2", "EXDEV"), ("fsync,fdatasync", "EIO"), ("mkdir", "EDQUOT")]
+    {
+        let Some(run) = with_failing(&dir, calls, error, &query) else { return };
+        assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
+        assert!(run.stderr.starts_with(KEPT_NOT), "{calls}: {run:?}");
+        assert_eq!(dir.answer(&["gc"]), "nothing to remove\n", "{calls} left something");
+    }
+}
+
+#[test]
+fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
+    let dir = Dir::new();
+    // An emulator of our own, so that whatever runs it is ours.
+    let name = dir.program("qemu-system-avr", std::fs::read(avr()).expect("QEMU is installed"));
+    let rx = emulator("rx");
+    let expected = dir.answer(&["export", &name]);
+    dir.answer(&["invalidate", "--all"]);
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut finished = 0;
+    for round in 0..1000 {
+        let mut warm = dir.command();
+        warm.args(["warm", &name, &rx]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut warm = warm.spawn().expect("it starts");
+        // Xorshift: any moment of the some 60 ms that it takes.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        std::thread::sleep(Duration::from_micros(random % 70_000));
+        warm.kill().expect("it is ours");
+        finished += u32::from(warm.wait().expect("it is ours").success());
+        if round % 100 == 99 {
+            // What was being written is no concern of gc's, what was left is.
+            dir.answer(&["gc"]);
+            let verify = dir.answer(&["verify"]);
+            assert!(verify.contains(" 0 damaged"), "round {round}: {verify}");
+        }
+        dir.run(&["invalidate", &name]);
+    }
+    assert!((10..990).contains(&finished), "{finished} of 1000 came to their end");
+    let is_running = || {
+        let pids = std::fs::read_dir("/proc").expect("/proc");
+        let executables = pids.filter_map(|pid| pid.ok()?.path().join("exe").read_link().ok());
+        executables.into_iter().any(|path| path.as_os_str() == name.as_str())
+    };
+    // The kernel ends what a killed prober started, in its own time.
+    for _ in 0..1000 {
+        if !is_running() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!is_running(), "an emulator was left running");
+    dir.answer(&["gc"]);
+    assert_eq!(dir.answer(&["gc"]), "nothing to remove\n");
+    let left = std::fs::read_dir(dir.root()).expect("the root").next().expect("a release");
+    let left = std::fs::read_dir(left.expect("an entry").path()).expect("entries");
+    let others: Vec<_> = left
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.extension().is_none_or(|kind| kind != "lock" && kind != "caps"))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    let stable = |text: &str| {
+        let mut export: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        export.as_object_mut().expect("an object").remove("report");
+        export
+    };
+    assert_eq!(stable(&dir.answer(&["export", &name])), stable(&expected));
+}
+
+#[test]
+fn a_clock_that_was_set_back_deceives_nobody() {
+    let has_faketime = Command::new("faketime").arg("--version").output().is_ok();
+    if !has_faketime {
+        println!("SKIPPED: needs faketime, to set a clock back");
+        return;
+    }
+    let dir = Dir::new();
+    let size = |target| std::fs::metadata(emulator(target)).expect("QEMU is installed").len();
+    let place = |target: &str| {
+        let mut content = std::fs::read(emulator(target)).expect("QEMU is installed");
+        content.resize(usize::try_from(size("avr").max(size("rx"))).expect("a size"), 0);
+        dir.program("qemu-system", content)
+    };
+    let an_hour_ago = |arguments: &[&str]| {
+        let mut command = Command::new("faketime");
+        dir.prepare(&mut command);
+        run(command.args(["-f", "-1h", env!("CARGO_BIN_EXE_capscache")]).args(arguments))
+    };
+    // What changed in the future may change again: content decides.
+    for (target, machine) in [("avr", "uno"), ("rx", "gdbsim-r5f562n7"), ("avr", "uno")] {
+        let path = place(target);
+        let query = format!("machine:{machine}");
+        for _ in 0..2 {
+            let run = an_hour_ago(&["query", &path, &query]);
+            assert_eq!(run.stdout, format!("{query}\tyes\n"), "{run:?}");
+        }
+        assert!(an_hour_ago(&["status", &path]).stdout.ends_with(": valid\n"));
+    }
+}
+
+#[test]
+fn an_upgraded_library_is_noticed_by_the_next_lookup() {
+    if !may_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    let status = dir.in_namespace(
+        "cp -a /etc etc; mount --bind etc /etc; mkdir lib; library=$(ldd $AVR | sed -n 's/.*libz[.]so[^ ]* => \\([^ ]*\\).*/\\1/p'); \
+         cp -L $library lib/libz.so.1; pwd > /etc/ld.so.conf.d/0.conf; sed -i 's|$|/lib|' /etc/ld.so.conf.d/0.conf; \
+         ldconfig; $C warm $AVR >&2; $C query $AVR machine:uno --no-probe >&2; \
+         cp -L $library lib/new; printf x >> lib/new; mv lib/new lib/libz.so.1; ldconfig; \
+         $C status $AVR --json || true",
+    );
+    let told: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
+    assert_eq!(told["state"], "stale", "{status:?}");
+    assert_eq!(told["reason"]["input"], "libraries", "{status:?}");
+}

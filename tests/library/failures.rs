@@ -1,0 +1,161 @@
+//! Emulators that cannot be probed: remembered, told at once, and tried again when that may help.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use capscache::{Cache, CacheOptions, Error, Groups, Lookup};
+use tempfile::TempDir;
+
+use crate::cache::{age, program};
+
+/// A wrapper that counts its starts, and fails until it is told to become an emulator.
+struct Broken {
+    root: TempDir,
+    emulator: PathBuf,
+}
+
+impl Broken {
+    fn new() -> Broken {
+        let root = tempfile::tempdir().expect("a root");
+        let emulator = root.path().join("qemu-system-avr");
+        let broken = Broken { root, emulator };
+        broken.write("echo \"no luck today\" >&2; exit 1");
+        broken
+    }
+
+    fn write(&self, line: &str) {
+        let count = self.path("count");
+        program(&self.emulator, &format!("#!/bin/sh\necho run >> {}\n{line}\n", count.display()));
+    }
+
+    fn mend(&self) {
+        self.write("exec /usr/bin/qemu-system-avr \"$@\"");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::open(self.path("cache")).expect("a cache")
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.path("count")).map_or(0, |text| text.lines().count())
+    }
+}
+
+fn reason(cache: &Cache, emulator: &Path) -> String {
+    match cache.lookup(emulator).expect("a lookup") {
+        Lookup::Failed(failure) => failure.reason,
+        other => panic!("not failed but {other:?}"),
+    }
+}
+
+#[test]
+fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
+    let broken = Broken::new();
+    let first = broken.cache().get(&broken.emulator).expect_err("it fails");
+    assert!(matches!(first, Error::Probe { .. }), "{first}");
+    let runs = broken.runs();
+    assert!(runs > 0);
+    // Another cache on the root knows no more than another process.
+    let other = broken.cache();
+    assert!(reason(&other, &broken.emulator).contains("no luck today"));
+    for groups in [Groups::CORE, Groups::ALL] {
+        let error = other.get_with(&broken.emulator, groups).expect_err("it is remembered");
+        assert!(matches!(error, Error::Failed { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("no luck today") && text.contains("tried again in"), "{text}");
+    }
+    assert_eq!(broken.runs(), runs);
+}
+
+#[test]
+fn a_failure_is_forgotten_when_the_emulator_changes() {
+    let broken = Broken::new();
+    let cache = broken.cache();
+    cache.get(&broken.emulator).expect_err("it fails");
+    broken.mend();
+    assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Missing)));
+    assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
+    assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn a_failure_is_forgotten_when_what_a_wrapper_starts_appears() {
+    let broken = Broken::new();
+    let target = broken.path("not-installed-yet");
+    broken.write(&format!("exec \"{}\" \"$@\"", target.display()));
+    let cache = broken.cache();
+    cache.get(&broken.emulator).expect_err("it fails");
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Failed { .. })));
+    std::os::unix::fs::symlink("/usr/bin/qemu-system-avr", &target).expect("a link");
+    assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn a_failure_is_believed_no_longer_than_told_and_forgotten_on_request() {
+    let broken = Broken::new();
+    broken.cache().get(&broken.emulator).expect_err("it fails");
+    let runs = broken.runs();
+    let options = CacheOptions { failure_ttl: Duration::ZERO, ..CacheOptions::default() };
+    let impatient = Cache::open_with(broken.path("cache"), options).expect("a cache");
+    assert!(matches!(impatient.lookup(&broken.emulator), Ok(Lookup::Missing)));
+    assert!(matches!(impatient.get(&broken.emulator), Err(Error::Probe { .. })));
+    assert_eq!(broken.runs(), 2 * runs);
+    let cache = broken.cache();
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Failed { .. })));
+    assert!(cache.forget_failure(&broken.emulator).expect("it can"));
+    assert!(!cache.forget_failure(&broken.emulator).expect("it can"));
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Probe { .. })));
+    assert_eq!(broken.runs(), 3 * runs);
+}
+
+#[test]
+fn what_was_known_before_a_group_failed_stays_and_less_can_be_asked() {
+    let broken = Broken::new();
+    broken.mend();
+    let cache = broken.cache();
+    cache.get(&broken.emulator).expect("answers");
+    // Nothing that a hit looks at: the script does not change, only what it reads.
+    let flag = broken.path("flag");
+    let script = "exec /usr/bin/qemu-system-avr \"$@\"";
+    broken.write(&format!("[ -e {} ] && exit 7\n{script}", flag.display()));
+    cache.get(&broken.emulator).expect("answers");
+    fs::write(&flag, "").expect("a flag");
+    let error = cache.get_with(&broken.emulator, Groups::DEVICES).expect_err("it fails");
+    assert!(matches!(error, Error::Probe { .. }), "{error}");
+    let runs = broken.runs();
+    let error = cache.get_with(&broken.emulator, Groups::ALL).expect_err("it is remembered");
+    assert!(matches!(error, Error::Failed { .. }), "{error}");
+    assert_eq!(cache.get(&broken.emulator).expect("what was known").arch(), "avr");
+    assert_eq!(broken.runs(), runs);
+    // What may be smaller than what failed is tried.
+    cache.get_with(&broken.emulator, Groups::OBJECTS).expect_err("it fails");
+    assert!(broken.runs() > runs);
+}
+
+#[test]
+fn without_a_root_to_write_to_a_failure_is_remembered_in_the_process() {
+    let broken = Broken::new();
+    let cache = Cache::open("/proc/no-such-root").expect("a cache");
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Probe { .. })));
+    let runs = broken.runs();
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Failed { .. })));
+    assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Failed(_))));
+    assert_eq!(broken.runs(), runs);
+}
+
+#[test]
+fn what_is_not_there_is_not_remembered_as_a_failure() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let emulator = root.path().join("qemu-system-avr");
+    assert!(matches!(cache.get(&emulator), Err(Error::Emulator { .. })));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
+    fs::copy("/usr/bin/qemu-system-avr", &emulator).expect("a copy");
+    age(&emulator);
+    assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
+}

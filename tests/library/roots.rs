@@ -1,0 +1,309 @@
+//! Roots: which are believed, what lies in them, what may be removed.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use capscache::{Accelerator, Cache, CacheOptions, Collected, Error, HostFacts, Lookup};
+use tempfile::TempDir;
+
+use crate::cache::age;
+
+const AVR: &str = "/usr/bin/qemu-system-avr";
+
+struct Roots(TempDir);
+
+impl Roots {
+    fn new() -> Roots {
+        Roots(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn cache(&self, name: &str) -> Cache {
+        Cache::open(self.path(name)).expect("a cache")
+    }
+
+    /// A cache on `root` that looks at the cache `image` too, on a host with this kernel.
+    fn with_fallback(&self, kernel: Option<&str>) -> Cache {
+        let mut host = HostFacts::of_this_host();
+        if let Some(kernel) = kernel {
+            kernel.clone_into(&mut host.kernel);
+        }
+        let fallbacks = vec![self.path("image"), self.path("not-there")];
+        let options = CacheOptions { host: Some(host), fallbacks, ..CacheOptions::default() };
+        Cache::open_with(self.path("root"), options).expect("a cache")
+    }
+}
+
+/// How long the pass under an accelerator took, which tells whether it ran again.
+fn micros(caps: &capscache::Capabilities, accelerator: Accelerator) -> Option<u64> {
+    let report = caps.report().expect("a report");
+    let pass = report.passes.iter().find(|pass| pass.source.accelerator() == Some(accelerator));
+    pass.map(|pass| pass.micros)
+}
+
+/// Every file below a directory with its content.
+fn content(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.push((path.clone(), fs::read(&path).expect("a file")));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_valid_in_a_fallback_is_used_and_nothing_runs() {
+    let roots = Roots::new();
+    let baked = roots.cache("image").get(AVR).expect("answers");
+    let before = content(&roots.path("image"));
+    let cache = roots.with_fallback(None);
+    let caps = cache.get(AVR).expect("answers");
+    assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg));
+    assert!(caps.not_kept().is_none());
+    assert_eq!(content(&roots.path("image")), before);
+    assert!(!roots.path("root").exists(), "there was nothing to write");
+}
+
+#[test]
+fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_asked() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let roots = Roots::new();
+    let native = crate::native();
+    let baked = roots.cache("image").get(&native).expect("answers");
+    let before = content(&roots.path("image"));
+    let cache = roots.with_fallback(Some("6.1.0-another #1 SMP"));
+    assert!(matches!(cache.lookup(&native), Ok(Lookup::Stale(_))));
+    let caps = cache.get(&native).expect("answers");
+    assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg), "ran again");
+    assert_ne!(micros(&caps, Accelerator::Kvm), micros(&baked, Accelerator::Kvm), "did not run");
+    assert_eq!(content(&roots.path("image")), before);
+    // It is in the root now: another cache there needs no fallback.
+    let mut host = HostFacts::of_this_host();
+    "6.1.0-another #1 SMP".clone_into(&mut host.kernel);
+    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
+    assert!(matches!(cache.lookup(&native), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn a_fallback_whose_emulator_was_unpacked_anew_is_recognized_by_content() {
+    let roots = Roots::new();
+    let emulator = roots.path("qemu-system-avr");
+    fs::copy(AVR, &emulator).expect("a copy");
+    age(&emulator);
+    let baked = roots.cache("image").get(&emulator).expect("answers");
+    let again = roots.path("again");
+    fs::copy(AVR, &again).expect("a copy");
+    fs::rename(&again, &emulator).expect("a rename");
+    age(&emulator);
+    let cache = roots.with_fallback(None);
+    let caps = cache.get(&emulator).expect("answers");
+    assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg), "ran again");
+    // The new signature is in the root, and the image as it was.
+    assert!(matches!(roots.cache("root").lookup(&emulator), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn a_root_or_a_fallback_that_others_may_write_to_is_refused() {
+    let roots = Roots::new();
+    let open = roots.path("root");
+    fs::create_dir(&open).expect("a directory");
+    for mode in [0o775, 0o777, 0o1777] {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("a mode");
+        let options = CacheOptions { fallbacks: vec![open.clone()], ..CacheOptions::default() };
+        for refused in [Cache::open(&open), Cache::open_with(roots.path("mine"), options)] {
+            let error = refused.expect_err("others could put anything there");
+            assert!(matches!(error, Error::Unsafe { .. }), "{error}");
+            assert!(error.to_string().contains("chmod go-w"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_root_of_another_user_is_refused_unless_that_user_is_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: needs root, to give a directory away");
+        return;
+    }
+    let roots = Roots::new();
+    roots.cache("root").get(AVR).expect("answers");
+    let release = fs::read_dir(roots.path("root")).expect("a directory");
+    let release = release.map(|entry| entry.expect("an entry").path()).next().expect("a release");
+    for (path, _) in content(&release) {
+        std::os::unix::fs::chown(path, Some(12345), None).expect("a new owner");
+    }
+    // The root is ours, its entries are not.
+    let error = roots.cache("root").lookup(AVR).expect_err("it is not believed");
+    assert!(error.to_string().contains("belongs to the user 12345"), "{error}");
+    for path in [&release, &roots.path("root")] {
+        std::os::unix::fs::chown(path, Some(12345), None).expect("a new owner");
+    }
+    let error = Cache::open(roots.path("root")).expect_err("it is not believed");
+    assert!(matches!(error, Error::Unsafe { .. }), "{error}");
+    let options = CacheOptions { trusted_owner: Some(12345), ..CacheOptions::default() };
+    let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
+    assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn an_entry_that_is_a_link_or_a_pipe_or_writable_by_others_is_made_anew() {
+    let roots = Roots::new();
+    let cache = roots.cache("root");
+    cache.get(AVR).expect("answers");
+    let entry = cache.list().expect("a list").remove(0).expect("an entry").file;
+    let elsewhere = roots.path("elsewhere");
+    let replacements: [&dyn Fn(); 3] = [
+        &|| {
+            fs::rename(&entry, &elsewhere).expect("a rename");
+            symlink(&elsewhere, &entry).expect("a link");
+        },
+        &|| {
+            fs::remove_file(&entry).expect("a file");
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            let pipe = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &entry, pipe, mode, 0).expect("a pipe");
+        },
+        &|| fs::set_permissions(&entry, fs::Permissions::from_mode(0o666)).expect("a mode"),
+    ];
+    for replace in replacements {
+        replace();
+        let cache = roots.cache("root");
+        cache.lookup(AVR).expect_err("it is not opened");
+        assert_eq!(cache.get(AVR).expect("answers").arch(), "avr");
+        let status = fs::symlink_metadata(&entry).expect("a file");
+        assert!(status.is_file() && status.permissions().mode() & 0o777 == 0o644);
+        assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
+    }
+}
+
+#[test]
+fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
+    let roots = Roots::new();
+    let mut run = crate::child("roots::child_with_an_open_umask", &[("ROOT", &roots.path("root"))]);
+    assert!(run.status().expect("a child").success());
+    assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
+    for (path, _) in content(&roots.path("root")) {
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert!(
+            mode & 0o022 == 0 || path.extension().is_some_and(|kind| kind == "lock"),
+            "{path:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs as a process of its own"]
+fn child_with_an_open_umask() {
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
+    assert!(cache.get(AVR).expect("answers").not_kept().is_none());
+}
+
+#[test]
+fn looking_makes_nothing() {
+    let roots = Roots::new();
+    let cache = roots.cache("root");
+    assert!(matches!(cache.lookup(AVR), Ok(Lookup::Missing)));
+    assert!(cache.list().expect("a list").is_empty());
+    assert_eq!(cache.verify_all().expect("a check").0, 0);
+    assert!(cache.collect_garbage().expect("a look").is_empty());
+    assert!(!cache.invalidate(AVR).expect("a look"));
+    assert!(!roots.path("root").exists());
+}
+
+#[test]
+fn garbage_is_removed_and_everything_else_stays() {
+    let roots = Roots::new();
+    let gone = roots.path("qemu-system-gone");
+    fs::copy(AVR, &gone).expect("a copy");
+    age(&gone);
+    let broken = roots.path("qemu-system-broken");
+    crate::cache::program(&broken, "#!/bin/sh\nexit 1\n");
+    let cache = roots.cache("root");
+    cache.get(AVR).expect("answers");
+    cache.get(&gone).expect("answers");
+    cache.get(&broken).expect_err("it fails");
+    let entry = |emulator: &Path| {
+        let listed = cache.list().expect("a list");
+        let mut known = listed.into_iter().map(|entry| entry.expect("an entry"));
+        known.find(|entry| entry.capabilities.emulator() == emulator).expect("it is listed").file
+    };
+    let release = entry(Path::new(AVR)).parent().expect("a directory").to_owned();
+    assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
+
+    fs::remove_file(&gone).expect("a file");
+    fs::remove_file(&broken).expect("a file");
+    fs::write(release.join("damaged.caps"), "no entry").expect("a file");
+    let left = entry(Path::new(AVR)).with_extension("4194304-7.tmp");
+    fs::write(&left, "half an entry").expect("a file");
+    let older = ["v1-0.0.9", "v0-7.0.0"].map(|name| roots.path("root").join(name));
+    let others = ["v1-0.1.1", "v2-0.0.1", "v1-mine"].map(|name| roots.path("root").join(name));
+    for directory in older.iter().chain(&others) {
+        fs::create_dir(directory).expect("a directory");
+        fs::write(directory.join("entry.caps"), "").expect("a file");
+    }
+    // Somebody writes at this moment.
+    let working = entry(Path::new(AVR)).with_extension("4194304-8.tmp");
+    let writer = fs::File::create(&working).expect("a file");
+    writer.try_lock().expect("a lock");
+
+    let collected = cache.collect_garbage().expect("it can");
+    let mut releases = older.to_vec();
+    releases.sort();
+    let expected =
+        Collected { emulators: vec![gone], damaged: 1, failures: 1, temporaries: 1, releases };
+    assert_eq!(collected, expected);
+    assert!(!left.exists() && working.exists());
+    assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
+    assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
+    assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
+}
+
+#[test]
+fn releases_side_by_side_leave_each_other_alone() {
+    let roots = Roots::new();
+    let before = roots.cache("root").get(AVR).expect("answers");
+    for name in ["v1-0.0.9", "v2-1.0.0"] {
+        let other = roots.path("root").join(name);
+        fs::create_dir(&other).expect("a directory");
+        for (path, _) in content(&before_directory(&roots)) {
+            let name = path.file_name().expect("a name");
+            fs::write(other.join(name), "of another release").expect("a file");
+        }
+    }
+    let cache = roots.cache("root");
+    let after = cache.get(AVR).expect("answers");
+    assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
+    assert_eq!(cache.list().expect("a list").len(), 1);
+    assert_eq!(cache.verify_all().expect("a check").0, 1);
+    assert_eq!(cache.invalidate_all().expect("it can"), 1);
+    for name in ["v1-0.0.9", "v2-1.0.0"] {
+        assert!(!content(&roots.path("root").join(name)).is_empty(), "{name}");
+    }
+}
+
+fn before_directory(roots: &Roots) -> PathBuf {
+    roots.path("root").join(concat!("v1-", env!("CARGO_PKG_VERSION")))
+}
+
+#[test]
+fn a_root_that_is_removed_under_a_running_process_costs_no_answer() {
+    let roots = Roots::new();
+    let cache = roots.cache("root");
+    let caps = cache.get(AVR).expect("answers");
+    fs::remove_dir_all(roots.path("root")).expect("it is removed");
+    assert_eq!(cache.get(AVR).expect("answers").arch(), "avr");
+    assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))), "it was made again");
+    assert_eq!(caps.arch(), "avr");
+}

@@ -1,0 +1,208 @@
+//! Many who ask for one emulator, some of which die, are stopped or hang on the way.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use capscache::{Cache, CacheOptions, Error, Groups, Limits, Lookup};
+use tempfile::TempDir;
+
+use crate::cache::program;
+
+const AVR: &str = "/usr/bin/qemu-system-avr";
+
+/// A directory with a wrapper that counts its starts.
+struct Scene(TempDir);
+
+impl Scene {
+    fn new(line: &str) -> Scene {
+        let scene = Scene(tempfile::tempdir().expect("a directory"));
+        let runs = scene.path("runs");
+        let script = format!("#!/bin/sh\necho run >> {}\n{line}\n", runs.display());
+        program(&scene.emulator(), &script);
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn emulator(&self) -> PathBuf {
+        self.path("qemu-system-avr")
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.path("runs")).map_or(0, |text| text.lines().count())
+    }
+
+    /// A process that asks for the emulator, with `groups` for what beside the core group.
+    fn ask(&self, groups: &str) -> Child {
+        let mut command = self.child(groups);
+        command.spawn().expect("a child")
+    }
+
+    fn child(&self, groups: &str) -> Command {
+        let variables: [(&str, &Path); 3] = [
+            ("ROOT", &self.path("root")),
+            ("EMULATOR", &self.emulator()),
+            ("GROUPS", Path::new(groups)),
+        ];
+        crate::child("writers::child_that_asks", &variables)
+    }
+
+    /// Waits until the emulator was started so many times.
+    fn wait_for_runs(&self, count: usize) {
+        wait_until("the emulator is started", || self.runs() >= count);
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::open(self.path("root")).expect("a cache")
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "waited a minute until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn succeeded(mut child: Child) -> bool {
+    child.wait().expect("a child").success()
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = i32::try_from(child.id()).expect("a number");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a number");
+    rustix::process::kill_process(pid, signal).expect("it is there");
+}
+
+#[test]
+#[ignore = "runs as a process of its own"]
+fn child_that_asks() {
+    let variable = |name| std::env::var_os(name).expect("a variable");
+    let mut limits = Limits::default();
+    if std::env::var_os("HURRY").is_some() {
+        limits.start = Duration::from_secs(1);
+        limits.probe = Duration::from_secs(1);
+    }
+    let options = CacheOptions { limits, ..CacheOptions::default() };
+    let cache = Cache::open_with(variable("ROOT"), options).expect("a cache");
+    let groups = match variable("GROUPS").to_str() {
+        Some("devices") => Groups::DEVICES,
+        Some("objects") => Groups::OBJECTS,
+        _ => Groups::CORE,
+    };
+    match cache.get_with(variable("EMULATOR"), groups) {
+        Ok(caps) => assert_eq!(caps.arch(), "avr"),
+        Err(Error::Failed { .. }) => std::process::exit(42),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn sixty_four_processes_that_ask_at_once_start_one_probe() {
+    let scene = Scene::new(&format!("sleep 0.3; exec {AVR} \"$@\""));
+    let children: Vec<Child> = (0..64).map(|_| scene.ask("core")).collect();
+    assert!(children.into_iter().all(succeeded));
+    assert_eq!(scene.runs(), 1);
+}
+
+#[test]
+fn nobody_waits_for_the_probe_of_another_emulator() {
+    let scene = Scene::new(&format!(
+        "while [ ! -e $(dirname $0)/go ]; do sleep 0.01; done; exec {AVR} \"$@\""
+    ));
+    let waiting = scene.ask("core");
+    scene.wait_for_runs(1);
+    assert_eq!(scene.cache().get(AVR).expect("answers").arch(), "avr");
+    fs::write(scene.path("go"), "").expect("a file");
+    assert!(succeeded(waiting));
+    assert_eq!(scene.runs(), 1);
+}
+
+#[test]
+fn when_a_prober_is_killed_one_of_those_who_wait_takes_its_place() {
+    let scene = Scene::new(&format!(
+        "[ $(wc -l < $(dirname $0)/runs) = 1 ] && sleep 60; exec {AVR} \"$@\""
+    ));
+    let mut first = scene.ask("core");
+    scene.wait_for_runs(1);
+    let others: Vec<Child> = (0..8).map(|_| scene.ask("core")).collect();
+    signal(&first, rustix::process::Signal::KILL);
+    assert_eq!(first.wait().expect("a child").signal(), Some(9));
+    assert!(others.into_iter().all(succeeded));
+    assert_eq!(scene.runs(), 2);
+}
+
+#[test]
+fn a_prober_that_is_stopped_costs_those_who_wait_one_deadline_together() {
+    let scene = Scene::new(&format!(
+        "[ $(wc -l < $(dirname $0)/runs) = 1 ] && sleep 60; exec {AVR} \"$@\""
+    ));
+    let mut first = scene.ask("core");
+    scene.wait_for_runs(1);
+    signal(&first, rustix::process::Signal::STOP);
+    let others: Vec<Child> =
+        (0..8).map(|_| scene.child("core").env("HURRY", "").spawn().expect("a child")).collect();
+    assert!(others.into_iter().all(succeeded));
+    // One of them lost its patience and probed, the others got what it found.
+    assert_eq!(scene.runs(), 2);
+    signal(&first, rustix::process::Signal::KILL);
+    first.wait().expect("a child");
+}
+
+#[test]
+fn an_emulator_that_hangs_costs_those_who_wait_one_deadline_together() {
+    let scene = Scene::new("exec sleep 60");
+    let children: Vec<Child> =
+        (0..8).map(|_| scene.child("core").env("HURRY", "").spawn().expect("a child")).collect();
+    let codes = children.into_iter().map(|mut child| child.wait().expect("a child").code());
+    let told = codes.filter(|code| *code == Some(42)).count();
+    assert_eq!(told, 7, "all but one were told of the failure that one waited for");
+}
+
+#[test]
+fn two_processes_that_fill_different_groups_lose_neither() {
+    let scene = Scene::new(&format!("exec {AVR} \"$@\""));
+    scene.cache().get(scene.emulator()).expect("answers");
+    let (devices, objects) = (scene.ask("devices"), scene.ask("objects"));
+    assert!(succeeded(devices) && succeeded(objects));
+    let caps = scene.cache().get(scene.emulator()).expect("answers");
+    assert_eq!(caps.groups(), Groups::DEVICES | Groups::OBJECTS);
+}
+
+#[test]
+fn a_probe_outlives_the_thread_that_asked_for_it() {
+    let scene = Scene::new(&format!("sleep 0.3; exec {AVR} \"$@\""));
+    let cache = scene.cache();
+    let asking = {
+        let (cache, emulator) = (cache.clone(), scene.emulator());
+        std::thread::spawn(move || {
+            let mut future = Box::pin(cache.get_async(emulator));
+            let waker = std::task::Waker::noop();
+            assert!(future.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+        })
+    };
+    asking.join().expect("it ends");
+    wait_until("the probe lands", || matches!(cache.lookup(scene.emulator()), Ok(Lookup::Hit(_))));
+    assert_eq!(scene.runs(), 1);
+}
+
+#[test]
+fn a_process_that_ignores_sigchld_gets_its_answers() {
+    let scene = Scene::new(&format!("exec {AVR} \"$@\""));
+    // A shell passes on what it ignores.
+    let mut shell = Command::new("sh");
+    let child = scene.child("core");
+    shell.args(["-c", "trap '' CHLD; exec \"$@\"", "sh"]).arg(child.get_program());
+    shell.args(child.get_args());
+    for (name, value) in child.get_envs() {
+        shell.env(name, value.expect("a value"));
+    }
+    assert!(shell.stdout(std::process::Stdio::null()).status().expect("a shell").success());
+    assert_eq!(scene.runs(), 1);
+}
