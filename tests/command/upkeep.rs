@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
 
+use serde_json::Value;
+
 use crate::{Dir, avr, emulator, text, x86_64};
 
 #[test]
@@ -184,4 +186,73 @@ fn an_entry_that_cannot_be_opened_is_told_once_and_made_anew() {
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
     assert!(query.complaint().ends_with("probing anew"), "{query:?}");
     assert_eq!(dir.answer(&["query", &avr(), "machine:uno"]), "machine:uno\tyes\n");
+}
+
+#[test]
+fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
+    let dir = Dir::new();
+    let count = dir.path("count");
+    let script = format!("#!/bin/sh\necho run >> {}\necho no luck today >&2\nexit 1\n", text(&count));
+    let broken = dir.program("qemu-system-broken", script);
+    let runs = || std::fs::read_to_string(&count).expect("it ran").lines().count();
+    assert_eq!(dir.run(&["query", &broken, "machine:none"]).code, Some(2));
+    let once = runs();
+    let again = dir.run(&["query", &broken, "machine:none"]);
+    let complaint = again.complaint();
+    assert!(complaint.contains("no luck today") && complaint.contains("ago; tried again in"));
+    assert!(complaint.ends_with(&format!("`capscache warm {broken}` tries at once")), "{complaint}");
+    let status = dir.run(&["status", &broken]);
+    assert_eq!(status.code, Some(1));
+    assert!(status.stdout.starts_with(&format!("{broken}: failed: ")), "{}", status.stdout);
+    let json: Value = serde_json::from_str(&dir.run(&["why", &broken, "--json"]).stdout).unwrap();
+    assert_eq!(json["state"], "failed");
+    assert!(json["reason"]["reason"].as_str().unwrap().contains("no luck today"), "{json}");
+    assert!(json["reason"]["retry-in"].as_u64().unwrap() <= 60, "{json}");
+    assert_eq!(runs(), once, "nobody waited for another failure");
+    assert_eq!(dir.run(&["warm", &broken]).code, Some(1));
+    assert_eq!(runs(), 2 * once);
+    assert_eq!(dir.run(&["--failure-ttl", "0", "query", &broken, "machine:none"]).code, Some(2));
+    assert_eq!(runs(), 3 * once);
+}
+
+#[test]
+fn gc_drops_entries_of_emulators_that_are_gone_and_says_so() {
+    let dir = Dir::new();
+    let gone = dir.wrapper("qemu-system-gone", &avr());
+    dir.answer(&["warm", &gone, &avr()]);
+    assert_eq!(dir.answer(&["gc"]), "nothing to remove\n");
+    std::fs::remove_file(&gone).unwrap();
+    assert_eq!(dir.answer(&["gc"]), format!("dropped: {gone}, which is gone\n"));
+    assert!(dir.listed(&gone).is_none() && dir.listed(&avr()).is_some());
+}
+
+#[test]
+fn what_only_a_thorough_look_finds_stale_is_probed_by_warm() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let dir = Dir::new();
+    let modules = dir.path("lib/x86_64-linux-gnu/qemu");
+    std::fs::create_dir_all(&modules).unwrap();
+    std::fs::create_dir(dir.path("bin")).unwrap();
+    let emulator = dir.program("bin/qemu-system-x86_64", std::fs::read(x86_64()).unwrap());
+    let module = modules.join("audio-oss.so");
+    std::fs::copy("/usr/lib/x86_64-linux-gnu/qemu/audio-oss.so", &module).unwrap();
+    dir.answer(&["warm", &emulator]);
+    let content = std::fs::read(&module).unwrap();
+    std::fs::write(&module, [&content[..], b"\0"].concat()).unwrap();
+    assert_eq!(dir.run(&["status", &emulator, "--thorough"]).code, Some(1));
+    assert!(dir.answer(&["warm", &emulator]).contains("probed"));
+    assert_eq!(dir.run(&["status", &emulator, "--thorough"]).code, Some(0));
+}
+
+#[test]
+fn what_is_valid_in_a_fallback_is_used_without_a_probe() {
+    let dir = Dir::new();
+    let image = text(&dir.path("image"));
+    dir.answer(&["--root", &image, "warm", &avr()]);
+    let asked = dir.answer(&["--fallback", &image, "query", &avr(), "machine:uno", "--no-probe"]);
+    assert_eq!(asked, "machine:uno\tyes\n");
+    assert_eq!(dir.run(&["query", &avr(), "machine:uno", "--no-probe"]).code, Some(2));
 }
