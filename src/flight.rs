@@ -521,7 +521,7 @@ fn files(
         },
     ];
     inputs.extend(ran.module_directories.iter().map(|directory| record_modules(directory)));
-    inputs.push(record_libraries(lines(&ran.objects)));
+    inputs.push(record_libraries(&lines(&ran.objects)));
     inputs.extend(record_all_firmware());
     Ok(inputs)
 }

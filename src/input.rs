@@ -18,6 +18,7 @@ use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
 use crate::host::{HostFacts, KvmState, is_expired_failure};
+use crate::identity;
 
 /// Within this time of a file's change another change may leave its time stamps as they are.
 const RACY: Duration = Duration::from_secs(2);
@@ -168,16 +169,24 @@ pub(crate) fn record_unreachable(kind: InputKind, path: &Path, sha256: [u8; 32])
 pub(crate) fn record_modules(directory: &Path) -> Input {
     // The signature first: a change after it shows.
     let signature = stat(directory).ok();
-    let digest = signature.and_then(|_| listing(directory).ok());
-    input(InputKind::Modules, Scope::Binary, directory, signature, digest, Vec::new())
+    let files = signature.and_then(|_| files_in(directory).ok());
+    let digest = files.as_ref().map(|files| object_digest(&lines(files)));
+    let contents = files.and_then(|files| identity::of_contents(&files)).unwrap_or_default();
+    let value = contents.into_bytes();
+    input(InputKind::Modules, Scope::Binary, directory, signature, digest, value)
 }
 
-/// Records the shared objects that the emulator had mapped.
-pub(crate) fn record_libraries(objects: Vec<u8>) -> Input {
+/// Records the shared objects that the emulator had mapped, given one a line: the value has what
+/// identifies their builds after them.
+pub(crate) fn record_libraries(objects: &[u8]) -> Input {
     let path = Path::new(LOADER_CACHE);
     let signature = stat(path).ok();
-    let digest = Some(object_digest(&objects));
-    input(InputKind::Libraries, Scope::Binary, path, signature, digest, objects)
+    let mut value = lines(&paths_of(objects).map(Path::to_owned).collect::<Vec<_>>());
+    let digest = Some(object_digest(&value));
+    if let Some(builds) = identity::of_builds(paths_of(objects)) {
+        value.extend_from_slice(format!("\n{builds}").as_bytes());
+    }
+    input(InputKind::Libraries, Scope::Binary, path, signature, digest, value)
 }
 
 /// Records the directories of firmware descriptors.
@@ -290,9 +299,9 @@ pub(crate) fn lines(paths: &[PathBuf]) -> Vec<u8> {
     paths.iter().map(|path| path.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b'\n')
 }
 
-/// The paths of a value that has one a line.
+/// The paths of a value that has one a line, which may have other lines too.
 pub(crate) fn paths_of(value: &[u8]) -> impl Iterator<Item = &Path> {
-    let named = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let named = value.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"/"));
     named.map(|line| Path::new(OsStr::from_bytes(line)))
 }
 
@@ -329,7 +338,7 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
     }
     let again = match input.kind {
         InputKind::Modules => record_modules(&path),
-        InputKind::Libraries => record_libraries(input.value.clone()),
+        InputKind::Libraries => record_libraries(&input.value),
         InputKind::Firmware => return Look::Moved(record_firmware(&path)),
         InputKind::Kvm => {
             let state = KvmState::now();
@@ -347,11 +356,14 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
             Err(error) => return differs("a file".to_owned(), error.to_string()),
         },
     };
-    if again.sha256 == input.sha256 {
-        Look::Moved(again)
-    } else {
-        differs(content(input), content(&again))
-    }
+    // Of modules and objects the digest is one of time stamps: behind others may lie what was there.
+    let is_same = match input.kind {
+        InputKind::Modules | InputKind::Libraries if again.sha256 != input.sha256 => {
+            !again.value.is_empty() && again.value == input.value
+        }
+        _ => again.sha256 == input.sha256,
+    };
+    if is_same { Look::Moved(again) } else { differs(content(input), content(&again)) }
 }
 
 fn look_at_file(path: &Path, found: io::Result<Signature>) -> io::Result<(Stat, [u8; 32])> {
@@ -361,14 +373,13 @@ fn look_at_file(path: &Path, found: io::Result<Signature>) -> io::Result<(Stat, 
     Ok((status, sha256_of(path)?))
 }
 
-/// A digest of names, sizes, inodes and times of the files in a directory.
-fn listing(directory: &Path) -> io::Result<[u8; 32]> {
+fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         files.push(entry?.path());
     }
     files.sort();
-    Ok(object_digest(&lines(&files)))
+    Ok(files)
 }
 
 /// A digest of what `stat` says of each of these files.

@@ -10,6 +10,7 @@ mod failure;
 mod flight;
 mod gc;
 mod host;
+mod identity;
 mod input;
 mod map;
 mod search;

@@ -209,10 +209,12 @@ fn an_upgraded_library_is_noticed_by_the_next_lookup() {
         "cp -a /etc etc; mount --bind etc /etc; mkdir lib; library=$(ldd $AVR | sed -n 's/.*libz[.]so[^ ]* => \\([^ ]*\\).*/\\1/p'); \
          cp -L $library lib/libz.so.1; pwd > /etc/ld.so.conf.d/0.conf; sed -i 's|$|/lib|' /etc/ld.so.conf.d/0.conf; \
          ldconfig; $C warm $AVR >&2; $C query $AVR machine:uno --no-probe >&2; \
+         cp -L $library lib/new; mv lib/new lib/libz.so.1; ldconfig; $C status $AVR >&2; \
          cp -L $library lib/new; printf x >> lib/new; mv lib/new lib/libz.so.1; ldconfig; \
          $C status $AVR --json || true",
     );
     let told: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
     assert_eq!(told["state"], "stale", "{status:?}");
     assert_eq!(told["reason"]["input"], "libraries", "{status:?}");
+    assert!(status.stderr.ends_with(": valid\n"), "the same build was installed again: {status:?}");
 }

@@ -192,7 +192,8 @@ fn an_entry_that_cannot_be_opened_is_told_once_and_made_anew() {
 fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
     let dir = Dir::new();
     let count = dir.path("count");
-    let script = format!("#!/bin/sh\necho run >> {}\necho no luck today >&2\nexit 1\n", text(&count));
+    let script =
+        format!("#!/bin/sh\necho run >> {}\necho no luck today >&2\nexit 1\n", text(&count));
     let broken = dir.program("qemu-system-broken", script);
     let runs = || std::fs::read_to_string(&count).expect("it ran").lines().count();
     assert_eq!(dir.run(&["query", &broken, "machine:none"]).code, Some(2));
@@ -200,7 +201,10 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
     let again = dir.run(&["query", &broken, "machine:none"]);
     let complaint = again.complaint();
     assert!(complaint.contains("no luck today") && complaint.contains("ago; tried again in"));
-    assert!(complaint.ends_with(&format!("`capscache warm {broken}` tries at once")), "{complaint}");
+    assert!(
+        complaint.ends_with(&format!("`capscache warm {broken}` tries at once")),
+        "{complaint}"
+    );
     let status = dir.run(&["status", &broken]);
     assert_eq!(status.code, Some(1));
     assert!(status.stdout.starts_with(&format!("{broken}: failed: ")), "{}", status.stdout);

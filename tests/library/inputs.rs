@@ -115,6 +115,38 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
     }
 }
 
+#[test]
+fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_everything() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    let before = installed.get();
+    let replace = |name: &str, content: &str| {
+        fs::copy(installed.module(content), installed.path("new")).expect("a copy");
+        fs::rename(installed.path("new"), installed.module(name)).expect("a rename");
+        age(&installed.modules());
+    };
+    replace("hw-usb-redirect", "hw-usb-redirect");
+    replace("audio-oss", "audio-oss");
+    for thorough in [false, true] {
+        let other = Cache::open(installed.cache.root()).expect("a cache");
+        let looked = if thorough {
+            other.lookup_thoroughly(installed.emulator())
+        } else {
+            other.lookup(installed.emulator())
+        };
+        match looked.expect("a lookup") {
+            Lookup::Hit(hit) => assert_eq!(hit.report(), before.report(), "something ran"),
+            other => panic!("no hit but {other:?}"),
+        }
+    }
+    replace("hw-usb-redirect", "audio-oss");
+    assert_eq!(installed.stale().input, InputKind::Modules);
+    assert!(installed.get().qom_type("usb-redir").is_err());
+}
+
 /// A cache that holds this host for another one.
 fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
     let mut host = HostFacts::of_this_host();
