@@ -34,6 +34,6 @@ pub use capscache_format::{
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{
-    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TranscriptError,
-    probe, replay,
+    CpuidLeaf, Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed,
+    TranscriptError, probe, replay, replay_under, supported_cpuid,
 };

@@ -250,6 +250,27 @@ pub(crate) struct Diff {
 pub(crate) enum Format {
     /// Everything that QEMU said, keys spelt as QMP spells them, on one line.
     Json,
+    /// The `<qemuCaps>` XML that libvirt keeps of it.
+    LibvirtXml,
+}
+
+// Of libvirt itself, which no QEMU knows.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Libvirt {
+    /// With libvirt-xml: when libvirt's own files last changed, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) self_ctime: i64,
+
+    /// With libvirt-xml: the version of libvirt, such as 11003000 for 11.3.0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) self_version: u32,
+}
+
+/// Accelerators that a recording does not tell of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Untold {
+    /// Apple's Hypervisor framework.
+    Hvf,
 }
 
 #[derive(Args, Debug)]
@@ -260,6 +281,9 @@ pub(crate) struct Export {
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) libvirt: Libvirt,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -291,6 +315,18 @@ pub(crate) struct Replay {
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    /// With libvirt-xml: the emulator's path; /usr/bin/qemu-system-ARCH by default.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) emulator: Option<String>,
+
+    /// With libvirt-xml: the microcode of the host's CPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) microcode_version: u32,
+
+    /// The hardware that the first pass of a recording of libvirt's ran under, which only KVM tells.
+    #[arg(long, value_enum)]
+    pub(crate) accelerator: Option<Untold>,
 }
 
 #[derive(Args, Debug)]

@@ -270,6 +270,20 @@ fn understand(
     Ok(Some((id, sent, reply)))
 }
 
+/// Cuts and understands what an emulator sent, in pieces of these sizes, as a session with three
+/// commands under way would.
+pub(crate) fn understand_all(pieces: &[u8], sent: &[u8]) {
+    const LINE_BYTES: usize = 4096;
+    let mut pending: BTreeMap<u64, Instant> = (0..3).map(|id| (id, Instant::now())).collect();
+    let mut answered = 0;
+    line::cut(pieces, sent, LINE_BYTES, |text| {
+        let understood = understand(text, &mut pending)?;
+        answered += usize::from(understood.is_some());
+        Ok(())
+    });
+    assert_eq!(answered + pending.len(), 3, "each command is answered at most once");
+}
+
 /// The beginning of a line, for messages.
 fn beginning(line: &str) -> String {
     line.chars().take(SHOWN_CHARS).collect()

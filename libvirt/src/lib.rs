@@ -1,0 +1,22 @@
+//! What a QEMU can do in libvirt's words: its capability flags, and the `<qemuCaps>` XML of its cache.
+//!
+//! [`flags`] and [`flag`] answer from a view of an entry. [`QemuCaps`] is all that libvirt keeps of an
+//! emulator: made from an entry, written as XML byte for byte as libvirt does, and read from it.
+//! `docs/libvirt.md` says what is the same and what differs.
+
+#![forbid(unsafe_code)]
+
+mod arch;
+mod caps;
+mod derive;
+mod flags;
+mod table;
+mod write;
+
+pub use caps::{
+    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
+    Msr, QemuCaps, Sev, Sgx, SgxSection,
+};
+pub use derive::{CapsError, Surroundings};
+pub use flags::{FlagSet, UnknownFlag, find, flag, flags};
+pub use table::{FLAGS, Flag, RELEASE, Source};
