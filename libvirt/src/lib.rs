@@ -10,6 +10,7 @@ mod arch;
 mod caps;
 mod derive;
 mod flags;
+mod read;
 mod table;
 mod write;
 
@@ -19,4 +20,5 @@ pub use caps::{
 };
 pub use derive::{CapsError, Surroundings};
 pub use flags::{FlagSet, UnknownFlag, find, flag, flags};
+pub use read::{MAX_XML_BYTES, XmlError};
 pub use table::{FLAGS, Flag, RELEASE, Source};
