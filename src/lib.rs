@@ -29,8 +29,8 @@ pub use search::find_emulators;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
     FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,
-    Object, Parameter, Properties, Property, Query, QueryError, Report, Schema, Scope, Signature,
-    Tri, Type, Unanswered, Value, Version,
+    Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError, Report, Schema, Scope,
+    Signature, Tri, Type, Unanswered, Value, Version,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{

@@ -138,7 +138,7 @@ pub(crate) struct List {
 const SECTIONS: &str = "\
 Sections:
   machines  cpus  host-cpu  devices  objects  types  commands  events  options
-  migration  tpm  schema  report
+  migration  tpm  schema  flags  report
   machine:NAME  cpu:NAME  device:NAME  object:NAME  type:NAME
 
 What a section needs and the entry lacks is probed. With --json a section is the part of
@@ -175,6 +175,7 @@ Queries:
   option:spice                        a group of command-line options
   schema:blockdev-add/arg-type/+file/aio/^io_uring
                                       a path in the QMP schema
+  flag:virtio-gpu                     a capability flag of libvirt's
 
 Prints QUERY, a tab, and yes, no or unknown. Exits with 0 if all are yes, 1 if one is no, 3 if
 one is unknown and none is no, 2 on error.";

@@ -12,6 +12,7 @@ mod invalidate;
 mod list;
 mod output;
 mod query;
+mod question;
 mod record;
 mod replay;
 mod session;

@@ -85,11 +85,24 @@ pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {
 /// # Errors
 /// [`UnknownFlag`].
 pub fn flag<B: AsRef<[u8]>>(entry: &Entry<B>, name: &str) -> Result<Tri, UnknownFlag> {
+    find_live(name).map(|flag| has(entry, flag))
+}
+
+/// The flag with this name that some answer can set.
+///
+/// # Errors
+/// [`UnknownFlag`].
+pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
     let flag = find(name).ok_or_else(|| UnknownFlag::new(name))?;
     if flag.sources.is_empty() {
         return Err(UnknownFlag::Retired { name: flag.name });
     }
-    Ok(Emulator::new(entry).has(flag))
+    Ok(flag)
+}
+
+/// As [`flag`], of a flag that was found before.
+pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
+    Emulator::new(entry).has(flag)
 }
 
 /// A name that no flag can be asked by.

@@ -19,6 +19,6 @@ pub use caps::{
     Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
 pub use derive::{CapsError, Surroundings};
-pub use flags::{FlagSet, UnknownFlag, find, flag, flags};
+pub use flags::{FlagSet, UnknownFlag, find, find_live, flag, flags, has};
 pub use read::{MAX_XML_BYTES, XmlError};
 pub use table::{FLAGS, Flag, RELEASE, Source};

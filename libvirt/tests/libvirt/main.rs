@@ -5,6 +5,7 @@
 
 mod corpus;
 mod flags;
+mod golden;
 mod hostile;
 mod replies;
 mod rules;
