@@ -4,11 +4,11 @@ CARGO ?= cargo
 # Where rustup puts it, for shells that were there before.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help demo test check deny fixtures
+.PHONY: help demo test test-peers fuzz miri check deny fixtures
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## build, probe every emulator of this machine into a throw-away cache, show what it answers
 	@scripts/install-deps.sh cargo cc qemu
@@ -25,6 +25,19 @@ test: ## run all tests, those on real emulators included
 		$(CARGO) test --workspace --all-features --locked; \
 	fi
 	@scripts/skipped.sh
+
+test-peers: ## compare with libvirt itself (changes the machine: says how, and asks, unless CI=true)
+	@scripts/install-deps.sh cargo cc qemu
+	@scripts/install-peers.sh
+	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
+
+fuzz: ## fuzz each target for TIME seconds, from the corpus (needs a nightly toolchain and cargo-fuzz)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo 'cargo-fuzz is not installed; get it with: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	CARGO='$(CARGO)' fuzz/run.sh $(or $(TIME),600)
+
+miri: ## the tests of the format under Miri (needs a nightly toolchain with miri; takes hours)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --package capscache-format --lib --tests
 
 check: ## formatting, lints, documentation and dependency rules, warnings denied
 	@scripts/install-deps.sh cargo cc rustfmt clippy

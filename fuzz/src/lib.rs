@@ -6,8 +6,8 @@
 
 use capscache_format::{
     Accelerator, CommandReport, Entry, Expansion, Fact, FactKey, FactKind, Group, Groups, Handle,
-    Input, InputKind, Model, PassReport, Pool, Quarantine, Query, Refusal, Report, Scope, Signature,
-    Source, Value,
+    Input, InputKind, Model, PassReport, Pool, Quarantine, Query, Refusal, Report, Scope,
+    Signature, Source, Value,
 };
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -154,7 +154,7 @@ fn walk(value: Value<'_>, budget: &mut u32) {
     std::hint::black_box((value.as_bool(), value.as_u64(), value.as_i64(), value.as_str()));
     std::hint::black_box((value.as_f64(), value.is_null()));
     if let Some(array) = value.as_array() {
-        assert_eq!(array.is_empty(), array.len() == 0);
+        assert_eq!(array.is_empty(), array.iter().next().is_none());
         for element in array.iter() {
             if *budget == 0 {
                 return;
@@ -312,7 +312,6 @@ fn report(source: &mut Bytes<'_>) -> Report {
         failure: text(source),
         output_tail: source.text(),
         commands: vec![CommandReport { execute: source.text(), count: 1, micros: source.wide() }],
-        ..PassReport::default()
     });
     let mut report = Report { passes: passes.collect(), ..Report::default() };
     for _ in 0..source.number(3) {

@@ -7,6 +7,7 @@ mod answers;
 mod bad_input;
 mod disasters;
 mod kvm;
+mod libvirt;
 mod manners;
 mod transcripts;
 mod upkeep;

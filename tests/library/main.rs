@@ -4,6 +4,7 @@ mod accidents;
 mod cache;
 mod documents;
 mod failures;
+mod fuzzing;
 mod inputs;
 mod qmp;
 mod replaced;
