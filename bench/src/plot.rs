@@ -30,16 +30,18 @@ pub(crate) fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Text that is anchored at the middle of its height.
+fn anchored(size: i32, horizontal: HPos, color: &RGBColor) -> TextStyle<'_> {
+    let position = Pos::new(horizontal, VPos::Center);
+    TextStyle::from(("sans-serif", size).into_font()).pos(position).color(color)
+}
+
 /// One bar a side, of logarithmic length: the sides differ by orders of magnitude.
 fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let rows = u32::try_from(work.sides.len())?;
     let height = ROW * rows + u32::try_from(HEAD + FOOT)?;
     let area = SVGBackend::new(file, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE)?;
-    let anchored = |size: i32, horizontal, color: &RGBColor| {
-        let position = Pos::new(horizontal, VPos::Center);
-        TextStyle::from(("sans-serif", size).into_font()).pos(position).color(color)
-    };
     let heading = anchored(19, HPos::Left, &BLACK);
     area.draw_text(work.name, &heading, (16, 22))?;
     let small = anchored(13, HPos::Left, &RGBColor(70, 70, 70));

@@ -113,7 +113,7 @@ impl QemuCaps {
             gic: gic(&emulator, arch),
             sev: sev(&emulator).filter(|_| flags.has("sev-guest") || flags.has("sev-snp-guest")),
             sgx: sgx(&emulator).filter(|_| flags.has("sgx-epc")),
-            hyperv: hyperv(&emulator, arch, &flags),
+            hyperv: hyperv(&emulator, arch),
             kvm_supports_nesting: surroundings.kvm_supports_nesting && only(Accelerator::Kvm),
             kvm_supports_secure_guest: surroundings.kvm_supports_secure_guest
                 && only(Accelerator::Kvm),
@@ -149,7 +149,7 @@ fn accelerator_caps<B: AsRef<[u8]>>(
         .told(accelerator, FactKind::CpuDefinitions)
         .filter(|_| flags.has("query-cpu-definitions"));
     AcceleratorCaps {
-        host_cpu: Expansions::new(emulator, arch, flags, accelerator).host_cpu(),
+        host_cpu: Expansions::new(emulator, arch, accelerator).host_cpu(),
         cpus: elements(cpus).filter_map(|model| cpu(model, arch)).collect(),
         machines: machines(emulator.told(accelerator, FactKind::Machines), arch),
     }
@@ -282,11 +282,11 @@ fn sgx<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<Sgx> {
 }
 
 /// The Hyper-V enlightenments that the host's CPU has, asked of the first pass.
-fn hyperv<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str, flags: &FlagSet) -> Vec<String> {
+fn hyperv<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<String> {
     if !(arch::is_x86(arch) || arch::is_arm(arch)) {
         return Vec::new();
     }
-    let expansions = Expansions::new(emulator, arch, flags, emulator.first());
+    let expansions = Expansions::new(emulator, arch, emulator.first());
     let props = [("migratable", false), ("hv-passthrough", true)];
     let props = expansions.model("full", &props).and_then(|model| model.get("props"));
     let Some(props) = props.and_then(Value::as_object) else { return Vec::new() };
@@ -308,22 +308,16 @@ fn hyperv<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str, flags: &FlagSe
 struct Expansions<'e, 'a, B> {
     emulator: &'e Emulator<'a, B>,
     arch: &'e str,
-    flags: &'e FlagSet,
     accelerator: Accelerator,
     /// The model that libvirt asks about: without hardware the first pass asks for the host's too.
     name: &'static str,
 }
 
 impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
-    fn new(
-        emulator: &'e Emulator<'a, B>,
-        arch: &'e str,
-        flags: &'e FlagSet,
-        accelerator: Accelerator,
-    ) -> Self {
+    fn new(emulator: &'e Emulator<'a, B>, arch: &'e str, accelerator: Accelerator) -> Self {
         let is_second = accelerator == Accelerator::Tcg && emulator.hardware.is_some();
         let name = if is_second { "max" } else { "host" };
-        Expansions { emulator, arch, flags, accelerator, name }
+        Expansions { emulator, arch, accelerator, name }
     }
 
     /// What libvirt keeps of the CPU that a guest can have.
@@ -334,9 +328,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
         if props.is_none() && !arch::is_s390(self.arch) {
             return None;
         }
-        let unmigratable =
-            if arch::is_x86(self.arch) { self.expanded(&[("migratable", false)]) } else { None };
-        let others = unmigratable.and_then(|answer| answer.get("model")?.get("props"));
+        let others = self.unmigratable();
         let properties = props.into_iter().flat_map(capscache_format::Object::iter);
         let properties = properties.filter_map(|(name, value)| {
             let other = others.and_then(|others| boolean(others, name));
@@ -347,7 +339,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
             names.filter_map(Value::as_str).map(str::to_owned).collect()
         };
         let mut deprecated_features = deprecated(plain);
-        if self.flags.has("query-cpu-model-expansion.deprecated-props") {
+        if self.emulator.has_named("query-cpu-model-expansion.deprecated-props").is_yes() {
             let full = self.answer("full", |model| is_model(model, self.name, &[]));
             let names = full.map(deprecated).unwrap_or_default();
             if !names.is_empty() {
@@ -356,10 +348,18 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
         }
         Some(HostCpu {
             model,
-            migratability: unmigratable.is_some(),
+            migratability: others.is_some(),
             properties: properties.collect(),
             deprecated: deprecated_features,
         })
+    }
+
+    /// The properties where what cannot be migrated was wanted too.
+    fn unmigratable(&self) -> Option<Value<'a>> {
+        if !arch::is_x86(self.arch) {
+            return None;
+        }
+        self.expanded(&[("migratable", false)])?.get("model")?.get("props")
     }
 
     /// The expansion that libvirt wants: of what kind, depends on the architecture and on QEMU's
@@ -370,7 +370,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
             return self.answer("full", asked);
         }
         let fixed = self.answer("static", asked)?;
-        if arch::is_x86(self.arch) && !self.flags.has("canonical-cpu-features") {
+        if arch::is_x86(self.arch) && !self.emulator.has_named("canonical-cpu-features").is_yes() {
             // The static expansion of old has other names: it is expanded once more.
             let model = fixed.get("model")?;
             return self.answer("full", |asked| is_equal(asked, model));
@@ -385,7 +385,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
 
     /// The answer to the first question of this kind about this model, if it was not refused.
     fn answer(&self, kind: &str, is_asked: impl Fn(Value<'_>) -> bool) -> Option<Value<'a>> {
-        if !self.flags.has("query-cpu-model-expansion") {
+        if !self.emulator.has_named("query-cpu-model-expansion").is_yes() {
             return None;
         }
         let asked = elements(self.emulator.told(self.accelerator, FactKind::HostCpu));
@@ -445,4 +445,18 @@ fn property(name: &str, value: Value<'_>, unmigratable: Option<bool>) -> Option<
         return plain(CpuValue::Number(number));
     }
     plain(CpuValue::String(value.as_str()?.to_owned()))
+}
+
+/// One property of the CPU that a guest can have under an accelerator, as libvirt keeps it, without
+/// looking at the others.
+pub fn host_cpu_property<B: AsRef<[u8]>>(
+    entry: &Entry<B>,
+    accelerator: Accelerator,
+    name: &str,
+) -> Option<CpuProperty> {
+    let emulator = Emulator::new(entry);
+    let expansions = Expansions::new(&emulator, emulator.arch?, accelerator);
+    let value = expansions.expanded(&[])?.get("model")?.get("props")?.get(name)?;
+    let other = expansions.unmigratable().and_then(|others| boolean(others, name));
+    property(name, value, other)
 }

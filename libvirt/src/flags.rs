@@ -229,7 +229,8 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
         has
     }
 
-    fn has_named(&self, name: &str) -> Tri {
+    /// Whether anything sets the flag with this name.
+    pub(crate) fn has_named(&self, name: &str) -> Tri {
         find(name).map_or(Tri::No, |flag| self.has(flag))
     }
 
