@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capscache_format::{Input, InputKind, Scope, Signature};
-use rustix::fs::Stat;
+use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
 use crate::host::{HostFacts, KvmState, is_expired_failure};
@@ -118,9 +118,26 @@ impl Trigger {
         Some(triggers)
     }
 
+    /// The path that it is about.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Trigger::Stat(path, _) => Some(Path::new(OsStr::from_bytes(path.as_bytes()))),
+            Trigger::Failure(_) => None,
+        }
+    }
+
     /// Whether it is what `stat` says of `path`.
     pub(crate) fn is_of(&self, path: &Path) -> bool {
-        matches!(self, Trigger::Stat(own, _) if own.as_bytes() == path.as_os_str().as_bytes())
+        self.path().is_some_and(|own| own.as_os_str() == path.as_os_str())
+    }
+
+    /// Its file, opened; `None` if that is another one by now.
+    pub(crate) fn open_unmoved(&self) -> Option<File> {
+        let Trigger::Stat(path, recorded) = self else { return None };
+        let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::open(&**path, flags, Mode::empty()).ok()?);
+        let found = rustix::fs::fstat(&file).ok().map(|status| signature(&status));
+        (found == *recorded).then_some(file)
     }
 
     /// Whether it moved.
