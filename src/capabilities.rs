@@ -1,7 +1,10 @@
 //! The handle that a driver holds.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +39,12 @@ impl Loaded {
     pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
         let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
         Loaded { triggers: Trigger::of(&inputs, host), inputs, entry, file, not_kept: None }
+    }
+
+    /// An entry that nobody will ask whether it still holds.
+    fn detached(entry: Entry<Bytes>) -> Loaded {
+        let inputs = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
+        Loaded { triggers: None, inputs, entry, file: None, not_kept: None }
     }
 
     /// An entry that is in no file.
@@ -86,6 +95,33 @@ impl Loaded {
 }
 
 impl Capabilities {
+    /// The entry in an open file, such as one that the service passes to a process that may not read
+    /// the directory of the cache. It is believed as it stands: whether it still holds is for the
+    /// one who opened it to know.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] for a file that cannot be read, [`Error::Format`] for one that is no entry.
+    pub fn in_file(file: &File) -> Result<Capabilities, Error> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let status = rustix::fs::fstat(file).map_err(io::Error::from);
+        let length = status.map(|status| u64::try_from(status.st_size).unwrap_or(0));
+        let bytes = length.and_then(|length| Bytes::of(file, length));
+        let bytes = bytes.map_err(Error::entry("read", &path))?;
+        let entry = Entry::open(bytes).map_err(|source| Error::Format { path, source })?;
+        Ok(Capabilities(Arc::new(Loaded::detached(entry))))
+    }
+
+    /// The entry's file, opened for reading, to be passed to another process. `None` if it is in no
+    /// file, or in none any more: it could not be written, was replaced or removed.
+    pub fn file(&self) -> Option<File> {
+        self.0.file.as_ref()?.open_unmoved()
+    }
+
+    /// The path of the entry's file; `None` if it is in no file.
+    pub fn file_path(&self) -> Option<&Path> {
+        self.0.file.as_ref().and_then(Trigger::path)
+    }
+
     /// The path of the emulator that was asked for.
     pub fn emulator(&self) -> PathBuf {
         self.0.emulator()

@@ -123,6 +123,29 @@ impl Error {
         move |source| Error::Emulator { path, source: Arc::new(source) }
     }
 
+    /// Whether what is at the path is no emulator: it cannot be run, or said something else than an
+    /// emulator does, or nothing. A failure of an emulator, or of this host, is none of these.
+    #[cfg(feature = "probe")]
+    pub fn is_no_emulator(&self) -> bool {
+        use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
+        let source = match self {
+            Error::Probe { source, .. } => source,
+            Error::Failed { failure, .. } => return failure.no_emulator,
+            _ => return false,
+        };
+        let ProbeError::Interview(InterviewError::Start(error)) = &**source else { return false };
+        match error {
+            StartError::IsDirectory { .. }
+            | StartError::NotExecutable { .. }
+            | StartError::WrongFormat { .. }
+            | StartError::NotQmp { .. } => true,
+            StartError::NoGreeting { source, .. } => {
+                !matches!(source, Loss::Silent { .. } | Loss::Io(_))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the entry is damaged and would be made anew by the next `get`.
     pub fn is_damage(&self) -> bool {
         matches!(self, Error::Format { .. })

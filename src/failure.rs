@@ -17,11 +17,18 @@ use crate::capabilities::Loaded;
 use crate::host::boot_seconds;
 use crate::input::is_as_recorded;
 
+/// What stands beside the groups if what was probed is no emulator.
+const NO_EMULATOR: &str = "no-emulator";
+
 /// A probe that failed, not long ago, of an emulator that did not change since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Why, in one line.
     pub reason: String,
+    /// Whether what is there is no emulator at all: see [`Error::is_no_emulator`].
+    ///
+    /// [`Error::is_no_emulator`]: crate::Error::is_no_emulator
+    pub no_emulator: bool,
     /// What was asked for beside the core group: who asks for less may have more luck.
     pub groups: Groups,
     /// How long ago, in whole seconds.
@@ -38,18 +45,21 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// What an input of [`InputKind::Failure`] says: the second since boot, the groups, the reason.
+    /// What an input of [`InputKind::Failure`] says: the second since boot, the groups, the reason. Beside
+    /// the groups may stand that it was no emulator.
     fn of(input: &Input, ttl: Duration) -> Option<Failure> {
         let text = String::from_utf8_lossy(&input.value);
         let mut lines = text.splitn(3, '\n');
         let at: i64 = lines.next()?.parse().ok()?;
         let named = lines.next()?;
-        let groups = Group::ALL.iter().filter(|group| named.split(' ').any(|n| n == group.name()));
+        let names = |name: &str| named.split(' ').any(|n| n == name);
+        let groups = Group::ALL.iter().filter(|group| names(group.name()));
         let groups = groups.fold(Groups::CORE, |groups, group| groups | Groups::from(*group));
         // After a reboot the clock is behind, and what it says of the past is worth nothing.
         let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
         let retry_in = ttl.checked_sub(age).filter(|left| !left.is_zero())?;
-        Some(Failure { reason: lines.next()?.to_owned(), groups, age, retry_in })
+        let reason = lines.next()?.to_owned();
+        Some(Failure { reason, no_emulator: names(NO_EMULATOR), groups, age, retry_in })
     }
 }
 
@@ -97,7 +107,8 @@ mod remember {
             let Some(mut inputs) = crate::input::record_for_failure(emulator, &self.host()) else {
                 return;
             };
-            let names: Vec<_> = groups.iter().map(Group::name).collect();
+            let mut names: Vec<_> = groups.iter().map(Group::name).collect();
+            names.extend(error.is_no_emulator().then_some(NO_EMULATOR));
             let reason = reason.replace('\n', " ");
             let value = format!("{}\n{}\n{reason}", boot_seconds(), names.join(" "));
             inputs.push(Input {

@@ -186,8 +186,11 @@ impl Cache {
         }
     }
 
-    /// The entry if nothing has to be run or compared: no thread is started for a hit.
-    fn ready(&self, emulator: &Path, groups: Groups) -> Option<Capabilities> {
+    /// The entry with all `groups`, if nothing has to be run or compared for it: a few `stat`s and
+    /// no more, so that it may be called where nothing may block. `None` says only that it takes
+    /// more to know.
+    pub fn ready(&self, emulator: impl AsRef<Path>, groups: Groups) -> Option<Capabilities> {
+        let emulator = &*absolute(emulator.as_ref()).ok()?;
         let hit = self.0.hit(emulator).or_else(|| self.0.open_untouched(emulator));
         hit.filter(|hit| has(hit, groups))
     }

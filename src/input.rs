@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capscache_format::{Input, InputKind, Scope, Signature};
-use rustix::fs::Stat;
+use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
 use crate::host::{HostFacts, KvmState, is_expired_failure};
@@ -118,9 +118,26 @@ impl Trigger {
         Some(triggers)
     }
 
+    /// The path that it is about.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Trigger::Stat(path, _) => Some(Path::new(OsStr::from_bytes(path.as_bytes()))),
+            Trigger::Failure(_) => None,
+        }
+    }
+
     /// Whether it is what `stat` says of `path`.
     pub(crate) fn is_of(&self, path: &Path) -> bool {
-        matches!(self, Trigger::Stat(own, _) if own.as_bytes() == path.as_os_str().as_bytes())
+        self.path().is_some_and(|own| own.as_os_str() == path.as_os_str())
+    }
+
+    /// Its file, opened; `None` if that is another one by now.
+    pub(crate) fn open_unmoved(&self) -> Option<File> {
+        let Trigger::Stat(path, recorded) = self else { return None };
+        let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::open(&**path, flags, Mode::empty()).ok()?);
+        let found = rustix::fs::fstat(&file).ok().map(|status| signature(&status));
+        (found == *recorded).then_some(file)
     }
 
     /// Whether it moved.
@@ -392,13 +409,22 @@ fn object_digest(paths: &[u8]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// The SHA-256 of a file's content.
+/// More than any program has. A file may be as large as somebody likes without taking any room, and
+/// nobody is to read that for hours.
+const LARGEST_PROGRAM_BYTES: u64 = 1 << 30;
+
+/// The SHA-256 of a file's content, which is a program or one of its libraries.
 pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let status = fs::metadata(path)?;
     // Opening a pipe or a terminal could wait for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    if !status.is_file() {
+        return refused("no regular file");
     }
-    let mut file = File::open(path)?;
+    if status.len() > LARGEST_PROGRAM_BYTES {
+        return refused("larger than any program");
+    }
+    let mut file = File::open(path)?.take(LARGEST_PROGRAM_BYTES);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -448,6 +474,14 @@ mod tests {
 
     fn at(seconds: i64) -> Signature {
         Signature { device: 1, inode: 2, size: 3, mtime: (0, 0), ctime: (seconds, 500_000_000) }
+    }
+
+    #[test]
+    fn a_file_larger_than_any_program_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LARGEST_PROGRAM_BYTES + 1).unwrap();
+        let error = sha256_of(file.path()).unwrap_err();
+        assert_eq!(error.to_string(), "larger than any program");
     }
 
     #[test]

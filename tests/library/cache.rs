@@ -316,6 +316,40 @@ fn a_caller_that_gives_up_waiting_leaves_the_probe_to_finish() {
 }
 
 #[test]
+fn what_is_ready_is_had_without_running_or_comparing_anything() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    assert!(fixture.cache.ready(&emulator, Groups::CORE).is_none());
+    assert_eq!(fixture.runs(), 0);
+    fixture.cache.get(&emulator).expect("answers");
+    let ready = fixture.cache.ready(&emulator, Groups::CORE).expect("a hit");
+    assert_eq!(ready.arch(), "avr");
+    assert!(fixture.cache.ready(&emulator, Groups::DEVICES).is_none());
+    // The same bytes under another signature: to know that they are the same takes reading them.
+    fixture.write_wrapper(&emulator, AVR);
+    assert!(fixture.cache.ready(&emulator, Groups::CORE).is_none());
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+    assert_eq!(fixture.runs(), 1);
+}
+
+#[test]
+fn the_file_of_an_entry_answers_wherever_it_is_passed_and_only_as_long_as_it_is_the_entrys() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    let file = caps.file().expect("a file");
+    assert!(caps.file_path().expect("a path").starts_with(fixture.path("cache")));
+    fixture.cache.invalidate(&emulator).expect("a removal");
+    assert!(caps.file().is_none());
+    let passed = capscache::Capabilities::in_file(&file).expect("an entry");
+    assert_eq!((passed.arch(), passed.emulator()), ("avr", emulator));
+    assert_eq!(passed.bytes(), caps.bytes());
+
+    let other = fs::File::open("/proc/self/status").expect("a file");
+    assert!(capscache::Capabilities::in_file(&other).expect_err("no entry").is_damage());
+}
+
+#[test]
 fn a_damaged_entry_is_probed_again() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);

@@ -73,6 +73,27 @@ fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
 }
 
 #[test]
+fn what_is_no_emulator_is_told_apart_from_an_emulator_that_fails_and_remembered_so() {
+    let broken = Broken::new();
+    let kinds = |emulator: &Path| {
+        let fresh = broken.cache().get(emulator).expect_err("it fails");
+        let remembered = broken.cache().get(emulator).expect_err("it is remembered");
+        assert!(matches!(remembered, Error::Failed { .. }), "{remembered}");
+        (fresh.is_no_emulator(), remembered.is_no_emulator())
+    };
+    assert_eq!(kinds(Path::new("/bin/true")), (true, true));
+    assert_eq!(kinds(Path::new("/usr")), (true, true));
+    // One that hangs may be an emulator.
+    broken.write("exec sleep 60");
+    let mut options = CacheOptions::default();
+    options.limits.start = Duration::from_millis(200);
+    let cache = Cache::open_with(broken.path("cache"), options).expect("a cache");
+    assert!(!cache.get(&broken.emulator).expect_err("it hangs").is_no_emulator());
+    let gone = broken.cache().get(broken.path("gone")).expect_err("nothing is there");
+    assert!(!gone.is_no_emulator());
+}
+
+#[test]
 fn a_failure_is_forgotten_when_the_emulator_changes() {
     let broken = Broken::new();
     let cache = broken.cache();
