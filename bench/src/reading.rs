@@ -26,6 +26,7 @@ pub(crate) struct Forms {
     pub(crate) root: PathBuf,
     pub(crate) host: HostFacts,
     pub(crate) xml: PathBuf,
+    entry: PathBuf,
     json: PathBuf,
     bincode: PathBuf,
     pub(crate) entry_bytes: u64,
@@ -90,6 +91,7 @@ impl Forms {
             root,
             host: HostFacts::of_this_host(),
             xml: directory.join("caps.xml"),
+            entry: caps.file_path().context("the entry is kept")?.to_owned(),
             json: directory.join("caps.json"),
             bincode: directory.join("caps.bincode"),
             entry_bytes: u64::try_from(caps.bytes().len())?,
@@ -111,6 +113,7 @@ impl Forms {
             root: root.to_owned(),
             host,
             xml: xml.to_owned(),
+            entry: PathBuf::new(),
             json: PathBuf::new(),
             bincode: PathBuf::new(),
             entry_bytes: 0,
@@ -127,13 +130,18 @@ impl Forms {
         }
     }
 
+    /// The entry as it lies there: no other form looks whether it still holds either.
+    fn open_file(&self) -> Result<Capabilities> {
+        Ok(Capabilities::in_file(&fs::File::open(&self.entry)?)?)
+    }
+
     /// What a reader that touches everything makes of it: the same on all sides.
     pub(crate) fn digest_of_mapped(&self) -> Result<u64> {
         let surroundings = Surroundings {
             emulator: self.emulator.display().to_string(),
             ..Surroundings::default()
         };
-        digest(&QemuCaps::from_entry(&*self.open()?, surroundings)?)
+        digest(&QemuCaps::from_entry(&*self.open_file()?, surroundings)?)
     }
 }
 
@@ -161,18 +169,10 @@ pub(crate) fn digest(caps: &QemuCaps) -> Result<u64> {
 pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<Work> {
     let asked = questions(&Owned::QuickXml.read(forms)?);
     ensure!(asked.len() == 20, "there are {} questions", asked.len());
-    let of_mapped = |caps: &Capabilities| asked.iter().map(|q| caps.ask(q)).collect::<Vec<_>>();
-    let expected = of_mapped(&forms.open()?);
+    let expected = forms.open()?.ask_all(&asked);
     for form in Owned::ALL {
-        let caps = form.read(forms)?;
-        for (question, expected) in asked.iter().zip(&expected) {
-            let answer = caps.ask(question);
-            ensure!(
-                answer == *expected,
-                "{}: {question:?} is {answer:?}, not {expected:?}",
-                form.name()
-            );
-        }
+        let answers = form.read(forms)?.ask_all(&asked);
+        ensure!(answers == expected, "{}: {answers:?}, not {expected:?}", form.name());
     }
     let sizes =
         [&forms.xml, &forms.json, &forms.bincode].map(|file| fs::metadata(file).map(|f| f.len()));
@@ -189,13 +189,13 @@ pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<Work> {
     for form in Owned::ALL {
         sides.push(Side::timed(form.name(), || {
             let caps = form.read(forms)?;
-            let answers: Vec<_> = asked.iter().map(|question| caps.ask(question)).collect();
+            let answers = caps.ask_all(&asked);
             Ok((caps, answers))
         }));
     }
     sides.push(Side::timed(MAPPED, || {
-        let caps = forms.open()?;
-        let answers = of_mapped(&caps);
+        let caps = forms.open_file()?;
+        let answers = caps.ask_all(&asked);
         Ok((caps, answers))
     }));
     work.sides = in_turn(rounds, sides)?;

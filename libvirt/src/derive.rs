@@ -66,7 +66,7 @@ impl QemuCaps {
         entry: &Entry<B>,
         surroundings: Surroundings,
     ) -> Result<QemuCaps, CapsError> {
-        let emulator = Emulator::new(entry);
+        let emulator = Emulator::of(entry);
         let arch = emulator
             .arch
             .ok_or_else(|| CapsError::UnknownArchitecture { arch: entry.arch().to_owned() })?;
@@ -447,16 +447,27 @@ fn property(name: &str, value: Value<'_>, unmigratable: Option<bool>) -> Option<
     plain(CpuValue::String(value.as_str()?.to_owned()))
 }
 
-/// One property of the CPU that a guest can have under an accelerator, as libvirt keeps it, without
-/// looking at the others.
-pub fn host_cpu_property<B: AsRef<[u8]>>(
-    entry: &Entry<B>,
-    accelerator: Accelerator,
-    name: &str,
-) -> Option<CpuProperty> {
-    let emulator = Emulator::new(entry);
-    let expansions = Expansions::new(&emulator, emulator.arch?, accelerator);
-    let value = expansions.expanded(&[])?.get("model")?.get("props")?.get(name)?;
-    let other = expansions.unmigratable().and_then(|others| boolean(others, name));
-    property(name, value, other)
+impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
+    /// The CPU that a guest can have under an accelerator; `None` where libvirt keeps none.
+    pub fn host_cpu(&self, accelerator: Accelerator) -> Option<HostCpuView<'a>> {
+        let expansions = Expansions::new(self, self.arch?, accelerator);
+        let props = expansions.expanded(&[])?.get("model")?.get("props")?;
+        Some(HostCpuView { props, others: expansions.unmigratable() })
+    }
+}
+
+/// The CPU that a guest can have, one property at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct HostCpuView<'a> {
+    props: Value<'a>,
+    /// The properties where what cannot be migrated was wanted too.
+    others: Option<Value<'a>>,
+}
+
+impl HostCpuView<'_> {
+    /// A property as libvirt keeps it, if it does.
+    pub fn property(&self, name: &str) -> Option<CpuProperty> {
+        let other = self.others.and_then(|others| boolean(others, name));
+        property(name, self.props.get(name)?, other)
+    }
 }

@@ -67,17 +67,49 @@ impl fmt::Debug for FlagSet {
 }
 
 fn number(name: &str) -> Option<usize> {
-    FLAGS.iter().position(|flag| flag.name == name)
+    let found =
+        BY_NAME.binary_search_by(|number| FLAGS[usize::from(*number)].name.cmp(name)).ok()?;
+    Some(usize::from(BY_NAME[found]))
 }
 
 /// The flag with this name, retired or not.
 pub fn find(name: &str) -> Option<&'static Flag> {
-    FLAGS.iter().find(|flag| flag.name == name)
+    number(name).map(|number| &FLAGS[number])
+}
+
+/// The numbers of all flags, by name: made by the compiler.
+static BY_NAME: [u16; FLAGS.len()] = by_name();
+
+#[expect(clippy::cast_possible_truncation, reason = "there are 476")]
+const fn by_name() -> [u16; FLAGS.len()] {
+    let mut sorted = [0; FLAGS.len()];
+    let mut count = 0;
+    while count < FLAGS.len() {
+        // Insertion: each goes before those that are greater.
+        let mut at = count;
+        while at > 0 && is_less(FLAGS[count].name, FLAGS[sorted[at - 1] as usize].name) {
+            sorted[at] = sorted[at - 1];
+            at -= 1;
+        }
+        sorted[at] = count as u16;
+        count += 1;
+    }
+    sorted
+}
+
+/// `a < b`, which a constant cannot ask of strings.
+const fn is_less(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at < b.len() && (at == a.len() || a[at] < b[at])
 }
 
 /// The flags of an emulator, as libvirt sets them.
 pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {
-    Emulator::new(entry).flags()
+    Emulator::of(entry).flags()
 }
 
 /// Whether an emulator has one flag: *unknown* where nothing that could set it was told.
@@ -102,7 +134,7 @@ pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
 
 /// As [`flag`], of a flag that was found before.
 pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
-    Emulator::new(entry).has(flag)
+    Emulator::of(entry).has(flag)
 }
 
 /// A name that no flag can be asked by.
@@ -154,7 +186,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// An entry as libvirt looks at it: its first pass is under the accelerator that the host has, and
 /// what that did not answer about the binary, any other pass may have.
-pub(crate) struct Emulator<'a, B> {
+///
+/// For who asks several things: each answer is found in the entry when it is asked for.
+#[derive(Debug)]
+pub struct Emulator<'a, B> {
     pub(crate) entry: &'a Entry<B>,
     /// libvirt's name of the architecture.
     pub(crate) arch: Option<&'static str>,
@@ -163,7 +198,8 @@ pub(crate) struct Emulator<'a, B> {
 }
 
 impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
-    pub(crate) fn new(entry: &'a Entry<B>) -> Emulator<'a, B> {
+    /// The view of an entry.
+    pub fn of(entry: &'a Entry<B>) -> Emulator<'a, B> {
         let mut emulator = Emulator { entry, arch: arch::name(entry.arch()), hardware: None };
         let ran = |accelerator| emulator.told(accelerator, FactKind::Ran).is_some();
         emulator.hardware = if emulator.has_kvm() {
@@ -204,7 +240,8 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
         list.as_array()?.find(key, name)
     }
 
-    pub(crate) fn flags(&self) -> FlagSet {
+    /// The flags that are set.
+    pub fn flags(&self) -> FlagSet {
         let mut set = FlagSet::default();
         for (number, flag) in FLAGS.iter().enumerate() {
             set.set(number, self.has(flag).is_yes());
@@ -213,7 +250,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
     }
 
     /// Whether anything sets a flag: *unknown* where what could was never told.
-    fn has(&self, flag: &Flag) -> Tri {
+    pub fn has(&self, flag: &Flag) -> Tri {
         if flag.sources.is_empty() || !self.works(flag.name) {
             return Tri::No;
         }

@@ -18,7 +18,7 @@ pub use caps::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
     Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
-pub use derive::{CapsError, Surroundings, host_cpu_property};
-pub use flags::{FlagSet, UnknownFlag, find, find_live, flag, flags, has};
+pub use derive::{CapsError, HostCpuView, Surroundings};
+pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};
 pub use read::{MAX_XML_BYTES, XmlError};
 pub use table::{FLAGS, Flag, RELEASE, Source};

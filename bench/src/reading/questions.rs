@@ -1,7 +1,9 @@
 //! Twenty questions that drivers ask, to every form of the answers.
 
-use capscache::{Accelerator, Capabilities, Tri};
-use capscache_libvirt::{AcceleratorCaps, CpuValue, QemuCaps};
+use std::collections::HashMap;
+
+use capscache::{Accelerator, Bytes, Capabilities, Tri};
+use capscache_libvirt::{AcceleratorCaps, CpuValue, Emulator, HostCpuView, QemuCaps, find_live};
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
         "VGA",
         "virtio-gpu.blob",
         "virtio-blk.queue-size",
-        "blockdev-io_uring",
+        "aio.io_uring",
         "sev-guest",
         "s390-sclp",
         "screenshot-format-png",
@@ -67,7 +69,7 @@ pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
 
 /// A form of the answers that can be asked.
 pub(crate) trait Answers {
-    fn ask(&self, question: &Question) -> Answer;
+    fn ask_all(&self, questions: &[Question]) -> Vec<Answer>;
 }
 
 fn of(caps: &QemuCaps, accelerator: Accelerator) -> &AcceleratorCaps {
@@ -87,62 +89,77 @@ fn text(value: &CpuValue) -> String {
 }
 
 impl Answers for QemuCaps {
-    fn ask(&self, question: &Question) -> Answer {
-        match question {
-            Question::Flag(name) => Answer::Flag(self.flags.get(name) == Some(true)),
-            Question::Machine(accelerator, name) => {
-                let machines = &of(self, *accelerator).machines;
-                let by_name = machines.iter().find(|machine| machine.name == *name);
-                let found = by_name.or_else(|| {
-                    machines.iter().find(|machine| machine.alias.as_deref() == Some(name))
-                });
-                Answer::Machine(found.map(|found| (found.name.clone(), found.max_cpus.into())))
-            }
-            Question::Cpu(accelerator, name) => {
-                let cpu = of(self, *accelerator).cpus.iter().find(|cpu| cpu.name == *name);
-                Answer::Cpu(cpu.map(|cpu| (cpu.usable, cpu.blockers.clone())))
-            }
-            Question::HostCpu(accelerator, name) => {
-                let properties = of(self, *accelerator).host_cpu.iter().flat_map(|c| &c.properties);
-                let mut named = properties.filter(|property| property.name == *name);
-                Answer::HostCpu(named.next().map(|property| text(&property.value)))
-            }
+    fn ask_all(&self, questions: &[Question]) -> Vec<Answer> {
+        questions.iter().map(|question| ask_owned(self, question)).collect()
+    }
+}
+
+fn ask_owned(caps: &QemuCaps, question: &Question) -> Answer {
+    match question {
+        Question::Flag(name) => Answer::Flag(caps.flags.get(name) == Some(true)),
+        Question::Machine(accelerator, name) => {
+            let machines = &of(caps, *accelerator).machines;
+            let by_name = machines.iter().find(|machine| machine.name == *name);
+            let found = by_name
+                .or_else(|| machines.iter().find(|machine| machine.alias.as_deref() == Some(name)));
+            Answer::Machine(found.map(|found| (found.name.clone(), found.max_cpus.into())))
+        }
+        Question::Cpu(accelerator, name) => {
+            let cpu = of(caps, *accelerator).cpus.iter().find(|cpu| cpu.name == *name);
+            Answer::Cpu(cpu.map(|cpu| (cpu.usable, cpu.blockers.clone())))
+        }
+        Question::HostCpu(accelerator, name) => {
+            let properties = of(caps, *accelerator).host_cpu.iter().flat_map(|c| &c.properties);
+            let mut named = properties.filter(|property| property.name == *name);
+            Answer::HostCpu(named.next().map(|property| text(&property.value)))
         }
     }
 }
 
 impl Answers for Capabilities {
-    fn ask(&self, question: &Question) -> Answer {
-        match question {
-            Question::Flag(name) => {
-                Answer::Flag(capscache_libvirt::flag(self, name).is_ok_and(Tri::is_yes))
-            }
-            Question::Machine(accelerator, name) => Answer::Machine(
-                self.accelerator(*accelerator)
-                    .and_then(|answers| answers.machine(name))
-                    .map(|machine| {
-                        (machine.name().to_owned(), machine.max_cpus().unwrap_or_default())
-                    })
-                    .ok(),
-            ),
-            Question::Cpu(accelerator, name) => Answer::Cpu(
-                self.accelerator(*accelerator)
-                    .and_then(|answers| answers.cpu_model(name))
-                    .map(|model| {
-                        let usable = match model.usable() {
-                            Tri::Yes => Some(true),
-                            Tri::No => Some(false),
-                            Tri::Unknown => None,
-                        };
-                        let blockers = model.unavailable_features().into_iter().flatten();
-                        (usable, blockers.map(str::to_owned).collect())
-                    })
-                    .ok(),
-            ),
-            Question::HostCpu(accelerator, name) => {
-                let property = capscache_libvirt::host_cpu_property(self, *accelerator, name);
-                Answer::HostCpu(property.map(|property| text(&property.value)))
-            }
+    fn ask_all(&self, questions: &[Question]) -> Vec<Answer> {
+        let emulator = Emulator::of(self);
+        let mut host_cpus = HashMap::new();
+        let ask = |question| ask_mapped(self, &emulator, &mut host_cpus, question);
+        questions.iter().map(ask).collect()
+    }
+}
+
+fn ask_mapped<'a>(
+    caps: &'a Capabilities,
+    emulator: &Emulator<'a, Bytes>,
+    host_cpus: &mut HashMap<Accelerator, Option<HostCpuView<'a>>>,
+    question: &Question,
+) -> Answer {
+    match question {
+        Question::Flag(name) => {
+            Answer::Flag(find_live(name).is_ok_and(|flag| emulator.has(flag).is_yes()))
+        }
+        Question::Machine(accelerator, name) => Answer::Machine(
+            caps.accelerator(*accelerator)
+                .and_then(|answers| answers.machine(name))
+                .map(|machine| (machine.name().to_owned(), machine.max_cpus().unwrap_or_default()))
+                .ok(),
+        ),
+        Question::Cpu(accelerator, name) => Answer::Cpu(
+            caps.accelerator(*accelerator)
+                .and_then(|answers| answers.cpu_model(name))
+                .map(|model| {
+                    let usable = match model.usable() {
+                        Tri::Yes => Some(true),
+                        Tri::No => Some(false),
+                        Tri::Unknown => None,
+                    };
+                    let blockers = model.unavailable_features().into_iter().flatten();
+                    (usable, blockers.map(str::to_owned).collect())
+                })
+                .ok(),
+        ),
+        Question::HostCpu(accelerator, name) => {
+            let view =
+                host_cpus.entry(*accelerator).or_insert_with(|| emulator.host_cpu(*accelerator));
+            let property = view.and_then(|view| view.property(name));
+            Answer::HostCpu(property.map(|property| text(&property.value)))
         }
     }
 }
