@@ -76,6 +76,7 @@ fn main() -> Result<()> {
     };
     print!("{}", report.table());
     if let Some(file) = &arguments.json {
+        file.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(file, serde_json::to_vec_pretty(&report)?)?;
         println!("written: {}", file.display());
     }

@@ -5,6 +5,7 @@ mod cache;
 mod documents;
 mod failures;
 mod fuzzing;
+mod guards;
 mod inputs;
 mod qmp;
 mod replaced;
