@@ -61,7 +61,8 @@ pub(crate) struct Learner {
     machines: Option<Handle>,
     refused: Vec<(Group, Request, String, String)>,
     quarantined: Vec<(Group, Request, String)>,
-    commands: IndexMap<String, CommandReport>,
+    /// By the group that a command was asked for; none for what only leads to further questions.
+    commands: IndexMap<(Option<Group>, String), CommandReport>,
 }
 
 impl Learner {
@@ -100,23 +101,26 @@ impl Learner {
         Ok(handle)
     }
 
-    /// Notes how long an answer took.
-    pub(crate) fn took(&mut self, request: &Request, micros: u64) {
-        let report = self.commands.entry(request.execute.clone()).or_insert_with(|| {
-            CommandReport { execute: request.execute.clone(), ..CommandReport::default() }
+    /// Notes how long an answer took that belongs to a group, as [`Learner::learn`] says.
+    pub(crate) fn took(&mut self, group: Option<Group>, request: &Request, micros: u64) {
+        let key = (group, request.execute.clone());
+        let report = self.commands.entry(key).or_insert_with(|| CommandReport {
+            execute: request.execute.clone(),
+            ..CommandReport::default()
         });
         report.count = report.count.saturating_add(1);
         report.micros = report.micros.saturating_add(micros);
     }
 
     /// Learns one answer; of an expansion, `about_host` says whether it tells about the CPU that a
-    /// guest can have here. What nobody wanted to know is ignored.
+    /// guest can have here. Returns the group that it belongs to; what nobody wanted to know belongs
+    /// to none, and is ignored.
     pub(crate) fn learn(
         &mut self,
         request: &Request,
         outcome: &Outcome,
         about_host: bool,
-    ) -> Result<(), LearnError> {
+    ) -> Result<Option<Group>, LearnError> {
         let group = match request.execute.as_str() {
             TYPES if *request == implementations(DEVICE) => {
                 self.single(FactKind::DeviceTypes, outcome)
@@ -131,24 +135,24 @@ impl Learner {
             EXPAND => self.expansion(request, outcome, about_host)?,
             command => fact_kind(command).and_then(|kind| self.single(kind, outcome)),
         };
-        let Some(group) = group else { return Ok(()) };
-        match outcome {
-            Outcome::Answered(_) => {}
-            Outcome::Refused { class, desc } => {
+        match (group, outcome) {
+            (None, _) | (_, Outcome::Answered(_)) => {}
+            (Some(group), Outcome::Refused { class, desc }) => {
                 self.refused.push((group, request.clone(), class.clone(), desc.clone()));
             }
-            Outcome::Quarantined { reason } => {
+            (Some(group), Outcome::Quarantined { reason }) => {
                 self.quarantined.push((group, request.clone(), reason.clone()));
             }
         }
-        Ok(())
+        Ok(group)
     }
 
-    /// The model of one pass under `accelerator`, with its report.
+    /// The model of one pass under `accelerator`, with its report: `pass` is about the whole of it,
+    /// and becomes one report for each group that was filled.
     pub(crate) fn finish(
         mut self,
         accelerator: Accelerator,
-        mut pass: PassReport,
+        pass: PassReport,
     ) -> Result<Model, ModelError> {
         let pool = &mut self.model.pool;
         if self.wanted.core {
@@ -177,12 +181,7 @@ impl Learner {
             self.model.set(FactKey { group, accelerator, kind }, fact);
         }
         let report = &mut self.model.report;
-        pass.source = Source::new(
-            if self.wanted.core { Group::Core } else { first(self.wanted) },
-            accelerator,
-        );
-        pass.commands = self.commands.into_values().collect();
-        report.passes.push(pass);
+        report.passes = passes(self.wanted, accelerator, pass, self.commands);
         report.refused = self
             .refused
             .into_iter()
@@ -342,9 +341,31 @@ fn is_binary(kind: FactKind) -> bool {
     )
 }
 
-fn first(wanted: Wanted) -> Group {
-    let further = [Group::Devices, Group::Objects, Group::CpuModels];
-    further.into_iter().find(|group| wanted.group(*group)).unwrap_or(Group::Core)
+/// One report for each group, whose times add up to that of the pass: the first one has what was
+/// common to all of them, the start, the restarts and the output.
+fn passes(
+    wanted: Wanted,
+    accelerator: Accelerator,
+    pass: PassReport,
+    commands: IndexMap<(Option<Group>, String), CommandReport>,
+) -> Vec<PassReport> {
+    let all = [Group::Core, Group::Devices, Group::Objects, Group::CpuModels];
+    let mut groups = all.into_iter().filter(|group| wanted.group(*group));
+    let first = Source::new(groups.next().unwrap_or(Group::Core), accelerator);
+    let mut passes = vec![PassReport { source: first, ..pass }];
+    passes.extend(groups.map(|group| PassReport {
+        source: Source::new(group, accelerator),
+        ..PassReport::default()
+    }));
+    for ((group, _), command) in commands {
+        let of_group = passes.iter().position(|pass| pass.source.group() == group).unwrap_or(0);
+        if of_group > 0 {
+            passes[of_group].micros += command.micros;
+            passes[0].micros = passes[0].micros.saturating_sub(command.micros);
+        }
+        passes[of_group].commands.push(command);
+    }
+    passes
 }
 
 fn machine_aliases(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use capscache_format::{Accelerator, Handle, Model, ModelError, PassReport};
+use capscache_format::{Accelerator, Group, Handle, Model, ModelError, PassReport};
 use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
@@ -130,7 +130,11 @@ impl Pass {
         })
     }
 
-    fn learn(&mut self, request: &Request, outcome: &Outcome) -> Result<(), AnswerError> {
+    fn learn(
+        &mut self,
+        request: &Request,
+        outcome: &Outcome,
+    ) -> Result<Option<Group>, AnswerError> {
         let about_host = self.questions.is_about_host(request);
         self.learner
             .learn(request, outcome, about_host)
@@ -215,8 +219,8 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.exchange(request, &reply);
         }
-        self.learner.took(request, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        match reply {
+        let mut questions = Vec::new();
+        let group = match reply {
             Reply::Return(json) => {
                 let answer =
                     self.learner.take_in(&json).map_err(|source| AnswerError::Unusable {
@@ -226,17 +230,20 @@ impl Interviewer for Pass {
                 if request.execute == "query-kvm" {
                     self.check_accelerator(answer)?;
                 }
-                self.learn(request, &Outcome::Answered(answer))?;
-                Ok(self.questions.heard(request, &self.learner.model().pool, answer))
+                let group = self.learn(request, &Outcome::Answered(answer))?;
+                questions = self.questions.heard(request, &self.learner.model().pool, answer);
+                group
             }
             Reply::Error { desc, .. } if is_essential(request) => {
-                Err(AnswerError::Essential { command: request.execute.clone(), desc })
+                return Err(AnswerError::Essential { command: request.execute.clone(), desc });
             }
             Reply::Error { class, desc } => {
-                self.learn(request, &Outcome::Refused { class, desc })?;
-                Ok(Vec::new())
+                self.learn(request, &Outcome::Refused { class, desc })?
             }
-        }
+        };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.learner.took(group, request, micros);
+        Ok(questions)
     }
 
     fn finishing(&mut self, pid: Pid) {
@@ -253,7 +260,7 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.quarantined(request, &reason);
         }
-        self.learn(request, &Outcome::Quarantined { reason })
+        self.learn(request, &Outcome::Quarantined { reason }).map(drop)
     }
 }
 

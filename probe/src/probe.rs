@@ -1,5 +1,8 @@
 //! A whole probe: one emulator, every accelerator that it can run under here.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,7 +12,7 @@ use capscache_format::{
 
 use crate::error::InterviewError;
 use crate::host;
-use crate::interview::{Interviewed, interview};
+use crate::interview::{Interviewed, LostEmulator, interview};
 use crate::limits::Limits;
 use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
 use crate::questions::Wanted;
@@ -183,7 +186,7 @@ impl Probe<'_> {
         let began = Instant::now();
         let interviewed =
             interview(self.emulator, accelerator, limits, deadline, &mut pass).await?;
-        Ok(pass.finish(report(&interviewed, began))?)
+        Ok(pass.finish(report(interviewed, began))?)
     }
 
     fn probed(&self, mut first: Passed, second: Second<'_>) -> Result<Probed, ProbeError> {
@@ -237,6 +240,7 @@ enum Role {
 
 /// Notes that an accelerator is there, but the emulator did not run under it: what was to be asked,
 /// the core group if `core` and the CPU models if they are among `groups`, is unknown and not *no*.
+/// Of several reasons the last one counts.
 pub fn note_failure(
     model: &mut Model,
     core: bool,
@@ -250,8 +254,10 @@ pub fn note_failure(
     ];
     for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
         model.set(FactKey { group, accelerator, kind }, Fact::Refused);
+        let source = Source::new(group, accelerator);
+        model.report.passes.retain(|pass| pass.source != source || pass.failure.is_none());
         model.report.passes.push(PassReport {
-            source: Source::new(group, accelerator),
+            source,
             failure: Some(reason.to_owned()),
             ..PassReport::default()
         });
@@ -264,11 +270,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn report(interviewed: &Interviewed, began: Instant) -> PassReport {
+fn report(interviewed: Interviewed, began: Instant) -> PassReport {
+    let Interviewed { starts, lost, output } = interviewed;
+    // What an emulator wrote before it was lost tells why it was.
+    let mut output_tail = String::new();
+    for LostEmulator { reason, output } in lost {
+        output_tail.push_str(&output);
+        if !output.is_empty() && !output.ends_with('\n') {
+            output_tail.push('\n');
+        }
+        output_tail.push_str(&format!("[it {reason}]\n"));
+    }
+    output_tail.push_str(&output);
     PassReport {
         micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        restarts: interviewed.starts.saturating_sub(1),
-        output_tail: interviewed.output.clone(),
+        restarts: starts.saturating_sub(1),
+        output_tail,
         ..PassReport::default()
     }
 }

@@ -328,7 +328,8 @@ impl Learner {
             }
             Err(reason) => Outcome::Quarantined { reason: reason.clone() },
         };
-        self.learn(request, &outcome, questions.is_about_host(request)).map_err(unusable)
+        self.learn(request, &outcome, questions.is_about_host(request)).map_err(unusable)?;
+        Ok(())
     }
 }
 
