@@ -81,11 +81,17 @@ pub enum Loss {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// It sent more than was left of [`Limits::total_bytes`](crate::Limits::total_bytes).
-    #[error("sent more than the {allowed_bytes} bytes that were left to it")]
+    /// With it, the whole probe was sent more than [`Limits::total_bytes`](crate::Limits::total_bytes).
+    #[error("sent more than the {limit_bytes} bytes that a whole probe may")]
     TooMuch {
-        /// What was left to this process, in bytes.
-        allowed_bytes: u64,
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// With it, the answers of the whole probe are longer than any QEMU's.
+    #[error("answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    AnsweredTooMuch {
+        /// The limit, in bytes.
+        limit_bytes: u64,
     },
     /// It sent a line that is not UTF-8.
     #[error("sent a line that is not UTF-8 from byte {valid_bytes} on")]
@@ -106,6 +112,9 @@ pub enum Loss {
     Io(#[source] io::Error),
 }
 
+/// How much of what an emulator said a message shows, in characters.
+pub(crate) const SHOWN_CHARS: usize = 200;
+
 /// The last line that says something, as an addition to a message.
 fn last_line(output: &str) -> String {
     output
@@ -113,7 +122,9 @@ fn last_line(output: &str) -> String {
         .rev()
         .map(str::trim)
         .find(|line| !line.is_empty())
-        .map_or_else(String::new, |line| format!(": {line}"))
+        .map_or_else(String::new, |line| {
+            format!(": {}", line.chars().take(SHOWN_CHARS).collect::<String>())
+        })
 }
 
 /// Why an emulator could not be started, or not far enough to take commands.
@@ -234,9 +245,15 @@ pub enum InterviewError<E: std::error::Error + 'static> {
         /// How it was lost the last time.
         last: String,
     },
-    /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes).
-    #[error("the emulator sent more than {limit_bytes} bytes")]
+    /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes), all its processes together.
+    #[error("the emulator sent more than the {limit_bytes} bytes that a whole probe may")]
     TooMuchOutput {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// The answers, of all its processes together, are longer than any QEMU's.
+    #[error("the emulator answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },

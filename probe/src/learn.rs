@@ -14,6 +14,10 @@ use crate::questions::{
 };
 use crate::session::Request;
 
+/// How many values the answers of one pass may have together. A full profile of QEMU 11.1 has some
+/// 250,000; the bound keeps an emulator that answers nonsense from filling the prober's memory.
+const MAX_VALUES: usize = 2 << 20;
+
 /// One answer, or why there is none.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -59,6 +63,8 @@ pub(crate) struct Learner {
     /// Expansions by model name, then by kind.
     cpu_models: IndexMap<String, IndexMap<String, Handle>>,
     machines: Option<Handle>,
+    /// How many values were taken in.
+    values: usize,
     refused: Vec<(Group, Request, String, String)>,
     quarantined: Vec<(Group, Request, String)>,
     /// By the group that a command was asked for; none for what only leads to further questions.
@@ -83,6 +89,7 @@ impl Learner {
             host_cpu: Vec::new(),
             cpu_models: IndexMap::new(),
             machines: None,
+            values: 0,
             refused: Vec::new(),
             quarantined: Vec::new(),
             commands: IndexMap::new(),
@@ -94,7 +101,12 @@ impl Learner {
     }
 
     /// Takes the JSON text of an answer into the pool.
-    pub(crate) fn take_in(&mut self, json: &str) -> Result<Handle, serde_json::Error> {
+    pub(crate) fn take_in(&mut self, json: &str) -> Result<Handle, LearnError> {
+        // All but the first of an array or object stand behind a comma.
+        self.values += 1 + memchr::memchr_iter(b',', json.as_bytes()).count();
+        if self.values > MAX_VALUES {
+            return Err(LearnError::TooManyValues { limit: MAX_VALUES });
+        }
         let mut text = serde_json::Deserializer::from_str(json);
         let handle = self.model.pool.take_in(&mut text)?;
         text.end()?;
@@ -276,9 +288,16 @@ impl Learner {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
-    /// The answer is no JSON, or the arguments of a recorded command are none.
-    #[error("not the JSON that QMP speaks")]
+    /// The answer is no JSON, or more than a model can hold, or the arguments of a recorded command are
+    /// no JSON.
+    #[error("it is no JSON that a model can hold")]
     Json(#[from] serde_json::Error),
+    /// The answers of one pass hold far more than those of any QEMU.
+    #[error("the answers hold more than {limit} values: this is no QEMU's answer")]
+    TooManyValues {
+        /// The bound.
+        limit: usize,
+    },
     /// The arguments of a recorded command lack what QMP requires.
     #[error("{command} without the argument {argument}")]
     MissingArgument {

@@ -21,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod error;
+mod executable;
 mod files;
 mod host;
 mod interview;

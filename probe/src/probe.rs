@@ -13,7 +13,7 @@ use capscache_format::{
 use crate::error::InterviewError;
 use crate::host;
 use crate::interview::{Interviewed, LostEmulator, interview};
-use crate::limits::Limits;
+use crate::limits::{Limits, Terms};
 use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
 use crate::questions::Wanted;
 use crate::transcript::{self, Subject};
@@ -107,7 +107,8 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
                     .enable_all()
                     .build()
                     .map_err(ProbeError::Start)?;
-                runtime.block_on(Probe { emulator, options }.run())
+                let terms = Terms::new(&options.limits);
+                runtime.block_on(Probe { emulator, options, terms }.run())
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -118,27 +119,26 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
 struct Probe<'a> {
     emulator: &'a Path,
     options: &'a Options,
+    terms: Terms<'a>,
 }
 
 impl Probe<'_> {
     async fn run(&self) -> Result<Probed, ProbeError> {
-        let deadline = Instant::now() + self.options.limits.probe;
         if !self.options.binary {
-            return self.probed(self.pass(Role::Host, deadline).await?, Second::None);
+            return self.probed(self.pass(Role::Host).await?, Second::None);
         }
         let promised = host::promised_arch(self.emulator);
         let kvm_opens = self.wants_host() && host::kvm_opens();
         let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
-            let (binary, kvm) =
-                tokio::join!(self.pass(Role::Binary, deadline), self.pass(Role::Host, deadline));
+            let (binary, kvm) = tokio::join!(self.pass(Role::Binary), self.pass(Role::Host));
             (binary, Some(kvm))
         } else {
             // A name that promises nothing, or another target: the emulator itself tells.
-            let binary = self.pass(Role::Binary, deadline).await;
+            let binary = self.pass(Role::Binary).await;
             let native = |passed: &Passed| passed.has_kvm && host::is_native(&passed.arch);
             match &binary {
                 Ok(passed) if kvm_opens && native(passed) => {
-                    let kvm = self.pass(Role::Host, deadline).await;
+                    let kvm = self.pass(Role::Host).await;
                     (binary, Some(kvm))
                 }
                 _ => (binary, None),
@@ -155,7 +155,7 @@ impl Probe<'_> {
             (Ok(binary), _) => self.probed(binary, Second::None),
             // Neither TCG nor qtest: KVM tells everything.
             (Err(error), Some(Ok(_))) => {
-                let kvm = self.pass(Role::Everything, deadline).await?;
+                let kvm = self.pass(Role::Everything).await?;
                 let failed = Second::Failed(Accelerator::Tcg, &error);
                 let second = if kvm.has_tcg { failed } else { Second::None };
                 self.probed(kvm, second)
@@ -170,8 +170,8 @@ impl Probe<'_> {
         self.options.kvm && (self.options.core || further)
     }
 
-    async fn pass(&self, role: Role, deadline: Instant) -> Result<Passed, ProbeError> {
-        let Options { core, groups, record, limits, .. } = self.options;
+    async fn pass(&self, role: Role) -> Result<Passed, ProbeError> {
+        let Options { core, groups, record, .. } = self.options;
         let wanted = Wanted {
             core: *core,
             groups: *groups,
@@ -181,11 +181,10 @@ impl Probe<'_> {
         let kvm = role != Role::Binary;
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
-        let mut pass = Pass::new(kvm, wanted, reads, *record);
+        let mut pass = Pass::new(kvm, wanted, reads.then_some(self.terms.deadline), *record);
         let accelerator = if kvm { "kvm" } else { BINARY_ACCELERATOR };
         let began = Instant::now();
-        let interviewed =
-            interview(self.emulator, accelerator, limits, deadline, &mut pass).await?;
+        let interviewed = interview(self.emulator, accelerator, &self.terms, &mut pass).await?;
         Ok(pass.finish(report(interviewed, began))?)
     }
 

@@ -71,6 +71,12 @@ impl Fake {
         Self::new(&content("fake", before, cases))
     }
 
+    /// The same for this host's own target: KVM is used where it opens.
+    pub(crate) fn native_qemu(cases: &str) -> Self {
+        let arch = std::env::consts::ARCH;
+        Self::named(&format!("qemu-system-{arch}"), &content(arch, "", cases))
+    }
+
     /// An emulator that is there, under a name that no other test uses; `None` if it is not.
     pub(crate) fn installed(emulator: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
