@@ -143,14 +143,30 @@ pub enum StartError {
         /// The emulator asked for.
         path: PathBuf,
     },
-    /// This user may not execute it.
+    /// The user who was to run it may not.
     #[error(
-        "{} may not be executed: look at its mode, at the directories above it, and for a noexec mount",
-        path.display()
+        "{} may not be executed{}: look at its mode, at the directories above it, and for a noexec mount",
+        path.display(),
+        by(*uid)
     )]
     NotExecutable {
         /// The emulator asked for.
         path: PathBuf,
+        /// The user who was to run it, if that was another one than the caller.
+        uid: Option<u32>,
+    },
+    /// This process may not run anything as the user who was named.
+    #[error(
+        "cannot run {} as user {uid}: that takes root, or CAP_SETUID and CAP_SETGID",
+        path.display()
+    )]
+    User {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// The user who was to run it.
+        uid: u32,
+        /// What the operating system says.
+        source: io::Error,
     },
     /// It is there, but what it needs to run is not: a script's interpreter or a program's loader.
     #[error("the interpreter or dynamic loader of {} is missing", path.display())]
@@ -178,6 +194,20 @@ pub enum StartError {
     /// QEMU, lacks the accelerator, or misses a library.
     #[error("{} did not greet; is it a QEMU system emulator?", path.display())]
     NoGreeting {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// What happened.
+        source: Loss,
+        /// The end of what it wrote to stdout and stderr.
+        output: String,
+    },
+    /// QEMU ran, and the descriptor of its monitor did not reach it.
+    #[error(
+        "{} did not get its monitor: what starts QEMU there closes the descriptors it inherits; let it pass on \
+         descriptor 3 (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
+        path.display()
+    )]
+    NoMonitor {
         /// The emulator asked for.
         path: PathBuf,
         /// What happened.
@@ -215,6 +245,10 @@ pub enum StartError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+fn by(uid: Option<u32>) -> String {
+    uid.map_or_else(String::new, |uid| format!(" by user {uid}"))
 }
 
 /// Why an interview has no result; `E` is the interviewer's own error.

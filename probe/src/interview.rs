@@ -13,7 +13,6 @@ mod tests;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -21,6 +20,7 @@ use rustix::process::Pid;
 use crate::error::{InterviewError, Loss, StartError};
 use crate::limits::Terms;
 use crate::session::{Executable, Reply, Request, Session};
+use crate::spawn::Launch;
 
 /// The question that harms nobody.
 const HARMLESS: &str = "query-version";
@@ -87,14 +87,12 @@ pub(crate) struct LostEmulator {
 ///
 /// [`InterviewError`]. Queries that the emulator refuses, or that kill it, are none.
 pub(crate) async fn interview<I: Interviewer>(
-    emulator: &Path,
-    accelerator: &str,
+    launch: &Launch<'_>,
     terms: &Terms<'_>,
     interviewer: &mut I,
 ) -> Result<Interviewed, InterviewError<I::Error>> {
     let mut interview = Interview {
-        emulator,
-        accelerator,
+        launch,
         terms,
         began: Instant::now(),
         interviewer,
@@ -110,8 +108,7 @@ pub(crate) async fn interview<I: Interviewer>(
 }
 
 struct Interview<'a, I> {
-    emulator: &'a Path,
-    accelerator: &'a str,
+    launch: &'a Launch<'a>,
     terms: &'a Terms<'a>,
     began: Instant,
     interviewer: &'a mut I,
@@ -209,7 +206,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
     /// Starts an emulator. `None` if this one was lost before it took commands, but an earlier one was not.
     async fn start(&mut self) -> Result<Option<Session<'a>>, InterviewError<I::Error>> {
         self.report.starts += 1;
-        let mut session = match Session::start(self.emulator, self.accelerator, self.terms).await {
+        let mut session = match Session::start(self.launch, self.terms).await {
             Ok(session) => session,
             Err(
                 StartError::NoGreeting { source, output, .. }

@@ -14,8 +14,9 @@
 //!
 //! An emulator is started at most once for each accelerator, and again for each query that kills
 //! it, up to [`Limits::restarts`] times. It gets an empty environment, no descriptors but its
-//! monitor, and dies with the thread that started it. No signal handler is installed, and a caller
-//! that ignores SIGCHLD is tolerated.
+//! monitor, a temporary directory that goes with the probe, and dies with the prober; root may name
+//! another user for it to run as. No signal handler is installed, and a caller that ignores SIGCHLD
+//! is tolerated.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
@@ -30,14 +31,17 @@ mod limits;
 mod pass;
 mod probe;
 mod questions;
+mod scratch;
 mod session;
 mod spawn;
 mod transcript;
+mod user;
 
 pub use error::{Exit, InterviewError, Loss, StartError};
-pub use host::is_native;
+pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
 pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay};
+pub use user::User;

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use capscache_format::{
@@ -16,7 +16,10 @@ use crate::interview::{Interviewed, LostEmulator, interview};
 use crate::limits::{Limits, Terms};
 use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
 use crate::questions::Wanted;
+use crate::scratch::Scratch;
+use crate::spawn::Launch;
 use crate::transcript::{self, Subject};
+use crate::user::User;
 
 /// Without TCG QEMU falls back to qtest, under which the binary's facts are the same.
 const BINARY_ACCELERATOR: &str = "tcg:qtest";
@@ -37,10 +40,15 @@ pub struct Options {
     pub record: bool,
     /// What the emulator may cost.
     pub limits: Limits,
+    /// Whom the emulator runs as, if not as the caller. KVM is used if it opens for that user.
+    pub run_as: Option<User>,
+    /// Where the probe makes its temporary directory, if not where the system has such: a directory
+    /// on a local file system, which that user can reach.
+    pub temporary: Option<PathBuf>,
 }
 
 impl Default for Options {
-    /// The core group, with KVM, no transcript.
+    /// The core group, with KVM, no transcript, as the caller.
     fn default() -> Options {
         Options {
             core: true,
@@ -49,6 +57,8 @@ impl Default for Options {
             kvm: true,
             record: false,
             limits: Limits::default(),
+            run_as: None,
+            temporary: None,
         }
     }
 }
@@ -91,7 +101,8 @@ pub enum ProbeError {
 /// Asks an emulator, under every accelerator that it can run under here.
 ///
 /// Works on a thread of its own, so it may be called from anywhere, an async runtime included;
-/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards.
+/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards,
+/// and no file.
 ///
 /// # Errors
 /// [`ProbeError`]. Commands that the emulator refuses, or that kill it, are none: they stand in
@@ -107,8 +118,10 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
                     .enable_all()
                     .build()
                     .map_err(ProbeError::Start)?;
+                let within = options.temporary.clone().unwrap_or_else(std::env::temp_dir);
+                let scratch = Scratch::new(&within, options.run_as.as_ref());
                 let terms = Terms::new(&options.limits);
-                runtime.block_on(Probe { emulator, options, terms }.run())
+                runtime.block_on(Probe { emulator, options, scratch, terms }.run())
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -119,6 +132,7 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
 struct Probe<'a> {
     emulator: &'a Path,
     options: &'a Options,
+    scratch: Scratch,
     terms: Terms<'a>,
 }
 
@@ -128,7 +142,9 @@ impl Probe<'_> {
             return self.probed(self.pass(Role::Host).await?, Second::None);
         }
         let promised = host::promised_arch(self.emulator);
-        let kvm_opens = self.wants_host() && host::kvm_opens();
+        // Whoever cannot become the user whom to ask for cannot start the emulator as that user, and hears of it then.
+        let kvm_opens =
+            self.wants_host() && host::kvm_opens(self.options.run_as.as_ref()).unwrap_or(false);
         let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
             let (binary, kvm) = tokio::join!(self.pass(Role::Binary), self.pass(Role::Host));
             (binary, Some(kvm))
@@ -171,7 +187,7 @@ impl Probe<'_> {
     }
 
     async fn pass(&self, role: Role) -> Result<Passed, ProbeError> {
-        let Options { core, groups, record, .. } = self.options;
+        let Options { core, groups, record, run_as, .. } = self.options;
         let wanted = Wanted {
             core: *core,
             groups: *groups,
@@ -182,9 +198,14 @@ impl Probe<'_> {
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
         let mut pass = Pass::new(kvm, wanted, reads.then_some(self.terms.deadline), *record);
-        let accelerator = if kvm { "kvm" } else { BINARY_ACCELERATOR };
+        let launch = Launch {
+            emulator: self.emulator,
+            accelerator: if kvm { "kvm" } else { BINARY_ACCELERATOR },
+            user: run_as.as_ref(),
+            scratch: self.scratch.path(),
+        };
         let began = Instant::now();
-        let interviewed = interview(self.emulator, accelerator, &self.terms, &mut pass).await?;
+        let interviewed = interview(&launch, &self.terms, &mut pass).await?;
         Ok(pass.finish(report(interviewed, began))?)
     }
 

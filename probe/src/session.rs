@@ -9,7 +9,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Loss, SHOWN_CHARS, StartError};
 use crate::limits::{Exceeded, Terms};
-use crate::spawn::spawn;
+use crate::spawn::{Launch, MONITOR_OPTION, spawn};
 use line::Line;
 
 /// How much of a refusal is kept, in characters. QEMU's longest have some hundreds.
@@ -104,12 +104,12 @@ impl<'t> Session<'t> {
     ///
     /// All variants of [`StartError`].
     pub(crate) async fn start(
-        path: &Path,
-        accelerator: &str,
+        launch: &Launch<'_>,
         terms: &'t Terms<'t>,
     ) -> Result<Self, StartError> {
+        let path = launch.emulator;
         let started = Instant::now();
-        let spawned = spawn(path, accelerator)?;
+        let spawned = spawn(launch, terms.limits.start)?;
         let mut line = Line::new(spawned, terms, started).map_err(|source| StartError::Spawn {
             path: path.to_owned(),
             step: "watch the monitor",
@@ -120,7 +120,13 @@ impl<'t> Session<'t> {
             Ok(greeted) => greeted,
             Err(source) => {
                 let output = line.end().await;
-                return Err(StartError::NoGreeting { path: path.to_owned(), source, output });
+                let path = path.to_owned();
+                // QEMU names the option that it cannot follow.
+                return Err(if output.contains(MONITOR_OPTION) {
+                    StartError::NoMonitor { path, source, output }
+                } else {
+                    StartError::NoGreeting { path, source, output }
+                });
             }
         };
         if serde_json::from_str::<Greeting<'_>>(&greeting).is_err() {

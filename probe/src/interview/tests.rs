@@ -74,7 +74,7 @@ fn run(
     notes: &mut Notes,
 ) -> Result<Interviewed, InterviewError<Infallible>> {
     let terms = Terms::new(limits);
-    let result = block_on(interview(&fake.path, accelerator, &terms, notes));
+    let result = block_on(interview(&fake.launch(accelerator), &terms, notes));
     fake.assert_gone();
     result
 }

@@ -1,10 +1,11 @@
 //! Whole probes, each in a process of its own: what it leaves behind and how much memory it takes are the process's.
 
+mod confined;
 mod hostile;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ struct Task {
     devices: bool,
     /// To make a transcript and no entry, as nobody makes both.
     record: bool,
+    /// User, group, further groups.
+    run_as: Option<(u32, u32, Vec<u32>)>,
+    temporary: Option<PathBuf>,
     /// A path into the QMP schema to be looked for.
     schema: String,
 }
@@ -90,7 +94,8 @@ fn prober() {
 }
 
 fn bring(task: &Task) -> Result<Brought, String> {
-    let mut options = Options { record: task.record, ..Options::default() };
+    let Task { record, temporary, .. } = task.clone();
+    let mut options = Options { record, temporary, ..Options::default() };
     if let Some((start, probe)) = task.seconds {
         options.limits.start = Duration::from_secs(start);
         options.limits.probe = Duration::from_secs(probe);
@@ -98,6 +103,7 @@ fn bring(task: &Task) -> Result<Brought, String> {
     if task.devices {
         options.groups = Groups::DEVICES;
     }
+    options.run_as = task.run_as.clone().map(|(uid, gid, groups)| User { uid, gid, groups });
     let probed = probe(&task.emulator, &options).map_err(|error| chain(&error))?;
     let report = &probed.model.report;
     let ran = |(key, fact): (FactKey, _)| {
@@ -155,10 +161,14 @@ struct Prober {
 }
 
 impl Prober {
-    fn start(task: &Task) -> Prober {
-        let temporary = tempfile::tempdir().unwrap();
+    /// Starts a prober by a command that ends with what it is to run, or directly.
+    fn start(task: &Task, wrapper: &[&str], temporary: TempDir) -> Prober {
+        // Others may have to pass through.
+        open_to_all(temporary.path());
         let prober = std::env::current_exe().unwrap();
-        let child = Command::new(prober)
+        let mut words = wrapper.iter().map(std::ffi::OsStr::new).chain([prober.as_os_str()]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(["--exact", "probe::tests::prober", "--ignored", "--nocapture"])
             .env(TASK, serde_json::to_string(task).unwrap())
             .env("TMPDIR", temporary.path())
@@ -183,6 +193,11 @@ impl Prober {
     }
 }
 
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Has a fake probed in a process of its own, in which nothing is left of it afterwards.
 fn probed(fake: &Fake, task: Task) -> Result<Brought, String> {
     let began = Instant::now();
@@ -190,7 +205,7 @@ fn probed(fake: &Fake, task: Task) -> Result<Brought, String> {
         .seconds
         .map_or(Options::default().limits.probe, |(_, probe)| Duration::from_secs(probe));
     let task = Task { emulator: fake.path.clone(), ..task };
-    let result = Prober::start(&task).wait();
+    let result = Prober::start(&task, &[], tempfile::tempdir().unwrap()).wait();
     // Far more than a machine under load takes beyond the deadline.
     assert!(began.elapsed() < allowed + Duration::from_secs(10), "{:?}", began.elapsed());
     fake.assert_gone();
@@ -242,9 +257,18 @@ fn the_report_has_what_lost_emulators_wrote() {
 
 /// Whether KVM can be used; says so where it cannot.
 fn kvm_works() -> bool {
-    let works = host::kvm_opens();
+    let works = host::kvm_opens(None).unwrap();
     if !works {
         println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was asked under KVM");
     }
     works
+}
+
+/// Whether this is root, who may take on other users; says so where it is not.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("SKIPPED: not root, so nothing was run as somebody else");
+    }
+    root
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::limits::Limits;
+use crate::spawn::Launch;
 
 /// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, `negotiate`, and
 /// `flood TEXT BYTES`, which sends a text over and over, without any line feed.
@@ -88,6 +89,11 @@ impl Fake {
         }
         std::os::unix::fs::symlink(installed, &path).unwrap();
         Some(Self { path, dir })
+    }
+
+    /// How it is started under an accelerator.
+    pub(crate) fn launch<'a>(&'a self, accelerator: &'a str) -> Launch<'a> {
+        Launch { emulator: &self.path, accelerator, user: None, scratch: self.dir.path() }
     }
 
     /// Whether a process runs whose command line has the path of this emulator.

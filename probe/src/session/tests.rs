@@ -6,7 +6,7 @@ use crate::error::Exit;
 use crate::limits::Limits;
 
 async fn start<'t>(fake: &Fake, terms: &'t Terms<'t>) -> Result<Session<'t>, StartError> {
-    Session::start(&fake.path, "tcg", terms).await
+    Session::start(&fake.launch("tcg"), terms).await
 }
 
 /// Starts a fake, asks for `commands`, and returns the replies up to the loss, and the output.

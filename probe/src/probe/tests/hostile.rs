@@ -160,6 +160,16 @@ fn one_that_does_not_greet() {
 }
 
 #[test]
+fn one_whose_wrapper_keeps_its_monitor_from_it() {
+    let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
+    let told = failure(&format!("exec {} \"$@\" 3<&-", qemu.path.display()), Task::default());
+    let expected = "EMULATOR did not get its monitor: what starts QEMU there closes the \
+                    descriptors it inherits; let it pass on descriptor 3";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(told.contains("exited with status 1: ") && told.contains("fd=3"), "{told}");
+}
+
+#[test]
 fn one_that_ends_after_its_greeting() {
     let told = failure("greet; echo 'cannot go on' >&2; exit 4", brief());
     let expected = "EMULATOR greeted, but did not come to take commands: exited with status 4: \
@@ -380,4 +390,11 @@ fn one_that_writes_without_end_where_nobody_reads() {
     let cases = "query-kvm) yes noise >&2;;";
     let told = quarantined(cases, brief());
     assert_eq!(told, one("query-kvm", "gave no answer within 1 s"));
+}
+
+#[test]
+fn one_that_leaves_files_behind() {
+    let cases =
+        r#"query-kvm) mkdir -p "$TMPDIR/a/b" && echo text > "$TMPDIR/a/b/file"; answer '{}';;"#;
+    assert_eq!(quarantined(cases, Task::default()), []);
 }
