@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) flights: crate::flight::Flights,
     #[cfg(feature = "probe")]
     pub(crate) limits: capscache_probe::Limits,
+    #[cfg(feature = "probe")]
+    pub(crate) run_as: Option<capscache_probe::User>,
 }
 
 /// What a cache may be told when it is opened.
@@ -57,6 +59,10 @@ pub struct CacheOptions {
     /// What emulators may cost.
     #[cfg(feature = "probe")]
     pub limits: capscache_probe::Limits,
+    /// Whom emulators run as, if not as this process, which must be root: KVM is what it is to that
+    /// user.
+    #[cfg(feature = "probe")]
+    pub run_as: Option<capscache_probe::User>,
     /// What to hold for true of this host instead of looking; for tests, and for caches that are
     /// made for another host.
     pub host: Option<HostFacts>,
@@ -70,6 +76,8 @@ impl Default for CacheOptions {
             failure_ttl: Duration::from_secs(60),
             #[cfg(feature = "probe")]
             limits: capscache_probe::Limits::default(),
+            #[cfg(feature = "probe")]
+            run_as: None,
             host: None,
         }
     }
@@ -147,6 +155,8 @@ impl Cache {
             flights: crate::flight::Flights::default(),
             #[cfg(feature = "probe")]
             limits: options.limits,
+            #[cfg(feature = "probe")]
+            run_as: options.run_as,
         })))
     }
 

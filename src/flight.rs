@@ -298,16 +298,31 @@ impl Shared {
         updated.map_or_else(|| self.probe(emulator, groups), Ok)
     }
 
+    /// What holds for every probe of this cache. Nothing is written outside of the root.
+    fn probe_options(&self) -> Options {
+        Options {
+            limits: self.limits.clone(),
+            run_as: self.run_as.clone(),
+            temporary: Some(self.store.directory().to_owned()),
+            ..Options::default()
+        }
+    }
+
+    /// KVM as the emulator will see it.
+    fn kvm(&self) -> KvmState {
+        KvmState::of(self.run_as.as_ref())
+    }
+
     /// Everything from a fresh probe.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         for _ in 0..TRIES {
             let before = status(emulator)?;
-            let options = Options { groups, limits: self.limits.clone(), ..Options::default() };
+            let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
-            let kvm = KvmState::now();
+            let kvm = self.kvm();
             let Probed { mut model, ran, native_kvm, .. } = run(emulator, &options)?;
             let after = status(emulator)?;
-            let unmoved = signature(&before) == signature(&after) && kvm == KvmState::now();
+            let unmoved = signature(&before) == signature(&after) && kvm == self.kvm();
             if unmoved && !was_removed(&ran) {
                 model.inputs = files(emulator, &after, &ran)?;
                 model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, &self.host()));
@@ -332,15 +347,14 @@ impl Shared {
         let path = self.store.entry_path(emulator);
         let mut whole = entry.to_model().map_err(|source| Error::Format { path, source })?;
         whole.drop_host_facts();
-        let kvm = KvmState::now();
+        let kvm = self.kvm();
         if kvm.opens() {
             let groups = if entry.groups().contains(Group::CpuModels) {
                 Groups::CPU_MODELS
             } else {
                 Groups::CORE
             };
-            let limits = self.limits.clone();
-            let options = Options { binary: false, groups, limits, ..Options::default() };
+            let options = Options { binary: false, groups, ..self.probe_options() };
             match probe(emulator, &options) {
                 Ok(probed) if recorded_sha256(entry) != Some(&probed.ran.sha256) => {
                     return Ok(None);
@@ -383,8 +397,7 @@ impl Shared {
             core: false,
             groups: groups.without(hit.groups()),
             kvm: hit.accelerators().any(|accelerator| accelerator == Accelerator::Kvm),
-            limits: self.limits.clone(),
-            ..Options::default()
+            ..self.probe_options()
         };
         let Probed { mut model, ran, .. } = run(emulator, &options)?;
         if recorded_sha256(hit) != Some(&ran.sha256) {

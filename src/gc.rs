@@ -21,7 +21,7 @@ pub struct Collected {
     pub damaged: usize,
     /// Failures that are not believed any more.
     pub failures: usize,
-    /// Files that writers left which died.
+    /// Files that writers left which died, and directories of probes.
     pub temporaries: usize,
     /// Directories of older releases.
     pub releases: Vec<PathBuf>,
@@ -53,6 +53,9 @@ impl Cache {
         }
         for file in shared.store.temporaries()? {
             collected.temporaries += usize::from(shared.store.remove_abandoned(&file)?);
+        }
+        for directory in shared.store.scratch_directories()? {
+            collected.temporaries += usize::from(shared.store.remove_abandoned(&directory)?);
         }
         collected.releases = remove_older_releases(&shared.root, &shared.store)?;
         Ok(collected)
@@ -132,12 +135,16 @@ fn release(name: &OsStr) -> Option<(u32, [u32; 3])> {
 }
 
 impl Store {
-    /// Removes a file that a writer left which died; whether it did. A writer that lives holds its
-    /// file locked.
+    /// Removes a file or directory that a writer left which died; whether it did. A writer that lives
+    /// holds it locked.
     fn remove_abandoned(&self, temporary: &Path) -> Result<bool, Error> {
         let Ok(file) = File::open(temporary) else { return Ok(false) };
         if file.try_lock().is_err() {
             return Ok(false);
+        }
+        if file.metadata().is_ok_and(|status| status.is_dir()) {
+            let removed = fs::remove_dir_all(temporary);
+            return removed.map(|()| true).map_err(Error::entry("remove", temporary));
         }
         self.remove(temporary)
     }

@@ -96,6 +96,23 @@ pub(crate) struct KvmState {
 impl KvmState {
     /// Looks at KVM as this process sees it.
     pub(crate) fn now() -> KvmState {
+        let opens = File::options().read(true).write(true).open(KVM).is_ok();
+        KvmState::seen_by(rustix::process::geteuid().as_raw(), opens)
+    }
+
+    /// Looks at KVM as an emulator sees it that runs as somebody else.
+    #[cfg(feature = "probe")]
+    pub(crate) fn of(user: Option<&capscache_probe::User>) -> KvmState {
+        match user {
+            None => KvmState::now(),
+            Some(user) => {
+                let opens = capscache_probe::kvm_opens(Some(user)).unwrap_or(false);
+                KvmState::seen_by(user.uid, opens)
+            }
+        }
+    }
+
+    fn seen_by(uid: u32, opens: bool) -> KvmState {
         let node = match fs::metadata(KVM) {
             Ok(node) => format!(
                 "{}:{} {:o} {:x}",
@@ -106,8 +123,7 @@ impl KvmState {
             ),
             Err(_) => "absent".to_owned(),
         };
-        let opens = File::options().read(true).write(true).open(KVM).is_ok();
-        let mut view = format!("uid {} opens {opens}", rustix::process::geteuid().as_raw());
+        let mut view = format!("uid {uid} opens {opens}");
         for module in ["kvm_intel", "kvm_amd", "kvm"] {
             for parameter in ["nested", "sev", "sev_es", "sev_snp", "tdx", "sgx"] {
                 let path = format!("/sys/module/{module}/parameters/{parameter}");

@@ -35,5 +35,5 @@ pub use capscache_format::{
 #[cfg(feature = "probe")]
 pub use capscache_probe::{
     CpuidLeaf, Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed,
-    TranscriptError, probe, replay, replay_under, supported_cpuid,
+    TranscriptError, User, kvm_opens, probe, replay, replay_under, supported_cpuid,
 };

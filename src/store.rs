@@ -31,6 +31,9 @@ const FAILURE: &str = "failed";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
 
+/// How the names of the temporary directories of probes begin.
+const SCRATCH: &[u8] = b"capscache-probe-";
+
 /// One release's directory under a root.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -160,8 +163,17 @@ impl Store {
         self.files(TEMPORARY)
     }
 
+    /// The directories that probes put their temporary files in, sorted.
+    pub(crate) fn scratch_directories(&self) -> Result<Vec<PathBuf>, Error> {
+        self.paths(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(SCRATCH)))
+    }
+
     /// The files with an extension, sorted.
     fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
+        self.paths(|path| path.extension() == Some(OsStr::new(extension)))
+    }
+
+    fn paths(&self, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
         let directory = match fs::read_dir(&self.directory) {
             Ok(directory) => directory,
             Err(error) if is_missing(&error) => return Ok(Vec::new()),
@@ -170,7 +182,7 @@ impl Store {
         let mut paths = Vec::new();
         for entry in directory {
             let path = entry.map_err(Error::entry("read", &self.directory))?.path();
-            if path.extension() == Some(OsStr::new(extension)) {
+            if is_wanted(&path) {
                 paths.push(path);
             }
         }

@@ -202,8 +202,9 @@ struct Refused<'a>(&'a Refusal);
 
 impl Serialize for Refused<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Refusal { command, arguments, class, desc, .. } = self.0;
-        let mut object = serializer.serialize_struct("refused", 4)?;
+        let Refusal { source, command, arguments, class, desc } = self.0;
+        let mut object = serializer.serialize_struct("refused", 5)?;
+        object.serialize_field("accelerator", &source.accelerator().map(Accelerator::name))?;
         object.serialize_field("command", command)?;
         object.serialize_field("arguments", &arguments.as_deref().map(JsonText))?;
         object.serialize_field("class", class)?;
@@ -216,8 +217,9 @@ struct Quarantined<'a>(&'a Quarantine);
 
 impl Serialize for Quarantined<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Quarantine { command, arguments, reason, .. } = self.0;
-        let mut object = serializer.serialize_struct("quarantined", 3)?;
+        let Quarantine { source, command, arguments, reason } = self.0;
+        let mut object = serializer.serialize_struct("quarantined", 4)?;
+        object.serialize_field("accelerator", &source.accelerator().map(Accelerator::name))?;
         object.serialize_field("command", command)?;
         object.serialize_field("arguments", &arguments.as_deref().map(JsonText))?;
         object.serialize_field("reason", reason)?;

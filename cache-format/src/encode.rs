@@ -46,14 +46,13 @@ impl Model {
                 groups.push((tag, SECTION_REQUIRED | scope.section_flag(), records));
             }
         }
-        let mut sections = vec![
-            (tag::STRINGS, SECTION_REQUIRED, writer.string_section()?),
-            (tag::POOL, SECTION_REQUIRED, little_endian(&writer.words)),
-        ];
+        let (strings, values) = writer.finish()?;
+        let mut sections =
+            vec![(tag::STRINGS, SECTION_REQUIRED, strings), (tag::POOL, SECTION_REQUIRED, values)];
         sections.extend(groups);
         sections.push((tag::INPUTS, SECTION_REQUIRED, input::encode(&self.inputs)));
         sections.push((tag::REPORT, 0, self.report.to_bytes()));
-        Ok(assemble(&sections))
+        Ok(assemble(sections))
     }
 
     fn roots(&self) -> impl Iterator<Item = Handle> {
@@ -65,35 +64,39 @@ impl Model {
 }
 
 /// Puts header, section table and sections one after another, each section on a multiple of eight.
-fn assemble(sections: &[([u8; 4], u16, Vec<u8>)]) -> Vec<u8> {
+fn assemble(sections: Vec<([u8; 4], u16, Vec<u8>)>) -> Vec<u8> {
+    let count = u32::try_from(sections.len()).expect("a dozen sections");
     let table_bytes = size_of::<Header>() + sections.len() * size_of::<SectionEntry>();
-    let mut content = Vec::new();
+    // The content is written where it is to lie, and each section goes when it is: an entry may be large.
+    let mut file = vec![0; table_bytes];
     let mut table = Vec::new();
     for (tag, flags, bytes) in sections {
         let entry = SectionEntry {
-            tag: *tag,
+            tag,
             version: 1.into(),
-            flags: (*flags).into(),
-            offset: to_u64(table_bytes + content.len()).into(),
+            flags: flags.into(),
+            offset: to_u64(file.len()).into(),
             length: to_u64(bytes.len()).into(),
         };
         table.extend_from_slice(entry.as_bytes());
-        content.extend_from_slice(bytes);
-        content.resize(content.len().next_multiple_of(8), 0);
+        file.extend_from_slice(&bytes);
+        file.resize(file.len().next_multiple_of(8), 0);
     }
     let mut header = Header {
         magic: MAGIC,
         byte_order: BYTE_ORDER_MARK.into(),
         version: FORMAT_VERSION.into(),
         header_bytes: u16::try_from(size_of::<Header>()).expect("the header is 72 bytes").into(),
-        total_bytes: to_u64(table_bytes + content.len()).into(),
-        sections: u32::try_from(sections.len()).expect("a dozen sections").into(),
+        total_bytes: to_u64(file.len()).into(),
+        sections: count.into(),
         reserved: 0.into(),
-        content_sha256: Sha256::digest(&content).into(),
+        content_sha256: Sha256::digest(&file[table_bytes..]).into(),
         checksum: [0; 8],
     };
     header.checksum = checksum(&header, &table);
-    [header.as_bytes(), &table, &content].concat()
+    file[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+    file[size_of::<Header>()..table_bytes].copy_from_slice(&table);
+    file
 }
 
 /// The checksum of a header, its own field taken as zero, and the section table behind it.
@@ -160,6 +163,11 @@ impl<'p> Writer<'p> {
             written: HashMap::new(),
             words: Vec::new(),
         }
+    }
+
+    /// The sections of the strings and of all other values. What it took to make them goes before the file is made.
+    fn finish(self) -> Result<(Vec<u8>, Vec<u8>), ModelError> {
+        Ok((self.string_section()?, little_endian(&self.words)))
     }
 
     fn record(&mut self, key: FactKey, fact: Fact<Handle>) -> Result<FactRecord, ModelError> {

@@ -11,7 +11,7 @@ use crate::value::MAX_DEPTH;
 
 /// Distinct values that a pool may hold. A full profile of QEMU 11.1 has about 60,000; the bound
 /// keeps an emulator that answers nonsense from filling the prober's memory.
-pub const MAX_DISTINCT: usize = 500_000;
+pub const MAX_DISTINCT: usize = 200_000;
 
 /// A value in a [`Pool`]; meaningless without the pool it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -457,6 +457,6 @@ mod tests {
             (0..=MAX_DISTINCT).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",")
         );
         let error = pool.take_in(&mut serde_json::Deserializer::from_str(&json)).unwrap_err();
-        assert!(error.to_string().contains("500000"), "{error}");
+        assert!(error.to_string().contains("200000"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ const LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// How the probes went that an entry was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Report {
-    /// One per run of an emulator that added to the entry, oldest first.
+    /// One per group that a run of an emulator added to the entry, oldest first.
     pub passes: Vec<PassReport>,
     /// Commands that QEMU answered with an error, in the order in which they were asked.
     pub refused: Vec<Refusal>,
@@ -25,13 +25,15 @@ pub struct Report {
 pub struct PassReport {
     /// Which answers it was for.
     pub source: Source,
-    /// From the start of the emulator to its last answer, in microseconds.
+    /// From the start of the emulator to its last answer, in microseconds, without what other groups
+    /// took that the same pass filled.
     pub micros: u64,
     /// How often the emulator had to be started again.
     pub restarts: u32,
     /// Why there are no answers, if there are none.
     pub failure: Option<String>,
-    /// The end of what the emulator wrote to its standard output and error.
+    /// The end of what the emulator wrote to its standard output and error: of each process that was
+    /// lost on the way, and how it was, and of the last one.
     pub output_tail: String,
     /// One row per command name, in the order of first use.
     pub commands: Vec<CommandReport>,

@@ -81,11 +81,17 @@ pub enum Loss {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// It sent more than was left of [`Limits::total_bytes`](crate::Limits::total_bytes).
-    #[error("sent more than the {allowed_bytes} bytes that were left to it")]
+    /// With it, the whole probe was sent more than [`Limits::total_bytes`](crate::Limits::total_bytes).
+    #[error("sent more than the {limit_bytes} bytes that a whole probe may")]
     TooMuch {
-        /// What was left to this process, in bytes.
-        allowed_bytes: u64,
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// With it, the answers of the whole probe are longer than any QEMU's.
+    #[error("answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    AnsweredTooMuch {
+        /// The limit, in bytes.
+        limit_bytes: u64,
     },
     /// It sent a line that is not UTF-8.
     #[error("sent a line that is not UTF-8 from byte {valid_bytes} on")]
@@ -106,6 +112,9 @@ pub enum Loss {
     Io(#[source] io::Error),
 }
 
+/// How much of what an emulator said a message shows, in characters.
+pub(crate) const SHOWN_CHARS: usize = 200;
+
 /// The last line that says something, as an addition to a message.
 fn last_line(output: &str) -> String {
     output
@@ -113,7 +122,9 @@ fn last_line(output: &str) -> String {
         .rev()
         .map(str::trim)
         .find(|line| !line.is_empty())
-        .map_or_else(String::new, |line| format!(": {line}"))
+        .map_or_else(String::new, |line| {
+            format!(": {}", line.chars().take(SHOWN_CHARS).collect::<String>())
+        })
 }
 
 /// Why an emulator could not be started, or not far enough to take commands.
@@ -132,14 +143,30 @@ pub enum StartError {
         /// The emulator asked for.
         path: PathBuf,
     },
-    /// This user may not execute it.
+    /// The user who was to run it may not.
     #[error(
-        "{} may not be executed: look at its mode, at the directories above it, and for a noexec mount",
-        path.display()
+        "{} may not be executed{}: look at its mode, at the directories above it, and for a noexec mount",
+        path.display(),
+        by(*uid)
     )]
     NotExecutable {
         /// The emulator asked for.
         path: PathBuf,
+        /// The user who was to run it, if that was another one than the caller.
+        uid: Option<u32>,
+    },
+    /// This process may not run anything as the user who was named.
+    #[error(
+        "cannot run {} as user {uid}: that takes root, or CAP_SETUID and CAP_SETGID",
+        path.display()
+    )]
+    User {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// The user who was to run it.
+        uid: u32,
+        /// What the operating system says.
+        source: io::Error,
     },
     /// It is there, but what it needs to run is not: a script's interpreter or a program's loader.
     #[error("the interpreter or dynamic loader of {} is missing", path.display())]
@@ -167,6 +194,20 @@ pub enum StartError {
     /// QEMU, lacks the accelerator, or misses a library.
     #[error("{} did not greet; is it a QEMU system emulator?", path.display())]
     NoGreeting {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// What happened.
+        source: Loss,
+        /// The end of what it wrote to stdout and stderr.
+        output: String,
+    },
+    /// QEMU ran, and the descriptor of its monitor did not reach it.
+    #[error(
+        "{} did not get its monitor: what starts QEMU there closes the descriptors it inherits; let it pass on \
+         descriptor 3 (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
+        path.display()
+    )]
+    NoMonitor {
         /// The emulator asked for.
         path: PathBuf,
         /// What happened.
@@ -206,6 +247,10 @@ pub enum StartError {
     },
 }
 
+fn by(uid: Option<u32>) -> String {
+    uid.map_or_else(String::new, |uid| format!(" by user {uid}"))
+}
+
 /// Why an interview has no result; `E` is the interviewer's own error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -234,9 +279,15 @@ pub enum InterviewError<E: std::error::Error + 'static> {
         /// How it was lost the last time.
         last: String,
     },
-    /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes).
-    #[error("the emulator sent more than {limit_bytes} bytes")]
+    /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes), all its processes together.
+    #[error("the emulator sent more than the {limit_bytes} bytes that a whole probe may")]
     TooMuchOutput {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// The answers, of all its processes together, are longer than any QEMU's.
+    #[error("the emulator answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,17 @@ use rustix::process::Pid;
 /// before.
 pub(crate) const OVERLAP_BYTES: usize = 256;
 
+/// How much is read of the list of what a process has mapped. QEMU's has some 50 KB.
+const MAX_MAPS_BYTES: u64 = 4 << 20;
+
 /// The shared objects that a process has mapped, as paths of this mount namespace, sorted.
 ///
 /// Read from `/proc/PID/maps`, whose paths are those of the process: one that leads to another file
 /// here is left out.
 pub(crate) fn mapped_objects(pid: Pid) -> io::Result<Vec<PathBuf>> {
-    let maps = std::fs::read(format!("/proc/{}/maps", pid.as_raw_pid()))?;
+    let mut maps = Vec::new();
+    let file = File::open(format!("/proc/{}/maps", pid.as_raw_pid()))?;
+    file.take(MAX_MAPS_BYTES).read_to_end(&mut maps)?;
     let mut objects: Vec<PathBuf> =
         maps.split(|byte| *byte == b'\n').filter_map(mapped_object).collect();
     objects.sort();

@@ -1,11 +1,27 @@
 //! What of this host matters before an emulator is started.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether this process can use KVM: the node opens for reading and writing.
-pub(crate) fn kvm_opens() -> bool {
-    File::options().read(true).write(true).open("/dev/kvm").is_ok()
+use crate::spawn::{KVM, opens_as};
+use crate::user::User;
+
+/// Whether an emulator that runs as `user`, or else as the caller, can use KVM: the node opens for
+/// reading and writing. To ask for another user takes a process.
+///
+/// # Errors
+/// Those of the operating system, if that process cannot be made or may not become `user`.
+pub fn kvm_opens(user: Option<&User>) -> io::Result<bool> {
+    match user {
+        Some(user) => opens_as(user, KVM),
+        None => {
+            let path = Path::new(OsStr::from_bytes(KVM.to_bytes()));
+            Ok(File::options().read(true).write(true).open(path).is_ok())
+        }
+    }
 }
 
 /// Whether KVM of this host can run guests of QEMU's target `arch`.

@@ -13,14 +13,14 @@ mod tests;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 use crate::error::{InterviewError, Loss, StartError};
-use crate::limits::Limits;
+use crate::limits::Terms;
 use crate::session::{Executable, Reply, Request, Session};
+use crate::spawn::Launch;
 
 /// The question that harms nobody.
 const HARMLESS: &str = "query-version";
@@ -87,22 +87,17 @@ pub(crate) struct LostEmulator {
 ///
 /// [`InterviewError`]. Queries that the emulator refuses, or that kill it, are none.
 pub(crate) async fn interview<I: Interviewer>(
-    emulator: &Path,
-    accelerator: &str,
-    limits: &Limits,
-    deadline: Instant,
+    launch: &Launch<'_>,
+    terms: &Terms<'_>,
     interviewer: &mut I,
 ) -> Result<Interviewed, InterviewError<I::Error>> {
     let mut interview = Interview {
-        emulator,
-        accelerator,
-        limits,
+        launch,
+        terms,
         began: Instant::now(),
-        deadline,
         interviewer,
         greeting: None,
         identity: None,
-        received: 0,
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
         primers: Vec::new(),
@@ -113,18 +108,14 @@ pub(crate) async fn interview<I: Interviewer>(
 }
 
 struct Interview<'a, I> {
-    emulator: &'a Path,
-    accelerator: &'a str,
-    limits: &'a Limits,
+    launch: &'a Launch<'a>,
+    terms: &'a Terms<'a>,
     began: Instant,
-    deadline: Instant,
     interviewer: &'a mut I,
     /// The first emulator's. None before the first start.
     greeting: Option<String>,
     /// Device and inode of what the first emulator ran.
     identity: Option<(u64, u64)>,
-    /// What earlier emulators sent, in bytes.
-    received: u64,
     /// What is to be asked.
     waiting: VecDeque<Request>,
     /// What is to be asked alone first.
@@ -135,8 +126,8 @@ struct Interview<'a, I> {
 }
 
 /// The part of an interview that one emulator takes.
-struct Sitting {
-    session: Session,
+struct Sitting<'t> {
+    session: Session<'t>,
     /// The first suspect is asked, and nothing else.
     trial: bool,
     /// What was asked and not answered, in the order in which it was asked.
@@ -179,14 +170,14 @@ impl<E> From<Loss> for Stop<E> {
     }
 }
 
-impl Sitting {
+impl Sitting<'_> {
     fn ask(&mut self, request: Request, purpose: Purpose) {
         let id = self.session.send(&request);
         self.asked.push_back(Asked { id, purpose, request });
     }
 }
 
-impl<I: Interviewer> Interview<'_, I> {
+impl<'a, I: Interviewer> Interview<'a, I> {
     async fn run(&mut self) -> Result<(), InterviewError<I::Error>> {
         while self.greeting.is_none() || !self.waiting.is_empty() || !self.suspects.is_empty() {
             self.may_start()?;
@@ -194,7 +185,6 @@ impl<I: Interviewer> Interview<'_, I> {
             let trial = !self.suspects.is_empty();
             let mut sitting = Sitting { session, trial, asked: VecDeque::new(), held: None };
             let stop = self.sit(&mut sitting).await.err();
-            self.received += sitting.session.received();
             if stop.is_none() && self.waiting.is_empty() && self.suspects.is_empty() {
                 self.interviewer.finishing(sitting.session.pid());
             }
@@ -214,12 +204,9 @@ impl<I: Interviewer> Interview<'_, I> {
     }
 
     /// Starts an emulator. `None` if this one was lost before it took commands, but an earlier one was not.
-    async fn start(&mut self) -> Result<Option<Session>, InterviewError<I::Error>> {
-        let allowed = self.limits.total_bytes.saturating_sub(self.received);
+    async fn start(&mut self) -> Result<Option<Session<'a>>, InterviewError<I::Error>> {
         self.report.starts += 1;
-        let started =
-            Session::start(self.emulator, self.accelerator, self.limits, self.deadline, allowed);
-        let mut session = match started.await {
+        let mut session = match Session::start(self.launch, self.terms).await {
             Ok(session) => session,
             Err(
                 StartError::NoGreeting { source, output, .. }
@@ -253,7 +240,7 @@ impl<I: Interviewer> Interview<'_, I> {
     }
 
     /// Asks one emulator: everything, or the first suspect and then everything unless there is another suspect.
-    async fn sit(&mut self, sitting: &mut Sitting) -> Result<(), Stop<I::Error>> {
+    async fn sit(&mut self, sitting: &mut Sitting<'_>) -> Result<(), Stop<I::Error>> {
         for primer in &self.primers {
             sitting.ask(primer.clone(), Purpose::Prime);
         }
@@ -346,8 +333,14 @@ impl<I: Interviewer> Interview<'_, I> {
 
     /// Notes that an emulator was lost, unless that ends the interview.
     fn lost(&mut self, loss: &Loss, output: String) -> Result<(), InterviewError<I::Error>> {
-        if let Loss::TooMuch { .. } = loss {
-            return Err(InterviewError::TooMuchOutput { limit_bytes: self.limits.total_bytes });
+        match *loss {
+            Loss::TooMuch { limit_bytes } => {
+                return Err(InterviewError::TooMuchOutput { limit_bytes });
+            }
+            Loss::AnsweredTooMuch { limit_bytes } => {
+                return Err(InterviewError::AnsweredTooMuch { limit_bytes });
+            }
+            _ => {}
         }
         self.report.lost.push(LostEmulator { reason: loss.to_string(), output });
         Ok(())
@@ -356,7 +349,7 @@ impl<I: Interviewer> Interview<'_, I> {
     /// Whether there is time for another start, and whether not too many were needed.
     fn may_start(&self) -> Result<(), InterviewError<I::Error>> {
         let restarts = self.report.starts.saturating_sub(1);
-        if Instant::now() >= self.deadline {
+        if Instant::now() >= self.terms.deadline {
             return Err(InterviewError::Deadline {
                 waited: self.began.elapsed(),
                 unanswered: self.waiting.len() + self.suspects.len(),
@@ -364,7 +357,7 @@ impl<I: Interviewer> Interview<'_, I> {
             });
         }
         match self.report.lost.last() {
-            Some(last) if restarts >= self.limits.restarts => {
+            Some(last) if restarts >= self.terms.limits.restarts => {
                 Err(InterviewError::TooManyRestarts { restarts, last: last.reason.clone() })
             }
             _ => Ok(()),

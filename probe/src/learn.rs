@@ -14,6 +14,10 @@ use crate::questions::{
 };
 use crate::session::Request;
 
+/// How many values the answers of one pass may have together. A full profile of QEMU 11.1 has some
+/// 250,000; the bound keeps an emulator that answers nonsense from filling the prober's memory.
+const MAX_VALUES: usize = 2 << 20;
+
 /// One answer, or why there is none.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -59,9 +63,12 @@ pub(crate) struct Learner {
     /// Expansions by model name, then by kind.
     cpu_models: IndexMap<String, IndexMap<String, Handle>>,
     machines: Option<Handle>,
+    /// How many values were taken in.
+    values: usize,
     refused: Vec<(Group, Request, String, String)>,
     quarantined: Vec<(Group, Request, String)>,
-    commands: IndexMap<String, CommandReport>,
+    /// By the group that a command was asked for; none for what only leads to further questions.
+    commands: IndexMap<(Option<Group>, String), CommandReport>,
 }
 
 impl Learner {
@@ -82,6 +89,7 @@ impl Learner {
             host_cpu: Vec::new(),
             cpu_models: IndexMap::new(),
             machines: None,
+            values: 0,
             refused: Vec::new(),
             quarantined: Vec::new(),
             commands: IndexMap::new(),
@@ -93,30 +101,38 @@ impl Learner {
     }
 
     /// Takes the JSON text of an answer into the pool.
-    pub(crate) fn take_in(&mut self, json: &str) -> Result<Handle, serde_json::Error> {
+    pub(crate) fn take_in(&mut self, json: &str) -> Result<Handle, LearnError> {
+        // All but the first of an array or object stand behind a comma.
+        self.values += 1 + memchr::memchr_iter(b',', json.as_bytes()).count();
+        if self.values > MAX_VALUES {
+            return Err(LearnError::TooManyValues { limit: MAX_VALUES });
+        }
         let mut text = serde_json::Deserializer::from_str(json);
         let handle = self.model.pool.take_in(&mut text)?;
         text.end()?;
         Ok(handle)
     }
 
-    /// Notes how long an answer took.
-    pub(crate) fn took(&mut self, request: &Request, micros: u64) {
-        let report = self.commands.entry(request.execute.clone()).or_insert_with(|| {
-            CommandReport { execute: request.execute.clone(), ..CommandReport::default() }
+    /// Notes how long an answer took that belongs to a group, as [`Learner::learn`] says.
+    pub(crate) fn took(&mut self, group: Option<Group>, request: &Request, micros: u64) {
+        let key = (group, request.execute.clone());
+        let report = self.commands.entry(key).or_insert_with(|| CommandReport {
+            execute: request.execute.clone(),
+            ..CommandReport::default()
         });
         report.count = report.count.saturating_add(1);
         report.micros = report.micros.saturating_add(micros);
     }
 
     /// Learns one answer; of an expansion, `about_host` says whether it tells about the CPU that a
-    /// guest can have here. What nobody wanted to know is ignored.
+    /// guest can have here. Returns the group that it belongs to; what nobody wanted to know belongs
+    /// to none, and is ignored.
     pub(crate) fn learn(
         &mut self,
         request: &Request,
         outcome: &Outcome,
         about_host: bool,
-    ) -> Result<(), LearnError> {
+    ) -> Result<Option<Group>, LearnError> {
         let group = match request.execute.as_str() {
             TYPES if *request == implementations(DEVICE) => {
                 self.single(FactKind::DeviceTypes, outcome)
@@ -131,24 +147,24 @@ impl Learner {
             EXPAND => self.expansion(request, outcome, about_host)?,
             command => fact_kind(command).and_then(|kind| self.single(kind, outcome)),
         };
-        let Some(group) = group else { return Ok(()) };
-        match outcome {
-            Outcome::Answered(_) => {}
-            Outcome::Refused { class, desc } => {
+        match (group, outcome) {
+            (None, _) | (_, Outcome::Answered(_)) => {}
+            (Some(group), Outcome::Refused { class, desc }) => {
                 self.refused.push((group, request.clone(), class.clone(), desc.clone()));
             }
-            Outcome::Quarantined { reason } => {
+            (Some(group), Outcome::Quarantined { reason }) => {
                 self.quarantined.push((group, request.clone(), reason.clone()));
             }
         }
-        Ok(())
+        Ok(group)
     }
 
-    /// The model of one pass under `accelerator`, with its report.
+    /// The model of one pass under `accelerator`, with its report: `pass` is about the whole of it,
+    /// and becomes one report for each group that was filled.
     pub(crate) fn finish(
         mut self,
         accelerator: Accelerator,
-        mut pass: PassReport,
+        pass: PassReport,
     ) -> Result<Model, ModelError> {
         let pool = &mut self.model.pool;
         if self.wanted.core {
@@ -177,12 +193,7 @@ impl Learner {
             self.model.set(FactKey { group, accelerator, kind }, fact);
         }
         let report = &mut self.model.report;
-        pass.source = Source::new(
-            if self.wanted.core { Group::Core } else { first(self.wanted) },
-            accelerator,
-        );
-        pass.commands = self.commands.into_values().collect();
-        report.passes.push(pass);
+        report.passes = passes(self.wanted, accelerator, pass, self.commands);
         report.refused = self
             .refused
             .into_iter()
@@ -277,9 +288,16 @@ impl Learner {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
-    /// The answer is no JSON, or the arguments of a recorded command are none.
-    #[error("not the JSON that QMP speaks")]
+    /// The answer is no JSON, or more than a model can hold, or the arguments of a recorded command are
+    /// no JSON.
+    #[error("it is no JSON that a model can hold")]
     Json(#[from] serde_json::Error),
+    /// The answers of one pass hold far more than those of any QEMU.
+    #[error("the answers hold more than {limit} values: this is no QEMU's answer")]
+    TooManyValues {
+        /// The bound.
+        limit: usize,
+    },
     /// The arguments of a recorded command lack what QMP requires.
     #[error("{command} without the argument {argument}")]
     MissingArgument {
@@ -342,9 +360,31 @@ fn is_binary(kind: FactKind) -> bool {
     )
 }
 
-fn first(wanted: Wanted) -> Group {
-    let further = [Group::Devices, Group::Objects, Group::CpuModels];
-    further.into_iter().find(|group| wanted.group(*group)).unwrap_or(Group::Core)
+/// One report for each group, whose times add up to that of the pass: the first one has what was
+/// common to all of them, the start, the restarts and the output.
+fn passes(
+    wanted: Wanted,
+    accelerator: Accelerator,
+    pass: PassReport,
+    commands: IndexMap<(Option<Group>, String), CommandReport>,
+) -> Vec<PassReport> {
+    let all = [Group::Core, Group::Devices, Group::Objects, Group::CpuModels];
+    let mut groups = all.into_iter().filter(|group| wanted.group(*group));
+    let first = Source::new(groups.next().unwrap_or(Group::Core), accelerator);
+    let mut passes = vec![PassReport { source: first, ..pass }];
+    passes.extend(groups.map(|group| PassReport {
+        source: Source::new(group, accelerator),
+        ..PassReport::default()
+    }));
+    for ((group, _), command) in commands {
+        let of_group = passes.iter().position(|pass| pass.source.group() == group).unwrap_or(0);
+        if of_group > 0 {
+            passes[of_group].micros += command.micros;
+            passes[0].micros = passes[0].micros.saturating_sub(command.micros);
+        }
+        passes[of_group].commands.push(command);
+    }
+    passes
 }
 
 fn machine_aliases(

@@ -14,14 +14,16 @@
 //!
 //! An emulator is started at most once for each accelerator, and again for each query that kills
 //! it, up to [`Limits::restarts`] times. It gets an empty environment, no descriptors but its
-//! monitor, and dies with the thread that started it. No signal handler is installed, and a caller
-//! that ignores SIGCHLD is tolerated.
+//! monitor, a temporary directory that goes with the probe, and dies with the prober; root may name
+//! another user for it to run as. No signal handler is installed, and a caller that ignores SIGCHLD
+//! is tolerated.
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod cpuid;
 mod error;
+mod executable;
 mod files;
 mod host;
 mod interview;
@@ -30,18 +32,21 @@ mod limits;
 mod pass;
 mod probe;
 mod questions;
+mod scratch;
 mod session;
 mod spawn;
 mod transcript;
+mod user;
 
 pub use cpuid::{CpuidLeaf, supported_cpuid};
 pub use error::{Exit, InterviewError, Loss, StartError};
-pub use host::is_native;
+pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
 pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
+pub use user::User;
 
 /// For the fuzzer, which has to reach what only an emulator's bytes reach otherwise.
 #[doc(hidden)]

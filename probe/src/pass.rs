@@ -1,18 +1,16 @@
 //! One pass: an interview under one accelerator, its answers learnt and, if wanted, recorded.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use capscache_format::{Accelerator, Handle, Model, ModelError, PassReport};
+use capscache_format::{Accelerator, Group, Handle, Model, ModelError, PassReport};
 use rustix::process::Pid;
-use sha2::{Digest, Sha256};
 
-use crate::files::{OVERLAP_BYTES, mapped_objects, module_directories, named_module_directories};
+use crate::executable::{Read, Reading};
+use crate::files::{mapped_objects, module_directories};
 use crate::interview::Interviewer;
 use crate::learn::{LearnError, Learner, Outcome};
 use crate::questions::{Questions, TYPES, Wanted};
@@ -40,6 +38,12 @@ pub enum AnswerError {
         /// Whether KVM is in use.
         kvm: bool,
     },
+    /// They lead to more questions than any QEMU's answers.
+    #[error("the answer to {command} leads to more questions than any QEMU's does")]
+    TooManyQuestions {
+        /// The command.
+        command: String,
+    },
     /// The thread that reads the executable could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -54,7 +58,7 @@ pub enum AnswerError {
 }
 
 /// Commands that every emulator answers; one that does not is none.
-const ESSENTIAL: [&str; 3] = ["query-version", "query-target", TYPES];
+const ESSENTIAL: [&str; 4] = ["query-version", "query-target", "query-machines", TYPES];
 
 /// The file that ran, read while it ran.
 #[derive(Debug)]
@@ -80,22 +84,27 @@ pub(crate) struct Pass {
     questions: Questions,
     learner: Learner,
     recorder: Option<Recorder>,
-    /// Whether to read what runs, while it answers: one pass of a probe needs to.
-    reads: bool,
-    reading: Option<JoinHandle<io::Result<Read>>>,
+    /// By when to read what runs, while it answers: one pass of a probe needs to.
+    reads_until: Option<Instant>,
+    reading: Option<Reading>,
     identity: Option<(u64, u64)>,
     objects: Vec<PathBuf>,
 }
 
 impl Pass {
-    /// `reads`: whether it is the one that reads what runs.
-    pub(crate) fn new(kvm: bool, wanted: Wanted, reads: bool, record: bool) -> Pass {
+    /// `reads_until`: if it is the one that reads what runs, by when.
+    pub(crate) fn new(
+        kvm: bool,
+        wanted: Wanted,
+        reads_until: Option<Instant>,
+        record: bool,
+    ) -> Pass {
         Pass {
             kvm,
             questions: Questions::new(wanted),
             learner: Learner::new(wanted),
             recorder: record.then(Recorder::default),
-            reads,
+            reads_until,
             reading: None,
             identity: None,
             objects: Vec::new(),
@@ -106,7 +115,7 @@ impl Pass {
     fn accelerator(&self) -> Accelerator {
         if self.kvm {
             Accelerator::Kvm
-        } else if self.questions.knows_type("tcg-accel") {
+        } else if self.questions.has_tcg() {
             Accelerator::Tcg
         } else {
             Accelerator::Qtest
@@ -118,8 +127,8 @@ impl Pass {
         let accelerator = self.accelerator();
         Ok(Passed {
             accelerator,
-            has_tcg: self.questions.knows_type("tcg-accel"),
-            has_kvm: self.questions.knows_type("kvm-accel"),
+            has_tcg: self.questions.has_tcg(),
+            has_kvm: self.questions.has_kvm(),
             arch: self.questions.arch().to_owned(),
             model: self.learner.finish(accelerator, report)?,
             identity: self.identity,
@@ -130,7 +139,11 @@ impl Pass {
         })
     }
 
-    fn learn(&mut self, request: &Request, outcome: &Outcome) -> Result<(), AnswerError> {
+    fn learn(
+        &mut self,
+        request: &Request,
+        outcome: &Outcome,
+    ) -> Result<Option<Group>, AnswerError> {
         let about_host = self.questions.is_about_host(request);
         self.learner
             .learn(request, outcome, about_host)
@@ -163,7 +176,7 @@ pub(crate) struct Passed {
     pub(crate) model: Model,
     /// Device and inode of the file that ran.
     pub(crate) identity: Option<(u64, u64)>,
-    reading: Option<JoinHandle<io::Result<Read>>>,
+    reading: Option<Reading>,
     objects: Vec<PathBuf>,
     package: String,
     pub(crate) recorder: Option<Recorder>,
@@ -173,8 +186,7 @@ impl Passed {
     /// Waits until the file that ran is read. Only a pass that was to tell about the binary has it.
     pub(crate) fn ran(&mut self) -> io::Result<RanExecutable> {
         let reading = self.reading.take().ok_or_else(|| io::Error::other("nothing was read"))?;
-        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let Read { path, file, sha256, named } = read;
+        let Read { path, file, sha256, named } = reading.finish()?;
         let objects = std::mem::take(&mut self.objects);
         let module_directories = module_directories(&path, &self.package, &named, &objects);
         Ok(RanExecutable { path, file, sha256, module_directories, objects })
@@ -190,9 +202,8 @@ impl Interviewer for Pass {
             recorder.greeting(greeting);
         }
         self.identity = executable.file.metadata().ok().map(|status| (status.dev(), status.ino()));
-        if self.reads {
-            let name = "capscache-hash".to_owned();
-            let reading = std::thread::Builder::new().name(name).spawn(move || read(executable));
+        if let Some(deadline) = self.reads_until {
+            let reading = Reading::start(executable, deadline);
             self.reading = Some(reading.map_err(AnswerError::Thread)?);
         }
         Ok(())
@@ -215,34 +226,41 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.exchange(request, &reply);
         }
-        self.learner.took(request, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        match reply {
+        let command = || request.execute.clone();
+        let mut questions = Vec::new();
+        let group = match reply {
             Reply::Return(json) => {
-                let answer =
-                    self.learner.take_in(&json).map_err(|source| AnswerError::Unusable {
-                        command: request.execute.clone(),
-                        source: source.into(),
-                    })?;
+                let answer = self
+                    .learner
+                    .take_in(&json)
+                    .map_err(|source| AnswerError::Unusable { command: command(), source })?;
                 if request.execute == "query-kvm" {
                     self.check_accelerator(answer)?;
                 }
-                self.learn(request, &Outcome::Answered(answer))?;
-                Ok(self.questions.heard(request, &self.learner.model().pool, answer))
+                let group = self.learn(request, &Outcome::Answered(answer))?;
+                questions = self.questions.heard(request, &self.learner.model().pool, answer);
+                if self.questions.are_too_many() {
+                    return Err(AnswerError::TooManyQuestions { command: command() });
+                }
+                group
             }
             Reply::Error { desc, .. } if is_essential(request) => {
-                Err(AnswerError::Essential { command: request.execute.clone(), desc })
+                return Err(AnswerError::Essential { command: command(), desc });
             }
             Reply::Error { class, desc } => {
-                self.learn(request, &Outcome::Refused { class, desc })?;
-                Ok(Vec::new())
+                self.learn(request, &Outcome::Refused { class, desc })?
             }
-        }
+        };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.learner.took(group, request, micros);
+        Ok(questions)
     }
 
     fn finishing(&mut self, pid: Pid) {
         // What cannot be read, since the emulator runs as somebody else, is not tracked.
-        self.objects =
-            if self.reads { mapped_objects(pid).unwrap_or_default() } else { Vec::new() };
+        if self.reads_until.is_some() {
+            self.objects = mapped_objects(pid).unwrap_or_default();
+        }
     }
 
     fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), AnswerError> {
@@ -253,41 +271,10 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.quarantined(request, &reason);
         }
-        self.learn(request, &Outcome::Quarantined { reason })
+        self.learn(request, &Outcome::Quarantined { reason }).map(drop)
     }
 }
 
 pub(crate) fn is_essential(request: &Request) -> bool {
     request.arguments.is_none() && ESSENTIAL.contains(&request.execute.as_str())
-}
-
-/// An executable that was read from end to end.
-#[derive(Debug)]
-struct Read {
-    path: PathBuf,
-    file: File,
-    sha256: [u8; 32],
-    /// The module directories that it names.
-    named: BTreeSet<PathBuf>,
-}
-
-fn read(Executable { path, file, .. }: Executable) -> io::Result<Read> {
-    let mut hasher = Sha256::new();
-    let mut named = BTreeSet::new();
-    let mut buffer = vec![0; 64 * 1024];
-    // The end of one block stands before the next, so that no name is cut in two.
-    let mut kept = 0;
-    loop {
-        let read = (&file).read(&mut buffer[kept..])?;
-        if read == 0 {
-            break;
-        }
-        let end = kept + read;
-        hasher.update(&buffer[kept..end]);
-        named_module_directories(&buffer[..end], &mut named);
-        let keep_from = end.saturating_sub(OVERLAP_BYTES);
-        buffer.copy_within(keep_from..end, 0);
-        kept = end - keep_from;
-    }
-    Ok(Read { path, file, sha256: hasher.finalize().into(), named })
 }

@@ -1,6 +1,9 @@
 //! A whole probe: one emulator, every accelerator that it can run under here.
 
-use std::path::Path;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use capscache_format::{
@@ -9,11 +12,14 @@ use capscache_format::{
 
 use crate::error::InterviewError;
 use crate::host;
-use crate::interview::{Interviewed, interview};
-use crate::limits::Limits;
+use crate::interview::{Interviewed, LostEmulator, interview};
+use crate::limits::{Limits, Terms};
 use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
 use crate::questions::Wanted;
+use crate::scratch::Scratch;
+use crate::spawn::Launch;
 use crate::transcript::{self, Subject};
+use crate::user::User;
 
 /// Without TCG QEMU falls back to qtest, under which the binary's facts are the same.
 const BINARY_ACCELERATOR: &str = "tcg:qtest";
@@ -34,10 +40,15 @@ pub struct Options {
     pub record: bool,
     /// What the emulator may cost.
     pub limits: Limits,
+    /// Whom the emulator runs as, if not as the caller. KVM is used if it opens for that user.
+    pub run_as: Option<User>,
+    /// Where the probe makes its temporary directory, if not where the system has such: a directory
+    /// on a local file system, which that user can reach.
+    pub temporary: Option<PathBuf>,
 }
 
 impl Default for Options {
-    /// The core group, with KVM, no transcript.
+    /// The core group, with KVM, no transcript, as the caller.
     fn default() -> Options {
         Options {
             core: true,
@@ -46,6 +57,8 @@ impl Default for Options {
             kvm: true,
             record: false,
             limits: Limits::default(),
+            run_as: None,
+            temporary: None,
         }
     }
 }
@@ -88,7 +101,8 @@ pub enum ProbeError {
 /// Asks an emulator, under every accelerator that it can run under here.
 ///
 /// Works on a thread of its own, so it may be called from anywhere, an async runtime included;
-/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards.
+/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards,
+/// and no file.
 ///
 /// # Errors
 /// [`ProbeError`]. Commands that the emulator refuses, or that kill it, are none: they stand in
@@ -104,7 +118,10 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
                     .enable_all()
                     .build()
                     .map_err(ProbeError::Start)?;
-                runtime.block_on(Probe { emulator, options }.run())
+                let within = options.temporary.clone().unwrap_or_else(std::env::temp_dir);
+                let scratch = Scratch::new(&within, options.run_as.as_ref());
+                let terms = Terms::new(&options.limits);
+                runtime.block_on(Probe { emulator, options, scratch, terms }.run())
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -115,27 +132,29 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
 struct Probe<'a> {
     emulator: &'a Path,
     options: &'a Options,
+    scratch: Scratch,
+    terms: Terms<'a>,
 }
 
 impl Probe<'_> {
     async fn run(&self) -> Result<Probed, ProbeError> {
-        let deadline = Instant::now() + self.options.limits.probe;
         if !self.options.binary {
-            return self.probed(self.pass(Role::Host, deadline).await?, Second::None);
+            return self.probed(self.pass(Role::Host).await?, Second::None);
         }
         let promised = host::promised_arch(self.emulator);
-        let kvm_opens = self.wants_host() && host::kvm_opens();
+        // Whoever cannot become the user whom to ask for cannot start the emulator as that user, and hears of it then.
+        let kvm_opens =
+            self.wants_host() && host::kvm_opens(self.options.run_as.as_ref()).unwrap_or(false);
         let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
-            let (binary, kvm) =
-                tokio::join!(self.pass(Role::Binary, deadline), self.pass(Role::Host, deadline));
+            let (binary, kvm) = tokio::join!(self.pass(Role::Binary), self.pass(Role::Host));
             (binary, Some(kvm))
         } else {
             // A name that promises nothing, or another target: the emulator itself tells.
-            let binary = self.pass(Role::Binary, deadline).await;
+            let binary = self.pass(Role::Binary).await;
             let native = |passed: &Passed| passed.has_kvm && host::is_native(&passed.arch);
             match &binary {
                 Ok(passed) if kvm_opens && native(passed) => {
-                    let kvm = self.pass(Role::Host, deadline).await;
+                    let kvm = self.pass(Role::Host).await;
                     (binary, Some(kvm))
                 }
                 _ => (binary, None),
@@ -152,7 +171,7 @@ impl Probe<'_> {
             (Ok(binary), _) => self.probed(binary, Second::None),
             // Neither TCG nor qtest: KVM tells everything.
             (Err(error), Some(Ok(_))) => {
-                let kvm = self.pass(Role::Everything, deadline).await?;
+                let kvm = self.pass(Role::Everything).await?;
                 let failed = Second::Failed(Accelerator::Tcg, &error);
                 let second = if kvm.has_tcg { failed } else { Second::None };
                 self.probed(kvm, second)
@@ -167,8 +186,8 @@ impl Probe<'_> {
         self.options.kvm && (self.options.core || further)
     }
 
-    async fn pass(&self, role: Role, deadline: Instant) -> Result<Passed, ProbeError> {
-        let Options { core, groups, record, limits, .. } = self.options;
+    async fn pass(&self, role: Role) -> Result<Passed, ProbeError> {
+        let Options { core, groups, record, run_as, .. } = self.options;
         let wanted = Wanted {
             core: *core,
             groups: *groups,
@@ -178,12 +197,16 @@ impl Probe<'_> {
         let kvm = role != Role::Binary;
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
-        let mut pass = Pass::new(kvm, wanted, reads, *record);
-        let accelerator = if kvm { "kvm" } else { BINARY_ACCELERATOR };
+        let mut pass = Pass::new(kvm, wanted, reads.then_some(self.terms.deadline), *record);
+        let launch = Launch {
+            emulator: self.emulator,
+            accelerator: if kvm { "kvm" } else { BINARY_ACCELERATOR },
+            user: run_as.as_ref(),
+            scratch: self.scratch.path(),
+        };
         let began = Instant::now();
-        let interviewed =
-            interview(self.emulator, accelerator, limits, deadline, &mut pass).await?;
-        Ok(pass.finish(report(&interviewed, began))?)
+        let interviewed = interview(&launch, &self.terms, &mut pass).await?;
+        Ok(pass.finish(report(interviewed, began))?)
     }
 
     fn probed(&self, mut first: Passed, second: Second<'_>) -> Result<Probed, ProbeError> {
@@ -237,6 +260,7 @@ enum Role {
 
 /// Notes that an accelerator is there, but the emulator did not run under it: what was to be asked,
 /// the core group if `core` and the CPU models if they are among `groups`, is unknown and not *no*.
+/// Of several reasons the last one counts.
 pub fn note_failure(
     model: &mut Model,
     core: bool,
@@ -250,8 +274,10 @@ pub fn note_failure(
     ];
     for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
         model.set(FactKey { group, accelerator, kind }, Fact::Refused);
+        let source = Source::new(group, accelerator);
+        model.report.passes.retain(|pass| pass.source != source || pass.failure.is_none());
         model.report.passes.push(PassReport {
-            source: Source::new(group, accelerator),
+            source,
             failure: Some(reason.to_owned()),
             ..PassReport::default()
         });
@@ -264,11 +290,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn report(interviewed: &Interviewed, began: Instant) -> PassReport {
+fn report(interviewed: Interviewed, began: Instant) -> PassReport {
+    let Interviewed { starts, lost, output } = interviewed;
+    // What an emulator wrote before it was lost tells why it was.
+    let mut output_tail = String::new();
+    for LostEmulator { reason, output } in lost {
+        output_tail.push_str(&output);
+        if !output.is_empty() && !output.ends_with('\n') {
+            output_tail.push('\n');
+        }
+        output_tail.push_str(&format!("[it {reason}]\n"));
+    }
+    output_tail.push_str(&output);
     PassReport {
         micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        restarts: interviewed.starts.saturating_sub(1),
-        output_tail: interviewed.output.clone(),
+        restarts: starts.saturating_sub(1),
+        output_tail,
         ..PassReport::default()
     }
 }

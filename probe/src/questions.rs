@@ -86,10 +86,18 @@ pub(crate) const TYPES: &str = "qom-list-types";
 /// What a device is, and what `object-add` can make: names for `qom-list-types`.
 pub(crate) const DEVICE: &str = "device";
 pub(crate) const USER_CREATABLE: &str = "user-creatable";
+/// The types of the accelerators that can be built in.
+const TCG: &str = "tcg-accel";
+const KVM: &str = "kvm-accel";
 pub(crate) const COMMANDS: &str = "query-commands";
 pub(crate) const EXPAND: &str = "query-cpu-model-expansion";
 pub(crate) const DEVICE_PROPERTIES: &str = "device-list-properties";
 pub(crate) const OBJECT_PROPERTIES: &str = "qom-list-properties";
+
+/// How many questions a pass asks at most, and how many bytes they have. A full profile of QEMU 7.2 takes about 600,
+/// of 100 bytes each; an emulator that tells of a million devices is no QEMU.
+const MAX_QUESTIONS: usize = 50_000;
+const MAX_QUESTION_BYTES: usize = 4 << 20;
 
 /// Which answers a pass is to bring.
 #[derive(Clone, Copy, Debug)]
@@ -121,9 +129,11 @@ pub(crate) struct Questions {
     version: Version,
     package: String,
     arch: String,
-    commands: HashSet<String>,
-    types: HashSet<String>,
+    /// Those that it has of the commands and types that decide what is asked.
+    commands: HashSet<&'static str>,
+    types: HashSet<&'static str>,
     asked: HashSet<Request>,
+    asked_bytes: usize,
     /// The expansions among them that tell about the CPU that a guest can have here.
     about_host: HashSet<Request>,
 }
@@ -138,6 +148,7 @@ impl Questions {
             commands: HashSet::new(),
             types: HashSet::new(),
             asked: HashSet::new(),
+            asked_bytes: 0,
             about_host: HashSet::new(),
         }
     }
@@ -162,9 +173,19 @@ impl Questions {
         self.version = Version { major: part("major"), minor: part("minor"), micro: part("micro") };
     }
 
-    /// Whether `qom-list-types` told of a type.
-    pub(crate) fn knows_type(&self, name: &str) -> bool {
-        self.types.contains(name)
+    /// Whether TCG is built in, as far as the types were asked for.
+    pub(crate) fn has_tcg(&self) -> bool {
+        self.types.contains(TCG)
+    }
+
+    /// Whether KVM is built in, as far as the types were asked for.
+    pub(crate) fn has_kvm(&self) -> bool {
+        self.types.contains(KVM)
+    }
+
+    /// Whether the answers led to more questions than any QEMU's do; those beyond are not asked.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.asked.len() > MAX_QUESTIONS || self.asked_bytes > MAX_QUESTION_BYTES
     }
 
     /// Whether an expansion tells about the CPU that a guest can have here, and not only about one
@@ -201,23 +222,23 @@ impl Questions {
                 self.arch = pool.get_str(answer, "arch").unwrap_or_default().to_owned();
             }
             (COMMANDS, _) => {
-                self.commands = names(pool, answer).map(str::to_owned).collect();
+                self.commands = known(names(pool, answer), decisive_commands());
                 self.command_questions(&mut requests);
             }
             (TYPES, None) => {
-                self.types = names(pool, answer).map(str::to_owned).collect();
+                self.types = known(names(pool, answer), decisive_types());
                 self.type_questions(&mut requests);
             }
             (TYPES, Some(_))
                 if *request == implementations(DEVICE) && self.wanted.group(Group::Devices) =>
             {
-                requests.extend(names(pool, answer).map(|name| list(DEVICE_PROPERTIES, name)));
+                requests.extend(about_each(pool, answer, DEVICE_PROPERTIES));
             }
             (TYPES, Some(_))
                 if *request == implementations(USER_CREATABLE)
                     && self.wanted.group(Group::Objects) =>
             {
-                requests.extend(names(pool, answer).map(|name| list(OBJECT_PROPERTIES, name)));
+                requests.extend(about_each(pool, answer, OBJECT_PROPERTIES));
             }
             ("query-machines", _) if self.wanted.binary && self.wanted.core => {
                 let machines =
@@ -229,7 +250,7 @@ impl Questions {
             ("query-cpu-definitions", _)
                 if self.wanted.group(Group::CpuModels) && self.commands.contains(EXPAND) =>
             {
-                for model in names(pool, answer) {
+                for model in names(pool, answer).take(MAX_QUESTIONS) {
                     requests.push(expand("static", &json!({"name": model})));
                     requests.push(expand("full", &json!({"name": model})));
                 }
@@ -244,7 +265,18 @@ impl Questions {
 
     /// Of these, the ones that were not asked before.
     fn once(&mut self, requests: Vec<Request>) -> Vec<Request> {
-        requests.into_iter().filter(|request| self.asked.insert(request.clone())).collect()
+        let mut new = Vec::new();
+        for request in requests {
+            if self.are_too_many() {
+                break;
+            }
+            if self.asked.insert(request.clone()) {
+                self.asked_bytes += request.execute.len();
+                self.asked_bytes += request.arguments.as_ref().map_or(0, String::len);
+                new.push(request);
+            }
+        }
+        new
     }
 
     fn command_questions(&mut self, requests: &mut Vec<Request>) {
@@ -376,6 +408,32 @@ fn to_json(pool: &Pool, value: Handle) -> Value {
             Value::Object(keys.iter().map(str::to_owned).zip(values).collect())
         }
     }
+}
+
+/// The same question about everything that an answer names; one more than are asked tells that they are too many.
+fn about_each<'p>(
+    pool: &'p Pool,
+    answer: Handle,
+    command: &'p str,
+) -> impl Iterator<Item = Request> + 'p {
+    names(pool, answer).take(MAX_QUESTIONS + 1).map(move |name| list(command, name))
+}
+
+/// Of what an emulator has, what decides about questions.
+fn known<'p>(
+    names: impl Iterator<Item = &'p str>,
+    decisive: impl Iterator<Item = &'static str>,
+) -> HashSet<&'static str> {
+    let decisive: HashSet<&'static str> = decisive.collect();
+    names.filter_map(|name| decisive.get(name).copied()).collect()
+}
+
+fn decisive_commands() -> impl Iterator<Item = &'static str> {
+    SOME_BINARY_COMMANDS.into_iter().chain(SOME_ACCELERATOR_COMMANDS).chain([EXPAND])
+}
+
+fn decisive_types() -> impl Iterator<Item = &'static str> {
+    CORE_DEVICES.into_iter().chain(CORE_OBJECTS).chain([TCG, KVM])
 }
 
 fn names(pool: &Pool, answer: Handle) -> impl Iterator<Item = &str> {

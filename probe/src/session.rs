@@ -9,20 +9,20 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::{Loss, StartError};
-use crate::limits::Limits;
-use crate::spawn::spawn;
+use crate::error::{Loss, SHOWN_CHARS, StartError};
+use crate::limits::{Exceeded, Terms};
+use crate::spawn::{Launch, MONITOR_OPTION, spawn};
 use line::Line;
 
-/// How much of a wrong line a message shows, in characters.
-const SHOWN_CHARS: usize = 200;
+/// How much of a refusal is kept, in characters. QEMU's longest have some hundreds.
+const REFUSAL_CHARS: usize = 4000;
 
 /// One QMP command to be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,8 +84,9 @@ pub(crate) struct Executable {
 
 /// A running emulator that takes commands. Dropping it kills the emulator.
 #[derive(Debug)]
-pub(crate) struct Session {
-    line: Line,
+pub(crate) struct Session<'t> {
+    line: Line<'t>,
+    terms: &'t Terms<'t>,
     greeting: String,
     executable: Option<Executable>,
     speaker: Pid,
@@ -94,34 +95,38 @@ pub(crate) struct Session {
     last_reply: Instant,
 }
 
-impl Session {
+impl<'t> Session<'t> {
     /// Starts an emulator and waits until it takes commands: it greeted, and accepted `qmp_capabilities`.
     ///
-    /// `deadline` cuts the time that `limits` give one process; `allowed_bytes` is what it may send at most. See
-    /// [`spawn`] for the thread this must be called from. Cancelling kills the emulator.
+    /// See [`spawn`] for the thread this must be called from. Cancelling kills the emulator.
     ///
     /// # Errors
     ///
     /// All variants of [`StartError`].
     pub(crate) async fn start(
-        path: &Path,
-        accelerator: &str,
-        limits: &Limits,
-        deadline: Instant,
-        allowed_bytes: u64,
+        launch: &Launch<'_>,
+        terms: &'t Terms<'t>,
     ) -> Result<Self, StartError> {
+        let path = launch.emulator;
         let started = Instant::now();
-        let spawned = spawn(path, accelerator)?;
-        let deadline = deadline.min(started + limits.start);
-        let mut line = Line::new(spawned, limits, deadline, allowed_bytes).map_err(|source| {
-            StartError::Spawn { path: path.to_owned(), step: "watch the monitor", source }
+        let spawned = spawn(launch, terms.limits.start)?;
+        let mut line = Line::new(spawned, terms, started).map_err(|source| StartError::Spawn {
+            path: path.to_owned(),
+            step: "watch the monitor",
+            source,
         })?;
 
         let (greeting, speaker) = match line.greeting().await {
             Ok(greeted) => greeted,
             Err(source) => {
                 let output = line.end().await;
-                return Err(StartError::NoGreeting { path: path.to_owned(), source, output });
+                let path = path.to_owned();
+                // QEMU names the option that it cannot follow.
+                return Err(if output.contains(MONITOR_OPTION) {
+                    StartError::NoMonitor { path, source, output }
+                } else {
+                    StartError::NoGreeting { path, source, output }
+                });
             }
         };
         if serde_json::from_str::<Greeting<'_>>(&greeting).is_err() {
@@ -131,6 +136,7 @@ impl Session {
         }
         let mut session = Self {
             line,
+            terms,
             greeting,
             executable: None,
             speaker,
@@ -175,11 +181,6 @@ impl Session {
         self.executable.take()
     }
 
-    /// How many bytes the emulator has sent over its monitor.
-    pub(crate) fn received(&self) -> u64 {
-        self.line.received()
-    }
-
     /// Puts a command into the queue, which [`reply`](Self::reply) writes, and returns its id.
     pub(crate) fn send(&mut self, request: &Request) -> u64 {
         let id = self.next_id;
@@ -203,6 +204,11 @@ impl Session {
         loop {
             let text = self.line.next().await?;
             let Some((id, sent, reply)) = understand(text, &mut self.pending)? else { continue };
+            if let Reply::Return(answer) = &reply {
+                self.terms
+                    .answered(answer.len())
+                    .map_err(|Exceeded(limit_bytes)| Loss::AnsweredTooMuch { limit_bytes })?;
+            }
             let now = Instant::now();
             let took = now.saturating_duration_since(sent.max(self.last_reply));
             self.last_reply = now;
@@ -252,7 +258,9 @@ fn understand(
     line: &str,
     pending: &mut BTreeMap<u64, Instant>,
 ) -> Result<Option<(u64, Instant, Reply)>, Loss> {
-    let malformed = |what: String| Loss::Malformed { what, line: beginning(line) };
+    // Serde's messages quote what they complain of, however long.
+    let malformed =
+        |what: String| Loss::Malformed { what: beginning(&what), line: beginning(line) };
     let message: Message<'_> =
         serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
     // Ids are compared as text: 7.0 and "7" are not 7.
@@ -263,7 +271,8 @@ fn understand(
         (None, Some(error)) => {
             let Refusal { class, desc } = serde_json::from_str(error.get())
                 .map_err(|error| malformed(format!("a wrong error: {error}")))?;
-            Reply::Error { class, desc }
+            let kept = |text: String| text.chars().take(REFUSAL_CHARS).collect();
+            Reply::Error { class: kept(class), desc: kept(desc) }
         }
         _ => return Err(malformed("neither an error nor a return, or both".into())),
     };

@@ -10,8 +10,7 @@
 mod tests;
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
-use std::fs::File;
+use std::ffi::{CStr, CString, OsString};
 use std::io::{self, PipeReader, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -23,17 +22,38 @@ use std::time::Duration;
 
 use libc::{c_char, c_int};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
     self, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions,
 };
+use rustix::thread::{self, UnshareFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::{Exit, StartError};
+use crate::user::{Identity, User};
 
 /// The descriptor at which an emulator finds its monitor. Not 0: some queries make QEMU close its stdin.
 const MONITOR: RawFd = 3;
+
+/// How QEMU is told of its monitor, and how it begins to complain of a descriptor that did not reach it.
+pub(crate) const MONITOR_OPTION: &str = "socket,id=qmp,fd=3";
+
+/// The node that opens KVM.
+pub(crate) const KVM: &CStr = c"/dev/kvm";
+
+/// How many descriptors an emulator may have open. A probe of QEMU 11.1 needs some thirty.
+const DESCRIPTORS: u64 = 256;
+
+/// How large a file may become by an emulator's hands: a probe writes none, a wrapper may have a log.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// Of all processes, the kernel ends one with this score first when memory runs out.
+const FIRST_TO_GO: &[u8] = b"1000";
+
+/// fcntl(2)'s command for the signal that tells of I/O, which the libc crate has not everywhere.
+const F_SETSIG: c_int = 10;
 
 /// Without close_range(2) no descriptor above this one is kept from an emulator: a limit of a thousand million
 /// descriptors, as containers have it, would take minutes to walk.
@@ -45,6 +65,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long dropping an emulator may block. One that was sent SIGKILL ends within a few milliseconds.
 const DROP_BLOCKS: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// What is to be run, and as what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Launch<'a> {
+    pub(crate) emulator: &'a Path,
+    pub(crate) accelerator: &'a str,
+    /// As whom; as the caller, if nobody is named.
+    pub(crate) user: Option<&'a User>,
+    /// Where it may put temporary files.
+    pub(crate) scratch: &'a Path,
+}
+
 /// A process that was started, and the other ends of what it was given.
 #[derive(Debug)]
 pub(crate) struct Spawned {
@@ -55,72 +86,112 @@ pub(crate) struct Spawned {
     pub(crate) output: PipeReader,
 }
 
-/// Starts `path` with nothing but a monitor, and waits until it was executed.
+/// Starts an emulator with nothing but a monitor, and waits until it was executed.
 ///
-/// It runs with an empty environment (but for `PATH` and a locale), no descriptors beyond the monitor and the three
-/// standard ones, default signals, no way to gain privileges, no core file, as leader of its own process group, and
-/// the kernel kills it when the calling *thread* ends. So this must be called from a thread that lives as long as
-/// the emulator; it must also be inside a tokio runtime with I/O enabled.
+/// It has an empty environment (but for `PATH`, a locale and `TMPDIR`), no descriptors beyond the monitor and the
+/// three standard ones, default signals, no way to gain privileges, no core file, few and small files, processor time
+/// for as long as `patience`, no terminal, and is the leader of its own session and process group. As another user it
+/// has no network either.
+///
+/// The kernel kills it when the calling *thread* ends, so this must be called from a thread that lives as long as the
+/// emulator; it must also be inside a tokio runtime with I/O enabled. Its stdin is the leash of its process group: a
+/// pipe that it cannot read, at whose other end nothing happens until the calling *process* ends; then the kernel
+/// kills the group, and with it the QEMU of a wrapper that forks.
 ///
 /// # Errors
 ///
 /// All variants of [`StartError`] that are about making a process; none of a process that ran.
-pub(crate) fn spawn(path: &Path, accelerator: &str) -> Result<Spawned, StartError> {
+pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, StartError> {
+    let path = launch.emulator;
     let failed = |step| move |source| StartError::Spawn { path: path.to_owned(), step, source };
+    let user_failed =
+        |user: &User, source| StartError::User { path: path.to_owned(), uid: user.uid, source };
     let open = || -> io::Result<_> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         // Before there is anybody who could send: a message sent earlier would come without a sender.
         rustix::net::sockopt::set_socket_passcred(&ours, true)?;
-        Ok((ours, theirs, io::pipe()?, io::pipe()?, File::open("/dev/null")?))
+        Ok((ours, theirs, io::pipe()?, io::pipe()?, io::pipe()?))
     };
-    let (monitor, theirs, (output, written), (mut report, reported), null) =
+    let (monitor, theirs, (output, written), (report, reported), (leash, leashed)) =
         open().map_err(failed("open descriptors"))?;
     let lift = |fd: OwnedFd| above_monitor(fd).map_err(failed("open descriptors"));
+    let user = launch.user.map(|user| Identity::try_from(user).map_err(|e| user_failed(user, e)));
     let plan = Plan {
-        arguments: c_strings(arguments(path, accelerator)).map_err(failed("pass arguments"))?,
-        environment: c_strings(environment()).map_err(failed("pass the environment"))?,
-        null: lift(null.into())?,
+        arguments: c_strings(arguments(launch)).map_err(failed("pass arguments"))?,
+        environment: c_strings(environment(launch)).map_err(failed("pass the environment"))?,
+        user: user.transpose()?,
+        leash: lift(leashed.into())?,
         output: lift(written.into())?,
         monitor: lift(theirs.into())?,
         report: lift(reported.into())?,
         parent: process::getpid(),
+        cpu_seconds: patience.as_secs().saturating_add(1),
     };
 
-    let pid = fork(&plan).map_err(failed("fork"))?;
+    let arguments = pointers(&plan.arguments);
+    let environment = pointers(&plan.environment);
+    let all = all_signals();
+    let become_emulator = || match become_emulator(&plan, &arguments, &environment, &all) {
+        Err(failure) => failure,
+    };
+    let pid = fork(&plan.report, || Some(become_emulator())).map_err(failed("fork"))?;
     // Closes the child's ends, so that the report ends when the child executes the emulator or fails to.
     drop(plan);
-    let mut failure = Vec::new();
-    let told = report.read_to_end(&mut failure);
-    if let Some((stage, errno)) = Stage::decode(&failure) {
-        // It is on its way out. Fails if SIGCHLD is ignored: then nothing is left to reap either.
-        let _ = rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()));
-        return Err(match stage {
-            Stage::Prepare => failed("prepare the process")(errno),
-            Stage::Execute => not_executed(path, errno),
+    let told = hear(report);
+    if let Ok(Some((stage, errno))) = told {
+        reap_failed(pid);
+        return Err(match (stage, launch.user) {
+            (Stage::Execute, _) => not_executed(launch, errno),
+            (Stage::User, Some(user)) => user_failed(user, errno),
+            _ => failed("prepare the process")(errno),
         });
     }
     // From here on dropping the emulator kills it.
-    let emulator = Emulator::watch(pid).map_err(failed("watch the process"))?;
+    let emulator = Emulator::watch(pid, leash).map_err(failed("watch the process"))?;
     told.map_err(failed("hear of the process"))?;
     Ok(Spawned { emulator, monitor, output })
 }
 
-fn arguments(path: &Path, accelerator: &str) -> Vec<OsString> {
-    let mut arguments = vec![path.into()];
+/// Whether `user` may open a file for reading and writing; nobody can tell but a process of that user, since there are
+/// access lists and security modules.
+pub(crate) fn opens_as(user: &User, path: &CStr) -> io::Result<bool> {
+    let user = Identity::try_from(user)?;
+    let (report, reported) = io::pipe()?;
+    let reported = OwnedFd::from(reported);
+    let attempt = || -> Result<(), Failure> {
+        take_on(&user).map_err(|errno| (Stage::User, errno))?;
+        let opened = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        opened.map(drop).map_err(|errno| (Stage::Prepare, errno))
+    };
+    let pid = fork(&reported, || attempt().err())?;
+    drop(reported);
+    let told = hear(report);
+    reap_failed(pid);
+    match told? {
+        None => Ok(true),
+        Some((Stage::User, error)) => Err(error),
+        Some(_) => Ok(false),
+    }
+}
+
+fn arguments(launch: &Launch<'_>) -> Vec<OsString> {
+    let mut arguments = vec![launch.emulator.into()];
     arguments.extend(["-S", "-no-user-config", "-nodefaults", "-display", "none"].map(Into::into));
-    arguments.extend(["-machine".into(), format!("none,accel={accelerator}").into()]);
-    arguments.extend(["-chardev".into(), format!("socket,id=qmp,fd={MONITOR}").into()]);
+    arguments.extend(["-machine".into(), format!("none,accel={}", launch.accelerator).into()]);
+    arguments.extend(["-chardev", MONITOR_OPTION].map(Into::into));
     // Not -mon, which QEMU 11.1 calls deprecated on stderr.
     arguments.extend(["-qmp", "chardev:qmp"].map(Into::into));
     arguments
 }
 
 /// `PATH` is for wrappers; messages are to be the same everywhere.
-fn environment() -> Vec<OsString> {
+fn environment(launch: &Launch<'_>) -> Vec<OsString> {
     let mut path = OsString::from("PATH=");
     path.push(std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
-    vec!["LC_ALL=C".into(), path]
+    let mut scratch = OsString::from("TMPDIR=");
+    scratch.push(launch.scratch);
+    vec!["LC_ALL=C".into(), path, scratch]
 }
 
 fn c_strings(strings: Vec<OsString>) -> io::Result<Vec<CString>> {
@@ -132,13 +203,14 @@ fn above_monitor(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, MONITOR + 1)?)
 }
 
-fn not_executed(path: &Path, source: io::Error) -> StartError {
-    let path = path.to_owned();
+fn not_executed(launch: &Launch<'_>, source: io::Error) -> StartError {
+    let path = launch.emulator.to_owned();
+    let uid = launch.user.map(|user| user.uid);
     match Errno::from_io_error(&source) {
         Some(Errno::NOENT) if path.exists() => StartError::NoInterpreter { path },
         Some(Errno::NOENT | Errno::NOTDIR) => StartError::NotFound { path },
         Some(Errno::ACCESS | Errno::PERM) if path.is_dir() => StartError::IsDirectory { path },
-        Some(Errno::ACCESS | Errno::PERM) => StartError::NotExecutable { path },
+        Some(Errno::ACCESS | Errno::PERM) => StartError::NotExecutable { path, uid },
         Some(Errno::NOEXEC) => StartError::WrongFormat { path },
         _ => StartError::Spawn { path, step: "execute it", source },
     }
@@ -148,48 +220,67 @@ fn not_executed(path: &Path, source: io::Error) -> StartError {
 struct Plan {
     arguments: Vec<CString>,
     environment: Vec<CString>,
-    null: OwnedFd,
+    user: Option<Identity>,
+    leash: OwnedFd,
     output: OwnedFd,
     monitor: OwnedFd,
     report: OwnedFd,
     parent: Pid,
+    cpu_seconds: u64,
 }
+
+/// Where a child failed, and how.
+type Failure = (Stage, Errno);
 
 /// Where a child failed: one byte of its report, the error number follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Stage {
     Prepare,
+    User,
     Execute,
 }
 
 impl Stage {
-    fn encode(self, errno: Errno) -> [u8; 5] {
+    fn encode((stage, errno): Failure) -> [u8; 5] {
         let [a, b, c, d] = errno.raw_os_error().to_ne_bytes();
-        [u8::from(self == Self::Execute), a, b, c, d]
+        [stage as u8, a, b, c, d]
     }
 
     fn decode(report: &[u8]) -> Option<(Self, io::Error)> {
         let &[stage, a, b, c, d] = report else { return None };
-        let stage = if stage == 0 { Self::Prepare } else { Self::Execute };
+        let stages = [Self::Prepare, Self::User, Self::Execute];
+        let stage = stages.into_iter().find(|known| *known as u8 == stage)?;
         Some((stage, io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]))))
     }
 }
 
-/// Forks; the child follows the plan and never returns.
-fn fork(plan: &Plan) -> io::Result<Pid> {
-    let arguments = pointers(&plan.arguments);
-    let environment = pointers(&plan.environment);
-    let all = all_signals();
+/// Waits until a child has executed something or ended, and returns where it failed, if it did.
+fn hear(mut report: PipeReader) -> io::Result<Option<(Stage, io::Error)>> {
+    let mut failure = Vec::new();
+    report.read_to_end(&mut failure)?;
+    Ok(Stage::decode(&failure))
+}
+
+/// Reaps a child that is on its way out. Fails if SIGCHLD is ignored: then nothing is left to reap either.
+fn reap_failed(pid: Pid) {
+    let _ = rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()));
+}
+
+/// Forks. The child does its task and ends, having reported its failure if it failed; unless it executes something
+/// else, it never returns.
+fn fork(report: &OwnedFd, task: impl FnOnce() -> Option<Failure>) -> io::Result<Pid> {
     // A handler of the program must not run in the child, where only few functions may be called.
-    let before = change_mask(libc::SIG_SETMASK, &all);
+    let before = change_mask(libc::SIG_SETMASK, &all_signals());
     // JUSTIFICATION: posix_spawn(3) can set neither a parent death signal nor no_new_privs.
     // SAFETY: all the child calls until it executes or exits is safe after a fork of a program with threads: system
     // calls and functions that POSIX lists as async-signal-safe; it does not allocate, lock or unwind.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let Err((stage, errno)) = become_emulator(plan, &arguments, &environment, &all);
-        // If nobody listens there is nobody to tell.
-        let _ = rustix::io::write(&plan.report, &stage.encode(errno));
+        if let Some(failure) = task() {
+            // If nobody listens there is nobody to tell.
+            let _ = rustix::io::write(report, &Stage::encode(failure));
+        }
         // JUSTIFICATION: exit(3) would run what the program registered for its own end.
         // SAFETY: _exit(2) may be called at any time.
         unsafe { libc::_exit(127) }
@@ -205,36 +296,99 @@ fn become_emulator(
     arguments: &[*const c_char],
     environment: &[*const c_char],
     all: &libc::sigset_t,
-) -> Result<Infallible, (Stage, Errno)> {
-    let prepare = || -> Result<(), Errno> {
-        process::setpgid(None, None)?;
-        process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before the kernel was asked to watch it.
-        if process::getppid() != Some(plan.parent) {
-            return Err(Errno::SRCH);
-        }
-        rustix::thread::set_no_new_privs(true)?;
-        process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-        for (from, to) in [
-            (&plan.null, libc::STDIN_FILENO),
-            (&plan.output, libc::STDOUT_FILENO),
-            (&plan.output, libc::STDERR_FILENO),
-            (&plan.monitor, MONITOR),
-        ] {
-            duplicate(from, to)?;
-        }
-        close_others_on_exec();
-        reset_signals();
-        change_mask(libc::SIG_UNBLOCK, all);
-        Ok(())
-    };
-    prepare().map_err(|errno| (Stage::Prepare, errno))?;
+) -> Result<Infallible, Failure> {
+    let prepare = |errno| (Stage::Prepare, errno);
+    // A session and not only a process group: it has no terminal, and the emulator itself cannot leave it.
+    process::setsid().map_err(prepare)?;
+    put_on_leash(&plan.leash);
+    go_first();
+    if let Some(user) = &plan.user {
+        leave_network();
+        take_on(user).map_err(|errno| (Stage::User, errno))?;
+    }
+    restrict(plan).map_err(prepare)?;
+    for (from, to) in [
+        (&plan.leash, libc::STDIN_FILENO),
+        (&plan.output, libc::STDOUT_FILENO),
+        (&plan.output, libc::STDERR_FILENO),
+        (&plan.monitor, MONITOR),
+    ] {
+        duplicate(from, to).map_err(prepare)?;
+    }
+    close_others_on_exec();
+    limit(Resource::Nofile, DESCRIPTORS, DESCRIPTORS).map_err(prepare)?;
+    reset_signals();
+    change_mask(libc::SIG_UNBLOCK, all);
     // JUSTIFICATION: this is what the process was made for.
     // SAFETY: both arrays end with a null pointer, and the strings they point to live in `plan`.
     unsafe {
         libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
     }
     Err((Stage::Execute, last_errno()))
+}
+
+/// Has the kernel kill the process group when the other end of the leash is closed: by the end of the prober, however
+/// it comes about. Where that fails, the process itself still dies with its prober, but not its children.
+fn put_on_leash(leash: &OwnedFd) {
+    let group = -process::getpid().as_raw_pid();
+    for (command, value) in [
+        (libc::F_SETOWN, group),
+        // SIGIO would end QEMU too, but no program that ignores it.
+        (F_SETSIG, libc::SIGKILL),
+        // Last: from now on it is in effect.
+        (libc::F_SETFL, libc::O_ASYNC),
+    ] {
+        // JUSTIFICATION: rustix knows none of these.
+        // SAFETY: a descriptor that is open and two numbers.
+        unsafe { libc::fcntl(leash.as_raw_fd(), command, value) };
+    }
+}
+
+/// An emulator that fills the memory is to go before its prober. Only fails without `/proc`.
+fn go_first() {
+    let score = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty());
+    let _ = score.and_then(|score| rustix::io::write(&score, FIRST_TO_GO));
+}
+
+/// Another user has no network. Root would find its way back, and is not held up for it. Fails in a container that may
+/// change users but not namespaces.
+fn leave_network() {
+    // JUSTIFICATION: rustix marks it unsafe because of UnshareFlags::FILES.
+    // SAFETY: only the network is left, and the child has one thread.
+    let _ = unsafe { thread::unshare_unsafe(UnshareFlags::NEWNET) };
+}
+
+/// Becomes another user for good: from root, nothing of root's is left.
+fn take_on(user: &Identity) -> Result<(), Errno> {
+    thread::set_thread_groups(&user.groups)?;
+    thread::set_thread_res_gid(user.gid, user.gid, user.gid)?;
+    thread::set_thread_res_uid(user.uid, user.uid, user.uid)
+}
+
+/// Gives up what an emulator does not need. After another user was taken on, which makes the kernel forget whose death
+/// to watch for.
+fn restrict(plan: &Plan) -> Result<(), Errno> {
+    process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the kernel was asked to watch it.
+    if process::getppid() != Some(plan.parent) {
+        return Err(Errno::SRCH);
+    }
+    thread::set_no_new_privs(true)?;
+    // What a service was given to keep beyond an exec. Linux before 4.3 has none.
+    let _ = thread::clear_ambient_capability_set();
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, FILE_BYTES, FILE_BYTES)?;
+    // Nobody is left to end a QEMU that spins, if it left its process group before its prober was killed. The soft
+    // limit comes first: its signal says what happened.
+    limit(Resource::Cpu, plan.cpu_seconds, plan.cpu_seconds.saturating_add(1))
+}
+
+/// Lowers a resource limit; one that is lower already stays.
+fn limit(resource: Resource, soft: u64, hard: u64) -> Result<(), Errno> {
+    let Rlimit { current, maximum } = process::getrlimit(resource);
+    let maximum = maximum.map_or(hard, |maximum| maximum.min(hard));
+    let current = current.map_or(soft, |current| current.min(soft)).min(maximum);
+    process::setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -310,11 +464,13 @@ pub(crate) struct Emulator {
     speaker: Option<OwnedFd>,
     /// Set when the process was reaped: from then on its number may belong to somebody else.
     exit: Option<Exit>,
+    /// Closed when this is dropped, or this process ends: then the kernel kills the process group.
+    _leash: PipeReader,
 }
 
 impl Emulator {
-    fn watch(pid: Pid) -> io::Result<Self> {
-        let mut emulator = Self { pid, pidfd: None, speaker: None, exit: None };
+    fn watch(pid: Pid, leash: PipeReader) -> io::Result<Self> {
+        let mut emulator = Self { pid, pidfd: None, speaker: None, exit: None, _leash: leash };
         // Fails on old kernels, in some sandboxes, and when it ended already and SIGCHLD is ignored. `ended` copes.
         if let Ok(pidfd) = process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
             #[allow(

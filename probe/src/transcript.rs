@@ -117,7 +117,8 @@ pub(crate) fn write(
         match recorded {
             Ok(Recorder { lines, .. }) => {
                 let pass = serde_json::json!({"pass": {"accelerator": name}});
-                text.push_str(&format!("{pass}\n{lines}"));
+                text.push_str(&format!("{pass}\n"));
+                text.push_str(lines);
             }
             Err(failure) => {
                 let pass = serde_json::json!({"pass": {"accelerator": name, "failure": failure}});
@@ -337,7 +338,7 @@ impl Learner {
         let unusable = |source| TranscriptError::Unusable { number: *number, source };
         let outcome = match reply {
             Ok(Reply::Return(json)) => {
-                let answer = self.take_in(json).map_err(|error| unusable(error.into()))?;
+                let answer = self.take_in(json).map_err(unusable)?;
                 questions.heard(request, &self.model().pool, answer);
                 Outcome::Answered(answer)
             }
@@ -346,7 +347,8 @@ impl Learner {
             }
             Err(reason) => Outcome::Quarantined { reason: reason.clone() },
         };
-        self.learn(request, &outcome, questions.is_about_host(request)).map_err(unusable)
+        self.learn(request, &outcome, questions.is_about_host(request)).map_err(unusable)?;
+        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub(crate) struct Qemu {
     child: Child,
     monitor: BufReader<UnixStream>,
+    /// What it runs under.
+    pub(crate) accelerator: String,
 }
 
 /// What QEMU said to a command: what it returned, or its error.
@@ -33,7 +35,8 @@ impl Qemu {
                 panic!("{emulator} is needed (make test installs it): {error}")
             });
         let (monitor, _) = listener.accept().expect("QEMU connects");
-        let mut qemu = Qemu { child, monitor: BufReader::new(monitor) };
+        let mut qemu =
+            Qemu { child, monitor: BufReader::new(monitor), accelerator: accelerator.to_owned() };
         assert!(qemu.line().get("QMP").is_some(), "{emulator} greets");
         qemu.ask("qmp_capabilities", None).expect("QMP is negotiated");
         // Lists the types first, as the prober does: that loads the modules.

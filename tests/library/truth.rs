@@ -21,6 +21,7 @@ impl Comparison {
     /// Compares one answer, as text: the order of arrays and of keys counts.
     fn same(
         &mut self,
+        qemu: &Qemu,
         exported: Option<&Value>,
         command: &str,
         arguments: Option<&Value>,
@@ -36,6 +37,7 @@ impl Comparison {
                 assert!(exported.is_none_or(Value::is_null), "{question}: {error}");
                 let refused = self.export["refused"].as_array().expect("an array");
                 let wanted = json!({
+                    "accelerator": qemu.accelerator,
                     "command": command,
                     "arguments": arguments.unwrap_or(&Value::Null),
                     "class": error["class"],
@@ -54,7 +56,7 @@ impl Comparison {
     fn simple(&mut self, qemu: &mut Qemu, pointer: &str, command: &str) {
         let answer = qemu.ask(command, None);
         let exported = self.export.pointer(pointer).cloned();
-        self.same(exported.as_ref(), command, None, answer);
+        self.same(qemu, exported.as_ref(), command, None, answer);
     }
 
     /// The part of an answer that the export has: a name of each element.
@@ -70,7 +72,7 @@ impl Comparison {
         for (name, list) in self.export[key].as_object().cloned().expect(key) {
             let arguments = json!({"typename": name});
             let answer = qemu.ask(command, Some(&arguments));
-            self.same(Some(&list), command, Some(&arguments), answer);
+            self.same(qemu, Some(&list), command, Some(&arguments), answer);
         }
     }
 
@@ -82,7 +84,7 @@ impl Comparison {
         let asked = self.export.pointer(&part("host-cpu")).cloned().unwrap_or_default();
         for asked in asked.as_array().expect("an array") {
             let answer = qemu.ask(expand, Some(&asked["arguments"]));
-            self.same(Some(&asked["return"]), expand, Some(&asked["arguments"]), answer);
+            self.same(qemu, Some(&asked["return"]), expand, Some(&asked["arguments"]), answer);
         }
         let models = self.export.pointer(&part("cpu-models")).cloned();
         for (name, expansions) in models.and_then(|m| m.as_object().cloned()).into_iter().flatten()
@@ -90,7 +92,7 @@ impl Comparison {
             for kind in ["static", "full"] {
                 let arguments = json!({"type": kind, "model": {"name": name}});
                 let answer = qemu.ask(expand, Some(&arguments));
-                self.same(expansions.get(kind), expand, Some(&arguments), answer);
+                self.same(qemu, expansions.get(kind), expand, Some(&arguments), answer);
             }
         }
     }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::*;
+use crate::limits::Limits;
 use crate::session::fake::{Fake, block_on, short};
 
 /// Asks what it is told to, and writes down everything.
@@ -72,8 +73,8 @@ fn run(
     limits: &Limits,
     notes: &mut Notes,
 ) -> Result<Interviewed, InterviewError<Infallible>> {
-    let deadline = Instant::now() + limits.probe;
-    let result = block_on(interview(&fake.path, accelerator, limits, deadline, notes));
+    let terms = Terms::new(limits);
+    let result = block_on(interview(&fake.launch(accelerator), &terms, notes));
     fake.assert_gone();
     result
 }

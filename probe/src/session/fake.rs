@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::limits::Limits;
+use crate::spawn::Launch;
 
-/// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, and `negotiate`.
+/// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, `negotiate`, and
+/// `flood TEXT BYTES`, which sends a text over and over, without any line feed.
 const PRELUDE: &str = r#"#!/bin/sh
 say() { printf '%s\r\n' "$1" >&3; }
 greet() { say '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 99}}, "capabilities": []}}'; }
@@ -20,6 +22,25 @@ hear() {
 }
 answer() { say "{\"return\": $1, \"id\": $id}"; }
 negotiate() { greet; hear; answer '{}'; }
+flood() { yes "$1" | tr -d '\n' | head -c "$2" >&3; }
+"#;
+
+/// What an emulator answers that a probe can be content with; `CASES` come first, `ARCH` is its target, `BEFORE` is
+/// done before any answer.
+const CONTENT: &str = r#"negotiate
+while hear; do BEFORE
+case $name in
+    CASES
+    query-version) answer '{"qemu": {"major": 99, "minor": 0, "micro": 0}, "package": ""}';;
+    query-target) answer '{"arch": "ARCH"}';;
+    query-commands) answer '[{"name": "query-version"}]';;
+    qom-list-types) answer '[{"name": "tcg-accel"}, {"name": "kvm-accel"}]';;
+    query-kvm) case "$*" in
+        *accel=kvm*) answer '{"enabled": true, "present": true}';;
+        *) answer '{"enabled": false, "present": true}';;
+    esac;;
+    *) answer '[]';;
+esac; done
 "#;
 
 /// A script in a directory of its own, which goes with it.
@@ -30,10 +51,31 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new(script: &str) -> Self {
+        Self::named("qemu-system-fake", script)
+    }
+
+    fn named(name: &str, script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("qemu-system-fake");
+        let path = dir.path().join(name);
         write_program(&path, &format!("{PRELUDE}{script}"));
         Self { path, dir }
+    }
+
+    /// An emulator of a foreign target that answers everything a probe asks, but for the commands that `cases` of a
+    /// shell's `case` have.
+    pub(crate) fn qemu(cases: &str) -> Self {
+        Self::qemu_that_first("", cases)
+    }
+
+    /// The same; it does something before each answer.
+    pub(crate) fn qemu_that_first(before: &str, cases: &str) -> Self {
+        Self::new(&content("fake", before, cases))
+    }
+
+    /// The same for this host's own target: KVM is used where it opens.
+    pub(crate) fn native_qemu(cases: &str) -> Self {
+        let arch = std::env::consts::ARCH;
+        Self::named(&format!("qemu-system-{arch}"), &content(arch, "", cases))
     }
 
     /// An emulator that is there, under a name that no other test uses; `None` if it is not.
@@ -47,6 +89,11 @@ impl Fake {
         }
         std::os::unix::fs::symlink(installed, &path).unwrap();
         Some(Self { path, dir })
+    }
+
+    /// How it is started under an accelerator.
+    pub(crate) fn launch<'a>(&'a self, accelerator: &'a str) -> Launch<'a> {
+        Launch { emulator: &self.path, accelerator, user: None, scratch: self.dir.path() }
     }
 
     /// Whether a process runs whose command line has the path of this emulator.
@@ -66,6 +113,10 @@ impl Fake {
             std::thread::yield_now();
         }
     }
+}
+
+fn content(arch: &str, before: &str, cases: &str) -> String {
+    CONTENT.replace("ARCH", arch).replace("BEFORE", before).replace("CASES", cases)
 }
 
 /// Writes a program. In a process of its own: a thread that forks while this one writes would hold the file open,

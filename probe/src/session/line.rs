@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixStream, unix::pipe};
 
 use crate::error::Loss;
-use crate::limits::Limits;
+use crate::limits::{Exceeded, Terms};
 use crate::spawn::{Emulator, Spawned};
 
 /// How much is read at once.
@@ -27,7 +27,7 @@ const DYING: Duration = Duration::from_secs(2);
 
 /// The connection to an emulator.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Line<'t> {
     emulator: Emulator,
     monitor: UnixStream,
     /// None when everybody who could write there has closed it.
@@ -35,42 +35,34 @@ pub(super) struct Line {
     tail: Tail,
     incoming: Frames,
     outgoing: VecDeque<u8>,
+    terms: &'t Terms<'t>,
     /// How long the emulator may take, for messages.
     patience: Duration,
     deadline: Instant,
-    received: u64,
-    allowed: u64,
     /// The process that was started has ended: nothing more will be sent.
     ended: bool,
 }
 
-impl Line {
-    /// Takes over a process that was just started; it must be done by `deadline` and send no more than
-    /// `allowed_bytes`.
+impl<'t> Line<'t> {
+    /// Takes over a process that was started at `started`.
     pub(super) fn new(
         spawned: Spawned,
-        limits: &Limits,
-        deadline: Instant,
-        allowed_bytes: u64,
+        terms: &'t Terms<'t>,
+        started: Instant,
     ) -> io::Result<Self> {
+        let deadline = terms.deadline.min(started + terms.limits.start);
         Ok(Self {
             emulator: spawned.emulator,
             monitor: UnixStream::from_std(spawned.monitor)?,
             output: Some(pipe::Receiver::from_owned_fd(spawned.output.into())?),
-            tail: Tail { bytes: Vec::new(), kept: limits.tail_bytes },
-            incoming: Frames::new(limits.line_bytes),
+            tail: Tail { bytes: Vec::new(), kept: terms.limits.tail_bytes },
+            incoming: Frames::new(terms.limits.line_bytes),
             outgoing: VecDeque::new(),
-            patience: limits.start,
+            terms,
+            patience: deadline.saturating_duration_since(started),
             deadline,
-            received: 0,
-            allowed: allowed_bytes,
             ended: false,
         })
-    }
-
-    /// How many bytes came over the monitor.
-    pub(super) fn received(&self) -> u64 {
-        self.received
     }
 
     /// Puts bytes behind those that [`next`](Self::next) still has to write.
@@ -144,14 +136,15 @@ impl Line {
 
     /// Counts what was read. Also looks at the clock: an emulator that never pauses is never waited for.
     fn count(&mut self, bytes: usize) -> Result<(), Loss> {
-        self.received = self.received.saturating_add(bytes as u64);
-        if self.received > self.allowed {
-            return Err(Loss::TooMuch { allowed_bytes: self.allowed });
-        }
+        self.terms.sent(bytes).map_err(|Exceeded(limit_bytes)| Loss::TooMuch { limit_bytes })?;
         if Instant::now() >= self.deadline {
-            return Err(Loss::Silent { waited: self.patience });
+            return Err(self.silent());
         }
         Ok(())
+    }
+
+    fn silent(&self) -> Loss {
+        Loss::Silent { waited: self.patience }
     }
 
     /// After a read that failed: waits if there was nothing to read yet.
@@ -178,7 +171,7 @@ impl Line {
             biased;
             ready = self.monitor.ready(interest) => drop(ready.map_err(Loss::Io)?),
             () = tokio::time::sleep_until(self.deadline.into()) => {
-                return Err(Loss::Silent { waited: self.patience });
+                return Err(self.silent());
             }
             () = readable(self.output.as_ref()) => self.tail.fill(&mut self.output),
             () = self.emulator.ended() => self.ended = true,

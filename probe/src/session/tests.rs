@@ -3,16 +3,17 @@ use std::time::{Duration, Instant};
 use super::fake::{Fake, block_on, short};
 use super::*;
 use crate::error::Exit;
+use crate::limits::Limits;
 
-async fn start(fake: &Fake, limits: &Limits) -> Result<Session, StartError> {
-    let deadline = Instant::now() + limits.probe;
-    Session::start(&fake.path, "tcg", limits, deadline, limits.total_bytes).await
+async fn start<'t>(fake: &Fake, terms: &'t Terms<'t>) -> Result<Session<'t>, StartError> {
+    Session::start(&fake.launch("tcg"), terms).await
 }
 
 /// Starts a fake, asks for `commands`, and returns the replies up to the loss, and the output.
 fn ask(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, Loss, String) {
     block_on(async {
-        let mut session = start(fake, limits).await.unwrap();
+        let terms = Terms::new(limits);
+        let mut session = start(fake, &terms).await.unwrap();
         for command in commands {
             session.send(&Request::new(*command));
         }
@@ -28,7 +29,7 @@ fn ask(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, L
 
 fn start_error(script: &str, limits: &Limits) -> StartError {
     let fake = Fake::new(script);
-    let error = block_on(start(&fake, limits)).unwrap_err();
+    let error = block_on(start(&fake, &Terms::new(limits))).unwrap_err();
     fake.assert_gone();
     error
 }
@@ -163,7 +164,7 @@ fn endless_lines_are_cut_off() {
     let fake = Fake::new(r#"negotiate; hear; yes '{"event": "X"}' >&3"#);
     let limits = Limits { total_bytes: 4 << 20, ..Limits::default() };
     let (_, loss, _) = ask(&fake, &limits, &["one"]);
-    assert_eq!(loss.to_string(), "sent more than the 4194304 bytes that were left to it");
+    assert_eq!(loss.to_string(), "sent more than the 4194304 bytes that a whole probe may");
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn an_emulator_that_closes_its_monitor_and_lives_is_told_from_one_that_ended() {
 #[test]
 fn an_emulator_that_floods_its_stderr_is_not_stopped_by_it() {
     let fake = Fake::new(
-        r#"negotiate; hear; yes warning | head -c 1000000 >&2; echo last >&2; answer 1; hear; exit 0"#,
+        r#"negotiate; hear; yes warning | head -c 1000000 >&2; echo last >&2; answer 1; exit 0"#,
     );
     let limits = Limits { tail_bytes: 20, ..Limits::default() };
     let (replies, _, output) = ask(&fake, &limits, &["one"]);
@@ -197,7 +198,9 @@ fn an_emulator_that_floods_its_stderr_is_not_stopped_by_it() {
 fn writing_more_than_a_socket_holds_does_not_block_reading() {
     let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
     block_on(async {
-        let mut session = start(&qemu, &Limits::default()).await.unwrap();
+        let limits = Limits::default();
+        let terms = Terms::new(&limits);
+        let mut session = start(&qemu, &terms).await.unwrap();
         // QEMU 7.2 reads byte by byte: 2 µs each. A socket holds some 200 KB in each direction.
         let padding = serde_json::json!({ "typename": "x".repeat(20_000) });
         let ids: Vec<_> = (0..25)
@@ -208,7 +211,8 @@ fn writing_more_than_a_socket_holds_does_not_block_reading() {
             assert_eq!(id, expected);
             assert!(matches!(reply, Reply::Error { .. }), "{reply:?}");
         }
-        assert!(session.received() > 25 * 20_000, "{}", session.received());
+        let rest = (64 << 20) - 25 * 20_000;
+        assert_eq!(terms.sent(rest), Err(Exceeded(64 << 20)), "what came does not count");
         session.end().await;
     });
     qemu.assert_gone();
@@ -226,7 +230,9 @@ fn the_executable_is_that_of_the_process_that_speaks() {
     ] {
         let wrapper = Fake::new(&script.replace("$REAL", qemu.path.to_str().unwrap()));
         block_on(async {
-            let mut session = start(&wrapper, &Limits::default()).await.unwrap();
+            let limits = Limits::default();
+            let terms = Terms::new(&limits);
+            let mut session = start(&wrapper, &terms).await.unwrap();
             let executable = session.take_executable().unwrap();
             assert_eq!(executable.path, real);
             let (opened, there) = (executable.file.metadata().unwrap(), real.metadata().unwrap());

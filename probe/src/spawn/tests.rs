@@ -8,10 +8,21 @@ use rustix::io::FdFlags;
 use super::*;
 use crate::session::fake::{Fake, block_on, write_program};
 
+/// How long nothing here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn launch(path: &Path) -> Launch<'_> {
+    Launch { emulator: path, accelerator: "tcg:qtest", user: None, scratch: Path::new("/nowhere") }
+}
+
 /// Starts `path`, waits for its end, and returns how it ended and what it wrote.
 fn run(path: &Path) -> Result<(Exit, String), StartError> {
+    run_as(&launch(path))
+}
+
+fn run_as(launch: &Launch<'_>) -> Result<(Exit, String), StartError> {
     block_on(async {
-        let mut spawned = spawn(path, "tcg:qtest")?;
+        let mut spawned = spawn(launch, LONG)?;
         spawned.emulator.ended().await;
         let exit = spawned.emulator.end(Duration::from_secs(5)).await.unwrap();
         let mut output = String::new();
@@ -39,16 +50,17 @@ fn an_emulator_gets_the_command_line_of_a_probe() {
 }
 
 #[test]
-fn an_emulator_has_no_environment_but_a_path_and_a_locale() {
+fn an_emulator_has_no_environment_but_a_path_a_locale_and_a_place_for_temporary_files() {
     let fake = Fake::new("tr '\\0' '\\n' < /proc/$$/environ");
     let (_, output) = run(&fake.path).unwrap();
     let names: Vec<_> = output.lines().map(|line| line.split('=').next().unwrap()).collect();
-    assert_eq!(names, ["LC_ALL", "PATH"]);
+    assert_eq!(names, ["LC_ALL", "PATH", "TMPDIR"]);
     assert!(output.starts_with("LC_ALL=C\n"), "{output}");
+    assert!(output.ends_with("\nTMPDIR=/nowhere\n"), "{output}");
 }
 
 #[test]
-fn an_emulator_is_alone_in_its_group_with_default_signals_and_no_privileges_to_gain() {
+fn an_emulator_is_alone_in_its_session_with_default_signals_and_no_privileges_to_gain() {
     // Not of the shell, which blocks signals while it forks.
     let fake = Fake::new("exec cat /proc/self/status /proc/self/stat");
     let (_, output) = run(&fake.path).unwrap();
@@ -58,8 +70,54 @@ fn an_emulator_is_alone_in_its_group_with_default_signals_and_no_privileges_to_g
     assert_eq!(ignored & !(3 << 31), 0, "{ignored:x}");
     assert_eq!(status["SigBlk"], "0000000000000000");
     assert_eq!(status["NoNewPrivs"], "1");
-    let group = output.lines().last().unwrap().split(' ').nth(4).unwrap();
-    assert_eq!(group, status["Pid"]);
+    // Process group, session and terminal.
+    let ids: Vec<_> = output.lines().last().unwrap().split(' ').skip(4).take(3).collect();
+    assert_eq!(ids, [status["Pid"], status["Pid"], "0"]);
+}
+
+#[test]
+fn an_emulator_may_have_few_descriptors_and_small_files_and_takes_no_longer_than_it_may() {
+    let fake = Fake::new("exec cat /proc/self/limits");
+    let (_, output) = run(&fake.path).unwrap();
+    let limit = |name: &str| {
+        let line = output.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(limit("Max open files"), "256 256");
+    assert_eq!(limit("Max file size"), "16777216 16777216");
+    assert_eq!(limit("Max core file size"), "0 0");
+    assert_eq!(limit("Max cpu time"), "61 62");
+    // QEMU reserves a gigabyte for translated code.
+    assert_eq!(limit("Max address space"), "unlimited unlimited");
+}
+
+#[test]
+fn an_emulator_that_writes_large_files_is_ended() {
+    let fake = Fake::new(r#"exec head -c 20000000 /dev/zero > "$0.large""#);
+    assert_eq!(run(&fake.path).unwrap().0, Exit::Signal(libc::SIGXFSZ));
+}
+
+#[test]
+fn an_emulator_that_spins_is_ended_even_if_nobody_is_there_to_do_it() {
+    let fake = Fake::new("while :; do :; done");
+    let exit = block_on(async {
+        let mut spawned = spawn(&launch(&fake.path), Duration::ZERO).unwrap();
+        spawned.emulator.ended().await;
+        spawned.emulator.end(LONG).await
+    });
+    assert_eq!(exit, Some(Exit::Signal(libc::SIGXCPU)));
+}
+
+#[test]
+fn an_emulator_is_the_first_to_go_when_memory_runs_out() {
+    let fake = Fake::new("exec cat /proc/self/oom_score_adj");
+    assert_eq!(run(&fake.path).unwrap().1, "1000\n");
+}
+
+#[test]
+fn an_emulator_has_nothing_to_read() {
+    let fake = Fake::new("read line; echo $?");
+    assert!(run(&fake.path).unwrap().1.ends_with("1\n"));
 }
 
 #[test]
@@ -75,7 +133,7 @@ fn an_emulator_inherits_no_descriptor_that_somebody_forgot_to_mark() {
     let fake = Fake::new("ls -l /proc/$$/fd");
     let (_, output) = run(&fake.path).unwrap();
     assert!(!output.contains("/dev/zero"), "{output}");
-    for expected in ["0 -> /dev/null", "1 -> pipe:", "2 -> pipe:", "3 -> socket:"] {
+    for expected in ["0 -> pipe:", "1 -> pipe:", "2 -> pipe:", "3 -> socket:"] {
         assert!(output.contains(expected), "{expected} is not in {output}");
     }
 }
@@ -100,7 +158,7 @@ fn a_path_that_cannot_be_executed_is_told_apart() {
 #[test]
 fn dropping_an_emulator_kills_its_group() {
     let fake = Fake::new("trap '' TERM HUP; sleep 1000 & while :; do sleep 1000; done");
-    let spawned = block_on(async { spawn(&fake.path, "tcg").unwrap() });
+    let spawned = block_on(async { spawn(&launch(&fake.path), LONG).unwrap() });
     let pid = spawned.emulator.pid();
     let began = Instant::now();
     drop(spawned);
@@ -113,7 +171,7 @@ fn an_emulator_dies_with_the_thread_that_started_it() {
     let fake = Fake::new("exec sleep 1000");
     let path = fake.path.clone();
     let thread = std::thread::spawn(move || {
-        let spawned = block_on(async { spawn(&path, "tcg").unwrap() });
+        let spawned = block_on(async { spawn(&launch(&path), LONG).unwrap() });
         let pid = spawned.emulator.pid();
         // As if this thread's process had been killed.
         std::mem::forget(spawned);
@@ -148,7 +206,7 @@ fn a_program_that_ignores_sigchld_can_start_emulators() {
     assert!(matches!(run(dir.path()), Err(StartError::IsDirectory { .. })));
     assert!(matches!(run(&dir.path().join("nowhere")), Err(StartError::NotFound { .. })));
     assert_eq!(run(Path::new("/bin/true")).unwrap().0, Exit::Unknown);
-    let spawned = block_on(async { spawn(Path::new("/usr/bin/yes"), "tcg") });
+    let spawned = block_on(async { spawn(&launch(Path::new("/usr/bin/yes")), LONG) });
     // GNU yes refuses the options; whether it has ended by now or not, dropping it must not wait for ever.
     drop(spawned);
 }

@@ -1,0 +1,57 @@
+//! Whom an emulator runs as.
+
+use std::io;
+
+use rustix::fs::{Gid, Uid};
+
+/// Another user than the caller, for emulators to run as. Taking it on needs root, or CAP_SETUID and CAP_SETGID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The user's own group.
+    pub gid: u32,
+    /// Further groups: the one that may open `/dev/kvm`, where KVM is wanted and not open to everybody.
+    pub groups: Vec<u32>,
+}
+
+/// A [`User`] as system calls take it.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) groups: Vec<Gid>,
+}
+
+impl TryFrom<&User> for Identity {
+    type Error = io::Error;
+
+    /// The highest number of all means *as before* to the kernel: root would stay root.
+    fn try_from(user: &User) -> io::Result<Self> {
+        let User { uid, gid, groups } = user;
+        if [uid, gid].into_iter().chain(groups).any(|id| *id == u32::MAX) {
+            let what = "4294967295 is no user and no group";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        Ok(Self {
+            uid: Uid::from_raw(*uid),
+            gid: Gid::from_raw(*gid),
+            groups: groups.iter().map(|group| Gid::from_raw(*group)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_that_would_leave_root_root_is_refused() {
+        for (uid, gid, groups) in
+            [(u32::MAX, 1, vec![]), (1, u32::MAX, vec![]), (1, 1, vec![7, u32::MAX])]
+        {
+            let refused = Identity::try_from(&User { uid, gid, groups }).unwrap_err();
+            assert_eq!(refused.to_string(), "4294967295 is no user and no group");
+        }
+    }
+}
