@@ -24,7 +24,7 @@ pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
-pub use search::find_emulators;
+pub use search::{find_emulators, search_directories};
 
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
