@@ -63,6 +63,20 @@ pub enum Notice {
     },
     /// More happened than the kernel keeps for us: everything is looked at again.
     Overflow,
+    /// Watched directories were removed, renamed or unmounted: everything is looked at again.
+    Lost {
+        /// Which ones.
+        #[serde(serialize_with = "all_lossy")]
+        directories: Vec<PathBuf>,
+    },
+    /// Something was mounted or unmounted on the way to what is watched: everything is looked at
+    /// again.
+    Mounted,
+    /// The directory of the entries cannot be read: those that were known are kept in view.
+    Unreadable {
+        /// Why, in one line.
+        reason: String,
+    },
     /// Not everything can be watched: everything is looked at from time to time.
     Sweeping {
         /// Directories that tell nothing, or not all.
@@ -99,23 +113,44 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::Watching { entries, directories } => {
-                write!(f, "watching {directories} directories for {entries} entries")
-            }
-            Notice::Overflow => write!(f, "missed events: looking at everything again"),
-            Notice::Sweeping { directories, reason, every } => {
-                let seconds = every.as_secs();
+                let entries = count(*entries, "entry", "entries");
                 write!(
                     f,
-                    "cannot rely on events of {directories} directories ({reason}): looking at \
-                     everything every {seconds} s"
+                    "watching {} for {entries}",
+                    count(*directories, "directory", "directories")
                 )
+            }
+            Notice::Overflow => write!(f, "missed events: looked at everything again"),
+            Notice::Lost { directories } => {
+                let first = directories.first().map(|path| path.display().to_string());
+                let first = first.unwrap_or_default();
+                let more = match directories.len() {
+                    0 | 1 => String::new(),
+                    count => format!(" and {} more", count - 1),
+                };
+                write!(f, "lost {first}{more}: looked at everything again")
+            }
+            Notice::Mounted => write!(f, "mounts changed: looked at everything again"),
+            Notice::Unreadable { reason } => write!(f, "cannot read the entries: {reason}"),
+            Notice::Sweeping { directories, reason, every } => {
+                let (directories, seconds) =
+                    (count(*directories, "directory", "directories"), every.as_secs());
+                write!(f, "sweeping every {seconds} s: {directories} may tell nothing ({reason})")
             }
         }
     }
 }
 
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn all_lossy<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }
 
 fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

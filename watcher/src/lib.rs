@@ -7,14 +7,29 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
+mod ear;
 mod event;
+mod interest;
+mod keeper;
+mod mounts;
+mod prober;
+mod route;
+mod trust;
+mod watches;
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use capscache::Cache;
 
+use crate::ear::Ear;
+use crate::keeper::Keeper;
+
 pub use event::{Event, Notice};
+pub use trust::{Untrusted, check_trusted};
 
 /// What a watcher may be told.
 #[derive(Clone, Debug)]
@@ -49,25 +64,43 @@ impl Default for Options {
 
 /// Why nothing can be watched.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start to watch")]
-pub struct Error(#[from] std::io::Error);
+#[error("cannot start to watch: no descriptor or no thread is to be had")]
+pub struct Error(#[from] io::Error);
 
-/// Watches until it is dropped, which waits for its threads.
+/// Watches until it is dropped.
+///
+/// Dropping it waits until what is being looked at was looked at, a matter of milliseconds, and not
+/// for probes: they end by themselves, and others may be waiting for them.
 #[derive(Debug)]
-pub struct Watcher {}
+pub struct Watcher {
+    ear: Arc<Ear>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Watcher {
-    /// Starts to watch; `sink` is told what happens, from one thread.
+    /// Starts to watch. `sink` is told what happens, in order and from one thread, which does nothing
+    /// else meanwhile; [`Notice::Watching`] comes when everything was looked at once.
     ///
     /// # Errors
-    /// [`Error`] if a thread cannot be started. What cannot be watched is no error: it is looked at
-    /// from time to time, and `sink` is told.
+    /// [`Error`] if there is no descriptor or no thread to be had. What cannot be watched is no error:
+    /// everything is looked at from time to time then, and `sink` is told.
     pub fn start(
         cache: Cache,
         options: Options,
         sink: impl FnMut(Event) + Send + 'static,
     ) -> Result<Watcher, Error> {
-        let _ = (cache, options, sink);
-        Ok(Watcher {})
+        let ear = Arc::new(Ear::new(options.quiet, options.at_most)?);
+        let keeper = Keeper::new(cache, options, Arc::clone(&ear), sink);
+        let thread = std::thread::Builder::new().name("capscache-watch".to_owned());
+        let thread = Some(thread.spawn(move || keeper.run())?);
+        Ok(Watcher { ear, thread })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.ear.stop();
+        // If it panicked, that was told on stderr, and there is nothing left to stop.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
