@@ -15,6 +15,7 @@ mod input;
 mod map;
 mod search;
 mod store;
+mod upkeep;
 
 pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;
@@ -24,7 +25,8 @@ pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
-pub use search::find_emulators;
+pub use search::{find_emulators, search_directories};
+pub use upkeep::Dependency;
 
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,

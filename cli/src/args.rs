@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Invalidate(Invalidate),
     /// Remove what nobody needs any more: entries of emulators that are gone, and leftovers.
     Gc,
+    /// Keep entries fresh: drop what becomes stale, and say so.
+    Watch(Watch),
     /// Check entries for damage, every byte of them.
     Verify(Verify),
     /// Show what one emulator can do that another cannot.
@@ -220,6 +222,39 @@ pub(crate) struct Invalidate {
     /// Drop every entry.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+const EVENTS: &str = "\
+Prints one line per event until it is ended:
+  watching DIRECTORIES directories for ENTRIES entries
+  dropped EMULATOR: what changed
+  refreshed EMULATOR
+  appeared EMULATOR
+  failed EMULATOR: why it could not be probed
+  missed events, lost a directory, mounts changed: and everything is looked at again
+
+With --rewarm what was dropped is probed again, and what appears is probed, at low priority; never a
+file that somebody else than root and you could have written.";
+
+#[derive(Args, Debug)]
+#[command(after_help = EVENTS)]
+pub(crate) struct Watch {
+    /// Probe again in the background what was dropped, and what appears.
+    #[arg(long)]
+    pub(crate) rewarm: bool,
+
+    /// A further directory where new emulators are looked for, beside PATH and /usr/libexec; may be
+    /// repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) search: Vec<PathBuf>,
+
+    /// Emulators to probe at a time; by default as many as there are CPUs.
+    #[arg(long, value_name = "N", requires = "rewarm")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Print a JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

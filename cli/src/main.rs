@@ -21,6 +21,7 @@ mod status;
 mod table;
 mod verify;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Status(args) => status::run(&session, &args),
         Command::Invalidate(args) => invalidate::run(&session, &args),
         Command::Gc => gc::run(&session),
+        Command::Watch(args) => watch::run(&session, args),
         Command::Verify(args) => verify::run(&session, &args),
         Command::Diff(args) => diff::run(&session, &args),
         Command::Export(args) => export::run(&session, &args),

@@ -11,6 +11,7 @@ mod libvirt;
 mod manners;
 mod transcripts;
 mod upkeep;
+mod watch;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -12,6 +12,7 @@ mod replaced;
 mod replay;
 mod roots;
 mod truth;
+mod upkeep;
 mod writers;
 
 /// The emulator of this host's own architecture.
