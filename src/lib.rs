@@ -26,6 +26,7 @@ pub use input::Stale;
 pub use map::Bytes;
 pub use search::find_emulators;
 
+pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
     FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,

@@ -14,13 +14,13 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     // A question that makes no sense is told before anything is probed.
     let queries = args.query.iter().map(|text| text.parse());
     let queries = queries.collect::<Result<Vec<Query>, QueryError>>()?;
-    let cache = session.cache()?;
+    let source = session.source()?;
     let emulator = locate(&args.emulator);
-    let mut entry = session.answers(&cache, &emulator, Groups::CORE, args.probing)?;
+    let mut entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
     let lacking =
         queries.iter().fold(Groups::CORE, |groups, query| groups | entry.groups_for(query));
     if !lacking.is_core() {
-        entry = session.answers(&cache, &emulator, lacking, args.probing)?;
+        entry = session.answers(&source, &emulator, lacking, args.probing)?;
     }
     let answers: Vec<Tri> = queries.iter().map(|query| entry.answer(query)).collect();
     let mut text = String::new();
