@@ -4,34 +4,61 @@ CARGO ?= cargo
 # Where rustup puts it, for shells that were there before.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help demo test check deny fixtures
+# Everything but the comparison with libxml2, which only `make bench` builds.
+WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
+
+.PHONY: help demo test test-peers bench bench-peers fuzz miri check deny fixtures
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## build, probe every emulator of this machine into a throw-away cache, show what it answers
 	@scripts/install-deps.sh cargo cc qemu
 	@CARGO='$(CARGO)' scripts/demo.sh
 
 test: ## run all tests, those on real emulators included
-	@scripts/install-deps.sh cargo cc faketime qemu strace
+	@scripts/install-deps.sh cargo cc faketime qemu strace valgrind
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
-		$(CARGO) nextest run --workspace --all-features --locked; \
-		$(CARGO) test --doc --workspace --all-features --locked; \
+		$(CARGO) nextest run $(WITHOUT_LIBXML2) --locked; \
+		$(CARGO) test --doc $(WITHOUT_LIBXML2) --locked; \
 	else \
 		set -ex; \
-		$(CARGO) test --workspace --all-features --locked; \
+		$(CARGO) test $(WITHOUT_LIBXML2) --locked; \
 	fi
 	@scripts/skipped.sh
+
+test-peers: ## compare with libvirt itself (changes the machine: says how, and asks, unless CI=true)
+	@scripts/install-deps.sh cargo cc qemu
+	@scripts/install-peers.sh
+	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
+
+bench: ## XML against the mapped cache, the probe against its limit: tables, JSON and plots in target/bench
+	@scripts/install-deps.sh cargo cc qemu libxml2
+	$(CARGO) build --release --locked --workspace --features capscache-bench/libxml2
+	$(CARGO) run --release --locked --package capscache-bench --features libxml2 -- \
+		--json target/bench/bench.json --plot target/bench
+
+bench-peers: ## as bench, with libvirt beside it (changes the machine: says how, and asks, unless CI=true)
+	@scripts/install-peers.sh
+	@$(MAKE) --no-print-directory bench
+
+fuzz: ## fuzz each target for TIME seconds, from the corpus (needs a nightly toolchain and cargo-fuzz)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo 'cargo-fuzz is not installed; get it with: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	CARGO='$(CARGO)' fuzz/run.sh $(or $(TIME),600)
+
+miri: ## the tests of the format under Miri (needs a nightly toolchain with miri; takes hours)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --package capscache-format --lib --tests
 
 check: ## formatting, lints, documentation and dependency rules, warnings denied
 	@scripts/install-deps.sh cargo cc rustfmt clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) clippy $(WITHOUT_LIBXML2) --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package capscache-bench --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package capscache --no-default-features --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --lib --no-deps --all-features --locked
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(WITHOUT_LIBXML2) --lib --no-deps --locked
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime make qemu rustfmt strace
+# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime libxml2 make qemu rustfmt strace tini valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -32,7 +32,8 @@ for tool; do
             # An administrator's PATH is not everybody's.
             PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
             ;;
-        faketime | make | strace) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
+        faketime | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
         *) die "unknown tool: $tool" ;;

@@ -95,11 +95,7 @@ pub enum Lookup {
 #[derive(Debug)]
 pub(crate) enum Examined {
     Valid(Capabilities),
-    Stale(
-        Stale,
-        #[cfg_attr(not(feature = "probe"), expect(dead_code, reason = "a probe updates it"))]
-        Box<Loaded>,
-    ),
+    Stale(Stale, Box<Loaded>),
     Missing,
 }
 
@@ -170,7 +166,7 @@ impl Cache {
         let emulator = absolute(emulator.as_ref())?;
         match self.0.hit(&emulator) {
             Some(hit) => Ok(Lookup::Hit(hit)),
-            None => self.0.look_up(&emulator, false),
+            None => Ok(self.0.told(&emulator, self.0.examine(&emulator, false)?)),
         }
     }
 
@@ -182,10 +178,8 @@ impl Cache {
     /// As [`Cache::lookup`].
     pub fn lookup_thoroughly(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
         let emulator = absolute(emulator.as_ref())?;
-        if !self.0.is_host_given {
-            self.0.host_is(HostFacts::of_this_host());
-        }
-        self.0.look_up(&emulator, true)
+        let examined = self.0.examine_thoroughly(&emulator)?;
+        Ok(self.0.told(&emulator, examined))
     }
 
     /// All entries, valid or not, ordered by the emulator's path. Damaged ones come as errors.
@@ -194,20 +188,12 @@ impl Cache {
     /// [`Error::Entry`] if the directory cannot be read.
     pub fn list(&self) -> Result<Vec<Result<Listed, Error>>, Error> {
         let mut listed = Vec::new();
-        for file in self.0.store.entries()? {
-            let stored = match self.0.store.read(&file) {
-                Ok(Some(stored)) => stored,
-                // Removed meanwhile.
-                Ok(None) => continue,
-                Err(error) => {
-                    listed.push(Err(error));
-                    continue;
-                }
-            };
-            let loaded = Loaded::new(stored, &self.0.host());
-            let stale = if loaded.is_untouched() { None } else { self.0.compare(&loaded, false).1 };
-            let capabilities = Capabilities(Arc::new(loaded));
-            listed.push(Ok(Listed { file, capabilities, stale }));
+        for (file, entry) in self.0.read_all()? {
+            listed.push(entry.map(|loaded| {
+                let untouched = loaded.is_untouched();
+                let stale = if untouched { None } else { self.0.compare(&loaded, false).1 };
+                Listed { file, capabilities: Capabilities(Arc::new(loaded)), stale }
+            }));
         }
         listed.sort_by_key(|entry| match entry {
             Ok(entry) => (0, entry.capabilities.emulator()),
@@ -288,6 +274,18 @@ impl Shared {
         self.stores().find_map(untouched).map(|loaded| self.keep(emulator, loaded))
     }
 
+    /// All entries under the root as they lie there, by file.
+    pub(crate) fn read_all(
+        &self,
+    ) -> Result<impl Iterator<Item = (PathBuf, Result<Loaded, Error>)>, Error> {
+        let read = |file: PathBuf| {
+            // One that was removed meanwhile is none.
+            let stored = self.store.read(&file).transpose()?;
+            Some((file, stored.map(|stored| Loaded::new(stored, &self.host()))))
+        };
+        Ok(self.store.entries()?.into_iter().filter_map(read))
+    }
+
     /// Where entries are looked for: under the root, then in the fallbacks.
     fn stores(&self) -> impl Iterator<Item = &Store> {
         std::iter::once(&self.store).chain(&self.fallbacks)
@@ -312,15 +310,24 @@ impl Shared {
         }
     }
 
-    fn look_up(&self, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
-        Ok(match self.examine(emulator, thorough)? {
+    /// What a lookup says of what was found.
+    fn told(&self, emulator: &Path, examined: Examined) -> Lookup {
+        match examined {
             Examined::Valid(capabilities) => Lookup::Hit(capabilities),
             Examined::Stale(stale, _) => match self.failure(emulator) {
                 Some(failure) => Lookup::Failed(failure),
                 None => Lookup::Stale(stale),
             },
             Examined::Missing => self.failure(emulator).map_or(Lookup::Missing, Lookup::Failed),
-        })
+        }
+    }
+
+    /// As [`Shared::examine`], looking also at what a hit does not pay for.
+    pub(crate) fn examine_thoroughly(&self, emulator: &Path) -> Result<Examined, Error> {
+        if !self.is_host_given {
+            self.host_is(HostFacts::of_this_host());
+        }
+        self.examine(emulator, true)
     }
 
     /// The entry on disk, valid, stale or missing; of several stale ones that of which most holds.
@@ -417,7 +424,7 @@ impl Shared {
         Capabilities(loaded)
     }
 
-    fn forget(&self, emulator: &Path) {
+    pub(crate) fn forget(&self, emulator: &Path) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.remove(emulator.as_os_str());
     }

@@ -16,6 +16,7 @@ use crate::cache::Shared;
 use crate::capabilities::Loaded;
 use crate::host::boot_seconds;
 use crate::input::is_as_recorded;
+use crate::upkeep::Dependency;
 
 /// What stands beside the groups if what was probed is no emulator.
 const NO_EMULATOR: &str = "no-emulator";
@@ -35,6 +36,8 @@ pub struct Failure {
     pub age: Duration,
     /// After how long it is tried again, if nothing changes before.
     pub retry_in: Duration,
+    /// What is tried again when it changes.
+    pub depends_on: Vec<Dependency>,
 }
 
 impl fmt::Display for Failure {
@@ -45,9 +48,10 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// What an input of [`InputKind::Failure`] says: the second since boot, the groups, the reason. Beside
-    /// the groups may stand that it was no emulator.
-    fn of(input: &Input, ttl: Duration) -> Option<Failure> {
+    /// What the inputs of a failure say; the value of that of [`InputKind::Failure`] has the second
+    /// since boot, the groups, the reason. Beside the groups may stand that it was no emulator.
+    fn of(inputs: &[Input], ttl: Duration) -> Option<Failure> {
+        let input = inputs.iter().find(|input| input.kind == InputKind::Failure)?;
         let text = String::from_utf8_lossy(&input.value);
         let mut lines = text.splitn(3, '\n');
         let at: i64 = lines.next()?.parse().ok()?;
@@ -59,7 +63,8 @@ impl Failure {
         let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
         let retry_in = ttl.checked_sub(age).filter(|left| !left.is_zero())?;
         let reason = lines.next()?.to_owned();
-        Some(Failure { reason, no_emulator: names(NO_EMULATOR), groups, age, retry_in })
+        let (no_emulator, depends_on) = (names(NO_EMULATOR), Dependency::of(inputs));
+        Some(Failure { reason, no_emulator, groups, age, retry_in, depends_on })
     }
 }
 
@@ -79,10 +84,8 @@ impl Shared {
 
     /// What a failure's file says, if it is still believed.
     pub(crate) fn failure_in(&self, loaded: &Loaded) -> Option<Failure> {
-        let (failure, inputs): (Vec<_>, Vec<_>) =
-            loaded.inputs.iter().partition(|input| input.kind == InputKind::Failure);
-        let holds = inputs.into_iter().all(|input| is_as_recorded(input, &self.host()));
-        Failure::of(failure.first()?, self.failure_ttl).filter(|_| holds)
+        let holds = loaded.inputs.iter().all(|input| is_as_recorded(input, &self.host()));
+        Failure::of(&loaded.inputs, self.failure_ttl).filter(|_| holds)
     }
 }
 

@@ -15,6 +15,7 @@ mod input;
 mod map;
 mod search;
 mod store;
+mod upkeep;
 
 pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;
@@ -24,17 +25,18 @@ pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
-pub use search::find_emulators;
+pub use search::{find_emulators, search_directories};
+pub use upkeep::Dependency;
 
 pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
     FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,
-    Object, Parameter, Properties, Property, Query, QueryError, Report, Schema, Scope, Signature,
-    Tri, Type, Unanswered, Value, Version,
+    Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError, Report, Schema, Scope,
+    Signature, Tri, Type, Unanswered, Value, Version,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{
-    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TranscriptError,
-    probe, replay,
+    CpuidLeaf, Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed,
+    TranscriptError, probe, replay, replay_under, supported_cpuid,
 };

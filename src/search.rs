@@ -16,21 +16,22 @@ const HALF_INSTALLED: [&str; 6] =
 /// An emulator is an executable file called `qemu-system-*` or `qemu-kvm`. A directory that is
 /// named twice, or linked to, is looked at once; one that cannot be read is skipped.
 pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let named = std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/libexec")])
-        .chain(further.iter().cloned());
     let mut seen = HashSet::new();
     let mut emulators = Vec::new();
-    for directory in
-        named.filter(|directory| directory.is_absolute() || further.contains(directory))
-    {
+    for directory in search_directories(further) {
         let Ok(directory) = fs::canonicalize(directory) else { continue };
         if seen.insert(directory.clone()) {
             emulators.extend(emulators_in(&directory));
         }
     }
     emulators
+}
+
+/// The directories where [`find_emulators`] looks, in this order, whether they are there or not.
+pub fn search_directories(further: &[PathBuf]) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = std::env::split_paths(&path).chain([PathBuf::from("/usr/libexec")]);
+    named.filter(|directory| directory.is_absolute()).chain(further.iter().cloned()).collect()
 }
 
 fn emulators_in(directory: &Path) -> Vec<PathBuf> {

@@ -63,7 +63,7 @@ pub use input::{Input, Scope, Signature};
 pub use kind::{Accelerator, FactKind, Group, Groups, InputKind};
 pub use model::{Fact, FactKey, Model};
 pub use pool::{Handle, Keys, MAX_DISTINCT, Node, Pool};
-pub use query::{Query, QueryError};
+pub use query::{QUERY_KINDS, Query, QueryError};
 pub use report::{CommandReport, PassReport, Quarantine, Refusal, Report, Source};
 pub use schema::Schema;
 pub use tri::{Tri, Unanswered};

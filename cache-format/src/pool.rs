@@ -449,6 +449,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "half a million values take Miri an hour")]
     fn more_distinct_values_than_the_bound_are_an_error() {
         let mut pool = Pool::default();
         let json: String = format!(

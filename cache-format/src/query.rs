@@ -49,10 +49,10 @@ pub enum Query {
 #[non_exhaustive]
 pub enum QueryError {
     /// There is no `KIND:` in front, or nothing behind it.
-    #[error("{0:?} is no query: write KIND:NAME, where KIND is one of {KINDS}")]
+    #[error("{0:?} is no query: write KIND:NAME, where KIND is one of {QUERY_KINDS}")]
     Shape(String),
     /// The kind is unknown.
-    #[error("unknown kind of query {kind:?}; known are {KINDS}")]
+    #[error("unknown kind of query {kind:?}; known are {QUERY_KINDS}")]
     UnknownKind {
         /// What stood before the colon.
         kind: String,
@@ -65,7 +65,8 @@ pub enum QueryError {
     NoProperty(String),
 }
 
-const KINDS: &str =
+/// The kinds of query, for messages.
+pub const QUERY_KINDS: &str =
     "machine, cpu, cpu-model, device, property, type, command, event, option, schema";
 
 impl FromStr for Query {

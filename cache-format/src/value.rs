@@ -310,10 +310,14 @@ impl<'a> Array<'a> {
     /// Takes O(log n) comparisons where `key` is what QMP names the elements by.
     pub fn find(self, key: &str, name: &str) -> Option<Value<'a>> {
         match self.sorted_by(key) {
-            Some(number) => search(self.count, |rank| {
-                let (_, element, known) = self.ranked(number, rank)?;
-                Some((self.store.string_bytes(known)?.cmp(name.as_bytes()), element))
-            }),
+            Some(number) => {
+                // Neighbours mostly have one shape: where its key is, is looked up once.
+                let mut place = None;
+                search(self.count, |rank| {
+                    let (_, element, known) = self.ranked(number, rank, &mut place)?;
+                    Some((self.store.string_bytes(known)?.cmp(name.as_bytes()), element))
+                })
+            }
             None => {
                 self.iter().find(|element| element.get(key).is_some_and(|known| known.is_str(name)))
             }
@@ -323,10 +327,13 @@ impl<'a> Array<'a> {
     /// As [`Array::find`], with a name whose number in the file is known.
     pub(crate) fn find_number(self, key: &str, name: u32) -> Option<Value<'a>> {
         match self.sorted_by(key) {
-            Some(number) => search(self.count, |rank| {
-                let (_, element, known) = self.ranked(number, rank)?;
-                Some((known.cmp(&name), element))
-            }),
+            Some(number) => {
+                let mut place = None;
+                search(self.count, |rank| {
+                    let (_, element, known) = self.ranked(number, rank, &mut place)?;
+                    Some((known.cmp(&name), element))
+                })
+            }
             None => self
                 .iter()
                 .find(|element| element.get(key).and_then(Value::string_number) == Some(name)),
@@ -337,8 +344,8 @@ impl<'a> Array<'a> {
     /// names, by position.
     pub(crate) fn is_sorted(self) -> bool {
         let Some(key) = self.key else { return true };
-        let ranked = (0..self.count)
-            .map(|rank| self.ranked(key, rank).map(|(position, _, name)| (name, position)));
+        let ranked = |rank| self.ranked(key, rank, &mut None).map(|(at, _, name)| (name, at));
+        let ranked = (0..self.count).map(ranked);
         // Strictly increasing, so that no position stands twice, so that none is missing.
         ranked.clone().all(|ranked| ranked.is_some()) && ranked.is_sorted_by(|a, b| a < b)
     }
@@ -349,12 +356,24 @@ impl<'a> Array<'a> {
     }
 
     /// What stands at a rank of the sorted order: position, element, and the number of its name.
-    fn ranked(self, key: u32, rank: u32) -> Option<(u32, Value<'a>, u32)> {
+    /// `place` is where the key is in a shape that was met before.
+    fn ranked(
+        self,
+        key: u32,
+        rank: u32,
+        place: &mut Option<(u32, u32)>,
+    ) -> Option<(u32, Value<'a>, u32)> {
         let order = self.values.checked_add(self.count)?.checked_add(rank / 2)?;
         let pair = self.store.word(order)?;
         let position = if rank.is_multiple_of(2) { pair & 0xFFFF } else { pair >> 16 };
         let element = self.at(position)?;
-        Some((position, element, element.as_object()?.get_number(key)?.string_number()?))
+        let object = element.as_object()?;
+        let at = match *place {
+            Some((shape, at)) if shape == object.shape => at,
+            _ => self.store.position_of_number(object.shape, key)?,
+        };
+        *place = Some((object.shape, at));
+        Some((position, element, object.value(at)?.string_number()?))
     }
 
     pub(crate) fn at(self, position: u32) -> Option<Value<'a>> {
@@ -396,10 +415,6 @@ impl<'a> Object<'a> {
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
         (0..self.count)
             .filter_map(move |position| Some((self.key(position)?, self.value(position)?)))
-    }
-
-    fn get_number(self, key: u32) -> Option<Value<'a>> {
-        self.value(self.store.position_of_number(self.shape, key)?)
     }
 
     /// Numbers of keys and values, in QEMU's order, up to the first that is damaged.

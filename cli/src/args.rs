@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Invalidate(Invalidate),
     /// Remove what nobody needs any more: entries of emulators that are gone, and leftovers.
     Gc,
+    /// Keep entries fresh: drop what becomes stale, and say so.
+    Watch(Watch),
     /// Check entries for damage, every byte of them.
     Verify(Verify),
     /// Show what one emulator can do that another cannot.
@@ -141,7 +143,7 @@ pub(crate) struct List {
 const SECTIONS: &str = "\
 Sections:
   machines  cpus  host-cpu  devices  objects  types  commands  events  options
-  migration  tpm  schema  report
+  migration  tpm  schema  flags  report
   machine:NAME  cpu:NAME  device:NAME  object:NAME  type:NAME
 
 What a section needs and the entry lacks is probed. With --json a section is the part of
@@ -178,6 +180,7 @@ Queries:
   option:spice                        a group of command-line options
   schema:blockdev-add/arg-type/+file/aio/^io_uring
                                       a path in the QMP schema
+  flag:virtio-gpu                     a capability flag of libvirt's
 
 Prints QUERY, a tab, and yes, no or unknown. Exits with 0 if all are yes, 1 if one is no, 3 if
 one is unknown and none is no, 2 on error.";
@@ -224,6 +227,39 @@ pub(crate) struct Invalidate {
     pub(crate) all: bool,
 }
 
+const EVENTS: &str = "\
+Prints one line per event until it is ended:
+  watching DIRECTORIES directories for ENTRIES entries
+  dropped EMULATOR: what changed
+  refreshed EMULATOR
+  appeared EMULATOR
+  failed EMULATOR: why it could not be probed
+  missed events, lost a directory, mounts changed: and everything is looked at again
+
+With --rewarm what was dropped is probed again, and what appears is probed, at low priority; never a
+file that somebody else than root and you could have written.";
+
+#[derive(Args, Debug)]
+#[command(after_help = EVENTS)]
+pub(crate) struct Watch {
+    /// Probe again in the background what was dropped, and what appears.
+    #[arg(long)]
+    pub(crate) rewarm: bool,
+
+    /// A further directory where new emulators are looked for, beside PATH and /usr/libexec; may be
+    /// repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) search: Vec<PathBuf>,
+
+    /// Emulators to probe at a time; by default as many as there are CPUs.
+    #[arg(long, value_name = "N", requires = "rewarm")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Print a JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "Exits with 1 if an entry is damaged.")]
 pub(crate) struct Verify {
@@ -253,6 +289,27 @@ pub(crate) struct Diff {
 pub(crate) enum Format {
     /// Everything that QEMU said, keys spelt as QMP spells them, on one line.
     Json,
+    /// The `<qemuCaps>` XML that libvirt keeps of it.
+    LibvirtXml,
+}
+
+// Of libvirt itself, which no QEMU knows.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Libvirt {
+    /// With libvirt-xml: when libvirt's own files last changed, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) self_ctime: i64,
+
+    /// With libvirt-xml: the version of libvirt, such as 11003000 for 11.3.0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) self_version: u32,
+}
+
+/// Accelerators that a recording does not tell of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Untold {
+    /// Apple's Hypervisor framework.
+    Hvf,
 }
 
 #[derive(Args, Debug)]
@@ -263,6 +320,9 @@ pub(crate) struct Export {
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) libvirt: Libvirt,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -294,6 +354,18 @@ pub(crate) struct Replay {
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    /// With libvirt-xml: the emulator's path; /usr/bin/qemu-system-ARCH by default.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) emulator: Option<String>,
+
+    /// With libvirt-xml: the microcode of the host's CPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) microcode_version: u32,
+
+    /// The hardware that the first pass of a recording of libvirt's ran under, which only KVM tells.
+    #[arg(long, value_enum)]
+    pub(crate) accelerator: Option<Untold>,
 }
 
 const SERVICE: &str = "\

@@ -15,6 +15,7 @@ mod invalidate;
 mod list;
 mod output;
 mod query;
+mod question;
 mod record;
 mod replay;
 mod serve;
@@ -25,6 +26,7 @@ mod status;
 mod table;
 mod verify;
 mod warm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Status(args) => status::run(&session, &args),
         Command::Invalidate(args) => invalidate::run(&session, &args),
         Command::Gc => gc::run(&session),
+        Command::Watch(args) => watch::run(&session, args),
         Command::Verify(args) => verify::run(&session, &args),
         Command::Diff(args) => diff::run(&session, &args),
         Command::Export(args) => export::run(&session, &args),

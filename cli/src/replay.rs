@@ -6,19 +6,34 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use capscache::{Entry, MAX_TRANSCRIPT_BYTES, replay};
+use capscache::{Accelerator, Entry, MAX_TRANSCRIPT_BYTES, replay_under};
+use capscache_libvirt::{QemuCaps, Surroundings};
 use flate2::read::MultiGzDecoder;
 
-use crate::args::{self, Format};
+use crate::args::{self, Format, Untold};
 use crate::output;
 
 pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
     let file = &args.file;
     let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let model = replay(&text).with_context(|| format!("cannot replay {}", file.display()))?;
+    let first = args.accelerator.map(|Untold::Hvf| Accelerator::Hvf);
+    let model =
+        replay_under(&text, first).with_context(|| format!("cannot replay {}", file.display()))?;
     let entry = Entry::open(model.encode()?)?;
     match args.format {
         Format::Json => output::print_json(&entry)?,
+        Format::LibvirtXml => {
+            let surroundings = Surroundings {
+                emulator: args.emulator.clone().unwrap_or_default(),
+                microcode_version: args.microcode_version,
+                ..Surroundings::default()
+            };
+            let mut caps = QemuCaps::from_entry(&entry, surroundings)?;
+            if args.emulator.is_none() {
+                caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
+            }
+            output::print(&caps.to_xml())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
+mod cpuid;
 mod error;
 mod files;
 mod host;
@@ -33,10 +34,20 @@ mod session;
 mod spawn;
 mod transcript;
 
+pub use cpuid::{CpuidLeaf, supported_cpuid};
 pub use error::{Exit, InterviewError, Loss, StartError};
 pub use host::is_native;
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
 pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
-pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay};
+pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
+
+/// For the fuzzer, which has to reach what only an emulator's bytes reach otherwise.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Cuts what an emulator sent, in `pieces` of these sizes less one, and understands every line.
+    pub fn lines(pieces: &[u8], sent: &[u8]) {
+        crate::session::understand_all(pieces, sent);
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use capscache_format::{Group, Groups, Handle, Pool, Version};
+use capscache_format::{Group, Groups, Handle, Node, Pool, Version};
 use serde_json::{Value, json};
 
 use crate::session::Request;
@@ -235,7 +235,7 @@ impl Questions {
                 }
             }
             (EXPAND, Some(arguments)) if self.wanted.core => {
-                self.expansion_questions(arguments, &mut requests);
+                self.expansion_questions(arguments, pool, answer, &mut requests);
             }
             _ => {}
         }
@@ -297,11 +297,29 @@ impl Questions {
         }
     }
 
-    /// The second look at the host's CPU, with what cannot be migrated, once the first succeeded.
-    fn expansion_questions(&mut self, arguments: &str, requests: &mut Vec<Request>) {
+    /// The second look at the host's CPU, with what cannot be migrated, once the first succeeded; and
+    /// of an i386 the full expansion of the static one: libvirt relies on it, because there is no
+    /// `max-x86_64-cpu` that could tell it how the features are spelt.
+    fn expansion_questions(
+        &mut self,
+        arguments: &str,
+        pool: &Pool,
+        answer: Handle,
+        requests: &mut Vec<Request>,
+    ) {
         let Ok(arguments) = serde_json::from_str::<Value>(arguments) else { return };
         let model = &arguments["model"];
         let Some(name) = model["name"].as_str() else { return };
+        let is_static = arguments["type"] == "static";
+        if is_static
+            && self.arch == "i386"
+            && self.wanted.host_models.contains(&name)
+            && let Some(model) = pool.get(answer, "model")
+        {
+            let full = expand("full", &to_json(pool, model));
+            self.about_host.insert(full.clone());
+            requests.push(full);
+        }
         let is_first = arguments["type"] == self.host_expansion() && model.get("props").is_none();
         if is_first && self.is_x86() && self.wanted.host_models.contains(&name) {
             let props = json!({"migratable": false});
@@ -341,6 +359,23 @@ fn list(command: &str, typename: &str) -> Request {
 
 fn expand(kind: &str, model: &Value) -> Request {
     Request::with(EXPAND, &json!({"type": kind, "model": model}))
+}
+
+/// A value as it was said.
+fn to_json(pool: &Pool, value: Handle) -> Value {
+    match pool.node(value) {
+        Node::Null => Value::Null,
+        Node::Bool(value) => value.into(),
+        Node::Unsigned(value) => value.into(),
+        Node::Signed(value) => value.into(),
+        Node::Double(value) => value.into(),
+        Node::String(value) => value.into(),
+        Node::Array(values) => values.iter().map(|value| to_json(pool, *value)).collect(),
+        Node::Object(keys, values) => {
+            let values = values.iter().map(|value| to_json(pool, *value));
+            Value::Object(keys.iter().map(str::to_owned).zip(values).collect())
+        }
+    }
 }
 
 fn names(pool: &Pool, answer: Handle) -> impl Iterator<Item = &str> {

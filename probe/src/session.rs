@@ -270,6 +270,23 @@ fn understand(
     Ok(Some((id, sent, reply)))
 }
 
+/// Cuts and understands what an emulator sent, in pieces of these sizes, as a session with three
+/// commands under way would.
+pub(crate) fn understand_all(pieces: &[u8], sent: &[u8]) {
+    const LINE_BYTES: usize = 4096;
+    let mut pending: BTreeMap<u64, Instant> = (0..3).map(|id| (id, Instant::now())).collect();
+    let mut settled = 0;
+    line::cut(pieces, sent, LINE_BYTES, |text| {
+        let before = pending.len();
+        let understood = understand(text, &mut pending);
+        settled += before - pending.len();
+        let is_answer = matches!(understood, Ok(Some(_)));
+        assert!(!is_answer || before == pending.len() + 1, "it answers what was under way");
+        understood.map(drop)
+    });
+    assert_eq!(settled + pending.len(), 3, "each command is settled at most once");
+}
+
 /// The beginning of a line, for messages.
 fn beginning(line: &str) -> String {
     line.chars().take(SHOWN_CHARS).collect()

@@ -256,9 +256,24 @@ struct Exchange {
 
 /// The model that a probe made, from its transcript.
 ///
+/// Answers are found by what was asked, within their pass: in what order, and what else was asked,
+/// does not matter. What was never asked is unknown.
+///
 /// # Errors
 /// [`TranscriptError`].
 pub fn replay(transcript: &str) -> Result<Model, TranscriptError> {
+    replay_under(transcript, None)
+}
+
+/// As [`replay`], of a recording whose first pass was under `first`, where it does not say so itself:
+/// libvirt's do not, and of Apple's Hypervisor framework nothing in them tells.
+///
+/// # Errors
+/// [`TranscriptError`].
+pub fn replay_under(
+    transcript: &str,
+    first: Option<Accelerator>,
+) -> Result<Model, TranscriptError> {
     let (subject, conversations) = read(transcript)?;
     let groups = subject.groups.iter().filter_map(|name| capscache_format::Group::from_name(name));
     let groups = groups.fold(Groups::CORE, |groups, group| groups | group.into());
@@ -271,8 +286,11 @@ pub fn replay(transcript: &str) -> Result<Model, TranscriptError> {
             note_failure(model, true, groups, accelerator, failure);
             continue;
         }
-        let accelerator =
-            conversation.accelerator.unwrap_or_else(|| conversation.guess(pass, has_second));
+        let told = first.filter(|_| pass == 0);
+        let accelerator = conversation
+            .accelerator
+            .or(told)
+            .unwrap_or_else(|| conversation.guess(pass, has_second));
         let wanted = Wanted {
             core: true,
             groups,

@@ -133,6 +133,7 @@ fn every_section_has_something_to_show_and_its_columns_end_cleanly() {
         "migration",
         "tpm",
         "schema",
+        "flags",
         "report",
     ] {
         let text = dir.answer(&["inspect", &x86_64(), section]);

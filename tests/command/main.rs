@@ -7,9 +7,11 @@ mod answers;
 mod bad_input;
 mod disasters;
 mod kvm;
+mod libvirt;
 mod manners;
 mod transcripts;
 mod upkeep;
+mod watch;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -4,12 +4,15 @@ mod accidents;
 mod cache;
 mod documents;
 mod failures;
+mod fuzzing;
+mod guards;
 mod inputs;
 mod qmp;
 mod replaced;
 mod replay;
 mod roots;
 mod truth;
+mod upkeep;
 mod writers;
 
 /// The emulator of this host's own architecture.

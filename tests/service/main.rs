@@ -173,6 +173,11 @@ impl Service {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until what changes is noticed.
+    fn wait_for_watcher(&self) {
+        wait_until("it watches", || self.log().contains("capscache: watching "));
+    }
+
     /// A number of kilobytes from `/proc/PID/status`.
     fn kilobytes(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

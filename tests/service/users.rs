@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::{Client, Dir, NOBODY, as_user, avr, emulator, is_root};
+use crate::{Client, Dir, NOBODY, as_user, avr, emulator, is_root, wait_until};
 
 /// What is in a directory, at any depth.
 fn files(directory: &Path) -> Vec<String> {
@@ -157,8 +157,28 @@ fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         let mut client = service.connect();
         let why = refused(&mut client, "Get", json!({"emulator": theirs}));
-        assert!(why.contains("only root and the service's own user have such a file probed"));
-        assert_eq!(client.call("Status", json!({"emulator": theirs}))["state"], "stale");
+        assert!(why.contains("does not belong to root; only root"), "{why}");
+    });
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = Dir::new();
+    let ran = dir.path("ran");
+    let theirs = dir.program("theirs", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
+    let wrapper = opt.path().join("qemu-system-ours");
+    fs::copy(dir.wrapper("wrapper", &theirs), &wrapper).unwrap();
+    let service = dir.serve(&["--search", opt.path().to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let why = refused(&mut service.connect(), "Get", json!({"emulator": wrapper}));
+        assert!(why.contains("theirs belongs to the user 65534"), "{why}");
     });
     assert!(!ran.exists());
 }
@@ -177,7 +197,7 @@ fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
     let service = dir.serve(&["--search", dir.path("opt").to_str().unwrap()]);
     as_user(NOBODY, || {
         let why = refused(&mut service.connect(), "Get", json!({"emulator": theirs}));
-        assert!(why.contains("only root and the service's own user have such a file"), "{why}");
+        assert!(why.contains("does not belong to root; only root"), "{why}");
     });
     assert!(!ran.exists());
 }
@@ -211,6 +231,7 @@ fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     service.call("Get", json!({"emulator": avr()}));
+    wait_until("the watcher has seen it", || service.log().contains("refreshed"));
     let (before, log) = (files(&dir.root()), service.log());
     as_user(NOBODY, || {
         let mut client = service.connect();

@@ -22,6 +22,7 @@ pub(super) fn list(caps: &Capabilities, list: List) -> Result<Value> {
         List::Migration => part("migration-capabilities"),
         List::Tpm => json!({"tpm-models": part("tpm-models"), "tpm-types": part("tpm-types")}),
         List::Schema => part("schema"),
+        List::Flags => capscache_libvirt::flags(caps).names().collect(),
         List::Report => json!({
             "passes": passes(caps),
             "refused": part("refused"),

@@ -37,6 +37,7 @@ fn section(caps: &Capabilities, list: List) -> String {
         List::Migration => migration(caps),
         List::Tpm => tpm(caps),
         List::Schema => schema(caps),
+        List::Flags => flags(caps),
         List::Report => super::report::render(caps),
     }
 }
@@ -213,6 +214,15 @@ fn types(caps: &Capabilities) -> String {
         let note = if known.is_abstract() { "abstract" } else { "" };
         let parent = known.parent().unwrap_or("");
         table.row([known.name().into(), parent.into(), Cell::styled(note, FAINT)]);
+    }
+    table.render()
+}
+
+/// The capability flags that libvirt would give the emulator, in its order.
+fn flags(caps: &Capabilities) -> String {
+    let mut table = Table::new(&["FLAG"]);
+    for name in capscache_libvirt::flags(caps).names() {
+        table.row([name.into()]);
     }
     table.render()
 }

@@ -57,6 +57,7 @@ named! {
         Migration "migration",
         Tpm "tpm",
         Schema "schema",
+        Flags "flags",
         Report "report",
     }
 }

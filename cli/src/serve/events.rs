@@ -1,12 +1,12 @@
 //! What happens, told to everybody who watches.
 
-use std::path::Path;
-
+use capscache_watcher::Event as Watched;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::interface::{self, Event, Happening};
+use crate::output;
 
 /// Events that are kept for those who read slowly: the rest they miss, and are told how many.
 const KEPT: usize = 1024;
@@ -28,22 +28,15 @@ impl Events {
     }
 
     /// Tells those who watch, and the log.
-    pub(super) fn tell(&self, event: Event) {
-        let Event { kind, emulator, reason, probed, milliseconds } = &event;
-        let emulator = emulator.as_deref().unwrap_or("");
-        let reason = reason.as_deref().unwrap_or("");
-        match kind {
-            Happening::Appeared => info!("{emulator} appeared"),
-            Happening::Dropped => info!("{emulator} dropped: {reason}"),
-            Happening::Refreshed => {
-                let how = if *probed == Some(true) { "probed" } else { "looked at" };
-                info!("{emulator} fresh again, {how} in {} ms", milliseconds.unwrap_or(0));
-            }
-            Happening::Failed => info!("{emulator} failed: {reason}"),
-            Happening::Notice => info!("{reason}"),
+    pub(super) fn tell(&self, watched: &Watched) {
+        let line = watched.to_string();
+        let line = output::printable(output::without_number(&line));
+        match watched {
+            Watched::Failed { .. } => warn!("{line}"),
+            _ => info!("{line}"),
         }
         // It is no error that nobody watches.
-        let _ = self.0.send(event);
+        let _ = self.0.send(event(watched));
     }
 
     pub(super) fn watch(&self) -> Watching {
@@ -72,31 +65,30 @@ impl Watching {
     }
 }
 
-impl Event {
-    fn of(kind: Happening, emulator: &Path) -> Event {
-        Event {
-            kind,
-            emulator: Some(emulator.to_string_lossy().into_owned()),
-            reason: None,
-            probed: None,
-            milliseconds: None,
-        }
-    }
-
-    pub(super) fn dropped(emulator: &Path, reason: String) -> Event {
-        Event { reason: Some(reason), ..Event::of(Happening::Dropped, emulator) }
-    }
-
-    pub(super) fn refreshed(emulator: &Path, probed: bool, milliseconds: u64) -> Event {
-        Event {
-            probed: Some(probed),
-            milliseconds: Some(milliseconds),
-            ..Event::of(Happening::Refreshed, emulator)
-        }
-    }
-
-    pub(super) fn failed(emulator: &Path, reason: String) -> Event {
-        Event { reason: Some(reason), ..Event::of(Happening::Failed, emulator) }
+/// What the watcher says, as the interface says it.
+fn event(watched: &Watched) -> Event {
+    let (kind, emulator) = match watched {
+        Watched::Appeared { emulator } => (Happening::Appeared, Some(emulator)),
+        Watched::Dropped { emulator, .. } => (Happening::Dropped, Some(emulator)),
+        Watched::Refreshed { emulator, .. } => (Happening::Refreshed, Some(emulator)),
+        Watched::Failed { emulator, .. } => (Happening::Failed, Some(emulator)),
+        _ => (Happening::Notice, None),
+    };
+    let (probed, took) = match watched {
+        Watched::Refreshed { probed, took, .. } => (Some(*probed), Some(took)),
+        _ => (None, None),
+    };
+    let reason = match watched {
+        Watched::Dropped { reason, .. } | Watched::Failed { reason, .. } => Some(reason.clone()),
+        Watched::Notice(notice) => Some(notice.to_string()),
+        _ => None,
+    };
+    Event {
+        kind,
+        emulator: emulator.map(|path| path.to_string_lossy().into_owned()),
+        reason: reason.map(|reason| output::without_number(&reason).to_owned()),
+        probed,
+        milliseconds: took.map(|took| took.as_millis().try_into().unwrap_or(u64::MAX)),
     }
 }
 
@@ -109,7 +101,8 @@ mod tests {
         let events = Events::new();
         let mut watching = events.watch();
         for number in 0..KEPT + 10 {
-            events.tell(Event::dropped(Path::new("/emulator"), number.to_string()));
+            let (emulator, reason) = ("/emulator".into(), number.to_string());
+            events.tell(&Watched::Dropped { emulator, reason });
         }
         let (mut missed, mut numbers) = (0, Vec::<usize>::new());
         while numbers.len() < KEPT {

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capscache::Cache;
+use capscache_watcher::{Options, Watcher};
 use sd_notify::NotifyState;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,7 @@ use self::peer::Peer;
 use self::permission::Caller;
 use self::service::Service;
 use crate::args::Serve;
+use crate::output;
 use crate::session::Session;
 
 /// Threads for what takes time, beside those of the library that probe.
@@ -78,11 +80,13 @@ async fn serve(cache: Cache, listeners: &Listeners, args: &Serve) -> Result<()> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (close, closing) = watch::channel(false);
     let root = cache.root().display().to_string();
+    let events = Events::new();
+    let watcher = watch(&cache, args, events.clone());
     let house = House::new(Service {
         cache,
         search: args.search.clone(),
         probes: Arc::new(Semaphore::new(args.jobs.map_or_else(default_jobs, usize::from))),
-        events: Events::new(),
+        events,
         closing,
     });
     let (arrive, mut arrivals) = mpsc::channel(1);
@@ -110,12 +114,30 @@ async fn serve(cache: Cache, listeners: &Listeners, args: &Serve) -> Result<()> 
     doors.abort_all();
     // Nobody is left who could miss it.
     let _ = close.send(true);
-    let all_gone = async { while guests.join_next().await.is_some() {} };
+    let watcher = tokio::task::spawn_blocking(|| drop(watcher));
+    let all_gone = async {
+        while guests.join_next().await.is_some() {}
+        // One that broke off has nothing left to end.
+        let _ = watcher.await;
+    };
     match timeout(GRACE, all_gone).await {
         Ok(()) => info!("stopped"),
         Err(_) => warn!("stopped; {} calls were not done in time", house.crowd.connections()),
     }
     Ok(())
+}
+
+/// Begins to watch what entries depend on. Without it answers are as right, but nobody is told of
+/// anything, and whoever asks first waits.
+fn watch(cache: &Cache, args: &Serve, events: Events) -> Option<Watcher> {
+    let options = Options {
+        search: args.search.clone(),
+        rewarm: args.rewarm,
+        jobs: args.jobs.map_or_else(default_jobs, usize::from),
+        ..Options::default()
+    };
+    let watcher = Watcher::start(cache.clone(), options, move |event| events.tell(&event));
+    watcher.inspect_err(|error| warn!("nothing is watched: {}", output::chain(error))).ok()
 }
 
 /// As many as there are processors: one emulator is asked under two accelerators at a time.

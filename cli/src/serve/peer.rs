@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Query, QueryError, Tri};
+use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Tri};
 use clap::ValueEnum;
 use futures_util::Stream;
 use futures_util::stream;
@@ -24,6 +24,7 @@ use crate::interface::{
     Answer, Answers, Dropped, Entries, Entry, Error, Event, Events, Got, Happening, Info, Outcome,
     Progress, Reason, State, Status, Version, Warmed,
 };
+use crate::question::{Question, QuestionError};
 
 /// Queries that one call may ask: as many as the largest driver has flags, and some.
 const MOST_QUERIES: usize = 1024;
@@ -133,18 +134,18 @@ impl Peer {
 
     async fn answers(&self, emulator: &Path, queries: &[String]) -> Result<Vec<Answer>, Error> {
         let parse = |text: &String| {
-            text.parse().map_err(|why: QueryError| {
+            text.parse().map_err(|why: QuestionError| {
                 let (query, reason) = (text.clone(), why.to_string());
                 Error::BadQuery { query, reason }
             })
         };
-        let queries = queries.iter().map(parse).collect::<Result<Vec<Query>, _>>()?;
+        let queries = queries.iter().map(parse).collect::<Result<Vec<Question>, _>>()?;
         let mut entry = self.obtain(emulator, Groups::CORE).await?;
-        let lacking = queries.iter().fold(Groups::CORE, |all, query| all | entry.groups_for(query));
+        let lacking = queries.iter().fold(Groups::CORE, |all, query| all | query.groups(&entry));
         if !lacking.is_core() {
             entry = self.obtain(emulator, lacking).await?;
         }
-        let answer = |query| match entry.answer(query) {
+        let answer = |query: &Question| match query.answer(&entry) {
             Tri::Yes => Answer::Yes,
             Tri::No => Answer::No,
             Tri::Unknown => Answer::Unknown,
@@ -189,7 +190,7 @@ impl Peer {
         let entry = self.obtain(&emulator, Groups::CORE).await?;
         self.document = Some(self.place.document().await);
         let make = move || {
-            let made = document(&entry, format)
+            let made = document(&emulator, &entry, format)
                 .and_then(|text| Ok(serde_json::value::to_raw_value(&text)?));
             made.map_err(|why| Error::CacheUnusable { reason: format!("{why:#}") })
         };
@@ -325,13 +326,11 @@ impl Peer {
     async fn invalidate(&self, emulators: Vec<String>) -> Result<Dropped, Refusal> {
         self.must_be_privileged("drop entries")?;
         let emulators = emulators.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
-        let (cache, events) = (self.service.cache.clone(), self.service.events.clone());
-        let uid = self.caller.uid;
+        let cache = self.service.cache.clone();
         let invalidate = move || {
             let mut dropped = Vec::new();
             for emulator in emulators {
                 if cache.invalidate(&emulator).map_err(|source| error(source, &emulator))? {
-                    events.tell(Event::dropped(&emulator, format!("the user {uid} asked for it")));
                     dropped.push(emulator.to_string_lossy().into_owned());
                 }
             }

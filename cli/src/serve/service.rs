@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use capscache::{Cache, Capabilities, Groups, Lookup, find_emulators};
+use capscache_watcher::Event;
 use tokio::sync::{Semaphore, watch};
 
 use super::events::Events;
 use super::limits::Place;
-use super::permission::{Caller, only_root_could_write};
-use crate::interface::{Error, Event, Outcome, Warmed};
+use super::permission::{self, Caller};
+use crate::interface::{Error, Outcome, Warmed};
 use crate::output;
 use crate::session::has;
 use crate::warm::{Looked, look};
@@ -70,8 +71,11 @@ impl Service {
                 _ => {}
             }
             if !caller.is_privileged {
-                let is_known = !matches!(looked, Ok(Lookup::Missing));
-                may_be_probed(&emulator, is_known, &search)?;
+                let is_known = matches!(
+                    looked,
+                    Ok(Lookup::Hit(_) | Lookup::Stale(_)) | Err(capscache::Error::Format { .. })
+                );
+                may_be_probed(&cache, &emulator, is_known, &search)?;
             }
             Ok(None)
         };
@@ -89,14 +93,11 @@ impl Service {
                 // Somebody else had it probed meanwhile.
                 return Ok(hit);
             }
-            let began = Instant::now();
             let result = cache.get_with_async(&path, groups).await;
             drop(permit);
-            match &result {
-                Ok(_) => events.tell(Event::refreshed(&path, true, milliseconds(began))),
-                // That nothing is there, or that it failed before, is nothing that happened.
-                Err(capscache::Error::Emulator { .. } | capscache::Error::Failed { .. }) => {}
-                Err(error) => events.tell(Event::failed(&path, output::chain(error))),
+            // What succeeds, the watcher sees.
+            if let Err(error @ capscache::Error::Probe { .. }) = &result {
+                events.tell(&Event::Failed { emulator: path, reason: output::chain(error) });
             }
             result
         };
@@ -148,7 +149,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Refuses what an unprivileged caller may not have probed: what nobody privileged had probed before
 /// and `warm --all` would not find, and what somebody else than root could have written.
-fn may_be_probed(emulator: &Path, is_known: bool, search: &[PathBuf]) -> Result<(), Error> {
+fn may_be_probed(
+    cache: &Cache,
+    emulator: &Path,
+    is_known: bool,
+    search: &[PathBuf],
+) -> Result<(), Error> {
     if !is_known && !find_emulators(search).iter().any(|found| found == emulator) {
         let emulator = emulator.display();
         let reason = format!(
@@ -157,8 +163,8 @@ fn may_be_probed(emulator: &Path, is_known: bool, search: &[PathBuf]) -> Result<
         );
         return Err(Error::NotPermitted { reason });
     }
-    only_root_could_write(emulator).map_err(|why| {
-        let reason = format!("{why}: only root and the service's own user have such a file probed");
+    permission::check(cache, emulator).map_err(|why| {
+        let reason = format!("{why}; only root and the service's own user have it probed");
         Error::NotPermitted { reason }
     })
 }

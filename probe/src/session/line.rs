@@ -282,6 +282,34 @@ impl Frames {
     }
 }
 
+/// Hands out the lines of what arrives in pieces of these sizes, in turn, until one is refused.
+pub(super) fn cut(
+    pieces: &[u8],
+    mut bytes: &[u8],
+    limit: usize,
+    mut hand_out: impl FnMut(&str) -> Result<(), Loss>,
+) {
+    let mut frames = Frames::new(limit);
+    for size in pieces.iter().cycle() {
+        loop {
+            let Ok(range) = frames.next() else { return };
+            let Some(range) = range else { break };
+            let line = frames.buffer[range].trim_ascii();
+            assert!(line.len() <= limit && !line.contains(&b'\n'));
+            let Ok(text) = std::str::from_utf8(line) else { return };
+            if !text.is_empty() && hand_out(text).is_err() {
+                return;
+            }
+        }
+        if bytes.is_empty() {
+            return;
+        }
+        let (piece, rest) = bytes.split_at(bytes.len().min(usize::from(*size) + 1));
+        frames.space().extend_from_slice(piece);
+        bytes = rest;
+    }
+}
+
 /// The end of what an emulator wrote to stdout and stderr.
 #[derive(Debug)]
 struct Tail {

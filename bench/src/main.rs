@@ -1,0 +1,111 @@
+//! XML against the mapped cache, the probe against the physical limit, on this host.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
+
+mod host;
+mod measure;
+mod plot;
+mod probing;
+mod processes;
+mod reading;
+mod report;
+mod sharing;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use capscache::{Cache, find_emulators};
+use clap::{Parser, Subcommand};
+
+use crate::host::Host;
+use crate::reading::Forms;
+use crate::report::{Report, Work};
+
+/// Measures what a cached answer costs here, and what a probe costs beyond QEMU itself.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Few rounds, for a first look.
+    #[arg(long)]
+    quick: bool,
+
+    /// Write everything that was measured to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Draw a plot of each comparison into this directory.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+
+    /// The emulator that is read and probed; this host's own by default.
+    #[arg(long, value_name = "PATH")]
+    emulator: Option<PathBuf>,
+
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program runs itself as.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// A reader whose memory is looked at.
+    #[command(hide = true)]
+    Reader { kind: String, emulator: PathBuf, root: PathBuf, xml: PathBuf },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Role::Reader { kind, emulator, root, xml }) = &arguments.role {
+        return sharing::read(kind, emulator, root, xml);
+    }
+    let emulator = arguments.emulator.clone().unwrap_or_else(|| {
+        PathBuf::from(format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH))
+    });
+    let directory = tempfile::tempdir()?;
+    // libvirt runs emulators as another user.
+    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let forms = Forms::make(&emulator, directory.path())
+        .with_context(|| format!("cannot read {}", emulator.display()))?;
+    let qemu = Cache::open(&forms.root)?.get(&emulator)?.version().to_string();
+    let report = Report {
+        host: Host::of_this_run(&qemu),
+        quick: arguments.quick,
+        works: works(&forms, directory.path(), arguments.quick)?,
+    };
+    print!("{}", report.table());
+    if let Some(file) = &arguments.json {
+        file.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(file, serde_json::to_vec_pretty(&report)?)?;
+        println!("written: {}", file.display());
+    }
+    if let Some(directory) = &arguments.plot {
+        for file in plot::draw(&report, directory)? {
+            println!("drawn: {}", file.display());
+        }
+    }
+    Ok(())
+}
+
+fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
+    let rounds = |full: usize| if quick { full.div_ceil(10).max(3) } else { full };
+    let mut works = Vec::new();
+    let mut add = |name: &str, work: Result<Work>| -> Result<()> {
+        eprintln!("measured: {name}");
+        works.push(work.with_context(|| format!("measuring {name}"))?);
+        Ok(())
+    };
+    add("reading", reading::answers(forms, rounds(200)))?;
+    add("everything", reading::everything(forms, rounds(100)))?;
+    add("growth", reading::growth(forms, directory, rounds(500)))?;
+    let hit = reading::hits(forms, rounds(100))?;
+    let many = reading::many_gets(forms, &hit);
+    add("hit", Ok(hit))?;
+    add("many gets", many)?;
+    add("processes", processes::queries(forms, directory, rounds(1000)))?;
+    add("sharing", sharing::readers(forms))?;
+    add("cold, one", probing::one(&forms.emulator, directory, rounds(21)))?;
+    add("cold, all", probing::all(&find_emulators(&[]), directory, rounds(7)))?;
+    Ok(works)
+}

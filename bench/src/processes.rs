@@ -1,0 +1,77 @@
+//! Whole processes: a question to a warm cache, from a shell's point of view.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::measure::{Side, in_turn};
+use crate::reading::Forms;
+use crate::report::{Limit, Unit, Work};
+
+const QUERY: &str = "capscache query";
+const EMPTY: &str = "empty process";
+const VIRSH: &str = "virsh domcapabilities";
+
+/// A program of this build.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let program = here.parent().context("this program lies somewhere")?.join(name);
+    ensure!(
+        program.exists(),
+        "{} is not there: build the whole workspace first",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// Runs a program to its end, its output thrown away.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+/// How libvirt is started, embedded in `virsh` with a root of its own, its children reaped.
+pub(crate) fn virsh(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("tini");
+    let uri = format!("qemu:///embed?root={}", root.display());
+    command.args(["-s", "--", "virsh", "-c", &uri]).args(arguments);
+    command
+}
+
+/// Why libvirt cannot be compared with, if it cannot.
+pub(crate) fn no_libvirt() -> Option<String> {
+    let is_there = |program: &str| run(Command::new(program).arg("--version")).is_ok();
+    let missing: Vec<&str> = ["virsh", "tini"].into_iter().filter(|p| !is_there(p)).collect();
+    (!missing.is_empty()).then(|| {
+        format!("libvirt: {} not installed; `make bench-peers` installs it", missing.join(" and "))
+    })
+}
+
+pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
+    let what = "one answer from a warm cache, the whole process";
+    let mut work = Work::new("process", what, Unit::Seconds);
+    let (command, empty) = (built("capscache")?, built("empty")?);
+    let root = directory.join("libvirt");
+    let mut sides = vec![
+        Side::timed(EMPTY, || run(&mut Command::new(&empty))),
+        Side::timed(QUERY, || {
+            let mut query = Command::new(&command);
+            query.arg("--root").arg(&forms.root).arg("query").arg(&forms.emulator);
+            run(query.args(["machine:none", "--no-probe"]).env_remove("CAPSCACHE_ROOT")).or(Ok(()))
+        }),
+    ];
+    work.skipped.extend(no_libvirt());
+    if work.skipped.is_empty() {
+        run(&mut virsh(&root, &["domcapabilities"])).context("filling libvirt's cache")?;
+        sides.push(Side::timed(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
+    }
+    // libvirt takes a hundred times as long: fewer rounds of all sides in turn.
+    let rounds = if work.skipped.is_empty() { rounds.min(200) } else { rounds };
+    work.sides = in_turn(rounds, sides)?;
+    work.hold(QUERY, EMPTY, Limit::AtMost(2.0));
+    work.hold(VIRSH, QUERY, Limit::AtLeast(30.0));
+    Ok(work)
+}

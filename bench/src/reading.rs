@@ -1,0 +1,369 @@
+//! Reading one emulator's cache, from file on disk to answers, the page cache warm: every side has
+//! the same content, libvirt's own view of the emulator, in the form that its kind of cache keeps.
+
+#[cfg(feature = "libxml2")]
+mod libxml2;
+mod questions;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use capscache::{Cache, CacheOptions, Capabilities, HostFacts, Lookup};
+use capscache_libvirt::{QemuCaps, Surroundings};
+
+#[cfg(feature = "libxml2")]
+pub(crate) use self::libxml2::parse as parse_tree;
+use self::questions::{Answers, questions};
+use crate::measure::{Side, in_turn};
+use crate::report::{Bar, Limit, Unit, Work};
+
+/// One emulator in every form.
+#[derive(Clone, Debug)]
+pub(crate) struct Forms {
+    pub(crate) emulator: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) host: HostFacts,
+    pub(crate) xml: PathBuf,
+    entry: PathBuf,
+    json: PathBuf,
+    bincode: PathBuf,
+    pub(crate) entry_bytes: u64,
+}
+
+/// The owned forms, and how each is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    #[cfg(feature = "libxml2")]
+    Libxml2,
+    QuickXml,
+    Json,
+    Bincode,
+}
+
+impl Owned {
+    const ALL: &[Owned] = &[
+        #[cfg(feature = "libxml2")]
+        Owned::Libxml2,
+        Owned::QuickXml,
+        Owned::Json,
+        Owned::Bincode,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "libxml2")]
+            Owned::Libxml2 => LIBXML2,
+            Owned::QuickXml => "quick-xml",
+            Owned::Json => "serde_json",
+            Owned::Bincode => "bincode",
+        }
+    }
+
+    pub(crate) fn read(self, forms: &Forms) -> Result<QemuCaps> {
+        Ok(match self {
+            #[cfg(feature = "libxml2")]
+            Owned::Libxml2 => libxml2::load(&forms.xml)?,
+            Owned::QuickXml => QemuCaps::from_xml(&fs::read_to_string(&forms.xml)?)?,
+            Owned::Json => serde_json::from_slice(&fs::read(&forms.json)?)?,
+            Owned::Bincode => {
+                let bytes = fs::read(&forms.bincode)?;
+                bincode::serde::decode_from_slice(&bytes, bincode::config::standard())?.0
+            }
+        })
+    }
+}
+
+pub(crate) const LIBXML2: &str = "libxml2 (as libvirt)";
+pub(crate) const MAPPED: &str = "capscache, mapped";
+
+impl Forms {
+    /// Probes an emulator and keeps what it says in every form under `directory`.
+    pub(crate) fn make(emulator: &Path, directory: &Path) -> Result<Forms> {
+        let root = directory.join("root");
+        let caps = Cache::open(&root)?.get(emulator)?;
+        let surroundings =
+            Surroundings { emulator: emulator.display().to_string(), ..Surroundings::default() };
+        let owned = QemuCaps::from_entry(&*caps, surroundings)?;
+        let forms = Forms {
+            emulator: emulator.to_owned(),
+            root,
+            host: HostFacts::of_this_host(),
+            xml: directory.join("caps.xml"),
+            entry: caps.file_path().context("the entry is kept")?.to_owned(),
+            json: directory.join("caps.json"),
+            bincode: directory.join("caps.bincode"),
+            entry_bytes: u64::try_from(caps.bytes().len())?,
+        };
+        fs::write(&forms.xml, owned.to_xml())?;
+        fs::write(&forms.json, serde_json::to_vec(&owned)?)?;
+        let config = bincode::config::standard();
+        fs::write(&forms.bincode, bincode::serde::encode_to_vec(&owned, config)?)?;
+        for form in Owned::ALL {
+            ensure!(form.read(&forms)? == owned, "{} reads something else", form.name());
+        }
+        Ok(forms)
+    }
+
+    /// Forms that another process made, as far as readers need them.
+    pub(crate) fn at(emulator: &Path, root: &Path, xml: &Path, host: HostFacts) -> Forms {
+        Forms {
+            emulator: emulator.to_owned(),
+            root: root.to_owned(),
+            host,
+            xml: xml.to_owned(),
+            entry: PathBuf::new(),
+            json: PathBuf::new(),
+            bincode: PathBuf::new(),
+            entry_bytes: 0,
+        }
+    }
+
+    /// The entry of a cache that has opened nothing yet, validated as every lookup is.
+    pub(crate) fn open(&self) -> Result<Capabilities> {
+        let host = Some(self.host.clone());
+        let cache = Cache::open_with(&self.root, CacheOptions { host, ..CacheOptions::default() })?;
+        match cache.lookup(&self.emulator)? {
+            Lookup::Hit(caps) => Ok(caps),
+            other => bail!("the entry is no hit: {other:?}"),
+        }
+    }
+
+    /// The entry as it lies there: no other form looks whether it still holds either.
+    fn open_file(&self) -> Result<Capabilities> {
+        Ok(Capabilities::in_file(&fs::File::open(&self.entry)?)?)
+    }
+
+    /// What a reader that touches everything makes of it: the same on all sides.
+    pub(crate) fn digest_of_mapped(&self) -> Result<u64> {
+        let surroundings = Surroundings {
+            emulator: self.emulator.display().to_string(),
+            ..Surroundings::default()
+        };
+        digest(&QemuCaps::from_entry(&*self.open_file()?, surroundings)?)
+    }
+}
+
+/// A sum of all content, in a fixed order.
+pub(crate) fn digest(caps: &QemuCaps) -> Result<u64> {
+    struct Fold(u64);
+    impl std::io::Write for Fold {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut fold = Fold(0xcbf2_9ce4_8422_2325);
+    bincode::serde::encode_into_std_write(caps, &mut fold, bincode::config::standard())?;
+    Ok(fold.0)
+}
+
+/// Opens each form and asks it twenty questions.
+pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<Work> {
+    let asked = questions(&Owned::QuickXml.read(forms)?);
+    ensure!(asked.len() == 20, "there are {} questions", asked.len());
+    let expected = forms.open()?.ask_all(&asked);
+    for form in Owned::ALL {
+        let answers = form.read(forms)?.ask_all(&asked);
+        ensure!(answers == expected, "{}: {answers:?}, not {expected:?}", form.name());
+    }
+    let sizes =
+        [&forms.xml, &forms.json, &forms.bincode].map(|file| fs::metadata(file).map(|f| f.len()));
+    let [xml, json, bincode] = sizes;
+    let what = format!(
+        "open and answer 20 questions; XML {} kB, JSON {} kB, bincode {} kB, entry {} kB (with the whole schema)",
+        xml? / 1000,
+        json? / 1000,
+        bincode? / 1000,
+        forms.entry_bytes / 1000
+    );
+    let mut work = Work::new("open-and-answer", what, Unit::Seconds);
+    let mut sides: Vec<Side<'_>> = Vec::new();
+    for form in Owned::ALL {
+        sides.push(Side::timed(form.name(), || {
+            let caps = form.read(forms)?;
+            let answers = caps.ask_all(&asked);
+            Ok((caps, answers))
+        }));
+    }
+    sides.push(Side::timed(MAPPED, || {
+        let caps = forms.open_file()?;
+        let answers = caps.ask_all(&asked);
+        Ok((caps, answers))
+    }));
+    work.sides = in_turn(rounds, sides)?;
+    skip_libxml2(&mut work);
+    work.hold(LIBXML2, MAPPED, Limit::AtLeast(100.0));
+    let others = work.sides.iter().filter(|side| side.name != MAPPED && side.name != LIBXML2);
+    let best = others.min_by(|a, b| a.median.total_cmp(&b.median)).map(|side| side.name.clone());
+    if let Some(best) = best {
+        work.hold(&best, MAPPED, Limit::AtLeast(12.0));
+    }
+    Ok(work)
+}
+
+/// Opens each form and touches all that libvirt keeps.
+pub(crate) fn everything(forms: &Forms, rounds: usize) -> Result<Work> {
+    let expected = forms.digest_of_mapped()?;
+    let what = "open and touch everything that libvirt keeps; the mapped side makes libvirt's \
+                owned view of it first, which drivers that ask single things never do";
+    let mut work = Work::new("open-and-touch-everything", what, Unit::Seconds);
+    let checked = move |found: u64| {
+        ensure!(found == expected, "another digest: {found:x}, not {expected:x}");
+        Ok(())
+    };
+    let mut sides: Vec<Side<'_>> = Vec::new();
+    for form in Owned::ALL {
+        sides.push(Side::timed(form.name(), move || checked(digest(&form.read(forms)?)?)));
+    }
+    sides.push(Side::timed(MAPPED, move || checked(forms.digest_of_mapped()?)));
+    work.sides = in_turn(rounds, sides)?;
+    skip_libxml2(&mut work);
+    Ok(work)
+}
+
+fn skip_libxml2(work: &mut Work) {
+    if cfg!(not(feature = "libxml2")) {
+        work.skipped.push("libxml2: built without --features libxml2".to_owned());
+    }
+}
+
+/// A `get` of an emulator that is open, beside one `stat` of its path.
+pub(crate) fn hits(forms: &Forms, rounds: usize) -> Result<Work> {
+    const BATCH: u32 = 2000;
+    let cache = Cache::open(&forms.root)?;
+    cache.get(&forms.emulator)?;
+    let what = "get of an emulator that is open, validated, and one stat of its path";
+    let mut work = Work::new("hit", what, Unit::Seconds);
+    let path = std::ffi::CString::new(forms.emulator.as_os_str().as_encoded_bytes())?;
+    let stat = "stat";
+    let sides = vec![
+        Side::timed(stat, || {
+            for _ in 0..BATCH {
+                std::hint::black_box(rustix::fs::stat(path.as_c_str())?);
+            }
+            Ok(())
+        }),
+        Side::timed("capscache, get", || {
+            for _ in 0..BATCH {
+                std::hint::black_box(cache.get(&forms.emulator)?);
+            }
+            Ok(())
+        }),
+    ];
+    let samples = in_turn(rounds, sides)?;
+    work.sides = samples.into_iter().map(|samples| samples.divided(BATCH)).collect();
+    work.hold("capscache, get", stat, Limit::AtMost(8.0));
+    Ok(work)
+}
+
+/// 300,000 gets in one process.
+pub(crate) fn many_gets(forms: &Forms, hit: &Work) -> Result<Work> {
+    const COUNT: u32 = 300_000;
+    let cache = Cache::open(&forms.root)?;
+    cache.get(&forms.emulator)?;
+    let what = "300,000 gets in one process, which took libvirt's direct calls 1.4 s once";
+    let mut work = Work::new("many-gets", what, Unit::Seconds);
+    let gets = Side::new("capscache, get", || {
+        let began = Instant::now();
+        for _ in 0..COUNT {
+            std::hint::black_box(cache.get(&forms.emulator)?);
+        }
+        Ok(began.elapsed())
+    });
+    work.sides = in_turn(3, vec![gets])?;
+    if let (Some(gets), Some(stat)) = (work.median("capscache, get"), hit.median("stat")) {
+        let stats = f64::from(COUNT) * stat;
+        work.bars.push(Bar::new("300,000 gets / 300,000 stats", gets / stats, Limit::AtMost(8.0)));
+        work.bars.push(Bar::new("300,000 gets, in seconds", gets, Limit::AtMost(1.4)));
+    }
+    Ok(work)
+}
+
+/// How opening grows with the file: it should not.
+pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
+    let what = "open alone, and one answer, of a small entry, the real one, and one a hundred times \
+                as large";
+    let mut work = Work::new("growth", what, Unit::Seconds);
+    let real = fs::read(entry_file(forms)?)?;
+    let sizes = [("small", 10_000_usize), ("real", 0), ("100 times", real.len() * 100)];
+    let mut files = Vec::new();
+    for (name, bytes) in sizes {
+        let root = directory.join(name);
+        let copied = copy_of_size(forms, &root, bytes)
+            .with_context(|| format!("making the {name} entry"))?;
+        files.push((format!("{name}, {} kB", copied.entry_bytes / 1000), copied));
+    }
+    let mut sides: Vec<Side<'_>> = Vec::new();
+    for (name, forms) in &files {
+        sides.push(Side::timed(format!("open {name}"), move || forms.open()));
+    }
+    for (name, forms) in &files {
+        sides.push(Side::timed(format!("open and answer {name}"), move || {
+            let caps = forms.open()?;
+            Ok((
+                caps.has_device("virtio-blk-pci"),
+                caps.best().is_ok_and(|best| best.machine("q35").is_ok()),
+            ))
+        }));
+    }
+    work.sides = in_turn(rounds, sides)?;
+    let name = |prefix: &str, index: usize| format!("{prefix} {}", files[index].0);
+    work.hold(&name("open", 2), &name("open", 1), Limit::AtMost(1.5));
+    Ok(work)
+}
+
+fn entry_file(forms: &Forms) -> Result<PathBuf> {
+    let listed = Cache::open(&forms.root)?.list()?;
+    let entry = listed.into_iter().next().context("there is an entry")??;
+    Ok(entry.file)
+}
+
+/// A cache whose one entry has about so many bytes: the real one, without its answers or with many more.
+fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
+    use capscache::{Accelerator, Fact, FactKey, FactKind, Group};
+    let caps = forms.open()?;
+    let mut model = caps.to_model()?;
+    let key = |group, kind| FactKey { group, accelerator: Accelerator::Tcg, kind };
+    if bytes == 10_000 {
+        let keep = [FactKind::Version, FactKind::Target, FactKind::Ran, FactKind::Kvm];
+        let drop: Vec<FactKey> =
+            model.facts().map(|(key, _)| key).filter(|key| !keep.contains(&key.kind)).collect();
+        for key in drop {
+            model.set(key, Fact::Refused);
+        }
+    } else if bytes > 0 {
+        // Properties that no QEMU has, each another string: nothing is stored twice.
+        let mut devices = Vec::new();
+        let mut count = 0;
+        while devices.len() * 40 * 60 < bytes {
+            let mut properties = Vec::new();
+            for _ in 0..40 {
+                count += 1;
+                let text = format!("a property that no device of QEMU has, number {count}");
+                let text = model.pool.string(&text)?;
+                properties.push(model.pool.object([("name", text)])?);
+            }
+            let list = model.pool.array(properties)?;
+            devices.push((format!("device-{}", devices.len()), list));
+        }
+        let named = devices.iter().map(|(name, list)| (name.as_str(), *list));
+        let map = model.pool.object(named)?;
+        model.set(key(Group::Devices, FactKind::Devices), Fact::Answered(map));
+    }
+    let file = entry_file(forms)?;
+    let below = file.strip_prefix(&forms.root)?;
+    let copied = root.join(below);
+    fs::create_dir_all(copied.parent().context("a directory")?)?;
+    let encoded = model.encode()?;
+    fs::write(&copied, &encoded)?;
+    let entry_bytes = u64::try_from(encoded.len())?;
+    Ok(Forms { root: root.to_owned(), entry_bytes, ..forms.clone() })
+}

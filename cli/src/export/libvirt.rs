@@ -1,0 +1,142 @@
+//! What libvirt keeps beside what an emulator says: read from this host where libvirt reads it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use capscache::{Capabilities, supported_cpuid};
+use capscache_libvirt::{CpuData, Cpuid, Surroundings};
+
+use crate::args;
+
+pub(super) fn surroundings(
+    emulator: &Path,
+    entry: &Capabilities,
+    of_libvirt: args::Libvirt,
+) -> Result<Surroundings> {
+    let path = std::path::absolute(emulator)?;
+    let status =
+        fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let modules = module_directories().into_iter().find_map(|path| fs::metadata(path).ok());
+    let mut surroundings = Surroundings {
+        emulator: path.to_string_lossy().into_owned(),
+        qemu_ctime: status.ctime(),
+        module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
+        self_ctime: of_libvirt.self_ctime,
+        self_version: of_libvirt.self_version,
+        ..Surroundings::default()
+    };
+    if capscache_libvirt::flag(entry, "kvm").is_ok_and(capscache::Tri::is_yes) {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let uname = rustix::system::uname();
+        let kernel = [uname.release(), uname.version()].map(|part| part.to_string_lossy());
+        surroundings.kernel_version = Some(kernel.join(" "));
+        surroundings.host_cpu_signature = signature(&cpuinfo);
+        surroundings.microcode_version = microcode(&cpuinfo);
+        surroundings.cpu_data = cpu_data();
+        surroundings.kvm_supports_nesting = supports_nesting();
+        surroundings.kvm_supports_secure_guest = supports_secure_guest();
+    }
+    Ok(surroundings)
+}
+
+/// Where libvirt, as distributions build it, looks for QEMU's modules.
+fn module_directories() -> [PathBuf; 3] {
+    let multiarch = format!("/usr/lib/{}-linux-gnu/qemu", std::env::consts::ARCH);
+    [multiarch.into(), "/usr/lib64/qemu".into(), "/usr/lib/qemu".into()]
+}
+
+/// The value of the first line of `/proc/cpuinfo` with this key.
+fn value<'t>(cpuinfo: &'t str, key: &str) -> Option<&'t str> {
+    let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
+}
+
+/// The host's CPU in a line; `None` for an architecture of which libvirt keeps none.
+fn signature(cpuinfo: &str) -> Option<String> {
+    let of = |key| value(cpuinfo, key);
+    Some(match std::env::consts::ARCH {
+        "x86_64" | "x86" => format!(
+            "{}, {}, family: {}, model: {}, stepping: {}",
+            of("vendor_id")?,
+            of("model name")?,
+            of("cpu family")?,
+            of("model")?,
+            of("stepping")?
+        ),
+        "powerpc64" => format!("{}, rev {}", of("cpu")?, of("revision")?),
+        "s390x" => format!(
+            "{}, {}, facilities: {}",
+            of("vendor_id")?,
+            of("processor 0")?,
+            of("facilities")?
+        ),
+        _ => return None,
+    })
+}
+
+/// The microcode of an x86 CPU: libvirt looks at the first 4,096 bytes only.
+fn microcode(cpuinfo: &str) -> u32 {
+    let beginning: String = cpuinfo.chars().take(4096).collect();
+    let text = value(&beginning, "microcode").unwrap_or("0");
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.unwrap_or(0)
+}
+
+/// CPUID as KVM supports it; `None` where KVM cannot be opened or the CPU has none.
+fn cpu_data() -> Option<CpuData> {
+    let leaves = supported_cpuid().ok()?.into_iter().map(|leaf| {
+        let [eax, ebx, ecx, edx] = leaf.registers;
+        Cpuid { eax_in: leaf.function, ecx_in: leaf.index, eax, ebx, ecx, edx }
+    });
+    Some(CpuData::of_host(leaves))
+}
+
+fn is_on(path: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.starts_with(['Y', 'y', '1']))
+}
+
+fn supports_nesting() -> bool {
+    let modules = ["kvm_intel", "kvm_amd", "kvm_hv", "kvm"];
+    modules.iter().any(|module| is_on(&format!("/sys/module/{module}/parameters/nested")))
+}
+
+fn supports_secure_guest() -> bool {
+    match std::env::consts::ARCH {
+        "x86_64" | "x86" => {
+            is_on("/sys/module/kvm_amd/parameters/sev") && Path::new("/dev/sev").exists()
+        }
+        "s390x" => {
+            let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let values = line.split_whitespace().filter_map(|word| word.strip_prefix("prot_virt="));
+            let is_on = |value: &str| {
+                value.starts_with(['y', 'Y', '1']) || value.to_lowercase().starts_with("on")
+            };
+            Path::new("/sys/firmware/uv").is_dir() && values.into_iter().any(is_on)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPUINFO: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\n\
+        model name\t: A CPU @ 2.00GHz\nstepping\t: 8\nmicrocode\t: 0x2b000603\n";
+
+    #[test]
+    fn the_signature_and_the_microcode_are_those_of_the_first_processor() {
+        assert_eq!(microcode(CPUINFO), 0x2b00_0603);
+        assert_eq!(microcode(&format!("{}{CPUINFO}", "flags: x\n".repeat(500))), 0);
+        assert_eq!(microcode("microcode : 17\n"), 17);
+        if cfg!(target_arch = "x86_64") {
+            let expected = "GenuineIntel, A CPU @ 2.00GHz, family: 6, model: 143, stepping: 8";
+            assert_eq!(signature(CPUINFO).as_deref(), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `watch`: keeps entries fresh, in the foreground.
+
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use anyhow::{Result, bail};
+use capscache_watcher::{Event, Options, Watcher};
+
+use crate::args;
+use crate::output;
+use crate::session::Session;
+
+pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
+    let cache = session.cache()?;
+    let mut options = Options { search: args.search, rewarm: args.rewarm, ..Options::default() };
+    if let Some(jobs) = args.jobs {
+        options.jobs = jobs.into();
+    }
+    let (sender, events) = mpsc::channel();
+    // Nobody is left to be told when this ends.
+    let _watcher = Watcher::start(cache, options, move |event| drop(sender.send(event)))?;
+    for event in events {
+        print(&event, args.json)?;
+    }
+    bail!("the watcher broke off: please report it")
+}
+
+fn print(event: &Event, json: bool) -> Result<()> {
+    if json {
+        return output::print_json(event);
+    }
+    let line = event.to_string();
+    output::print(&(output::printable(output::without_number(&line)) + "\n"))
+}

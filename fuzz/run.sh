@@ -1,0 +1,16 @@
+#!/bin/sh
+# Fuzzes each target for so many seconds, from the committed corpus, which it packs anew.
+#
+# usage: run.sh SECONDS
+set -eu
+cd "$(dirname "$0")"
+seconds=$1
+
+for target in open round_trip lines transcript query; do
+    mkdir -p "corpus/$target"
+    tar xzf "corpus/$target.tar.gz" -C "corpus/$target"
+    "${CARGO:-cargo}" +nightly fuzz run "$target" -- -max_total_time="$seconds" -max_len=8192 -timeout=10 \
+        -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1
+    "${CARGO:-cargo}" +nightly fuzz cmin "$target" -- -max_len=8192
+    tar czf "corpus/$target.tar.gz" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "corpus/$target" .
+done

@@ -1,0 +1,433 @@
+//! Which of libvirt's flags an emulator has.
+
+use std::fmt;
+
+use capscache_format::{Accelerator, Entry, Fact, FactKey, FactKind, Group, Tri, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::arch;
+use crate::table::{FLAGS, Flag, GATES, Source};
+
+/// A set of flags, by their numbers in [`FLAGS`].
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagSet([u64; WORDS]);
+
+const WORDS: usize = FLAGS.len().div_ceil(64);
+
+impl FlagSet {
+    /// Whether the flag with this name is set; `None` for a name that libvirt never had.
+    pub fn get(&self, name: &str) -> Option<bool> {
+        Some(self.contains(number(name)?))
+    }
+
+    /// The names of those that are set, in libvirt's order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        FLAGS.iter().enumerate().filter(|(number, _)| self.contains(*number)).map(|(_, f)| f.name)
+    }
+
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; WORDS]
+    }
+
+    /// Sets the flag with this name; whether libvirt ever had one.
+    pub fn insert(&mut self, name: &str) -> bool {
+        number(name).is_some_and(|number| {
+            self.set(number, true);
+            true
+        })
+    }
+
+    /// Whether a flag that is known to be in the table is set.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).unwrap_or(false)
+    }
+
+    fn contains(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, number: usize, to: bool) {
+        if let Some(word) = self.0.get_mut(number / 64) {
+            let bit = 1 << (number % 64);
+            *word = if to { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
+impl fmt::Debug for FlagSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+fn number(name: &str) -> Option<usize> {
+    let found =
+        BY_NAME.binary_search_by(|number| FLAGS[usize::from(*number)].name.cmp(name)).ok()?;
+    Some(usize::from(BY_NAME[found]))
+}
+
+/// The flag with this name, retired or not.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    number(name).map(|number| &FLAGS[number])
+}
+
+/// The numbers of all flags, by name: made by the compiler.
+static BY_NAME: [u16; FLAGS.len()] = by_name();
+
+#[expect(clippy::cast_possible_truncation, reason = "there are 476")]
+const fn by_name() -> [u16; FLAGS.len()] {
+    let mut sorted = [0; FLAGS.len()];
+    let mut count = 0;
+    while count < FLAGS.len() {
+        // Insertion: each goes before those that are greater.
+        let mut at = count;
+        while at > 0 && is_less(FLAGS[count].name, FLAGS[sorted[at - 1] as usize].name) {
+            sorted[at] = sorted[at - 1];
+            at -= 1;
+        }
+        sorted[at] = count as u16;
+        count += 1;
+    }
+    sorted
+}
+
+/// `a < b`, which a constant cannot ask of strings.
+const fn is_less(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at < b.len() && (at == a.len() || a[at] < b[at])
+}
+
+/// The flags of an emulator, as libvirt sets them.
+pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {
+    Emulator::of(entry).flags()
+}
+
+/// Whether an emulator has one flag: *unknown* where nothing that could set it was told.
+///
+/// # Errors
+/// [`UnknownFlag`].
+pub fn flag<B: AsRef<[u8]>>(entry: &Entry<B>, name: &str) -> Result<Tri, UnknownFlag> {
+    find_live(name).map(|flag| has(entry, flag))
+}
+
+/// The flag with this name that some answer can set.
+///
+/// # Errors
+/// [`UnknownFlag`].
+pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
+    let flag = find(name).ok_or_else(|| UnknownFlag::new(name))?;
+    if flag.sources.is_empty() {
+        return Err(UnknownFlag::Retired { name: flag.name });
+    }
+    Ok(flag)
+}
+
+/// As [`flag`], of a flag that was found before.
+pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
+    Emulator::of(entry).has(flag)
+}
+
+/// A name that no flag can be asked by.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownFlag {
+    /// libvirt never had it.
+    #[error("libvirt {} has no flag {name:?}; the nearest are {nearest}", crate::table::RELEASE)]
+    Never {
+        /// The name.
+        name: String,
+        /// Names that are spelt alike.
+        nearest: String,
+    },
+    /// libvirt had it, and sets it for no QEMU that it supports.
+    #[error("libvirt retired the flag {name:?}: every QEMU that it supports has it, or none")]
+    Retired {
+        /// The name.
+        name: &'static str,
+    },
+}
+
+impl UnknownFlag {
+    fn new(name: &str) -> UnknownFlag {
+        let mut live: Vec<&str> =
+            FLAGS.iter().filter(|f| !f.sources.is_empty()).map(|f| f.name).collect();
+        live.sort_by_cached_key(|known| distance(known, name));
+        live.truncate(3);
+        UnknownFlag::Never { name: name.to_owned(), nearest: live.join(", ") }
+    }
+}
+
+/// How many letters have to be added, removed or replaced (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    // Nobody types longer names.
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// An entry as libvirt looks at it: its first pass is under the accelerator that the host has, and
+/// what that did not answer about the binary, any other pass may have.
+///
+/// For who asks several things: each answer is found in the entry when it is asked for.
+#[derive(Debug)]
+pub struct Emulator<'a, B> {
+    pub(crate) entry: &'a Entry<B>,
+    /// libvirt's name of the architecture.
+    pub(crate) arch: Option<&'static str>,
+    /// The hardware of the first pass, if it had any.
+    pub(crate) hardware: Option<Accelerator>,
+}
+
+impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
+    /// The view of an entry.
+    pub fn of(entry: &'a Entry<B>) -> Emulator<'a, B> {
+        let mut emulator = Emulator { entry, arch: arch::name(entry.arch()), hardware: None };
+        let ran = |accelerator| emulator.told(accelerator, FactKind::Ran).is_some();
+        emulator.hardware = if emulator.has_kvm() {
+            Some(Accelerator::Kvm)
+        } else if ran(Accelerator::Hvf) {
+            Some(Accelerator::Hvf)
+        } else {
+            None
+        };
+        emulator
+    }
+
+    /// The accelerator of libvirt's first pass.
+    pub(crate) fn first(&self) -> Accelerator {
+        self.hardware.unwrap_or(Accelerator::Tcg)
+    }
+
+    /// What was answered under an accelerator.
+    pub(crate) fn told(&self, accelerator: Accelerator, kind: FactKind) -> Option<Value<'a>> {
+        match self.entry.fact(FactKey { group: Group::Core, accelerator, kind })? {
+            Fact::Answered(value) => Some(value),
+            Fact::Refused | Fact::Quarantined => None,
+        }
+    }
+
+    /// What the first pass was answered.
+    pub(crate) fn first_told(&self, kind: FactKind) -> Option<Value<'a>> {
+        self.told(self.first(), kind)
+    }
+
+    fn has_kvm(&self) -> bool {
+        let Some(answer) = self.told(Accelerator::Kvm, FactKind::Kvm) else { return false };
+        ["enabled", "present"].iter().all(|key| is_true(answer.get(key)))
+    }
+
+    /// The first of `list` whose string `key` is `name`.
+    fn named(list: Value<'a>, key: &str, name: &str) -> Option<Value<'a>> {
+        list.as_array()?.find(key, name)
+    }
+
+    /// The flags that are set.
+    pub fn flags(&self) -> FlagSet {
+        let mut set = FlagSet::default();
+        for (number, flag) in FLAGS.iter().enumerate() {
+            set.set(number, self.has(flag).is_yes());
+        }
+        set
+    }
+
+    /// Whether anything sets a flag: *unknown* where what could was never told.
+    pub fn has(&self, flag: &Flag) -> Tri {
+        if flag.sources.is_empty() || !self.works(flag.name) {
+            return Tri::No;
+        }
+        let mut has = Tri::No;
+        for source in flag.sources {
+            let open = gate(*source).map_or(Tri::Yes, |gate| self.has_named(gate));
+            match (open, self.answer(*source)) {
+                (Tri::Yes, Tri::Yes) => return Tri::Yes,
+                (Tri::No, _) | (_, Tri::No) => {}
+                _ => has = Tri::Unknown,
+            }
+        }
+        has
+    }
+
+    /// Whether anything sets the flag with this name.
+    pub(crate) fn has_named(&self, name: &str) -> Tri {
+        find(name).map_or(Tri::No, |flag| self.has(flag))
+    }
+
+    /// Types that are there are nothing to libvirt if what they are for does not answer.
+    fn works(&self, name: &str) -> bool {
+        match name {
+            "sev-guest" | "sev-snp-guest" => self.first_told(FactKind::Sev).is_some(),
+            "sgx-epc" => {
+                let sgx = self.first_told(FactKind::Sgx);
+                sgx.and_then(|sgx| sgx.get("sections")?.as_array()).is_some()
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a source sets its flags, whatever gates it.
+    fn answer(&self, source: Source) -> Tri {
+        match source {
+            Source::Kvm => Tri::from(self.has_kvm()),
+            Source::Hvf => Tri::from(self.hardware == Some(Accelerator::Hvf)),
+            Source::Type(name) => self.list_has(FactKind::Types, "name", name),
+            Source::Command(name) => self.entry.schema().has(name),
+            Source::Schema(paths) => {
+                let schema = self.entry.schema();
+                let answers = || paths.iter().map(|path| schema.has(path));
+                if answers().all(Tri::is_yes) {
+                    Tri::Yes
+                } else if answers().any(|answer| answer == Tri::Unknown) {
+                    Tri::Unknown
+                } else {
+                    Tri::No
+                }
+            }
+            Source::Device(name, property) => {
+                self.property(FactKind::Devices, name, property, |_| true)
+            }
+            Source::DisabledByDefault(name, property) => {
+                let is_false =
+                    |property: Value<'_>| property.get("default-value")?.as_bool().map(|on| !on);
+                self.property(FactKind::Devices, name, property, |p| is_false(p).unwrap_or(false))
+            }
+            Source::Object(name, property) => {
+                self.property(FactKind::Objects, name, property, |_| true)
+            }
+            Source::Machine(name, property) => {
+                let Some(typename) = self.machine_type(name) else { return Tri::No };
+                self.property(FactKind::Objects, &typename, property, |_| true)
+            }
+            Source::Option(name) => {
+                self.option(name).map_or(Tri::Unknown, |option| Tri::from(option.is_some()))
+            }
+            Source::Parameter(name, parameter) => {
+                self.option(name).map_or(Tri::Unknown, |option| {
+                    let parameters = option.and_then(|option| option.get("parameters"));
+                    Tri::from(parameters.and_then(|p| Self::named(p, "name", parameter)).is_some())
+                })
+            }
+            Source::Migration(name) => {
+                self.list_has(FactKind::MigrationCapabilities, "capability", name)
+            }
+            Source::TpmModel(name) => self.list_holds(FactKind::TpmModels, name),
+            // libvirt asks for the types only where there are models.
+            Source::TpmType(name) => match self.entry.core(FactKind::TpmModels) {
+                Ok(_) => self.list_holds(FactKind::TpmTypes, name),
+                Err(_) => Tri::No,
+            },
+            Source::CpuModel(name) => {
+                let of = |accelerator| {
+                    let models = self.told(accelerator, FactKind::CpuDefinitions)?;
+                    Some(Self::named(models, "name", name).is_some())
+                };
+                let told = [of(self.first()), of(Accelerator::Tcg)];
+                if told.contains(&Some(true)) {
+                    Tri::Yes
+                } else if told.contains(&None) {
+                    Tri::Unknown
+                } else {
+                    Tri::No
+                }
+            }
+            Source::Flag(name) => self.has_named(name),
+            Source::Architecture(names) => {
+                Tri::from(self.arch.is_some_and(|arch| names.contains(&arch)))
+            }
+        }
+    }
+
+    /// Whether a list of objects has one whose `key` is `name`.
+    fn list_has(&self, kind: FactKind, key: &str, name: &str) -> Tri {
+        self.entry
+            .core(kind)
+            .map_or(Tri::Unknown, |list| Tri::from(Self::named(list, key, name).is_some()))
+    }
+
+    /// Whether a list of strings has this one.
+    fn list_holds(&self, kind: FactKind, name: &str) -> Tri {
+        let list = self.entry.core(kind).ok().and_then(Value::as_array);
+        list.map_or(Tri::Unknown, |list| {
+            Tri::from(list.iter().any(|element| element.as_str() == Some(name)))
+        })
+    }
+
+    /// Whether a type has a property that is as wanted. One that was refused has none.
+    fn property(
+        &self,
+        kind: FactKind,
+        typename: &str,
+        property: &str,
+        is_wanted: impl Fn(Value<'a>) -> bool,
+    ) -> Tri {
+        let Some(list) = self.entry.core(kind).ok().and_then(|lists| lists.get(typename)) else {
+            // What is no type at all was never asked about.
+            return match self.list_has(FactKind::Types, "name", typename) {
+                Tri::No => Tri::No,
+                _ => Tri::Unknown,
+            };
+        };
+        let found = list.as_array().and_then(|list| list.find("name", property));
+        Tri::from(found.is_some_and(is_wanted))
+    }
+
+    /// The QOM type of a machine; `None` where libvirt does not ask for it.
+    fn machine_type(&self, name: &str) -> Option<String> {
+        let canonical = match name {
+            "none" => "none",
+            "generic-pc" if self.arch.is_some_and(arch::is_x86) => "generic-pc",
+            "generic-pc" => return None,
+            alias => {
+                let machines = self.first_told(FactKind::Machines)?;
+                let machine = Self::named(machines, "alias", alias)
+                    .or_else(|| Self::named(machines, "name", alias))?;
+                machine.get("name")?.as_str()?
+            }
+        };
+        Some(format!("{canonical}-machine"))
+    }
+
+    /// A group of command-line options: the last of its name. `None`: none were told.
+    fn option(&self, name: &str) -> Option<Option<Value<'a>>> {
+        let options = self.entry.core(FactKind::CommandLineOptions).ok()?.as_array()?;
+        let is_named =
+            |option: &Value<'_>| option.get("option").is_some_and(|own| own.as_str() == Some(name));
+        Some(options.iter().filter(is_named).last())
+    }
+}
+
+pub(crate) fn is_true(value: Option<Value<'_>>) -> bool {
+    value.and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The flag without which libvirt does not ask for a source.
+fn gate(source: Source) -> Option<&'static str> {
+    let (Source::Device(typename, _)
+    | Source::DisabledByDefault(typename, _)
+    | Source::Object(typename, _)) = source
+    else {
+        return match source {
+            Source::CpuModel(_) => Some("query-cpu-definitions"),
+            _ => None,
+        };
+    };
+    GATES.iter().find(|(gated, _)| *gated == typename).map(|(_, gate)| *gate)
+}

@@ -1,0 +1,286 @@
+//! The XML that libvirt writes, byte for byte.
+
+use std::fmt::Write;
+
+use crate::caps::{AcceleratorCaps, CpuData, CpuValue, HostCpu, Machine, QemuCaps};
+
+impl QemuCaps {
+    /// The `<qemuCaps>` document as libvirt writes it.
+    ///
+    /// Where libvirt writes text as it is, what would end it (`&`, `<`, a quote in an attribute) is
+    /// escaped here: libvirt could not read its own file back.
+    pub fn to_xml(&self) -> String {
+        let mut xml = Xml::default();
+        xml.open("qemuCaps", &[]);
+        xml.text("emulator", &escaped(&self.emulator));
+        xml.text("qemuctime", &self.qemu_ctime.to_string());
+        if self.module_directory_mtime > 0 {
+            xml.text("qemumoddirmtime", &self.module_directory_mtime.to_string());
+        }
+        xml.text("selfctime", &self.self_ctime.to_string());
+        xml.text("selfvers", &self.self_version.to_string());
+        for name in self.flags.names() {
+            xml.empty("flag", &[("name", name.to_owned())]);
+        }
+        xml.text("version", &self.version.to_string());
+        xml.text("microcodeVersion", &self.microcode_version.to_string());
+        if let Some(signature) = &self.host_cpu_signature {
+            xml.text("hostCPUSignature", &escaped(signature));
+        }
+        xml.text("package", &mended(&self.package));
+        if let Some(kernel) = &self.kernel_version {
+            xml.text("kernelVersion", &mended(kernel));
+        }
+        if let Some(data) = &self.cpu_data {
+            xml.cpu_data(data);
+        }
+        xml.text("arch", &self.arch);
+        for (kind, flag, caps) in
+            [("kvm", "kvm", &self.kvm), ("hvf", "hvf", &self.hvf), ("tcg", "", &self.tcg)]
+        {
+            if flag.is_empty() || self.flags.has(flag) {
+                xml.accelerator(kind, caps);
+            }
+        }
+        self.write_host(&mut xml);
+        xml.close("qemuCaps");
+        xml.text
+    }
+
+    fn write_host(&self, xml: &mut Xml) {
+        for gic in &self.gic {
+            let attributes = [
+                ("version", gic.version.to_string()),
+                ("kernel", yes_no(gic.kernel)),
+                ("emulated", yes_no(gic.emulated)),
+            ];
+            xml.empty("gic", &attributes);
+        }
+        if let Some(sev) = &self.sev {
+            xml.open("sev", &[]);
+            xml.text("cbitpos", &sev.cbitpos.to_string());
+            xml.text("reducedPhysBits", &sev.reduced_phys_bits.to_string());
+            xml.text("pdh", &escaped(&sev.pdh));
+            xml.text("certChain", &escaped(&sev.cert_chain));
+            if let Some(id) = &sev.cpu0_id {
+                xml.text("cpu0Id", &escaped(id));
+            }
+            xml.close("sev");
+        }
+        if let Some(sgx) = &self.sgx {
+            xml.open("sgx", &[("supported", yes_no(true))]);
+            for (name, has) in [("flc", sgx.flc), ("sgx1", sgx.sgx1), ("sgx2", sgx.sgx2)] {
+                xml.text(name, &yes_no(has));
+            }
+            xml.text_with(
+                "section_size",
+                &[("unit", "KiB".to_owned())],
+                &sgx.section_size.to_string(),
+            );
+            if !sgx.sections.is_empty() {
+                xml.open("sections", &[]);
+                for section in &sgx.sections {
+                    let attributes = [
+                        ("node", section.node.to_string()),
+                        ("size", section.size.to_string()),
+                        ("unit", "KiB".to_owned()),
+                    ];
+                    xml.empty("section", &attributes);
+                }
+                xml.close("sections");
+            }
+            xml.close("sgx");
+        }
+        if !self.hyperv.is_empty() {
+            xml.open("hypervCapabilities", &[("supported", yes_no(true))]);
+            for name in &self.hyperv {
+                xml.empty("cap", &[("name", name.clone())]);
+            }
+            xml.close("hypervCapabilities");
+        }
+        if self.flags.has("kvm") {
+            for (name, has) in [
+                ("kvmSupportsNesting", self.kvm_supports_nesting),
+                ("kvmSupportsSecureGuest", self.kvm_supports_secure_guest),
+            ] {
+                if has {
+                    xml.empty(name, &[]);
+                }
+            }
+        }
+    }
+}
+
+/// Text that grows element by element, two blanks a level.
+#[derive(Default)]
+struct Xml {
+    text: String,
+    depth: usize,
+}
+
+type Attributes<'a> = [(&'a str, String)];
+
+impl Xml {
+    fn begin(&mut self, name: &str, attributes: &Attributes<'_>) {
+        let indent = 2 * self.depth;
+        let _ = write!(self.text, "{:indent$}<{name}", "");
+        for (key, value) in attributes {
+            let _ = write!(self.text, " {key}='{value}'");
+        }
+    }
+
+    fn open(&mut self, name: &str, attributes: &Attributes<'_>) {
+        self.begin(name, attributes);
+        self.text.push_str(">\n");
+        self.depth += 1;
+    }
+
+    fn close(&mut self, name: &str) {
+        self.depth = self.depth.saturating_sub(1);
+        let indent = 2 * self.depth;
+        let _ = writeln!(self.text, "{:indent$}</{name}>", "");
+    }
+
+    fn empty(&mut self, name: &str, attributes: &Attributes<'_>) {
+        self.begin(name, attributes);
+        self.text.push_str("/>\n");
+    }
+
+    fn text(&mut self, name: &str, content: &str) {
+        self.text_with(name, &[], content);
+    }
+
+    fn text_with(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
+        self.begin(name, attributes);
+        let _ = writeln!(self.text, ">{content}</{name}>");
+    }
+
+    fn cpu_data(&mut self, data: &CpuData) {
+        self.open("cpudata", &[("arch", "x86".to_owned())]);
+        let hex = |value: u32| format!("{value:#010x}");
+        for leaf in &data.cpuid {
+            let attributes = [
+                ("eax_in", hex(leaf.eax_in)),
+                ("ecx_in", hex(leaf.ecx_in)),
+                ("eax", hex(leaf.eax)),
+                ("ebx", hex(leaf.ebx)),
+                ("ecx", hex(leaf.ecx)),
+                ("edx", hex(leaf.edx)),
+            ];
+            self.empty("cpuid", &attributes);
+        }
+        for msr in &data.msrs {
+            let attributes = [
+                ("index", format!("{:#x}", msr.index)),
+                ("eax", hex(msr.eax)),
+                ("edx", hex(msr.edx)),
+            ];
+            self.empty("msr", &attributes);
+        }
+        self.close("cpudata");
+    }
+
+    fn accelerator(&mut self, kind: &str, caps: &AcceleratorCaps) {
+        if let Some(host_cpu) = &caps.host_cpu {
+            self.host_cpu(kind, host_cpu);
+        }
+        for cpu in &caps.cpus {
+            let mut attributes = vec![("type", kind.to_owned()), ("name", escaped(&cpu.name))];
+            attributes.extend(cpu.typename.iter().map(|name| ("typename", escaped(name))));
+            attributes.extend(cpu.usable.map(|usable| ("usable", yes_no(usable))));
+            attributes.extend(cpu.deprecated.then(|| ("deprecated", yes_no(true))));
+            if cpu.blockers.is_empty() {
+                self.empty("cpu", &attributes);
+                continue;
+            }
+            self.open("cpu", &attributes);
+            for blocker in &cpu.blockers {
+                self.empty("blocker", &[("name", mended_attribute(blocker))]);
+            }
+            self.close("cpu");
+        }
+        for machine in &caps.machines {
+            self.machine(kind, machine);
+        }
+    }
+
+    fn host_cpu(&mut self, kind: &str, cpu: &HostCpu) {
+        let attributes = [
+            ("type", kind.to_owned()),
+            ("model", mended_attribute(&cpu.model)),
+            ("migratability", yes_no(cpu.migratability)),
+        ];
+        self.open("hostCPU", &attributes);
+        for property in &cpu.properties {
+            let (kind, value) = match &property.value {
+                CpuValue::Boolean(on) => ("boolean", on.to_string()),
+                CpuValue::String(text) => ("string", escaped(text)),
+                CpuValue::Number(number) => ("number", number.to_string()),
+            };
+            let mut attributes = vec![
+                ("name", mended_attribute(&property.name)),
+                ("type", kind.to_owned()),
+                ("value", value),
+            ];
+            attributes.extend(property.migratable.map(|can| ("migratable", yes_no(can))));
+            self.empty("property", &attributes);
+        }
+        if !cpu.deprecated.is_empty() {
+            self.open("deprecatedFeatures", &[]);
+            for name in &cpu.deprecated {
+                self.empty("property", &[("name", mended_attribute(name))]);
+            }
+            self.close("deprecatedFeatures");
+        }
+        self.close("hostCPU");
+    }
+
+    fn machine(&mut self, kind: &str, machine: &Machine) {
+        let mut attributes = vec![("type", kind.to_owned()), ("name", escaped(&machine.name))];
+        let yes = |name, is_so: bool| is_so.then(|| (name, yes_no(true)));
+        let text =
+            |name, value: &Option<String>| value.as_ref().map(|value| (name, escaped(value)));
+        attributes.extend(text("alias", &machine.alias));
+        attributes.extend(yes("hotplugCpus", machine.hotplug_cpus));
+        attributes.push(("maxCpus", machine.max_cpus.to_string()));
+        attributes.extend(yes("default", machine.is_default));
+        attributes.extend(text("defaultCPU", &machine.default_cpu));
+        attributes.extend(yes("numaMemSupported", machine.numa_mem_supported));
+        attributes.extend(text("defaultRAMid", &machine.default_ram_id));
+        attributes.extend(yes("deprecated", machine.deprecated));
+        attributes.extend(machine.acpi.map(|acpi| ("acpi", yes_no(acpi))));
+        self.empty("machine", &attributes);
+    }
+}
+
+fn yes_no(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
+}
+
+/// As libvirt escapes: five characters, and control characters are dropped, but not all of them.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&apos;"),
+            '\t' | '\n' | '\r' => escaped.push(character),
+            '\u{1}'..='\u{19}' => {}
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Text that libvirt writes as it is: only what makes it unreadable is escaped.
+fn mended(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// As [`mended`], in an attribute.
+fn mended_attribute(text: &str) -> String {
+    mended(text).replace('\'', "&apos;")
+}

@@ -1,0 +1,109 @@
+//! Files that were not written by libvirt, or not for us.
+
+use capscache_libvirt::{MAX_XML_BYTES, QemuCaps, XmlError};
+
+const SMALL: &str = "<qemuCaps>
+  <emulator>/usr/bin/qemu-system-x86_64</emulator>
+  <qemuctime>1</qemuctime>
+  <selfctime>2</selfctime>
+  <selfvers>11003000</selfvers>
+  <flag name='kvm'/>
+  <flag name='vnc-colon'/>
+  <version>8002001</version>
+  <microcodeVersion>0</microcodeVersion>
+  <package>a &amp; b &#x41;</package>
+  <arch>x86_64</arch>
+  <cpu type='tcg' name='qemu64' usable='no'>
+    <blocker name='x'/>
+  </cpu>
+  <hostCPU type='kvm' model='base' migratability='yes'>
+    <property name='p' type='number' value='-1'/>
+  </hostCPU>
+</qemuCaps>
+";
+
+fn error(text: &str) -> String {
+    QemuCaps::from_xml(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_small_file_reads_as_it_says() {
+    let caps = QemuCaps::from_xml(SMALL).unwrap();
+    assert_eq!(caps.package, "a & b A");
+    assert_eq!(caps.flags.names().collect::<Vec<_>>(), ["vnc-colon", "kvm"], "retired ones too");
+    assert_eq!(caps.tcg.cpus[0].blockers, ["x"]);
+    assert_eq!((caps.self_version, caps.version), (11_003_000, 8_002_001));
+    assert_eq!(QemuCaps::from_xml(&caps.to_xml()).unwrap(), caps);
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_is_an_error() {
+    let end = SMALL.trim_end().len();
+    for length in 0..end {
+        assert!(QemuCaps::from_xml(&SMALL[..length]).is_err(), "cut at {length}");
+    }
+    assert!(QemuCaps::from_xml(&SMALL[..end]).is_ok());
+}
+
+#[test]
+fn what_libvirt_is_strict_on_is_told() {
+    for (from, to, told) in [
+        ("<qemuctime>1</qemuctime>", "", "there is no <qemuctime>"),
+        ("<selfctime>2</selfctime>", "", "there is no <selfctime>"),
+        ("<selfvers>11003000</selfvers>", "", "there is no <selfvers>"),
+        ("<version>8002001</version>", "", "there is no <version>"),
+        ("<microcodeVersion>0</microcodeVersion>", "", "there is no <microcodeVersion>"),
+        ("<arch>x86_64</arch>", "", "there is no <arch>"),
+        ("<arch>x86_64</arch>", "<arch>avr</arch>", "<arch> cannot be \"avr\""),
+        ("'vnc-colon'", "'teleport'", "flag@name cannot be \"teleport\""),
+        ("'vnc-colon'", "'sev-guest'", "there is no <sev> beside the flag sev-guest"),
+        ("'vnc-colon'", "'sgx-epc'", "there is no <sgx> beside the flag sgx-epc"),
+        (" model='base'", "", "there is no hostCPU@model"),
+        (" migratability='yes'", "", "there is no hostCPU@migratability"),
+        ("migratability='yes'", "migratability='1'", "hostCPU@migratability cannot be \"1\""),
+        ("<version>8002001", "<version>-1", "<version> cannot be \"-1\""),
+        ("qemuCaps>", "domstatus>", "the root is <domstatus>, not <qemuCaps>"),
+        ("</cpu>", "</machine>", "not XML at byte"),
+        ("name='x'/>", "name='x' name='y'/>", "not XML at byte"),
+        ("&amp;", "&unheard;", "an unknown entity"),
+        ("&#x41;", "&#x0;", "not XML at byte"),
+    ] {
+        let changed = SMALL.replace(from, to);
+        assert_ne!(changed, SMALL, "{from}");
+        let told_us = error(&changed);
+        assert!(told_us.contains(told), "{from} → {to}: {told_us}");
+    }
+    let cap =
+        "<hypervCapabilities supported='yes'><cap name='warp'/></hypervCapabilities></qemuCaps>";
+    assert!(error(&SMALL.replace("</qemuCaps>", cap)).contains("cap@name cannot be \"warp\""));
+    assert!(error(&format!("{SMALL}{SMALL}")).contains("a second root"));
+}
+
+#[test]
+fn elements_that_nobody_knows_are_ignored_wherever_they_stand() {
+    let strange = "<future a='b'><more><cpu type='tcg'/>text</more></future>";
+    let with = SMALL
+        .replace("  <version>", &format!("  {strange}\n  <version>"))
+        .replace("<blocker", &format!("{strange}<blocker"));
+    assert_eq!(QemuCaps::from_xml(&with).unwrap(), QemuCaps::from_xml(SMALL).unwrap());
+}
+
+#[test]
+fn entities_that_grow_are_refused_with_their_document_type() {
+    let bomb = "<!DOCTYPE q [<!ENTITY a 'aaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>";
+    let error = QemuCaps::from_xml(&format!("{bomb}{SMALL}")).unwrap_err();
+    assert!(matches!(error, XmlError::DocumentType { at: 0 }), "{error}");
+}
+
+#[test]
+fn elements_that_are_nested_without_end_are_refused() {
+    let deep = SMALL.replace("</qemuCaps>", &"<x>".repeat(1_000_000));
+    assert!(error(&deep).contains("nested too deeply"));
+}
+
+#[test]
+fn a_file_of_a_hundred_megabytes_is_refused_unread() {
+    let huge = " ".repeat(100 << 20);
+    let error = QemuCaps::from_xml(&huge).unwrap_err();
+    assert!(matches!(error, XmlError::TooLong { bytes } if bytes > MAX_XML_BYTES), "{error}");
+}

@@ -1,0 +1,11 @@
+//! libvirt's flags and XML: from recorded conversations, from made-up ones, and from hostile files.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod corpus;
+mod flags;
+mod golden;
+mod hostile;
+mod replies;
+mod rules;

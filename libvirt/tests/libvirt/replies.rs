@@ -1,0 +1,144 @@
+//! Conversations that nobody had, in the form of libvirt's recordings.
+
+use capscache_format::{Accelerator, Entry};
+use capscache_libvirt::{QemuCaps, Surroundings};
+use capscache_probe::replay_under;
+use serde_json::{Value, json};
+
+/// The answers of one emulator, by pass and by what was asked.
+#[derive(Clone)]
+pub(crate) struct Replies {
+    passes: Vec<Vec<(String, Value, Value)>>,
+    first: Option<Accelerator>,
+}
+
+impl Replies {
+    /// An emulator of this architecture that can do next to nothing.
+    pub(crate) fn new(arch: &str) -> Replies {
+        let mut replies = Replies { passes: vec![Vec::new()], first: None };
+        let version = json!({"qemu": {"major": 8, "minor": 2, "micro": 1}, "package": "v8.2.1"});
+        replies.say("query-version", version);
+        replies.say("query-target", json!({"arch": arch}));
+        replies.say("query-qmp-schema", json!([]));
+        replies.say("query-kvm", json!({"enabled": false, "present": false}));
+        replies.say("qom-list-types", json!([]));
+        replies.say("query-machines", json!([]));
+        replies.say("query-command-line-options", json!([]));
+        replies.say("query-migrate-capabilities", json!([]));
+        replies
+    }
+
+    /// One that runs under KVM and TCG.
+    pub(crate) fn with_kvm(arch: &str) -> Replies {
+        let mut replies = Replies::new(arch);
+        replies.say("query-kvm", json!({"enabled": true, "present": true}));
+        replies.add_type("tcg-accel");
+        replies.passes.push(Vec::new());
+        replies.second("query-machines", json!([]));
+        replies
+    }
+
+    pub(crate) fn under(mut self, first: Accelerator) -> Replies {
+        self.first = Some(first);
+        self
+    }
+
+    /// The answer to a command without arguments, in place of the one before.
+    pub(crate) fn say(&mut self, command: &str, answer: Value) {
+        self.answer(command, Value::Null, json!({"return": answer}));
+    }
+
+    pub(crate) fn refuse(&mut self, command: &str, class: &str) {
+        self.answer(command, Value::Null, json!({"error": {"class": class, "desc": "no"}}));
+    }
+
+    pub(crate) fn never_ask(&mut self, command: &str) {
+        self.passes[0].retain(|(known, ..)| known != command);
+    }
+
+    pub(crate) fn say_to(&mut self, command: &str, arguments: Value, answer: Value) {
+        self.answer(command, arguments, json!({"return": answer}));
+    }
+
+    pub(crate) fn answer(&mut self, command: &str, arguments: Value, reply: Value) {
+        put(&mut self.passes[0], command, arguments, reply);
+    }
+
+    pub(crate) fn second(&mut self, command: &str, answer: Value) {
+        put(&mut self.passes[1], command, Value::Null, json!({"return": answer}));
+    }
+
+    pub(crate) fn second_to(&mut self, command: &str, arguments: Value, answer: Value) {
+        put(&mut self.passes[1], command, arguments, json!({"return": answer}));
+    }
+
+    /// Adds an element to an answer that is a list.
+    pub(crate) fn add(&mut self, command: &str, element: Value) {
+        let known = self.passes[0].iter_mut().find(|(known, ..)| known == command);
+        let Some((_, _, reply)) = known else { return self.say(command, json!([element])) };
+        reply["return"].as_array_mut().unwrap().push(element);
+    }
+
+    pub(crate) fn add_type(&mut self, name: &str) {
+        self.add("qom-list-types", json!({"name": name, "parent": "object"}));
+    }
+
+    pub(crate) fn add_command(&mut self, name: &str) {
+        let entry = json!({"name": name, "meta-type": "command", "arg-type": "0", "ret-type": "0"});
+        self.add("query-qmp-schema", entry);
+    }
+
+    /// Adds a property to the list of a type.
+    pub(crate) fn add_property(&mut self, command: &str, typename: &str, property: Value) {
+        let arguments = json!({"typename": typename});
+        let known = self.passes[0].iter_mut().find(|(c, a, _)| c == command && *a == arguments);
+        match known {
+            Some((_, _, reply)) => reply["return"].as_array_mut().unwrap().push(property),
+            None => self.say_to(command, arguments, json!([property])),
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut objects = Vec::new();
+        for pass in &self.passes {
+            let mut number = 1;
+            let mut add = |command: &str, arguments: &Value, reply: &Value| {
+                let id = format!("libvirt-{number}");
+                number += 1;
+                let mut asked = json!({"execute": command});
+                if !arguments.is_null() {
+                    asked["arguments"] = arguments.clone();
+                }
+                asked["id"] = id.clone().into();
+                let mut reply = reply.clone();
+                reply["id"] = id.into();
+                objects.push(asked);
+                objects.push(reply);
+            };
+            add("qmp_capabilities", &Value::Null, &json!({"return": {}}));
+            pass.iter().for_each(|(command, arguments, reply)| add(command, arguments, reply));
+        }
+        let objects = objects.iter().map(|object| serde_json::to_string_pretty(object).unwrap());
+        objects.collect::<Vec<_>>().join("\n\n") + "\n"
+    }
+
+    pub(crate) fn entry(&self) -> Entry<Vec<u8>> {
+        let model = replay_under(&self.text(), self.first).unwrap();
+        Entry::open(model.encode().unwrap()).unwrap()
+    }
+
+    pub(crate) fn caps(&self) -> QemuCaps {
+        QemuCaps::from_entry(&self.entry(), Surroundings::default()).unwrap()
+    }
+
+    pub(crate) fn xml(&self) -> String {
+        self.caps().to_xml()
+    }
+}
+
+fn put(pass: &mut Vec<(String, Value, Value)>, command: &str, arguments: Value, reply: Value) {
+    match pass.iter_mut().find(|(known, asked, _)| known == command && *asked == arguments) {
+        Some(known) => known.2 = reply,
+        None => pass.push((command.to_owned(), arguments, reply)),
+    }
+}

@@ -1,0 +1,385 @@
+//! Rules that no recording of libvirt's shows, on made-up answers.
+
+use capscache_format::Accelerator;
+use capscache_libvirt::{CpuData, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
+use serde_json::{Value, json};
+
+use crate::replies::Replies;
+
+const EXPAND: &str = "query-cpu-model-expansion";
+
+fn model(kind: &str, name: &str, props: &Value) -> Value {
+    let mut model = json!({"name": name});
+    if props.as_object().is_some_and(|props| !props.is_empty()) {
+        model["props"] = props.clone();
+    }
+    json!({"type": kind, "model": model})
+}
+
+fn expanded(props: Value) -> Value {
+    json!({"model": {"name": "base", "props": props}})
+}
+
+/// An x86 emulator without hardware whose host CPU has these properties, and these with what cannot
+/// be migrated.
+fn x86_with(props: &Value, unmigratable: Option<Value>) -> Replies {
+    let mut replies = Replies::new("x86_64");
+    replies.add_command(EXPAND);
+    replies.add_type("max-x86_64-cpu");
+    let property = json!({"name": "unavailable-features"});
+    replies.add_property("qom-list-properties", "max-x86_64-cpu", property);
+    replies.say_to(EXPAND, model("static", "host", &json!({})), expanded(props.clone()));
+    if let Some(others) = unmigratable {
+        let asked = model("static", "host", &json!({"migratable": false}));
+        replies.say_to(EXPAND, asked, expanded(others));
+    }
+    replies
+}
+
+#[test]
+fn text_is_escaped_as_libvirt_does_and_where_it_does_not_so_that_it_can_be_read() {
+    let mut replies = Replies::new("x86_64");
+    let version = json!({"qemu": {"major": 8, "minor": 0, "micro": 0}, "package": "a<b&c'd>"});
+    replies.say("query-version", version);
+    let machine = json!({"name": "x<>&\"'\u{1}\u{1b}\t", "cpu-max": 1});
+    replies.say("query-machines", json!([machine]));
+    let surroundings = Surroundings { emulator: "/opt/<q>/é".into(), ..Surroundings::default() };
+    let caps = QemuCaps::from_entry(&replies.entry(), surroundings).unwrap();
+    let xml = caps.to_xml();
+    assert!(xml.contains("<emulator>/opt/&lt;q&gt;/é</emulator>"), "{xml}");
+    assert!(xml.contains("<package>a&lt;b&amp;c'd></package>"), "{xml}");
+    assert!(xml.contains("name='x&lt;&gt;&amp;&quot;&apos;\u{1b}\t'"), "{xml}");
+    assert_eq!(QemuCaps::from_xml(&xml).unwrap().package, "a<b&c'd>");
+}
+
+#[test]
+fn what_blocks_an_x86_cpu_is_spelt_as_qemu_does() {
+    let blockers = ["cmp_legacy", "pclmuldq", "hv-vendor_id", "svm", "svm"];
+    let definition = json!([{"name": "old", "unavailable-features": blockers}]);
+    for (arch, expected) in [
+        ("x86_64", ["cmp-legacy", "pclmulqdq", "hv-vendor-id", "svm", "svm"]),
+        ("riscv64", blockers),
+    ] {
+        let mut replies = Replies::new(arch);
+        replies.add_command("query-cpu-definitions");
+        replies.say("query-cpu-definitions", definition.clone());
+        assert_eq!(replies.caps().tcg.cpus[0].blockers, expected);
+    }
+}
+
+#[test]
+fn models_of_ppc64_are_spelt_as_libvirt_does() {
+    for (arch, expected) in [("ppc64", "POWER9"), ("ppc", "power9")] {
+        let mut replies = Replies::new(arch);
+        replies.add_command("query-cpu-definitions");
+        replies.say("query-cpu-definitions", json!([{"name": "power9", "typename": ""}]));
+        let cpu = &replies.caps().tcg.cpus[0];
+        assert_eq!((cpu.name.as_str(), &cpu.typename, cpu.usable), (expected, &None, None));
+    }
+}
+
+#[test]
+fn properties_that_are_no_switch_text_or_number_of_64_bits_are_dropped() {
+    let props = json!({
+        "on": true, "text": " x ", "least": i64::MIN, "most": i64::MAX, "more": u64::MAX,
+        "much more": 18_446_744_073_709_551_552_u64, "nothing": null, "part": 1.5, "list": [1],
+    });
+    let host_cpu = x86_with(&props, None).caps().tcg.host_cpu.unwrap();
+    let kept: Vec<_> = host_cpu.properties.iter().map(|p| (p.name.as_str(), &p.value)).collect();
+    let expected = [
+        ("on", &CpuValue::Boolean(true)),
+        ("text", &CpuValue::String(" x ".into())),
+        ("least", &CpuValue::Number(i64::MIN)),
+        ("most", &CpuValue::Number(i64::MAX)),
+    ];
+    assert_eq!(kept, expected);
+    assert!(!host_cpu.migratability);
+}
+
+#[test]
+fn what_cannot_be_migrated_is_on_and_marked() {
+    let props = json!({"a": true, "b": false, "c": false, "d": true, "e": 1, "f": true});
+    let others = json!({"a": true, "b": true, "c": false, "d": 5, "e": 1});
+    let host_cpu = x86_with(&props, Some(others)).caps().tcg.host_cpu.unwrap();
+    let kept: Vec<_> =
+        host_cpu.properties.iter().map(|p| (p.value.clone(), p.migratable)).collect();
+    let boolean = CpuValue::Boolean;
+    let expected = [
+        (boolean(true), Some(true)),
+        (boolean(true), Some(false)),
+        (boolean(false), None),
+        (boolean(true), None),
+        (CpuValue::Number(1), None),
+        (boolean(true), None),
+    ];
+    assert_eq!(kept, expected);
+    assert!(host_cpu.migratability);
+}
+
+#[test]
+fn architectures_have_libvirts_names() {
+    for (qemu, libvirt) in
+        [("i386", "i686"), ("arm", "armv7l"), ("or32", "openrisc"), ("sh4eb", "sh4eb")]
+    {
+        assert_eq!(Replies::new(qemu).caps().arch, libvirt);
+    }
+    for unknown in ["avr", "rx", "tricore", "hppa", "or1k", "nios2"] {
+        let entry = Replies::new(unknown).entry();
+        let error = QemuCaps::from_entry(&entry, Surroundings::default()).unwrap_err();
+        assert!(error.to_string().contains(&format!("{unknown:?}")), "{error}");
+        assert!(!flags(&entry).get("kvm").unwrap());
+    }
+}
+
+#[test]
+fn kvm_must_be_present_and_enabled() {
+    for (enabled, present) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut replies = Replies::new("x86_64");
+        replies.say("query-kvm", json!({"enabled": enabled, "present": present}));
+        let set = flags(&replies.entry());
+        assert_eq!(set.get("kvm"), Some(enabled && present), "{enabled} {present}");
+    }
+}
+
+#[test]
+fn a_property_is_disabled_by_default_only_where_it_says_so() {
+    for (default, expected) in
+        [(json!(false), true), (json!(true), false), (json!(0), false), (Value::Null, false)]
+    {
+        let mut replies = Replies::new("x86_64");
+        let mut property = json!({"name": "scsi", "type": "bool"});
+        if !default.is_null() {
+            property["default-value"] = default.clone();
+        }
+        replies.add_property("device-list-properties", "virtio-blk-pci", property);
+        let set = flags(&replies.entry());
+        let name = "virtio-blk-pci.scsi.default.disabled";
+        assert_eq!(set.get(name), Some(expected), "{default}");
+        assert_eq!(set.get("virtio-blk-pci.scsi"), Some(true));
+    }
+}
+
+fn order(arch: &str, machines: Value) -> Vec<String> {
+    let mut replies = Replies::new(arch);
+    replies.say("query-machines", machines);
+    replies.caps().tcg.machines.into_iter().map(|machine| machine.name).collect()
+}
+
+#[test]
+fn the_last_machine_with_the_preferred_name_goes_first_and_else_the_last_default() {
+    let machines = json!([
+        {"name": "a"}, {"name": "pc-1", "alias": "pc"}, {"name": "none"}, {"name": "pc"},
+        {"name": "b", "is-default": true}, {"name": "c", "is-default": true}, {"name": "d"},
+    ]);
+    assert_eq!(order("x86_64", machines.clone()), ["pc", "a", "pc-1", "b", "c", "d"]);
+    // Nothing of it is called as ARM's favourite.
+    assert_eq!(order("aarch64", machines), ["c", "a", "pc-1", "pc", "b", "d"]);
+    assert_eq!(order("aarch64", json!([{"name": "a"}, {"name": "b"}])), ["a", "b"]);
+    assert_eq!(
+        order("alpha", json!([{"name": "a"}, {"name": "x", "alias": "clipper"}])),
+        ["x", "a"]
+    );
+}
+
+#[test]
+fn a_machine_that_says_little_has_numa_memory_and_no_known_acpi() {
+    let mut replies = Replies::new("x86_64");
+    let full = json!({"name": "f", "cpu-max": 288, "hotpluggable-cpus": true, "alias": "g",
+        "is-default": true, "default-cpu-type": "host-x86_64-cpu", "numa-mem-supported": false,
+        "default-ram-id": "ram", "deprecated": true, "acpi": false});
+    replies.say("query-machines", json!([full, {"name": "m"}]));
+    let xml = replies.xml();
+    assert!(
+        xml.contains("<machine type='tcg' name='m' maxCpus='0' numaMemSupported='yes'/>"),
+        "{xml}"
+    );
+    let expected = "<machine type='tcg' name='f' alias='g' hotplugCpus='yes' maxCpus='288' \
+        default='yes' defaultCPU='host-x86_64-cpu' defaultRAMid='ram' deprecated='yes' acpi='no'/>";
+    assert!(xml.contains(expected), "{xml}");
+}
+
+#[test]
+fn without_tpm_models_nobody_asks_for_tpm_types() {
+    let mut replies = Replies::new("x86_64");
+    replies.say("query-tpm-models", json!(["tpm-tis"]));
+    replies.say("query-tpm-types", json!(["emulator", "passthrough"]));
+    let set = flags(&replies.entry());
+    assert_eq!((set.get("tpm-tis"), set.get("tpm-emulator")), (Some(true), Some(true)));
+    replies.refuse("query-tpm-models", "CommandNotFound");
+    let set = flags(&replies.entry());
+    assert_eq!((set.get("tpm-tis"), set.get("tpm-emulator")), (Some(false), Some(false)));
+}
+
+#[test]
+fn an_arm_without_gic_capabilities_has_none_and_others_are_never_asked() {
+    let gic = json!([{"version": 3, "kernel": true, "emulated": false}]);
+    for (arch, count) in [("aarch64", 1), ("arm", 1), ("riscv64", 0)] {
+        let mut replies = Replies::new(arch);
+        replies.say("query-gic-capabilities", gic.clone());
+        assert_eq!(replies.caps().gic.len(), count, "{arch}");
+        replies.refuse("query-gic-capabilities", "CommandNotFound");
+        assert!(replies.caps().gic.is_empty(), "{arch}");
+    }
+}
+
+#[test]
+fn sev_is_there_for_snp_alone_and_with_no_identity_of_the_first_cpu() {
+    let sev = json!({"cbitpos": 51, "reduced-phys-bits": 1, "pdh": "P<", "cert-chain": "C"});
+    for name in ["sev-guest", "sev-snp-guest"] {
+        let mut replies = Replies::new("x86_64");
+        replies.add_type(name);
+        replies.say("query-sev-capabilities", sev.clone());
+        let caps = replies.caps();
+        assert_eq!(caps.flags.get(name), Some(true));
+        let xml = caps.to_xml();
+        assert!(xml.contains("    <certChain>C</certChain>\n  </sev>"), "{xml}");
+        assert!(xml.contains("<pdh>P&lt;</pdh>"), "{xml}");
+        replies.refuse("query-sev-capabilities", "GenericError");
+        let caps = replies.caps();
+        assert_eq!((caps.flags.get(name), caps.sev), (Some(false), None));
+        replies.never_ask("query-sev-capabilities");
+        assert_eq!(replies.caps().flags.get(name), Some(false), "as if it were refused");
+    }
+}
+
+#[test]
+fn sgx_needs_sections_and_adds_them_up_where_there_is_no_sum() {
+    let with = |answer: Value| {
+        let mut replies = Replies::new("x86_64");
+        replies.add_type("sgx-epc");
+        replies.say("query-sgx-capabilities", answer);
+        replies.caps()
+    };
+    let sections = json!([{"node": 0, "size": 4096}, {"node": 1, "size": 8192}]);
+    let summed = with(json!({"flc": true, "sgx1": true, "sgx2": false, "sections": sections}));
+    assert_eq!(summed.sgx.as_ref().unwrap().section_size, 12);
+    let told = with(json!({"flc": true, "sections": [], "section-size": 1_048_576}));
+    assert_eq!(told.sgx.as_ref().unwrap().section_size, 1024);
+    assert!(!told.to_xml().contains("<sections>"));
+    let old = with(json!({"flc": true, "section-size": 1_048_576}));
+    assert_eq!((old.flags.get("sgx-epc"), old.sgx), (Some(false), None));
+}
+
+#[test]
+fn an_old_x86_is_expanded_twice() {
+    let mut replies = Replies::new("x86_64");
+    replies.add_command(EXPAND);
+    let fixed = json!({"name": "base", "props": {"pclmuldq": true, "xlevel": 7}});
+    let asked = model("static", "host", &json!({}));
+    replies.say_to(EXPAND, asked, json!({"model": fixed.clone()}));
+    assert_eq!(replies.caps().tcg.host_cpu, None, "the second was never asked");
+    let full = json!({"model": {"name": "full", "props": {"pclmulqdq": true}}});
+    replies.say_to(EXPAND, json!({"type": "full", "model": fixed}), full);
+    let host_cpu = replies.caps().tcg.host_cpu.unwrap();
+    assert_eq!(host_cpu.model, "full");
+    assert_eq!(host_cpu.properties[0].name, "pclmulqdq");
+}
+
+#[test]
+fn the_esp_is_on_32_bit_machines_of_mips_m68k_and_sparc() {
+    for (arch, expected) in
+        [("mips", true), ("m68k", true), ("sparc", true), ("sparc64", false), ("mipsel", false)]
+    {
+        assert_eq!(flags(&Replies::new(arch).entry()).get("ncr53c90"), Some(expected), "{arch}");
+    }
+}
+
+#[test]
+fn enlightenments_are_counted_by_value_and_spelling() {
+    let props = json!({
+        "hv-relaxed": true, "hv-vapic": false, "hv-spinlocks": 4095, "hv-vendor-id": "",
+        "hv-avic": 0, "hv-emsr-bitmap": true, "hv-time": true, "hv-xmm_input": true, "relaxed": true,
+    });
+    let mut replies = x86_with(&json!({}), None);
+    let asked = json!({"migratable": false, "hv-passthrough": true});
+    replies.say_to(EXPAND, model("full", "host", &asked), expanded(props));
+    let caps = replies.caps();
+    assert_eq!(caps.hyperv, ["relaxed", "spinlocks", "vendor_id", "emsr_bitmap", "xmm_input"]);
+    let none = json!({"hv-vapic": false, "hv-time": true});
+    replies.say_to(EXPAND, model("full", "host", &asked), expanded(none));
+    assert!(!replies.xml().contains("hypervCapabilities"));
+}
+
+#[test]
+fn without_tcg_its_part_is_empty() {
+    let mut replies = Replies::with_kvm("x86_64");
+    let machines = |name: &str| json!([{"name": name, "cpu-max": 1}]);
+    replies.say("query-machines", machines("of-kvm"));
+    replies.second("query-machines", machines("of-tcg"));
+    let caps = replies.caps();
+    assert_eq!((caps.kvm.machines.len(), caps.tcg.machines.len()), (1, 1));
+    assert_eq!(caps.tcg.machines[0].name, "of-tcg");
+    replies.say("qom-list-types", json!([]));
+    let caps = replies.caps();
+    assert_eq!((caps.kvm.machines.len(), caps.tcg.machines.len()), (1, 0));
+}
+
+#[test]
+fn the_second_pass_asks_for_the_maximal_cpu_and_the_first_for_the_hosts() {
+    let mut replies = Replies::with_kvm("s390x");
+    replies.add_command(EXPAND);
+    replies.add_command("query-cpu-definitions");
+    let answer = |name: &str| json!({"model": {"name": name}, "deprecated-props": ["x"]});
+    replies.say_to(EXPAND, model("static", "host", &json!({})), answer("of-host"));
+    replies.second_to(EXPAND, model("static", "max", &json!({})), answer("of-max"));
+    replies.second("query-cpu-definitions", json!([{"name": "max"}]));
+    let caps = replies.caps();
+    assert_eq!(caps.kvm.host_cpu.unwrap().model, "of-host");
+    let tcg = caps.tcg.host_cpu.unwrap();
+    assert_eq!((tcg.model.as_str(), tcg.deprecated), ("of-max", vec!["x".to_owned()]));
+    assert_eq!(caps.flags.get("cpu-max"), Some(true), "the second pass may set it");
+}
+
+#[test]
+fn of_hardware_that_qmp_does_not_tell_of_the_caller_does() {
+    let mut replies = Replies::new("x86_64").under(Accelerator::Hvf);
+    replies.say("query-machines", json!([{"name": "pc"}]));
+    let caps = replies.caps();
+    assert_eq!(caps.flags.names().collect::<Vec<_>>(), ["hvf"]);
+    assert_eq!((caps.hvf.machines.len(), caps.tcg.machines.len()), (1, 0));
+    assert!(replies.xml().contains("<machine type='hvf' name='pc'"));
+}
+
+#[test]
+fn what_differs_from_one_processor_to_the_next_is_no_cpu_data() {
+    let leaf = |eax_in, ecx_in, [eax, ebx, ecx, edx]: [u32; 4]| Cpuid {
+        eax_in,
+        ecx_in,
+        eax,
+        ebx,
+        ecx,
+        edx,
+    };
+    let bytes = |text: &[u8; 4]| u32::from_le_bytes(*text);
+    let vendor = |b, d, c| leaf(0, 0, [1, bytes(b), bytes(c), bytes(d)]);
+    let amd = vendor(b"Auth", b"enti", b"cAMD");
+    let others = [
+        leaf(0x8000_001e, 0, [1, 2, 3, 4]),
+        leaf(0xb, 1, [0, 0, 0, 0x0000_0105]),
+        leaf(7, 0, [0, 0, 0, 0]),
+        leaf(1, 0, [9, 0xff00_0800, 0, 0]),
+    ];
+    let data = CpuData::of_host(others.into_iter().chain([amd]));
+    assert_eq!(data.cpuid[1..], [leaf(1, 0, [9, 0x800, 0, 0]), leaf(0xb, 1, [0, 0, 0, 0x100])]);
+    let intel = vendor(b"Genu", b"ineI", b"ntel");
+    let data = CpuData::of_host(others.into_iter().chain([intel]));
+    assert_eq!(data.cpuid.last(), Some(&leaf(0x8000_001e, 0, [1, 2, 3, 4])));
+    let surroundings = Surroundings { cpu_data: Some(data), ..Surroundings::default() };
+    let caps = QemuCaps::from_entry(&Replies::with_kvm("x86_64").entry(), surroundings).unwrap();
+    let xml = caps.to_xml();
+    let line = "    <cpuid eax_in='0x00000001' ecx_in='0x00000000' eax='0x00000009' \
+        ebx='0x00000800' ecx='0x00000000' edx='0x00000000'/>\n";
+    assert!(xml.contains(line), "{xml}");
+    assert_eq!(QemuCaps::from_xml(&xml).unwrap(), caps);
+}
+
+#[test]
+fn the_last_group_of_options_with_a_name_counts() {
+    let mut replies = Replies::new("x86_64");
+    for parameters in [json!([{"name": "gl"}]), json!([])] {
+        let option = json!({"option": "spice", "parameters": parameters});
+        replies.add("query-command-line-options", option);
+    }
+    let set = flags(&replies.entry());
+    assert_eq!((set.get("spice"), set.get("spice-gl")), (Some(true), Some(false)));
+}

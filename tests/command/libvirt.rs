@@ -1,0 +1,79 @@
+//! What libvirt would say: flags and XML.
+
+use std::fs;
+
+use crate::{Dir, avr, emulator, x86_64};
+
+#[test]
+fn flags_of_libvirt_are_answered_beside_other_queries() {
+    let dir = Dir::new();
+    let run = dir.run(&["query", &x86_64(), "flag:VGA", "machine:q35", "flag:s390-sclp"]);
+    assert_eq!(run.stdout, "flag:VGA\tyes\nmachine:q35\tyes\nflag:s390-sclp\tno\n");
+    assert_eq!(run.code, Some(1));
+}
+
+#[test]
+fn a_flag_that_libvirt_never_had_is_told_before_anything_is_probed() {
+    let dir = Dir::new();
+    let never = dir.run(&["query", &x86_64(), "flag:qxxl"]);
+    assert_eq!((never.code, never.stdout.as_str()), (Some(2), ""));
+    let complaint = never.complaint();
+    assert!(complaint.contains("has no flag \"qxxl\"; the nearest are qxl"), "{complaint}");
+    let retired = dir.run(&["query", &x86_64(), "flag:vnc-colon"]);
+    assert_eq!(retired.code, Some(2));
+    assert!(retired.complaint().contains("libvirt retired the flag \"vnc-colon\""), "{retired:?}");
+    let kind = dir.run(&["query", &x86_64(), "colour:red"]);
+    assert!(kind.complaint().ends_with("option, schema, flag"), "{kind:?}");
+    assert!(!dir.root().exists());
+}
+
+#[test]
+fn an_emulator_is_exported_as_libvirt_would_keep_it() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let path = emulator("s390x");
+    let arguments = ["--self-ctime", "17", "--self-version", "11003000"];
+    let xml = dir.answer(&[&["export", &path, "--format", "libvirt-xml"], &arguments[..]].concat());
+    let element = |name: &str| {
+        let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name}"));
+        rest.split('<').next().unwrap().to_owned()
+    };
+    let status = fs::metadata(&path).unwrap();
+    assert_eq!(element("emulator"), path);
+    assert_eq!(element("qemuctime"), status.ctime().to_string());
+    assert_eq!((element("selfctime").as_str(), element("selfvers").as_str()), ("17", "11003000"));
+    assert_eq!(element("arch"), "s390x");
+    let flags = dir.answer(&["inspect", &path, "flags"]);
+    assert!(xml.contains("<flag name='s390-sclp'/>") && flags.contains("\ns390-sclp\n"));
+    assert!(xml.starts_with("<qemuCaps>\n  <emulator>") && xml.ends_with("\n</qemuCaps>\n"));
+}
+
+#[test]
+fn an_architecture_that_libvirt_has_no_name_for_is_a_clear_error() {
+    let dir = Dir::new();
+    let run = dir.run(&["export", &avr(), "--format", "libvirt-xml"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    let complaint = run.complaint();
+    assert!(complaint.contains("libvirt has no name for the architecture \"avr\""), "{complaint}");
+    assert!(complaint.contains("--format json"), "{complaint}");
+    assert_eq!(dir.run(&["query", &avr(), "flag:kvm"]).stdout, "flag:kvm\tno\n");
+}
+
+#[test]
+fn a_recording_is_replayed_as_libvirt_would_keep_it() {
+    let dir = Dir::new();
+    let recording = dir.path("recording");
+    dir.answer(&["record", &emulator("riscv64"), "-o", recording.to_str().unwrap()]);
+    let replay = |arguments: &[&str]| {
+        let first = ["replay", recording.to_str().unwrap(), "--format", "libvirt-xml"];
+        dir.answer(&[&first[..], arguments].concat())
+    };
+    let plain = replay(&[]);
+    assert!(plain.contains("<emulator>/usr/bin/qemu-system-riscv64</emulator>"));
+    for zero in ["qemuctime", "selfctime", "selfvers", "microcodeVersion"] {
+        assert!(plain.contains(&format!("  <{zero}>0</{zero}>\n")), "{zero}");
+    }
+    let told = replay(&["--emulator", "/opt/q", "--microcode-version", "7"]);
+    assert!(told.contains("<emulator>/opt/q</emulator>"));
+    assert!(told.contains("<microcodeVersion>7</microcodeVersion>"));
+}

@@ -1,0 +1,95 @@
+//! What a hit costs, counted and not timed: system calls and instructions, held against figures that
+//! were agreed on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use capscache::Cache;
+
+/// A small emulator without KVM: its hits look at what every hit looks at.
+const AVR: &str = "/usr/bin/qemu-system-avr";
+
+/// Gets that are counted; the first one of a process opens the entry and is not.
+const GETS: u64 = 1000;
+
+/// Instructions of one hit on `AVR` in an unoptimized build, as counted when this was last agreed on,
+/// and how many per cent more are no alarm: compilers differ.
+const INSTRUCTIONS: u64 = 8_900;
+const MARGIN_PERCENT: u64 = 30;
+
+#[test]
+#[ignore = "runs as a process of its own"]
+fn child_that_gets() {
+    let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
+    let (root, emulator) = (variable("ROOT"), variable("EMULATOR"));
+    let gets: u64 = variable("GETS").to_str().expect("text").parse().expect("a number");
+    let cache = Cache::open(root).expect("a cache");
+    cache.get(&emulator).expect("answers");
+    // Two marks that strace shows.
+    let mark = || drop(std::fs::metadata("/mark"));
+    mark();
+    for _ in 0..gets {
+        std::hint::black_box(cache.get(&emulator).expect("answers"));
+    }
+    mark();
+}
+
+/// Runs the gets under another program.
+fn run(under: &[&str], root: &Path, emulator: &str, gets: u64) -> Option<()> {
+    let gets = gets.to_string();
+    let variables = [("ROOT", root), ("EMULATOR", Path::new(emulator)), ("GETS", Path::new(&gets))];
+    let child = crate::child("guards::child_that_gets", &variables);
+    let mut command = Command::new(under[0]);
+    command.args(&under[1..]).arg(child.get_program()).args(child.get_args());
+    command.envs(variables).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(status) if status.success() => Some(()),
+        other => {
+            println!("SKIPPED: {} cannot be used here: {other:?}", under[0]);
+            None
+        }
+    }
+}
+
+fn system_calls_of_a_hit(emulator: &str) -> Option<usize> {
+    let root = tempfile::tempdir().expect("a root");
+    Cache::open(root.path().join("cache")).expect("a cache").get(emulator).expect("answers");
+    let trace = root.path().join("trace");
+    let under = ["strace", "-f", "-qq", "-o", trace.to_str().expect("text")];
+    run(&under, &root.path().join("cache"), emulator, 1)?;
+    let text = std::fs::read_to_string(trace).expect("a trace");
+    let mut parts = text.split("\"/mark\"");
+    let between = parts.nth(1).expect("two marks");
+    // The rest of the line of the first mark, and the beginning of the line of the second.
+    Some(between.lines().count() - 2)
+}
+
+#[test]
+fn a_hit_takes_at_most_eight_system_calls() {
+    for emulator in [AVR, &crate::native()] {
+        if let Some(calls) = system_calls_of_a_hit(emulator) {
+            assert!((1..=8).contains(&calls), "{emulator}: {calls}");
+        }
+    }
+}
+
+#[test]
+fn a_hit_takes_no_more_instructions_than_was_agreed() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = root.path().join("cache");
+    Cache::open(&cache).expect("a cache").get(AVR).expect("answers");
+    let counted = |gets| {
+        let file = root.path().join(format!("out-{gets}"));
+        let out = format!("--callgrind-out-file={}", file.display());
+        run(&["valgrind", "--tool=callgrind", &out], &cache, AVR, gets)?;
+        let text = std::fs::read_to_string(file).expect("what was counted");
+        let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
+        Some(totals.trim().parse::<u64>().expect("a number"))
+    };
+    let (Some(without), Some(with)) = (counted(0), counted(GETS)) else { return };
+    let of_one = (with - without) / GETS;
+    let most = INSTRUCTIONS * (100 + MARGIN_PERCENT) / 100;
+    println!("{of_one} instructions, {INSTRUCTIONS} agreed on, {most} at most");
+    assert!(of_one <= most, "{of_one} instructions, at most {most}");
+    assert!(of_one > INSTRUCTIONS / 4, "{of_one}: agree on a new figure");
+}

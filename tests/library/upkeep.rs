@@ -1,0 +1,97 @@
+//! What those rely on who keep a cache fresh.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use capscache::{Cache, CacheOptions, Dependency, HostFacts, InputKind, Lookup, Scope};
+
+use crate::cache::{age, program};
+
+const AVR: &str = "/usr/bin/qemu-system-avr";
+
+/// A wrapper that becomes a small emulator.
+fn wrapper(root: &Path) -> PathBuf {
+    let path = root.join("qemu-system-avr");
+    program(&path, &format!("#!/bin/sh\nexec {AVR} \"$@\"\n"));
+    path
+}
+
+#[test]
+fn an_entry_tells_every_path_that_its_answers_depend_on() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = wrapper(root.path());
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    cache.get(&emulator).expect("answers");
+    let entries = cache.entries().expect("entries");
+    let [Ok(entry)] = &entries[..] else { panic!("not one entry but {entries:?}") };
+    let depends_on = entry.depends_on();
+    let file = |path: &str| Dependency::File(path.into());
+    assert!(depends_on.contains(&Dependency::File(emulator)));
+    assert!(depends_on.contains(&file(AVR)));
+    assert!(depends_on.contains(&file("/etc/ld.so.cache")));
+    let is_libc = |path: &Path| path.ends_with("libc.so.6");
+    assert!(depends_on.iter().any(|d| matches!(d, Dependency::File(path) if is_libc(path))));
+    let firmware = Dependency::Directory("/usr/share/qemu/firmware".into());
+    assert!(depends_on.contains(&firmware), "{depends_on:?}");
+    let modules = entry.inputs().filter(|input| input.kind == InputKind::Modules);
+    for directory in modules.map(|input| String::from_utf8_lossy(input.name).into_owned()) {
+        assert!(depends_on.contains(&Dependency::Directory(directory.into())));
+    }
+    assert!(depends_on.iter().all(|dependency| dependency.path().is_absolute()));
+}
+
+#[test]
+fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = wrapper(root.path());
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    cache.get(&emulator).expect("answers");
+    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+
+    // The same content under other time stamps.
+    program(&emulator, &fs::read_to_string(&emulator).expect("the wrapper"));
+    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+
+    program(&emulator, &format!("#!/bin/sh\n# other\nexec {AVR} \"$@\"\n"));
+    let stale = cache.drop_stale(&emulator).expect("a look").expect("stale");
+    assert_eq!((stale.input, stale.scope), (InputKind::Emulator, Scope::Binary));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
+    assert_eq!(cache.entries().expect("entries").len(), 0);
+}
+
+#[test]
+fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = crate::native();
+    Cache::open(root.path()).expect("a cache").get(&emulator).expect("answers");
+    let mut host = HostFacts::of_this_host();
+    host.kernel.push_str(" another");
+    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    let other = Cache::open_with(root.path(), options).expect("a cache");
+    let stale = other.drop_stale(&emulator).expect("a look").expect("stale");
+    assert_eq!((stale.input, stale.scope), (InputKind::Kernel, Scope::Host));
+    assert_eq!(other.entries().expect("entries").len(), 1);
+}
+
+#[test]
+fn a_failure_tells_what_it_depends_on() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = root.path().join("qemu-system-avr");
+    fs::write(&emulator, "#!/bin/sh\nexec /nowhere/qemu-system-avr \"$@\"\n").expect("a script");
+    fs::set_permissions(&emulator, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a mode");
+    age(&emulator);
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    cache.get(&emulator).expect_err("it fails");
+    let Ok(Lookup::Failed(failure)) = cache.lookup(&emulator) else { panic!("not failed") };
+    let file = |path: &Path| Dependency::File(path.to_owned());
+    assert!(failure.depends_on.contains(&file(&emulator)));
+    assert!(failure.depends_on.contains(&file(Path::new("/nowhere/qemu-system-avr"))));
+    assert!(failure.depends_on.contains(&file(Path::new("/etc/ld.so.cache"))));
+}

@@ -1,0 +1,130 @@
+//! The way to a path: what is looked at when it is resolved.
+//!
+//! inotify tells what happens in a directory, and nothing of what happens to the names that lead to it:
+//! not of a link that is made to lead elsewhere, nor of a parent that is renamed.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// As many links as the kernel follows (`path_resolution(7)`).
+const MOST_LINKS: usize = 40;
+
+/// Where a path leads, and by which way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The directories that are looked into, and for which name, in this order: no link is among the
+    /// directories. Where something is missing, the last one is where it would have to appear.
+    pub(crate) steps: Vec<(PathBuf, OsString)>,
+    /// What is at the end, by its path without links; `None`: nothing.
+    pub(crate) end: Option<PathBuf>,
+}
+
+impl Route {
+    /// Resolves a path as it is now.
+    pub(crate) fn to(path: &Path) -> Route {
+        let mut route = Route::default();
+        let Ok(path) = std::path::absolute(path) else { return route };
+        let mut left: VecDeque<OsString> = names(&path).collect();
+        let mut here = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let next = here.join(&name);
+            route.steps.push((here.clone(), name));
+            let Ok(status) = fs::symlink_metadata(&next) else { return route };
+            if status.is_symlink() {
+                links += 1;
+                let Ok(target) = fs::read_link(&next) else { return route };
+                if links > MOST_LINKS {
+                    return route;
+                }
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                left = names(&target).chain(left).collect();
+            } else if status.is_dir() || left.is_empty() {
+                here = next;
+            } else {
+                return route;
+            }
+        }
+        route.end = Some(here);
+        route
+    }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    let name = |component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsStr::new("..").to_owned()),
+        _ => None,
+    };
+    path.components().filter_map(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn steps(route: &Route, below: &Path) -> Vec<String> {
+        let told = |(directory, name): &(PathBuf, OsString)| {
+            let directory = directory.strip_prefix(below).ok()?;
+            Some(format!("{}:{}", directory.display(), name.display()))
+        };
+        route.steps.iter().filter_map(told).collect()
+    }
+
+    #[test]
+    fn a_way_names_every_directory_and_link_on_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::write(root.join("usr/bin/qemu"), "").unwrap();
+        symlink("usr/bin", root.join("bin")).unwrap();
+        symlink(root.join("bin/qemu"), root.join("link")).unwrap();
+        let route = Route::to(&root.join("link"));
+        assert_eq!(
+            steps(&route, &root),
+            [":link", ":bin", ":usr", "usr:bin", "usr/bin:qemu"],
+            "the link, what it names, and what that leads through"
+        );
+        assert_eq!(route.steps[0], (PathBuf::from("/"), root.iter().nth(1).unwrap().to_owned()));
+        assert_eq!(route.end, Some(root.join("usr/bin/qemu")));
+    }
+
+    #[test]
+    fn what_is_not_there_is_awaited_where_it_would_appear() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let route = Route::to(&root.join("opt/qemu/bin/qemu"));
+        assert_eq!((steps(&route, &root), route.end), (vec![":opt".to_owned()], None));
+    }
+
+    #[test]
+    fn a_parent_directory_is_that_of_where_the_link_leads() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        symlink("a/b", root.join("link")).unwrap();
+        assert_eq!(Route::to(&root.join("link/..")).end, Some(root.join("a")));
+    }
+
+    #[test]
+    fn links_in_a_circle_and_files_in_the_way_end_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let route = Route::to(&root.join("loop"));
+        assert_eq!(route.end, None);
+        assert_eq!(route.steps.len(), MOST_LINKS + root.iter().count());
+        fs::write(root.join("file"), "").unwrap();
+        assert_eq!(Route::to(&root.join("file/qemu")).end, None);
+    }
+}

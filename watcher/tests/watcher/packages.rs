@@ -1,0 +1,199 @@
+//! What package managers do, with real packages in a directory of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use capscache::{Capabilities, Lookup};
+use capscache_watcher::{Event, Options};
+
+use crate::world::{AVR, RX, World, command, is_dropped, rewarm};
+
+const MODULES: &str = "usr/lib/x86_64-linux-gnu/qemu";
+
+/// Whether packages can be installed in a directory, and QEMU 7.2 has modules here; says so where not.
+fn can_install() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let has_dpkg = Command::new("dpkg").arg("--version").output().is_ok();
+    let has_modules = Path::new("/").join(MODULES).join("accel-tcg-x86_64.so").exists();
+    let can = is_root && has_dpkg && has_modules;
+    if !can {
+        println!("SKIPPED: needs root, dpkg, and QEMU for x86_64 with modules");
+    }
+    can
+}
+
+impl World {
+    /// Makes a package of files, each given by its path in the package and where it comes from.
+    fn package(&self, name: &str, version: &str, files: &[(&str, &Path)]) -> PathBuf {
+        let build = self.path(&format!("build-{name}-{version}"));
+        fs::create_dir_all(build.join("DEBIAN")).unwrap();
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody\n\
+             Description: a test\n"
+        );
+        fs::write(build.join("DEBIAN/control"), control).unwrap();
+        for (path, source) in files {
+            let path = build.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::copy(source, &path).unwrap();
+        }
+        let package = self.path(&format!("{name}-{version}.deb"));
+        command("dpkg-deb", &[&"--root-owner-group", &"-Znone", &"--build", &build, &package]);
+        fs::remove_dir_all(build).unwrap();
+        package
+    }
+
+    /// Runs dpkg in a system that has nothing but our packages.
+    fn dpkg(&self, arguments: &[&dyn AsRef<std::ffi::OsStr>]) {
+        let system = self.path("system");
+        let admin = system.join("var/lib/dpkg");
+        fs::create_dir_all(admin.join("updates")).unwrap();
+        fs::create_dir_all(admin.join("info")).unwrap();
+        if !admin.join("status").exists() {
+            fs::write(admin.join("status"), "").unwrap();
+        }
+        let root = format!("--root={}", system.display());
+        let log = format!("--log={}", self.path("log").display());
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&root, &log, &"--force-unsafe-io"];
+        all.extend_from_slice(arguments);
+        command("dpkg", &all);
+    }
+
+    fn hit(&self, emulator: &Path) -> Capabilities {
+        match self.cache.lookup(emulator) {
+            Ok(Lookup::Hit(hit)) => hit,
+            other => panic!("no hit but {other:?}"),
+        }
+    }
+}
+
+/// Where a file of this system lies in a package.
+fn in_package(path: &Path) -> &str {
+    path.strip_prefix("/").unwrap().to_str().unwrap()
+}
+
+/// The one time an emulator was dropped and the one time it was refreshed, and nothing else.
+fn dropped_and_refreshed_once(told: &[Event], emulator: &Path) {
+    let refreshed = |event: &Event| matches!(event, Event::Refreshed { emulator: e, probed: true, .. } if e == emulator);
+    assert!(
+        matches!(told, [first, last] if is_dropped(first, emulator) && refreshed(last)),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn packages_that_are_installed_upgraded_and_removed_cost_one_refresh_each() {
+    if !can_install() {
+        return;
+    }
+    let world = World::new();
+    let bin = world.path("system/usr/bin");
+    let options = Options { search: vec![bin.clone()], ..rewarm() };
+
+    // A system with QEMU, all of its modules but one, and nothing cached.
+    let modules = fs::read_dir(Path::new("/").join(MODULES)).unwrap();
+    let modules: Vec<PathBuf> = modules.map(|module| module.unwrap().path()).collect();
+    let usb = |path: &&PathBuf| path.ends_with("hw-usb-redirect.so");
+    let mut files: Vec<_> =
+        modules.iter().filter(|path| !usb(path)).map(PathBuf::as_path).collect();
+    let native = Path::new("/usr/bin/qemu-system-x86_64");
+    files.push(native);
+    let files: Vec<_> = files.iter().map(|path| (in_package(path), *path)).collect();
+    let system = world.package("qemu-system-x86", "1", &files);
+    let changed = world.program("changed", [&fs::read(native).unwrap()[..], b"\0"].concat());
+    let mut upgraded = files.clone();
+    upgraded.last_mut().unwrap().1 = &changed;
+    let upgrade = world.package("qemu-system-x86", "2", &upgraded);
+    let usb = modules.iter().find(usb).expect("the module is installed");
+    let usb = world.package("qemu-usb", "1", &[(in_package(usb), usb.as_path())]);
+    let misc =
+        [("usr/bin/qemu-system-avr", Path::new(AVR)), ("usr/bin/qemu-system-rx", Path::new(RX))];
+    let misc = world.package("qemu-system-misc", "1", &misc);
+
+    let watching = world.watch(options);
+    world.dpkg(&[&"--install", &system]);
+    let emulator = bin.join("qemu-system-x86_64");
+    watching.appeared(&emulator);
+    let (told, probed) = watching.refreshed(&emulator);
+    assert_eq!((told.len(), probed), (1, true));
+    assert!(world.hit(&emulator).qom_type("usb-redir").is_err());
+    assert_eq!(watching.rest(&bin).len(), 0, "one refresh for all its files");
+
+    world.dpkg(&[&"--install", &usb]);
+    dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
+    assert!(world.hit(&emulator).qom_type("usb-redir").is_ok());
+
+    world.dpkg(&[&"--remove", &"qemu-usb"]);
+    dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
+    assert!(world.hit(&emulator).qom_type("usb-redir").is_err());
+
+    world.dpkg(&[&"--install", &upgrade]);
+    dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
+    let size = fs::metadata(&emulator).unwrap().len();
+    assert_eq!(size, fs::metadata(&changed).unwrap().len(), "it is the new one");
+
+    world.dpkg(&[&"--install", &misc]);
+    let told = watching.until(|event| matches!(event, Event::Refreshed { .. }));
+    let told = [told, watching.until(|event| matches!(event, Event::Refreshed { .. }))].concat();
+    let (avr, rx) = (bin.join("qemu-system-avr"), bin.join("qemu-system-rx"));
+    assert_eq!(told.len(), 4, "each appeared and was refreshed: {told:?}");
+    assert!(world.is_hit(&avr) && world.is_hit(&rx));
+
+    world.dpkg(&[&"--remove", &"qemu-system-misc"]);
+    let both = |event: &Event| is_dropped(event, &avr) || is_dropped(event, &rx);
+    let told = [watching.until(both), watching.until(both)].concat();
+    assert!(told.len() == 2 && told[0] != told[1], "{told:?}");
+    assert_eq!(world.cache.entries().unwrap().len(), 1);
+
+    // The same version again: other files with the same content.
+    world.dpkg(&[&"--install", &upgrade]);
+    let (told, probed) = watching.refreshed(&emulator);
+    assert_eq!((told.len(), probed), (1, false), "{told:?}");
+    assert_eq!(watching.rest(&bin).len(), 0);
+}
+
+#[test]
+fn a_burst_of_hundreds_of_changes_is_one_refresh() {
+    if !can_install() {
+        return;
+    }
+    let world = World::new();
+    let modules = world.path(MODULES);
+    let emulator = world
+        .program("usr/bin/qemu-system-x86_64", fs::read("/usr/bin/qemu-system-x86_64").unwrap());
+    fs::create_dir_all(&modules).unwrap();
+    for module in fs::read_dir(Path::new("/").join(MODULES)).unwrap() {
+        let module = module.unwrap().path();
+        fs::copy(&module, modules.join(module.file_name().unwrap())).unwrap();
+    }
+    world.cache.get(&emulator).unwrap();
+    let search = world.path("search");
+    fs::create_dir(&search).unwrap();
+    let watching = world.watch(Options { search: vec![search.clone()], ..rewarm() });
+    for number in 0..500 {
+        fs::write(modules.join(format!("hw-{number}.so")), "").unwrap();
+    }
+    dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
+    assert_eq!(watching.rest(&search), []);
+    assert!(world.is_hit(&emulator));
+}
+
+#[test]
+fn a_module_that_is_overwritten_in_place_is_dropped_although_a_lookup_takes_it_for_a_hit() {
+    if !can_install() {
+        return;
+    }
+    let world = World::new();
+    let emulator = world.program("usr/bin/qemu-system-avr", fs::read(AVR).unwrap());
+    let module = world.path(MODULES).join("hw-nothing.so");
+    fs::create_dir_all(module.parent().unwrap()).unwrap();
+    fs::write(&module, "one").unwrap();
+    world.age(MODULES);
+    world.cache.get(&emulator).unwrap();
+    let watching = world.watch(Options::default());
+    fs::write(&module, "two").unwrap();
+    let (_, reason) = watching.dropped(&emulator);
+    assert!(reason.starts_with("the modules "), "{reason}");
+    assert!(world.is_missing(&emulator));
+}
