@@ -137,15 +137,21 @@ fn errors_are_typed_and_tell_what_is_wrong() {
 }
 
 #[test]
-fn an_export_is_that_of_the_command() {
+fn exports_are_those_of_the_command() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
-    let reply = service.call("Export", json!({"emulator": avr(), "format": "json"}));
-    let document = reply["document"].as_str().expect("a document");
-    let printed = dir.command().args(["export", &avr()]).output().unwrap();
-    assert_eq!(document, String::from_utf8(printed.stdout).unwrap().trim_end());
-    let exported: Value = serde_json::from_str(document).unwrap();
-    assert_eq!(exported["arch"], "avr");
+    for (format, part) in [("json", "\"arch\":\"x86_64\""), ("libvirt-xml", "<arch>x86_64</arch>")]
+    {
+        let parameters = json!({"emulator": emulator("x86_64"), "format": format});
+        let reply = service.call("Export", parameters);
+        let document = reply["document"].as_str().expect("a document");
+        assert!(document.contains(part), "{format}");
+        let export = ["export", &emulator("x86_64"), "--format", format];
+        let printed = dir.command().args(export).output().unwrap();
+        assert_eq!(document.trim_end(), String::from_utf8(printed.stdout).unwrap().trim_end());
+    }
+    let flags = json!({"emulator": emulator("x86_64"), "queries": ["flag:virtio-gpu"]});
+    assert_eq!(service.call("Query", flags)["answers"], json!(["yes"]));
 }
 
 #[test]
