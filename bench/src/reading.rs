@@ -343,11 +343,11 @@ fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
         // Properties that no QEMU has, each another string: nothing is stored twice.
         let mut devices = Vec::new();
         let mut count = 0;
-        while devices.len() * 40 * 60 < bytes {
+        while devices.len() * 40 * 220 < bytes {
             let mut properties = Vec::new();
             for _ in 0..40 {
                 count += 1;
-                let text = format!("a property that no device of QEMU has, number {count}");
+                let text = format!("a property that no device of QEMU has, number {count:0>150}");
                 let text = model.pool.string(&text)?;
                 properties.push(model.pool.object([("name", text)])?);
             }

@@ -20,8 +20,8 @@ fn unit(name: &str) -> String {
 /// The value of the last line of the service with this key.
 fn setting(key: &str) -> String {
     let unit = unit("capscache.service");
-    let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    values.last().unwrap_or_else(|| panic!("no {key}")).to_owned()
+    let mut values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values.next_back().unwrap_or_else(|| panic!("no {key}")).to_owned()
 }
 
 /// The units with the command that was built, in a directory.
