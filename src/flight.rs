@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
@@ -25,8 +25,8 @@ use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
-    lines, record, record_all_firmware, record_fixed, record_kvm, record_libraries, record_modules,
-    record_unreachable, sha256_of, signature,
+    distrust_if_changed, lines, record, record_all_firmware, record_fixed, record_kvm,
+    record_libraries, record_modules, record_unreachable, sha256_of, signature,
 };
 use crate::map::Bytes;
 
@@ -316,7 +316,7 @@ impl Shared {
     /// Everything from a fresh probe.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         for _ in 0..TRIES {
-            let before = status(emulator)?;
+            let (before, began) = (status(emulator)?, SystemTime::now());
             let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
             let kvm = self.kvm();
@@ -325,6 +325,7 @@ impl Shared {
             let unmoved = signature(&before) == signature(&after) && kvm == self.kvm();
             if unmoved && !was_removed(&ran) {
                 model.inputs = files(emulator, &after, &ran)?;
+                model.inputs.iter_mut().for_each(|input| distrust_if_changed(input, began));
                 model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, &self.host()));
                 if native_kvm {
                     note_closed(&kvm, &mut model, groups);

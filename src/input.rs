@@ -206,6 +206,32 @@ pub(crate) fn record_libraries(objects: &[u8]) -> Input {
     input(InputKind::Libraries, Scope::Binary, path, signature, digest, value)
 }
 
+/// Leaves no trust in what was recorded after a probe if it may have changed since the probe began:
+/// what the emulator saw may be what was there before. Whatever the next look finds then differs.
+#[cfg(feature = "probe")]
+pub(crate) fn distrust_if_changed(input: &mut Input, began: SystemTime) {
+    // Files get the time of the kernel's last tick.
+    const TICK: Duration = Duration::from_millis(20);
+    let changed = |path: &Path| {
+        let status = rustix::fs::stat(path).ok().map(|status| changed_at(signature(&status)));
+        status.is_some_and(|at| at.is_some_and(|at| at + TICK >= began))
+    };
+    let path = path_of(input);
+    let has_changed = match input.kind {
+        InputKind::Modules => {
+            changed(&path)
+                || files_in(&path).unwrap_or_default().iter().any(|module| changed(module))
+        }
+        InputKind::Libraries => paths_of(&input.value).any(changed),
+        _ => false,
+    };
+    if has_changed {
+        input.signature = None;
+        input.sha256 = None;
+        input.value.extend_from_slice(b"\nchanged during the probe");
+    }
+}
+
 /// Records the directories of firmware descriptors.
 #[cfg(feature = "probe")]
 pub(crate) fn record_all_firmware() -> impl Iterator<Item = Input> {
@@ -447,10 +473,14 @@ pub(crate) fn path_of(input: &Input) -> PathBuf {
 /// As in git's index: a file that changed just now may change again within one tick of its file
 /// system's clock. A time stamp in the future is no reason to trust it either.
 fn is_racy(signature: Signature, now: SystemTime) -> bool {
-    let (seconds, nanoseconds) = signature.ctime;
-    let Ok(seconds) = u64::try_from(seconds) else { return false };
-    let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    let Some(changed) = changed_at(signature) else { return false };
     now.duration_since(changed).map_or(true, |age| age < RACY)
+}
+
+/// When a file changed; `None` for one before 1970.
+fn changed_at(signature: Signature) -> Option<SystemTime> {
+    let (seconds, nanoseconds) = signature.ctime;
+    Some(UNIX_EPOCH + Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
 }
 
 /// An input's content in a few words.

@@ -1,5 +1,6 @@
 //! What those need who keep a cache fresh: what entries depend on, and a way to drop what is stale.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,8 @@ impl Cache {
     /// Looks at an entry as [`Cache::lookup_thoroughly`] does and drops it if it is stale as a whole,
     /// which a [`Cache::lookup`] may not see; says why it is stale. One that is stale only in what
     /// depends on the host stays: the next [`Cache::get`] asks for that part and nothing else. One
-    /// that somebody is about to replace stays too, and so do fallbacks.
+    /// that somebody is about to replace stays too, and so do fallbacks, and one of which this process
+    /// may not look at what it depends on: others may, for whom it holds.
     ///
     /// # Errors
     /// As [`Cache::lookup`], and [`Error::Entry`] if the entry cannot be removed.
@@ -101,6 +103,7 @@ impl Cache {
             return Ok(None);
         };
         if stale.scope == Scope::Binary
+            && !is_hidden(&stale.path)
             && entry.is_in(&path)
             && let Some(_lock) = self.0.store.lock(&path, Duration::ZERO)
             && entry.is_current()
@@ -110,4 +113,9 @@ impl Cache {
         }
         Ok(Some(stale))
     }
+}
+
+/// Whether this process may not know what is at a path.
+fn is_hidden(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

@@ -10,7 +10,7 @@ use capscache::{
 };
 use tempfile::TempDir;
 
-use crate::cache::age;
+use crate::cache::{age, program};
 
 /// QEMU 7.2 finds its modules beside itself: an installation of its own, in /opt as it were.
 struct Installation {
@@ -95,6 +95,32 @@ fn a_module_that_comes_or_goes_is_noticed_and_changes_the_answers() {
     fs::rename(installed.path("aside"), installed.module("hw-usb-redirect")).expect("a return");
     assert_eq!(installed.stale().input, InputKind::Modules);
     assert!(installed.get().qom_type("usb-redir").is_ok());
+}
+
+#[test]
+fn what_changed_while_an_emulator_was_probed_is_asked_again() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    // What it answers may be about the module that it still found, and the directory be recorded
+    // without that: it must not be believed later. Here it changes when the emulator is started.
+    let wrapper = installed.path("qemu-system-x86_64");
+    let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
+    let (from, to, emulator) = (module.display(), aside.display(), installed.emulator());
+    let emulator = emulator.display();
+    program(&wrapper, &format!("#!/bin/sh\nmv {from} {to} 2>/dev/null\nexec {emulator} \"$@\"\n"));
+    let cache = &installed.cache;
+    cache.get(&wrapper).expect("answers");
+    assert!(aside.exists());
+    match cache.lookup(&wrapper).expect("a lookup") {
+        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules, "{stale}"),
+        other => panic!("not stale but {other:?}"),
+    }
+    age(&installed.modules());
+    cache.get(&wrapper).expect("answers");
+    assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Hit(_))));
 }
 
 #[test]

@@ -63,6 +63,46 @@ fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
 }
 
 #[test]
+fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can become somebody who may not look");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let root = tempfile::tempdir().expect("a root");
+    mode(root.path(), 0o755);
+    let (home, cache) = (root.path().join("home"), root.path().join("cache"));
+    for directory in [&home, &cache] {
+        fs::create_dir(directory).expect("a directory");
+    }
+    chown(&cache, Some(NOBODY), None).expect("a directory of theirs");
+    let emulator = wrapper(&home);
+    let as_nobody = |work: &(dyn Fn(Cache) + Sync)| {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let user = rustix::process::Uid::from_raw(NOBODY);
+                rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
+                work(Cache::open(&cache).expect("a cache"));
+            });
+            thread.join().expect("it holds");
+        });
+    };
+    as_nobody(&|cache| assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr"));
+    mode(&home, 0o700);
+    as_nobody(&|cache| {
+        let stale = cache.drop_stale(&emulator).expect("a look").expect("stale");
+        assert!(stale.found.contains("Permission denied"), "{stale}");
+        assert_eq!(cache.entries().expect("entries").len(), 1);
+    });
+    mode(&home, 0o755);
+    as_nobody(&|cache| assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_)))));
+}
+
+#[test]
 fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
     if !crate::kvm_works() {
         return;

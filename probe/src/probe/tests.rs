@@ -80,6 +80,8 @@ struct Brought {
 fn prober() {
     let Some(task) = std::env::var_os(TASK) else { return };
     let task: Task = serde_json::from_str(task.to_str().unwrap()).unwrap();
+    // Where tokio is built to look after signals, it keeps a socket for them as long as the process lives.
+    drop(tokio::runtime::Builder::new_current_thread().enable_all().build());
     let (before, threads) = (descriptors(), threads_now());
     let result = bring(&task);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
