@@ -357,6 +357,7 @@ fn what_differs_from_one_processor_to_the_next_is_no_cpu_data() {
         leaf(0x8000_001e, 0, [1, 2, 3, 4]),
         leaf(0xb, 1, [0, 0, 0, 0x0000_0105]),
         leaf(7, 0, [0, 0, 0, 0]),
+        leaf(0x1f, 0, [0, 0, 0, 3]),
         leaf(1, 0, [9, 0xff00_0800, 0, 0]),
     ];
     let data = CpuData::of_host(others.into_iter().chain([amd]));
