@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
     distrust_if_changed, lines, record, record_all_firmware, record_fixed, record_kvm,
-    record_libraries, record_modules, record_unreachable, sha256_of, signature,
+    record_libraries, record_modules, record_unreachable, sha256_of, signature, time_of_change,
 };
 use crate::map::Bytes;
 
@@ -316,7 +316,7 @@ impl Shared {
     /// Everything from a fresh probe.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         for _ in 0..TRIES {
-            let (before, began) = (status(emulator)?, SystemTime::now());
+            let (before, began) = (status(emulator)?, time_of_change());
             let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
             let kvm = self.kvm();

@@ -206,15 +206,22 @@ pub(crate) fn record_libraries(objects: &[u8]) -> Input {
     input(InputKind::Libraries, Scope::Binary, path, signature, digest, value)
 }
 
+/// The time that a file would get that changed now: that of the kernel's last tick.
+#[cfg(feature = "probe")]
+pub(crate) fn time_of_change() -> SystemTime {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanoseconds)
+}
+
 /// Leaves no trust in what was recorded after a probe if it may have changed since the probe began:
 /// what the emulator saw may be what was there before. Whatever the next look finds then differs.
+/// `began` is a [`time_of_change`].
 #[cfg(feature = "probe")]
 pub(crate) fn distrust_if_changed(input: &mut Input, began: SystemTime) {
-    // Files get the time of the kernel's last tick.
-    const TICK: Duration = Duration::from_millis(20);
     let changed = |path: &Path| {
         let status = rustix::fs::stat(path).ok().map(|status| changed_at(signature(&status)));
-        status.is_some_and(|at| at.is_some_and(|at| at + TICK >= began))
+        status.is_some_and(|at| at.is_some_and(|at| at >= began))
     };
     let path = path_of(input);
     let has_changed = match input.kind {
