@@ -47,6 +47,13 @@ pub enum CapsError {
         /// QEMU's name of it.
         arch: String,
     },
+    /// It ran under nothing that libvirt starts emulators under, as one without TCG where there is no
+    /// KVM.
+    #[error(
+        "the emulator runs under neither hardware nor TCG here, and libvirt cannot use it; \
+         `export --format json` can"
+    )]
+    NoAccelerator,
     /// The emulator was never asked what libvirt must know.
     #[error("the emulator did not answer {what}, without which libvirt keeps nothing of it")]
     Missing {
@@ -74,6 +81,10 @@ impl QemuCaps {
             (FactKind::Types, "qom-list-types"),
         ] {
             entry.core(kind).map_err(|_| CapsError::Missing { what })?;
+        }
+        let ran_tcg = emulator.told(Accelerator::Tcg, FactKind::Ran).is_some();
+        if emulator.hardware.is_none() && !ran_tcg {
+            return Err(CapsError::NoAccelerator);
         }
         let flags = emulator.flags();
         let Surroundings { kernel_version, host_cpu_signature, .. } = surroundings;

@@ -1,7 +1,7 @@
 //! Rules that no recording of libvirt's shows, on made-up answers.
 
 use capscache_format::Accelerator;
-use capscache_libvirt::{CpuValue, Cpuid, QemuCaps, Surroundings, flags};
+use capscache_libvirt::{CapsError, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
 use serde_json::{Value, json};
 
 use crate::replies::Replies;
@@ -328,6 +328,16 @@ fn the_second_pass_asks_for_the_maximal_cpu_and_the_first_for_the_hosts() {
     let tcg = caps.tcg.host_cpu.unwrap();
     assert_eq!((tcg.model.as_str(), tcg.deprecated), ("of-max", vec!["x".to_owned()]));
     assert_eq!(caps.flags.get("cpu-max"), Some(true), "the second pass may set it");
+}
+
+#[test]
+fn of_an_emulator_that_runs_under_nothing_that_libvirt_uses_it_keeps_nothing() {
+    let caps = |replies: Replies| {
+        QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|caps| caps.arch)
+    };
+    let without = caps(Replies::new("x86_64").under(Accelerator::Qtest));
+    assert_eq!(without, Err(CapsError::NoAccelerator));
+    assert_eq!(caps(Replies::new("x86_64").under(Accelerator::Tcg)), Ok("x86_64".to_owned()));
 }
 
 #[test]
