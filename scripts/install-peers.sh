@@ -8,11 +8,13 @@ say() { printf '%s\n' "install-peers: $*" >&2; }
 die() { say "$@"; exit 1; }
 
 WANTED=11.3
-PACKAGES="libvirt-daemon-driver-qemu libvirt-clients tini strace"
+PACKAGES="libvirt-daemon-driver-qemu=$WANTED.* libvirt-clients=$WANTED.* tini strace"
 
 is_ready() {
     command -v virsh >/dev/null && command -v tini >/dev/null && command -v strace >/dev/null &&
         [ "$(virsh --version | cut -d. -f1-2)" = "$WANTED" ] && getent passwd libvirt-qemu >/dev/null &&
+        ls /usr/lib*/libvirt/connection-driver/libvirt_driver_qemu.so \
+            /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so 2>/dev/null | grep -q . &&
         { [ ! -e /dev/kvm ] || setpriv --reuid=libvirt-qemu --regid=kvm --clear-groups sh -c ': <>/dev/kvm' 2>/dev/null; }
 }
 

@@ -37,6 +37,6 @@ pub use capscache_format::{
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{
-    CpuidLeaf, Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed,
-    TranscriptError, User, kvm_opens, probe, replay, replay_under, supported_cpuid,
+    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TranscriptError,
+    User, kvm_opens, probe, replay, replay_under,
 };

@@ -139,7 +139,12 @@ impl<B: AsRef<[u8]>> Serialize for OneAccelerator<'_, B> {
         let OneAccelerator(entry, accelerator, budget) = *self;
         let fact = |group, kind| entry.fact(FactKey { group, accelerator, kind });
         let mut map = serializer.serialize_map(None)?;
-        for kind in [FactKind::Machines, FactKind::CpuDefinitions, FactKind::HostCpu] {
+        for kind in [
+            FactKind::Machines,
+            FactKind::CpuDefinitions,
+            FactKind::HostCpu,
+            FactKind::SupportedCpuid,
+        ] {
             serialize_fact(kind, fact(Group::Core, kind), budget, &mut map)?;
         }
         if let Some(Fact::Answered(models)) = fact(Group::CpuModels, FactKind::CpuModels) {

@@ -130,6 +130,9 @@ vocabulary! {
         ObjectTypes = 24 "object-types",
         /// `qom-list-types` with abstract types.
         AllTypes = 25 "all-types",
+        /// The leaves of CPUID that the host's KVM supports, of KVM: an array of `{function, index,
+        /// eax, ebx, ecx, edx}`.
+        SupportedCpuid = 26 "supported-cpuid",
     }
 }
 

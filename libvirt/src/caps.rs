@@ -253,7 +253,6 @@ impl CpuData {
     pub fn of_host(leaves: impl IntoIterator<Item = Cpuid>) -> CpuData {
         const FEATURES: u32 = 1;
         const TOPOLOGY: u32 = 0xb;
-        const NEWER_TOPOLOGY: u32 = 0x1f;
         const AMD_TOPOLOGY: u32 = 0x8000_001e;
         let mut cpuid: Vec<Cpuid> = leaves.into_iter().collect();
         let is_amd = cpuid.iter().any(|leaf| {
@@ -265,9 +264,6 @@ impl CpuData {
                 // Which processor asked.
                 FEATURES => leaf.ebx &= 0x00ff_ffff,
                 TOPOLOGY => leaf.edx &= 0xffff_ff00,
-                // libvirt keeps it as it is: its file depends on the processor that it ran on. This is
-                // what the first one has.
-                NEWER_TOPOLOGY => leaf.edx = 0,
                 AMD_TOPOLOGY if is_amd => {
                     *leaf = Cpuid { eax_in: leaf.eax_in, ecx_in: leaf.ecx_in, ..Cpuid::default() };
                 }

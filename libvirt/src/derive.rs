@@ -4,8 +4,8 @@ use capscache_format::{Accelerator, Entry, FactKind, Value};
 
 use crate::arch;
 use crate::caps::{
-    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Gic, HYPERV, HostCpu, Machine, QemuCaps,
-    Sev, Sgx, SgxSection,
+    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
+    QemuCaps, Sev, Sgx, SgxSection,
 };
 use crate::flags::{Emulator, FlagSet, is_true};
 
@@ -28,8 +28,6 @@ pub struct Surroundings {
     pub host_cpu_signature: Option<String>,
     /// Release and version of the host's kernel.
     pub kernel_version: Option<String>,
-    /// The CPUID leaves that KVM supports.
-    pub cpu_data: Option<CpuData>,
     /// KVM runs guests that run guests.
     pub kvm_supports_nesting: bool,
     /// KVM runs guests that the host cannot look into.
@@ -49,6 +47,13 @@ pub enum CapsError {
         /// QEMU's name of it.
         arch: String,
     },
+    /// It ran under nothing that libvirt starts emulators under, as one without TCG where there is no
+    /// KVM.
+    #[error(
+        "the emulator runs under neither hardware nor TCG here, and libvirt cannot use it; \
+         `export --format json` can"
+    )]
+    NoAccelerator,
     /// The emulator was never asked what libvirt must know.
     #[error("the emulator did not answer {what}, without which libvirt keeps nothing of it")]
     Missing {
@@ -77,8 +82,12 @@ impl QemuCaps {
         ] {
             entry.core(kind).map_err(|_| CapsError::Missing { what })?;
         }
+        let ran_tcg = emulator.told(Accelerator::Tcg, FactKind::Ran).is_some();
+        if emulator.hardware.is_none() && !ran_tcg {
+            return Err(CapsError::NoAccelerator);
+        }
         let flags = emulator.flags();
-        let Surroundings { kernel_version, host_cpu_signature, cpu_data, .. } = surroundings;
+        let Surroundings { kernel_version, host_cpu_signature, .. } = surroundings;
         let is_accelerated = emulator.hardware.is_some();
         let version = entry.version();
         let part = |number: u64| u32::try_from(number).unwrap_or(0);
@@ -100,7 +109,7 @@ impl QemuCaps {
             host_cpu_signature: host_cpu_signature.filter(|_| is_accelerated),
             package: entry.package().to_owned(),
             kernel_version: kernel_version.filter(|_| is_accelerated),
-            cpu_data: cpu_data.filter(|_| is_accelerated && arch::is_x86(arch)),
+            cpu_data: cpu_data(&emulator).filter(|_| is_accelerated && arch::is_x86(arch)),
             arch: arch.to_owned(),
             kvm: if only(Accelerator::Kvm) { of(Accelerator::Kvm) } else { Default::default() },
             hvf: if only(Accelerator::Hvf) { of(Accelerator::Hvf) } else { Default::default() },
@@ -234,6 +243,24 @@ fn machine(answer: Value<'_>) -> Option<Machine> {
         deprecated: is_true(answer.get("deprecated")),
         acpi: boolean(answer, "acpi"),
     })
+}
+
+/// What KVM said of CPUID when the emulator was asked: libvirt compares it with what KVM says when it
+/// reads the file, so it must be as old as the other answers.
+fn cpu_data<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<CpuData> {
+    let leaves = emulator.told(Accelerator::Kvm, FactKind::SupportedCpuid)?.as_array()?;
+    let leaf = |leaf: Value<'_>| {
+        let number = |key| u32::try_from(leaf.get(key)?.as_u64()?).ok();
+        Some(Cpuid {
+            eax_in: number("function")?,
+            ecx_in: number("index")?,
+            eax: number("eax")?,
+            ebx: number("ebx")?,
+            ecx: number("ecx")?,
+            edx: number("edx")?,
+        })
+    };
+    Some(CpuData::of_host(leaves.iter().map(leaf).collect::<Option<Vec<_>>>()?))
 }
 
 fn gic<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<Gic> {

@@ -159,6 +159,13 @@ impl Learner {
         Ok(group)
     }
 
+    /// Learns the leaves of CPUID that KVM supports, from the JSON of the fact.
+    pub(crate) fn learn_cpuid(&mut self, json: &str) -> Result<(), LearnError> {
+        let leaves = self.take_in(json)?;
+        self.facts.push((Group::Core, FactKind::SupportedCpuid, Fact::Answered(leaves)));
+        Ok(())
+    }
+
     /// The model of one pass under `accelerator`, with its report: `pass` is about the whole of it,
     /// and becomes one report for each group that was filled.
     pub(crate) fn finish(

@@ -38,7 +38,6 @@ mod spawn;
 mod transcript;
 mod user;
 
-pub use cpuid::{CpuidLeaf, supported_cpuid};
 pub use error::{Exit, InterviewError, Loss, StartError};
 pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;

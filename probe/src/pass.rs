@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use capscache_format::{Accelerator, Group, Handle, Model, ModelError, PassReport};
 use rustix::process::Pid;
 
+use crate::cpuid::supported_cpuid;
 use crate::executable::{Read, Reading};
 use crate::files::{mapped_objects, module_directories};
 use crate::interview::Interviewer;
@@ -150,6 +151,18 @@ impl Pass {
             .map_err(|source| AnswerError::Unusable { command: request.execute.clone(), source })
     }
 
+    /// What KVM tells beside what the emulator tells of it, taken while that runs: the two belong
+    /// together.
+    fn ask_kernel(&mut self) -> Result<(), AnswerError> {
+        let Some(json) = self.kvm.then(supported_cpuid).flatten() else { return Ok(()) };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.supported_cpuid(&json);
+        }
+        let command = || "KVM_GET_SUPPORTED_CPUID".to_owned();
+        let learnt = self.learner.learn_cpuid(&json);
+        learnt.map_err(|source| AnswerError::Unusable { command: command(), source })
+    }
+
     /// `query-kvm` must agree with what was asked for.
     fn check_accelerator(&self, answer: Handle) -> Result<(), AnswerError> {
         let enabled = self.learner.model().pool.get(answer, "enabled");
@@ -236,6 +249,7 @@ impl Interviewer for Pass {
                     .map_err(|source| AnswerError::Unusable { command: command(), source })?;
                 if request.execute == "query-kvm" {
                     self.check_accelerator(answer)?;
+                    self.ask_kernel()?;
                 }
                 let group = self.learn(request, &Outcome::Answered(answer))?;
                 questions = self.questions.heard(request, &self.learner.model().pool, answer);

@@ -3,6 +3,7 @@
 //! A transcript is a sequence of JSON objects, written one a line. `{"capscache": …}` says what was
 //! recorded, `{"pass": …}` begins the conversation with one emulator (or tells why there was none);
 //! commands, replies and the greeting stand as QMP has them, a reply with the `id` of its command.
+//! `{"supported-cpuid": …}` is what the kernel's KVM said meanwhile.
 //! `{"quarantined": …}` stands in the place of a reply that never came, and `{"end": …}` counts the
 //! objects before it, so that a transcript that was cut off does not pass for a whole one.
 //!
@@ -85,6 +86,10 @@ impl Recorder {
         let id = self.command(request);
         let reason = serde_json::json!({"reason": reason});
         self.line(format_args!("{{\"quarantined\": {reason}, \"id\": {id}}}"));
+    }
+
+    pub(crate) fn supported_cpuid(&mut self, json: &str) {
+        self.line(format_args!("{{\"supported-cpuid\": {json}}}"));
     }
 
     fn command(&mut self, request: &Request) -> u64 {
@@ -211,6 +216,8 @@ struct Item<'a> {
     quarantined: Option<QuarantinedItem>,
     #[serde(borrow, rename = "QMP")]
     greeting: Option<&'a RawValue>,
+    #[serde(borrow, rename = "supported-cpuid")]
+    supported_cpuid: Option<&'a RawValue>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
 }
@@ -246,6 +253,8 @@ struct Conversation {
     failure: Option<String>,
     /// The text of the greeting, where it was recorded.
     greeting: String,
+    /// What KVM supports, with the number of the object that says so.
+    supported_cpuid: Option<(usize, String)>,
     exchanges: Vec<Exchange>,
 }
 
@@ -307,6 +316,10 @@ pub fn replay_under(
         questions.greeted(&conversation.greeting);
         for exchange in &conversation.exchanges {
             learner.learn_exchange(exchange, &mut questions)?;
+        }
+        if let Some((number, json)) = &conversation.supported_cpuid {
+            let unusable = |source| TranscriptError::Unusable { number: *number, source };
+            learner.learn_cpuid(json).map_err(unusable)?;
         }
         let learnt = learner.finish(accelerator, PassReport::default())?;
         match &mut model {
@@ -421,6 +434,11 @@ fn read(transcript: &str) -> Result<(Subject, Vec<Conversation>), TranscriptErro
             if let (Some(greeting), Some(conversation)) = (item.greeting, conversations.last_mut())
             {
                 conversation.greeting = format!("{{\"QMP\": {greeting}}}");
+            }
+            if let (Some(leaves), Some(conversation)) =
+                (item.supported_cpuid, conversations.last_mut())
+            {
+                conversation.supported_cpuid = Some((number, leaves.get().to_owned()));
             }
             // Anything else is an event.
             continue;

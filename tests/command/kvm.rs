@@ -160,10 +160,18 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
     // The binary lies where only we may look; the other user gets a copy.
     let command_copy = dir.path("capscache");
     std::fs::copy(env!("CARGO_BIN_EXE_capscache"), &command_copy).expect("a copy");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&command_copy);
-    dir.prepare(&mut command);
-    let query = run(command.args(["query", NATIVE, "cpu:max@kvm", "--no-probe"]));
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&command_copy);
+        dir.prepare(&mut command);
+        run(command.args(arguments))
+    };
+    let query = as_nobody(&["query", NATIVE, "cpu:max@kvm", "--no-probe"]);
     assert_eq!(query.stdout, "cpu:max@kvm\tyes\n", "{query:?}");
+    // What KVM itself said is in the cache too: this user could not ask it.
+    let to_libvirt = ["export", NATIVE, "--format", "libvirt-xml", "--no-probe"];
+    let xml = as_nobody(&to_libvirt).stdout;
+    assert!(xml.contains("<cpudata arch='x86'>"), "{xml:.200}");
+    assert!(xml == dir.answer(&to_libvirt));
     assert_eq!(dir.answer(&["export", NATIVE]), before);
 }

@@ -1,133 +1,292 @@
 //! Held against libvirt itself, live: `make test-peers` installs it and runs these.
 //!
 //! libvirt runs embedded in `virsh`, without a daemon, with a root of its own; `tini` reaps what it
-//! starts. All sides run on the first processor: libvirt 11.3 keeps the CPUID leaf 0x1f with the
-//! number of the processor that it happened to run on.
+//! starts. It runs on the first processor: libvirt 11.3 keeps the CPUID leaf 0x1f with the number of
+//! the processor that it happened to run on, and of the first one the leaf says nothing.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-struct Scene(TempDir);
+/// Makes a `/dev` without `kvm` in a directory, and becomes the rest of its arguments.
+const WITHOUT_KVM: &str = "mount -t tmpfs dev \"$0\"; \
+    for node in null zero full random urandom; do cp -a /dev/$node \"$0\"; done; \
+    ln -s /proc/self/fd \"$0/fd\"; mkdir \"$0/shm\"; mount --bind \"$0\" /dev; exec \"$@\"";
 
-/// What libvirt wrote for one emulator.
-struct Cached {
-    emulator: String,
-    xml: String,
+/// Starts a program in namespaces of its own; what is left of them when it ends is killed.
+const APART: [&str; 4] = ["unshare", "-mpf", "--kill-child", "--mount-proc"];
+
+/// A directory with roots of libvirt and one of ours.
+struct Scene {
+    directory: TempDir,
+    has_kvm: bool,
 }
 
-impl Cached {
-    fn number(&self, element: &str) -> String {
-        let (_, rest) = self.xml.split_once(&format!("<{element}>")).unwrap();
-        rest.split('<').next().unwrap().to_owned()
+/// A run of libvirt.
+struct Run {
+    output: Output,
+    /// The emulators that it started, a line of `strace` each.
+    started: Vec<String>,
+}
+
+impl Run {
+    /// Whether it came to an end by itself, good or bad.
+    fn is_over(&self) -> bool {
+        matches!(self.output.status.code(), Some(0 | 1))
     }
+}
+
+/// Whether this process may make namespaces.
+fn can_be_apart() -> bool {
+    Command::new(APART[0]).args(&APART[1..]).arg("true").status().is_ok_and(|s| s.success())
 }
 
 impl Scene {
     fn new() -> Scene {
-        let scene = Scene(tempfile::tempdir().unwrap());
+        let directory = tempfile::tempdir().unwrap();
         // The user that libvirt runs emulators as must be able to look in.
-        fs::set_permissions(scene.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        scene
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Scene { directory, has_kvm: true }
+    }
+
+    /// One that has no `/dev/kvm`, for anybody; `None`, said aloud, where that cannot be.
+    fn without_kvm() -> Option<Scene> {
+        if !can_be_apart() {
+            println!("SKIPPED: no namespaces can be made here: KVM is not hidden from libvirt");
+            return None;
+        }
+        let scene = Scene { has_kvm: false, ..Scene::new() };
+        fs::create_dir(scene.path("dev")).unwrap();
+        Some(scene)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Where libvirt, embedded with this root, keeps what it knows of emulators.
-    fn capabilities(&self, root: &str) -> PathBuf {
-        self.path(root).join("cache/qemu/capabilities")
+    /// What stands before a command that is to see this scene's `/dev`.
+    fn surroundings(&self) -> Vec<String> {
+        let dev = self.path("dev").display().to_string();
+        let hide = ["sh", "-euc", WITHOUT_KVM, &dev];
+        let words: &[&[&str]] = if self.has_kvm { &[] } else { &[&APART, &hide] };
+        words.concat().into_iter().map(str::to_owned).collect()
     }
 
-    /// Starts libvirt, which asks every emulator that it does not know.
-    fn start_libvirt(&self, root: &str) -> Vec<String> {
+    /// Runs libvirt embedded, which first asks every emulator that it looks for and does not know.
+    fn libvirt(&self, root: &str, arguments: &[&str]) -> Run {
         let trace = self.path("trace");
         let uri = format!("qemu:///embed?root={}", self.path(root).display());
-        let output = on_first_processor("strace")
-            .args(["-f", "-qq", "-e", "trace=execve", "-o"])
+        let mut surroundings = self.surroundings();
+        if surroundings.is_empty() && can_be_apart() {
+            // A libvirt that crashes leaves emulators behind.
+            surroundings.extend(APART.map(str::to_owned));
+        }
+        // strace follows whatever is started, and so waits for what is left behind.
+        let output = Command::new("timeout")
+            .args(["-s", "KILL", "300", "strace", "-f", "-qq"])
+            .args(["-e", "trace=execve", "-e", "status=successful", "-o"])
             .arg(&trace)
-            .args(["tini", "-s", "--", "virsh", "-c", &uri, "version"])
+            .args(["taskset", "-c", "0"])
+            .args(surroundings)
+            .args(["tini", "-s", "--", "virsh", "-c", &uri])
+            .args(arguments)
+            .stdin(Stdio::null())
             .output()
             .expect("`make test-peers` installs what is needed");
-        assert!(output.status.success(), "{output:?}");
         let traced = fs::read_to_string(trace).unwrap();
+        assert!(traced.contains("/virsh\""), "strace sees what is started: {traced} {output:?}");
         let started = traced.lines().filter(|line| line.contains("qemu-system"));
-        started.map(str::to_owned).collect()
+        Run { started: started.map(str::to_owned).collect(), output }
     }
 
-    /// What libvirt wrote.
-    fn cached(&self, root: &str) -> Vec<Cached> {
-        let files = fs::read_dir(self.capabilities(root)).unwrap();
-        let mut cached: Vec<Cached> = files
-            .map(|file| {
-                let xml = fs::read_to_string(file.unwrap().path()).unwrap();
-                let (_, rest) = xml.split_once("<emulator>").unwrap();
-                Cached { emulator: rest.split('<').next().unwrap().to_owned(), xml }
-            })
-            .collect();
-        cached.sort_by(|a, b| a.emulator.cmp(&b.emulator));
-        cached
+    /// Starts libvirt; what it says that this host can do, but for the host's random name.
+    fn start_libvirt(&self, root: &str) -> (String, Vec<String>) {
+        let Run { output, started } = self.libvirt(root, &["capabilities"]);
+        assert!(output.status.success(), "{output:?}");
+        let answer = String::from_utf8(output.stdout).unwrap();
+        let named = |line: &&str| !line.trim_start().starts_with("<uuid>");
+        (answer.lines().filter(named).collect::<Vec<_>>().join("\n"), started)
     }
 
-    fn export(&self, of: &Cached) -> Output {
-        on_first_processor(env!("CARGO_BIN_EXE_capscache"))
-            .arg("--root")
-            .arg(self.path("ours"))
-            .args(["export", &of.emulator, "--format", "libvirt-xml"])
-            .args(["--self-ctime", &of.number("selfctime")])
-            .args(["--self-version", &of.number("selfvers")])
-            .output()
-            .unwrap()
+    /// Where libvirt keeps what it knows of an emulator.
+    fn file(&self, root: &str, emulator: &str) -> PathBuf {
+        let digest = Sha256::digest(emulator.as_bytes());
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.path(root).join("cache/qemu/capabilities").join(name).with_extension("xml")
+    }
+
+    /// What libvirt wrote, by emulator.
+    fn cached(&self, root: &str) -> BTreeMap<String, String> {
+        let files = fs::read_dir(self.path(root).join("cache/qemu/capabilities")).unwrap();
+        let content = |file: fs::DirEntry| {
+            let xml = fs::read_to_string(file.path()).unwrap();
+            let emulator = element(&xml, "emulator").to_owned();
+            assert_eq!(
+                self.file(root, &emulator),
+                file.path(),
+                "the name of the file of {emulator}"
+            );
+            (emulator, xml)
+        };
+        files.map(|file| content(file.unwrap())).collect()
+    }
+
+    fn capscache(&self, arguments: &[&str]) -> Output {
+        let mut words = self.surroundings();
+        words.push(env!("CARGO_BIN_EXE_capscache").to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("--root").arg(self.path("ours")).args(arguments);
+        command.env_remove("CAPSCACHE_ROOT").stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Every emulator of this host.
+    fn emulators(&self) -> Vec<String> {
+        let warmed = self.capscache(&["warm", "--all"]);
+        assert!(warmed.status.success(), "{warmed:?}");
+        let list = self.capscache(&["list", "--json"]).stdout;
+        let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+        let entries = list.as_array().unwrap().iter();
+        entries.map(|entry| entry["emulator"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What we would have libvirt keep of an emulator, for the libvirt that wrote `theirs`.
+    fn export(&self, emulator: &str, theirs: &str) -> Output {
+        let arguments = ["export", emulator, "--format", "libvirt-xml", "--self-ctime"];
+        let of_libvirt =
+            [element(theirs, "selfctime"), "--self-version", element(theirs, "selfvers")];
+        self.capscache(&[&arguments[..], &of_libvirt].concat())
+    }
+
+    /// Neither libvirt nor we can say anything of an emulator, for the same reason.
+    fn check_refusal(&self, emulator: &str, theirs: &Output, ours: &Output) {
+        let [they_said, we_said] = [theirs, ours].map(|refused| {
+            assert!(!refused.status.success(), "{emulator}: {refused:?}");
+            String::from_utf8_lossy(&refused.stderr)
+        });
+        let is_unnamed = they_said.contains("Unknown QEMU arch")
+            && we_said.contains("libvirt has no name for the architecture");
+        let has_no_accelerator = !self.has_kvm
+            && they_said.contains("invalid accelerator tcg")
+            && we_said.contains("runs under neither hardware nor TCG");
+        assert!(is_unnamed || has_no_accelerator, "{emulator}: {they_said}, but {we_said}");
+    }
+
+    /// Has libvirt ask every emulator of this host, and compares.
+    fn compare(&self) {
+        let emulators = self.emulators();
+        let (_, started) = self.start_libvirt("theirs");
+        let any = self.cached("theirs").into_values().next().expect("libvirt wrote nothing");
+        assert!(!started.is_empty(), "libvirt wrote files and strace saw no emulator");
+        let (mut refused, mut crashes) = (Vec::new(), Vec::new());
+        for emulator in &emulators {
+            if self.file("theirs", emulator).exists() {
+                continue;
+            }
+            // libvirt looks for one name of each architecture. About others it has to be asked.
+            let asked = ["domcapabilities", "--emulatorbin", emulator];
+            let theirs = self.libvirt("theirs", &asked);
+            if !theirs.is_over() {
+                println!("libvirt crashed when it was asked about {emulator}: nothing to compare");
+                crashes.push(emulator);
+            } else if !self.file("theirs", emulator).exists() {
+                self.check_refusal(emulator, &theirs.output, &self.export(emulator, &any));
+                refused.push(emulator);
+            }
+        }
+        let cached = self.cached("theirs");
+        let settled = cached.len() + refused.len() + crashes.len();
+        assert_eq!(settled, emulators.len(), "{refused:?} {crashes:?} of {emulators:?}");
+        for (emulator, theirs) in &cached {
+            let ours = self.export(emulator, theirs);
+            assert!(ours.status.success(), "{emulator}: {ours:?}");
+            let ours = String::from_utf8(ours.stdout).unwrap();
+            let differs = ours.lines().zip(theirs.lines()).find(|(ours, theirs)| ours != theirs);
+            assert!(ours == *theirs, "{emulator}: ours, theirs: {differs:?}");
+        }
+        println!(
+            "of {} emulators {} files are the same, byte for byte, and of {} neither side says anything",
+            emulators.len(),
+            cached.len(),
+            refused.len()
+        );
     }
 }
 
-fn on_first_processor(program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", program]).env_remove("CAPSCACHE_ROOT").stdin(Stdio::null());
-    command
+/// The content of an element that has no others in it.
+fn element<'x>(xml: &'x str, name: &str) -> &'x str {
+    let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
+    rest.split('<').next().unwrap()
 }
 
 #[test]
 fn what_libvirt_keeps_of_every_emulator_here_is_what_we_export() {
-    let scene = Scene::new();
-    let started = scene.start_libvirt("theirs");
-    let cached = scene.cached("theirs");
-    assert!(cached.len() > 20 && started.len() >= cached.len(), "{} files", cached.len());
-    let mut same = 0;
-    for theirs in &cached {
-        let ours = scene.export(theirs);
-        assert!(ours.status.success(), "{}: {ours:?}", theirs.emulator);
-        let ours = String::from_utf8(ours.stdout).unwrap();
-        let differs = ours.lines().zip(theirs.xml.lines()).find(|(ours, theirs)| ours != theirs);
-        assert!(ours == theirs.xml, "{}: {differs:?}", theirs.emulator);
-        same += 1;
+    Scene::new().compare();
+}
+
+#[test]
+fn what_libvirt_keeps_of_every_emulator_without_kvm_is_what_we_export() {
+    if let Some(scene) = Scene::without_kvm() {
+        scene.compare();
+        let native = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
+        let xml = scene.cached("theirs").remove(&native).expect("this host's own emulator");
+        assert!(!xml.contains("type='kvm'"), "KVM was hidden from libvirt");
     }
-    println!("{same} of {} files are the same, byte for byte", cached.len());
 }
 
 #[test]
 fn libvirt_starts_on_our_exports_without_asking_any_emulator() {
     let scene = Scene::new();
-    scene.start_libvirt("theirs");
-    let seeded = scene.capabilities("seeded");
-    fs::create_dir_all(&seeded).unwrap();
+    let (theirs, _) = scene.start_libvirt("theirs");
     let cached = scene.cached("theirs");
-    for theirs in &cached {
-        let digest = Sha256::digest(theirs.emulator.as_bytes());
-        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(scene.capabilities("theirs").join(&name).with_extension("xml").exists());
-        let file = Path::new(&seeded).join(name).with_extension("xml");
-        fs::write(file, scene.export(theirs).stdout).unwrap();
+    for (emulator, theirs) in &cached {
+        let file = scene.file("seeded", emulator);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, scene.export(emulator, theirs).stdout).unwrap();
     }
-    let started = scene.start_libvirt("seeded");
+    let seeds = scene.cached("seeded");
+
+    let (seeded, started) = scene.start_libvirt("seeded");
     assert!(started.is_empty(), "{} started: {}", started.len(), started[0]);
+    assert!(scene.cached("seeded") == seeds, "libvirt replaced what it did not believe");
+    assert!(seeded == theirs, "libvirt says of this host what it says with its own files");
     println!("libvirt took {} of our files and started no emulator", cached.len());
+
+    // Where one is missing, older than its emulator, or of another host, libvirt asks that emulator and
+    // no other.
+    let (missing, _) = seeds.first_key_value().unwrap();
+    fs::remove_file(scene.file("seeded", missing)).unwrap();
+    let (older, xml) = seeds.last_key_value().unwrap();
+    let xml = xml.replace("<qemuctime>1", "<qemuctime>0");
+    fs::write(scene.file("seeded", older), xml).unwrap();
+    let mut expected = vec![missing, older];
+    let has_cpuid = |(_, xml): &(&String, &String)| xml.contains("<cpuid eax_in='0x00000007'");
+    if let Some((elsewhere, xml)) = seeds.iter().find(has_cpuid) {
+        fs::write(
+            scene.file("seeded", elsewhere),
+            xml.replace("eax_in='0x00000007'", "eax_in='0x00000006'"),
+        )
+        .unwrap();
+        expected.push(elsewhere);
+    }
+    let (_, started) = scene.start_libvirt("seeded");
+    // A wrapper starts a file of the same name elsewhere.
+    let name = |emulator: &str| format!("/{}\"", emulator.rsplit('/').next().unwrap());
+    for emulator in &expected {
+        assert!(
+            started.iter().any(|line| line.contains(&name(emulator))),
+            "{emulator} was believed"
+        );
+    }
+    for line in &started {
+        assert!(expected.iter().any(|emulator| line.contains(&name(emulator))), "{line}");
+    }
+    assert!(scene.cached("seeded") == seeds, "libvirt wrote the same again");
 }

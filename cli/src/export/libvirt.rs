@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use capscache::{Capabilities, supported_cpuid};
-use capscache_libvirt::{CpuData, Cpuid, Surroundings};
+use capscache::Capabilities;
+use capscache_libvirt::Surroundings;
 
 use crate::args;
 
@@ -34,7 +34,6 @@ pub(super) fn surroundings(
         surroundings.kernel_version = Some(kernel.join(" "));
         surroundings.host_cpu_signature = signature(&cpuinfo);
         surroundings.microcode_version = microcode(&cpuinfo);
-        surroundings.cpu_data = cpu_data();
         surroundings.kvm_supports_nesting = supports_nesting();
         surroundings.kvm_supports_secure_guest = supports_secure_guest();
     }
@@ -85,15 +84,6 @@ fn microcode(cpuinfo: &str) -> u32 {
         None => text.parse(),
     };
     number.unwrap_or(0)
-}
-
-/// CPUID as KVM supports it; `None` where KVM cannot be opened or the CPU has none.
-fn cpu_data() -> Option<CpuData> {
-    let leaves = supported_cpuid().ok()?.into_iter().map(|leaf| {
-        let [eax, ebx, ecx, edx] = leaf.registers;
-        Cpuid { eax_in: leaf.function, ecx_in: leaf.index, eax, ebx, ecx, edx }
-    });
-    Some(CpuData::of_host(leaves))
 }
 
 fn is_on(path: &str) -> bool {

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 pub(crate) struct Replies {
     passes: Vec<Vec<(String, Value, Value)>>,
     first: Option<Accelerator>,
+    /// What KVM supports; `null`: nobody asked.
+    cpuid: Value,
 }
 
 impl Replies {
     /// An emulator of this architecture that can do next to nothing.
     pub(crate) fn new(arch: &str) -> Replies {
-        let mut replies = Replies { passes: vec![Vec::new()], first: None };
+        let mut replies = Replies { passes: vec![Vec::new()], first: None, cpuid: Value::Null };
         let version = json!({"qemu": {"major": 8, "minor": 2, "micro": 1}, "package": "v8.2.1"});
         replies.say("query-version", version);
         replies.say("query-target", json!({"arch": arch}));
@@ -40,6 +42,11 @@ impl Replies {
 
     pub(crate) fn under(mut self, first: Accelerator) -> Replies {
         self.first = Some(first);
+        self
+    }
+
+    pub(crate) fn on_host_with(mut self, cpuid: Value) -> Replies {
+        self.cpuid = cpuid;
         self
     }
 
@@ -100,7 +107,7 @@ impl Replies {
 
     pub(crate) fn text(&self) -> String {
         let mut objects = Vec::new();
-        for pass in &self.passes {
+        for (which, pass) in self.passes.iter().enumerate() {
             let mut number = 1;
             let mut add = |command: &str, arguments: &Value, reply: &Value| {
                 let id = format!("libvirt-{number}");
@@ -117,6 +124,9 @@ impl Replies {
             };
             add("qmp_capabilities", &Value::Null, &json!({"return": {}}));
             pass.iter().for_each(|(command, arguments, reply)| add(command, arguments, reply));
+            if which == 0 && !self.cpuid.is_null() {
+                objects.push(json!({"supported-cpuid": self.cpuid}));
+            }
         }
         let objects = objects.iter().map(|object| serde_json::to_string_pretty(object).unwrap());
         objects.collect::<Vec<_>>().join("\n\n") + "\n"

@@ -1,7 +1,7 @@
 //! Rules that no recording of libvirt's shows, on made-up answers.
 
 use capscache_format::Accelerator;
-use capscache_libvirt::{CpuData, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
+use capscache_libvirt::{CapsError, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
 use serde_json::{Value, json};
 
 use crate::replies::Replies;
@@ -331,6 +331,16 @@ fn the_second_pass_asks_for_the_maximal_cpu_and_the_first_for_the_hosts() {
 }
 
 #[test]
+fn of_an_emulator_that_runs_under_nothing_that_libvirt_uses_it_keeps_nothing() {
+    let caps = |replies: Replies| {
+        QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|caps| caps.arch)
+    };
+    let without = caps(Replies::new("x86_64").under(Accelerator::Qtest));
+    assert_eq!(without, Err(CapsError::NoAccelerator));
+    assert_eq!(caps(Replies::new("x86_64").under(Accelerator::Tcg)), Ok("x86_64".to_owned()));
+}
+
+#[test]
 fn of_hardware_that_qmp_does_not_tell_of_the_caller_does() {
     let mut replies = Replies::new("x86_64").under(Accelerator::Hvf);
     replies.say("query-machines", json!([{"name": "pc"}]));
@@ -340,38 +350,51 @@ fn of_hardware_that_qmp_does_not_tell_of_the_caller_does() {
     assert!(replies.xml().contains("<machine type='hvf' name='pc'"));
 }
 
+/// A leaf of CPUID, as a probe keeps it.
+fn leaf([function, index, eax, ebx, ecx, edx]: [u32; 6]) -> Value {
+    json!({"function": function, "index": index, "eax": eax, "ebx": ebx, "ecx": ecx, "edx": edx})
+}
+
 #[test]
 fn what_differs_from_one_processor_to_the_next_is_no_cpu_data() {
-    let leaf = |eax_in, ecx_in, [eax, ebx, ecx, edx]: [u32; 4]| Cpuid {
-        eax_in,
-        ecx_in,
-        eax,
-        ebx,
-        ecx,
-        edx,
-    };
     let bytes = |text: &[u8; 4]| u32::from_le_bytes(*text);
-    let vendor = |b, d, c| leaf(0, 0, [1, bytes(b), bytes(c), bytes(d)]);
-    let amd = vendor(b"Auth", b"enti", b"cAMD");
+    let vendor = |b, d, c| [0, 0, 1, bytes(b), bytes(c), bytes(d)];
     let others = [
-        leaf(0x8000_001e, 0, [1, 2, 3, 4]),
-        leaf(0xb, 1, [0, 0, 0, 0x0000_0105]),
-        leaf(7, 0, [0, 0, 0, 0]),
-        leaf(0x1f, 0, [0, 0, 0, 3]),
-        leaf(1, 0, [9, 0xff00_0800, 0, 0]),
+        [0x8000_001e, 0, 1, 2, 3, 4],
+        [0xb, 1, 0, 0, 0, 0x0000_0105],
+        [7, 0, 0, 0, 0, 0],
+        [1, 0, 9, 0xff00_0800, 0, 0],
     ];
-    let data = CpuData::of_host(others.into_iter().chain([amd]));
-    assert_eq!(data.cpuid[1..], [leaf(1, 0, [9, 0x800, 0, 0]), leaf(0xb, 1, [0, 0, 0, 0x100])]);
-    let intel = vendor(b"Genu", b"ineI", b"ntel");
-    let data = CpuData::of_host(others.into_iter().chain([intel]));
-    assert_eq!(data.cpuid.last(), Some(&leaf(0x8000_001e, 0, [1, 2, 3, 4])));
-    let surroundings = Surroundings { cpu_data: Some(data), ..Surroundings::default() };
-    let caps = QemuCaps::from_entry(&Replies::with_kvm("x86_64").entry(), surroundings).unwrap();
-    let xml = caps.to_xml();
+    let caps = |vendor| {
+        let leaves = others.into_iter().chain([vendor]).map(leaf).collect();
+        Replies::with_kvm("x86_64").on_host_with(leaves).caps()
+    };
+    let kept = |caps: &QemuCaps| {
+        let of = |leaf: &Cpuid| [leaf.eax_in, leaf.ecx_in, leaf.eax, leaf.ebx, leaf.ecx, leaf.edx];
+        caps.cpu_data.as_ref().unwrap().cpuid.iter().map(of).collect::<Vec<_>>()
+    };
+    let amd = caps(vendor(b"Auth", b"enti", b"cAMD"));
+    assert_eq!(kept(&amd)[1..], [[1, 0, 9, 0x800, 0, 0], [0xb, 1, 0, 0, 0, 0x100]]);
+    let intel = caps(vendor(b"Genu", b"ineI", b"ntel"));
+    assert_eq!(kept(&intel).last(), Some(&[0x8000_001e, 0, 1, 2, 3, 4]));
+    let xml = intel.to_xml();
     let line = "    <cpuid eax_in='0x00000001' ecx_in='0x00000000' eax='0x00000009' \
         ebx='0x00000800' ecx='0x00000000' edx='0x00000000'/>\n";
     assert!(xml.contains(line), "{xml}");
-    assert_eq!(QemuCaps::from_xml(&xml).unwrap(), caps);
+    assert_eq!(QemuCaps::from_xml(&xml).unwrap(), intel);
+}
+
+#[test]
+fn cpu_data_is_there_only_where_kvm_told_and_runs_an_x86() {
+    let told = || json!([leaf([0, 0, 1, 2, 3, 4])]);
+    let has = |replies: Replies| replies.caps().cpu_data.is_some();
+    assert!(has(Replies::with_kvm("i386").on_host_with(told())));
+    assert!(!has(Replies::with_kvm("i386")), "nobody asked");
+    assert!(!has(Replies::new("x86_64").on_host_with(told())), "KVM is not in use");
+    assert!(!has(Replies::with_kvm("s390x").on_host_with(told())));
+    for damaged in [json!(17), json!([{"function": 0}]), json!([null, leaf([0; 6])])] {
+        assert!(!has(Replies::with_kvm("x86_64").on_host_with(damaged)));
+    }
 }
 
 #[test]
