@@ -65,9 +65,17 @@ impl Flight {
         Flight { groups, state: Mutex::default(), landed: Condvar::new() }
     }
 
-    /// Whether its result, good or bad, is the answer to somebody who wants `groups`.
-    fn covers(&self, groups: Groups) -> bool {
-        groups.without(self.groups).is_core()
+    /// Whether its result, good or bad, is the answer to somebody who wants `groups`. One that was
+    /// under way for less says nothing of what is asked here; and one that was under way before
+    /// somebody asked may tell what was true before: then its answers have to hold still.
+    fn answers(
+        &self,
+        groups: Groups,
+        is_later: bool,
+        result: &Result<Capabilities, Error>,
+    ) -> bool {
+        let holds = || result.as_ref().map_or(true, |answers| answers.0.is_untouched());
+        groups.without(self.groups).is_core() && (is_later || holds())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,18 +145,17 @@ impl Cache {
         groups: Groups,
     ) -> Result<Capabilities, Error> {
         let emulator = &*absolute(emulator.as_ref())?;
+        let mut waited = false;
         loop {
-            match self.ready(emulator, groups) {
-                Some(hit) => return Ok(hit),
-                None => {
-                    let flight = self.flight(emulator, groups)?;
-                    let result = flight.wait();
-                    // One that was under way for less says nothing of what is asked here.
-                    if flight.covers(groups) {
-                        return result;
-                    }
-                }
+            if let Some(hit) = self.ready(emulator, groups) {
+                return Ok(hit);
             }
+            let (flight, is_own) = self.flight(emulator, groups)?;
+            let result = flight.wait();
+            if flight.answers(groups, is_own || waited, &result) {
+                return result;
+            }
+            waited = true;
         }
     }
 
@@ -172,17 +179,17 @@ impl Cache {
         groups: Groups,
     ) -> Result<Capabilities, Error> {
         let emulator = &*absolute(emulator.as_ref())?;
+        let mut waited = false;
         loop {
-            match self.ready(emulator, groups) {
-                Some(hit) => return Ok(hit),
-                None => {
-                    let flight = self.flight(emulator, groups)?;
-                    let result = Landing(Arc::clone(&flight)).await;
-                    if flight.covers(groups) {
-                        return result;
-                    }
-                }
+            if let Some(hit) = self.ready(emulator, groups) {
+                return Ok(hit);
             }
+            let (flight, is_own) = self.flight(emulator, groups)?;
+            let result = Landing(Arc::clone(&flight)).await;
+            if flight.answers(groups, is_own || waited, &result) {
+                return result;
+            }
+            waited = true;
         }
     }
 
@@ -204,12 +211,12 @@ impl Cache {
         self.0.forget_failure(&absolute(emulator.as_ref())?)
     }
 
-    /// The flight for an emulator, started if there is none.
-    fn flight(&self, emulator: &Path, groups: Groups) -> Result<Arc<Flight>, Error> {
+    /// The flight for an emulator, started if there is none, and whether it was.
+    fn flight(&self, emulator: &Path, groups: Groups) -> Result<(Arc<Flight>, bool), Error> {
         let emulator = emulator.to_owned();
         let mut flights = self.0.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(emulator.as_os_str()) {
-            return Ok(Arc::clone(flight));
+            return Ok((Arc::clone(flight), false));
         }
         let flight = Arc::new(Flight::new(groups));
         flights.insert(emulator.as_os_str().to_owned(), Arc::clone(&flight));
@@ -229,7 +236,7 @@ impl Cache {
             self.0.end_flight(&name);
             flight.land(Err(Error::Thread { source: Arc::new(source) }));
         }
-        Ok(flight)
+        Ok((flight, true))
     }
 }
 

@@ -124,6 +124,42 @@ fn what_changed_while_an_emulator_was_probed_is_asked_again() {
 }
 
 #[test]
+fn who_asks_after_a_change_is_not_told_what_a_probe_saw_before_it() {
+    if !cfg!(target_arch = "x86_64") || !crate::kvm_works() {
+        println!("SKIPPED: two passes side by side are needed");
+        return;
+    }
+    let installed = Installation::new();
+    // The one pass tells of modules and is over when the other one begins.
+    let wrapper = installed.path("qemu-system-x86_64");
+    let (emulator, root) = (installed.emulator(), installed.path(""));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n*accel=kvm*)\n\
+         until [ -e {root}/go ]; do sleep 0.01; done; exec {emulator} \"$@\" ;;\n\
+         esac\n{emulator} \"$@\"; touch {root}/done\n",
+        emulator = emulator.display(),
+        root = root.display()
+    );
+    program(&wrapper, &script);
+    let cache = &installed.cache;
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut first = Box::pin(cache.get_async(&wrapper));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    while !root.join("done").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fs::remove_file(installed.module("hw-usb-redirect")).expect("a removal");
+    let mut second = Box::pin(cache.get_async(&wrapper));
+    assert!(second.as_mut().poll(&mut context).is_pending(), "it waits for the same probe");
+    fs::write(root.join("go"), "").expect("a file");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let knows = |caps: Capabilities| caps.qom_type("usb-redir").is_ok();
+    assert!(knows(runtime.block_on(first).expect("answers")), "it asked before");
+    assert!(!knows(runtime.block_on(second).expect("answers")));
+    assert!(!knows(cache.get(&wrapper).expect("answers")));
+}
+
+#[test]
 fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
     if !cfg!(target_arch = "x86_64") {
         println!("SKIPPED: the modules of QEMU for x86_64 are needed");

@@ -7,6 +7,7 @@ mod accidents;
 mod command;
 mod crowds;
 mod interface;
+mod packages;
 mod streams;
 mod supervisor;
 mod units;
