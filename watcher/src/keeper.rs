@@ -44,7 +44,7 @@ pub(crate) struct Keeper<S> {
     touched_in_probe: HashSet<Arc<Path>>,
     next_sweep: Option<Instant>,
     /// Why everything is looked at from time to time, as it was told.
-    told_deaf: Option<(usize, String)>,
+    told_deaf: Option<String>,
 }
 
 /// What is known of one emulator that has an entry, had one, or is to get one.
@@ -139,6 +139,8 @@ impl<S: FnMut(Event)> Keeper<S> {
     fn due(&mut self, news: News, now: Instant) -> Subjects {
         let mut subjects = news.subjects;
         if news.overflowed {
+            // Among what was missed may be that a watch is gone.
+            self.watches.lost(&[PathBuf::from("/")].into());
             self.tell(Event::Notice(Notice::Overflow));
         }
         if !news.lost.is_empty() {
@@ -434,15 +436,16 @@ impl<S: FnMut(Event)> Keeper<S> {
             Some(_) => {}
             None => self.next_sweep = None,
         }
-        if deaf == self.told_deaf {
+        let (directories, reason) = deaf.unzip();
+        if reason == self.told_deaf {
             return;
         }
-        match deaf.clone() {
+        self.told_deaf.clone_from(&reason);
+        match directories.zip(reason) {
             Some((directories, reason)) => {
                 self.tell(Event::Notice(Notice::Sweeping { directories, reason, every }));
             }
             None => self.tell_watching(),
         }
-        self.told_deaf = deaf;
     }
 }
