@@ -254,7 +254,7 @@ pub(crate) fn record_for_failure(emulator: &Path, host: &HostFacts) -> Option<Ve
 
 /// The absolute paths that stand in a script as words of their own.
 #[cfg(feature = "probe")]
-fn named_in_script(script: &Path) -> Vec<PathBuf> {
+pub(crate) fn named_in_script(script: &Path) -> Vec<PathBuf> {
     const ENOUGH_BYTES: u64 = 64 * 1024;
     let mut text = Vec::new();
     let is_file = fs::metadata(script).is_ok_and(|status| status.is_file());

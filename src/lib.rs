@@ -28,6 +28,7 @@ pub use map::Bytes;
 pub use search::{find_emulators, search_directories};
 pub use upkeep::Dependency;
 
+pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
     FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,

@@ -28,6 +28,14 @@ impl Dependency {
         }
     }
 
+    /// What probing an emulator may run of which nothing is known yet: itself and, if it is a script,
+    /// the absolute paths that stand in it.
+    #[cfg(feature = "probe")]
+    pub fn of_unprobed(emulator: &Path) -> Vec<Dependency> {
+        let named = crate::input::named_in_script(emulator);
+        std::iter::once(emulator.to_owned()).chain(named).map(Dependency::File).collect()
+    }
+
     /// What recorded inputs are about, in their order.
     pub(crate) fn of(inputs: &[Input]) -> Vec<Dependency> {
         let mut dependencies = Vec::new();

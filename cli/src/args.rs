@@ -89,6 +89,9 @@ pub(crate) enum Command {
     Record(Record),
     /// Export what a transcript says, without any QEMU.
     Replay(Replay),
+    /// Answer over a Varlink socket, for programs that may not read the cache or are not written in
+    /// Rust.
+    Serve(Serve),
     /// Print a completion script for a shell.
     Completions(Completions),
     /// Print the manual page.
@@ -291,7 +294,7 @@ pub(crate) enum Format {
 }
 
 // Of libvirt itself, which no QEMU knows.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Libvirt {
     /// With libvirt-xml: when libvirt's own files last changed, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -363,6 +366,39 @@ pub(crate) struct Replay {
     /// The hardware that the first pass of a recording of libvirt's ran under, which only KVM tells.
     #[arg(long, value_enum)]
     pub(crate) accelerator: Option<Untold>,
+}
+
+const SERVICE: &str = "\
+The interface is io.capscache.Cache; introspection describes it. Everybody who may connect reads. Only
+root and the service's own user warm and invalidate, or have an emulator probed that is not known yet,
+unless it is one that `capscache warm --all` would find, belongs to root and cannot be written by
+others, and neither can the directories above it.
+
+A socket that is passed in (LISTEN_FDS) is used instead of --socket. Readiness, state and watchdog are
+told to $NOTIFY_SOCKET. SIGTERM and SIGINT let calls end that are under way, for up to a second.
+
+The command asks the service, at $CAPSCACHE_SOCKET or else at the same default, where its user may not
+write to the root that the service keeps.";
+
+#[derive(Args, Debug)]
+#[command(after_help = SERVICE)]
+pub(crate) struct Serve {
+    /// Where to listen.
+    #[arg(long, value_name = "PATH", default_value = crate::interface::SOCKET)]
+    pub(crate) socket: PathBuf,
+
+    /// A further directory where emulators are looked for, beside PATH and /usr/libexec; may be
+    /// repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) search: Vec<PathBuf>,
+
+    /// Probe again in the background what has become stale, before anybody asks.
+    #[arg(long)]
+    pub(crate) rewarm: bool,
+
+    /// Emulators to probe at a time; by default as many as there are CPUs.
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 #[derive(Args, Debug)]

@@ -30,8 +30,8 @@ struct Difference {
 }
 
 pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
-    let cache = session.cache()?;
-    let answers = |named| session.answers(&cache, &locate(named), Groups::CORE, args.probing);
+    let source = session.source()?;
+    let answers = |named| session.answers(&source, &locate(named), Groups::CORE, args.probing);
     let (a, b) = (answers(&args.a)?, answers(&args.b)?);
     let mut differences = Vec::new();
     let mut unknown = Vec::new();

@@ -1,6 +1,8 @@
 //! `invalidate`: drops entries.
 
+use std::collections::HashSet;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,19 +10,35 @@ use anyhow::Result;
 use crate::args;
 use crate::output;
 use crate::session::{Session, locate};
+use crate::source::Source;
 
 pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode> {
-    let cache = session.cache()?;
+    let source = session.source()?;
     let mut text = String::new();
     if args.all {
-        let dropped = cache.invalidate_all()?;
+        let dropped = all(&source)?;
         let _ = writeln!(text, "dropped {}", output::count(dropped, "entry", "entries"));
     }
-    for emulator in &args.emulators {
-        let emulator = locate(emulator);
-        let what = if cache.invalidate(&emulator)? { "dropped" } else { "there was no entry" };
+    let emulators = args.emulators.iter().map(|named| std::path::absolute(locate(named)));
+    let emulators = emulators.collect::<Result<Vec<_>, _>>()?;
+    let mut dropped = HashSet::new();
+    if !emulators.is_empty() {
+        dropped.extend(source.invalidate(&emulators)?);
+    }
+    for emulator in emulators {
+        let what = if dropped.remove(&emulator) { "dropped" } else { "there was no entry" };
         let _ = writeln!(text, "{}: {what}", emulator.display());
     }
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Drops every entry; how many there were.
+fn all(source: &Source) -> Result<usize> {
+    if let Source::Root(cache) = source {
+        return Ok(cache.invalidate_all()?);
+    }
+    let emulators = source.entries()?.into_iter().filter_map(|entry| entry.emulator);
+    let emulators: Vec<_> = emulators.map(PathBuf::from).collect();
+    Ok(source.invalidate(&emulators)?.len())
 }

@@ -1,30 +1,29 @@
 //! `list`: what is in the cache.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::{Accelerator, Error, Group, Listed};
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::interface::{Entry, State, Version};
 use crate::output;
-use crate::session::{Session, join};
-use crate::status::reason;
+use crate::session::Session;
+use crate::status;
 use crate::table::{BAD, Cell, DOUBTFUL, GOOD, Table, size};
 
 pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
-    let cache = session.cache()?;
-    let listed = cache.list()?;
+    let source = session.source()?;
+    let entries = source.entries()?;
     if args.json {
-        output::print_json_pretty(&listed.iter().map(as_json).collect::<Vec<_>>())?;
-    } else if listed.is_empty() {
-        let root = cache.root().display();
+        output::print_json_pretty(&entries.iter().map(as_json).collect::<Vec<_>>())?;
+    } else if entries.is_empty() {
+        let root = source.root().display();
         output::warn(format_args!("nothing is cached in {root}; `capscache warm --all` asks"));
     } else {
         let heading = ["EMULATOR", "VERSION", "ARCH", "ACCELERATORS", "GROUPS", "SIZE", "STATE"];
         let mut table = Table::new(&heading);
-        for entry in &listed {
+        for entry in &entries {
             table.row(row(entry));
         }
         output::print_styled(&table.render())?;
@@ -32,65 +31,45 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(entry: &Result<Listed, Error>) -> [Cell; 7] {
-    let known = match entry {
-        Ok(known) => known,
-        Err(error) => {
-            let blank = Cell::default;
-            let (file, state) = match error {
-                Error::Format { path, source } => {
-                    (path.as_path(), format!("damaged: {}", output::chain(source)))
-                }
-                Error::Entry { path, source, .. } => {
-                    (path.as_path(), format!("unreadable: {}", output::chain(source)))
-                }
-                error => (Path::new(""), output::chain(error)),
-            };
-            let file = file.to_string_lossy().into_owned();
-            let state = Cell::styled(state, BAD);
-            return [file.into(), blank(), blank(), blank(), blank(), blank(), state];
-        }
+fn row(entry: &Entry) -> [Cell; 7] {
+    let state = entry.state.name();
+    let state = match (entry.state, &entry.reason) {
+        (State::Valid, _) => Cell::styled(state, GOOD),
+        (State::Stale, _) => Cell::styled(state, DOUBTFUL),
+        (_, Some(why)) => Cell::styled(format!("{state}: {}", output::printable(&why.found)), BAD),
+        (_, None) => Cell::styled(state, BAD),
     };
-    let caps = &known.capabilities;
+    let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
+    let version = |v: &Version| format!("{}.{}.{}", v.major, v.minor, v.micro);
+    let version = entry.version.as_ref().map(version);
     [
-        caps.emulator().to_string_lossy().into_owned().into(),
-        caps.version().to_string().into(),
-        caps.arch().into(),
-        join(&caps.accelerators().collect::<Vec<_>>(), " ").into(),
-        join(&caps.groups().iter().collect::<Vec<_>>(), " ").into(),
-        Cell::number(size(caps.bytes().len())),
-        match &known.stale {
-            None => Cell::styled("valid", GOOD),
-            Some(_) => Cell::styled("stale", DOUBTFUL),
-        },
+        entry.emulator.clone().unwrap_or_else(|| entry.file.clone()).into(),
+        text(&version),
+        text(&entry.arch),
+        entry.accelerators.join(" ").into(),
+        entry.groups.join(" ").into(),
+        entry.size.map_or_else(Cell::default, |bytes| Cell::number(size(bytes))),
+        state,
     ]
 }
 
-fn as_json(entry: &Result<Listed, Error>) -> Value {
-    let known = match entry {
-        Ok(known) => known,
-        Err(error) => {
-            let file = match error {
-                Error::Format { path, .. } | Error::Entry { path, .. } => path.to_string_lossy(),
-                _ => "".into(),
-            };
-            let state = if error.is_damage() { "damaged" } else { "unreadable" };
-            return json!({"file": file, "state": state, "reason": output::chain(error)});
-        }
-    };
-    let caps = &known.capabilities;
-    let version = caps.version();
+fn as_json(entry: &Entry) -> Value {
+    let state = entry.state.name();
+    if entry.emulator.is_none() {
+        let reason = entry.reason.as_ref().map(|why| &why.found);
+        return json!({"file": entry.file, "state": state, "reason": reason});
+    }
     json!({
-        "emulator": caps.emulator().to_string_lossy(),
-        "executable": caps.executable().to_string_lossy(),
-        "version": {"major": version.major, "minor": version.minor, "micro": version.micro},
-        "package": caps.package(),
-        "arch": caps.arch(),
-        "accelerators": caps.accelerators().map(Accelerator::name).collect::<Vec<_>>(),
-        "groups": caps.groups().iter().map(Group::name).collect::<Vec<_>>(),
-        "size": caps.bytes().len(),
-        "file": known.file.to_string_lossy(),
-        "state": if known.stale.is_some() { "stale" } else { "valid" },
-        "reason": known.stale.as_ref().map(reason),
+        "emulator": entry.emulator,
+        "executable": entry.executable,
+        "version": entry.version,
+        "package": entry.package,
+        "arch": entry.arch,
+        "accelerators": entry.accelerators,
+        "groups": entry.groups,
+        "size": entry.size,
+        "file": entry.file,
+        "state": state,
+        "reason": entry.reason.as_ref().map(status::as_json),
     })
 }

@@ -4,10 +4,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod args;
+mod client;
 mod diff;
+mod entries;
 mod export;
 mod gc;
 mod inspect;
+mod interface;
 mod invalidate;
 mod list;
 mod output;
@@ -15,8 +18,10 @@ mod query;
 mod question;
 mod record;
 mod replay;
+mod serve;
 mod session;
 mod shell;
+mod source;
 mod status;
 mod table;
 mod verify;
@@ -62,6 +67,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Export(args) => export::run(&session, &args),
         Command::Record(args) => record::run(&session, &args),
         Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(&session, &args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

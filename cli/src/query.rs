@@ -15,12 +15,12 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     // A question that makes no sense is told before anything is probed.
     let queries = args.query.iter().map(|text| text.parse());
     let queries = queries.collect::<Result<Vec<Question>, QuestionError>>()?;
-    let cache = session.cache()?;
+    let source = session.source()?;
     let emulator = locate(&args.emulator);
-    let mut entry = session.answers(&cache, &emulator, Groups::CORE, args.probing)?;
+    let mut entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
     let lacking = queries.iter().fold(Groups::CORE, |groups, query| groups | query.groups(&entry));
     if !lacking.is_core() {
-        entry = session.answers(&cache, &emulator, lacking, args.probing)?;
+        entry = session.answers(&source, &emulator, lacking, args.probing)?;
     }
     let answers: Vec<Tri> = queries.iter().map(|query| query.answer(&entry)).collect();
     let mut text = String::new();

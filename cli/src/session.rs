@@ -1,7 +1,7 @@
 //! What all commands share: where the cache is, which emulator is meant, how an answer is had.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use capscache::{Cache, CacheOptions, Capabilities, Groups, Lookup};
 
 use crate::args::{Place, Probing};
+use crate::client::Client;
 use crate::output;
+use crate::source::Source;
+
+/// The cache of the whole system.
+const SYSTEM_ROOT: &str = "/var/cache/capscache";
 
 /// One run of the command.
 #[derive(Debug)]
@@ -23,16 +28,52 @@ impl Session {
         Session { place, verbose }
     }
 
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Opens the cache.
     pub(crate) fn cache(&self) -> Result<Cache> {
-        let root = match &self.place.root {
-            Some(root) => root.clone(),
-            None => default_root()?,
-        };
+        self.open(self.root()?)
+    }
+
+    /// Where answers come from: the service, if it serves the root and this user may not write there;
+    /// otherwise the root itself.
+    pub(crate) fn source(&self) -> Result<Source> {
+        let root = self.root()?;
+        if !is_writable(&root) {
+            let client = Client::new();
+            match client.root() {
+                Ok(served) if served == root => {
+                    let (root, socket) = (root.display(), client.socket().display());
+                    self.tell(format_args!(
+                        "{root} cannot be written by you: asking the service at {socket}"
+                    ));
+                    return Ok(Source::Service(client, served));
+                }
+                Ok(served) => self.tell(format_args!(
+                    "the service is for another cache, in {}",
+                    served.display()
+                )),
+                Err(error) => {
+                    let error = output::chain(error.as_ref());
+                    self.tell(format_args!("no service: {error}"));
+                }
+            }
+        }
+        Ok(Source::Root(self.open(root)?))
+    }
+
+    fn root(&self) -> Result<PathBuf> {
+        let root = self.place.root.clone().map_or_else(default_root, Ok)?;
+        Ok(std::path::absolute(root)?)
+    }
+
+    fn open(&self, root: PathBuf) -> Result<Cache> {
         self.tell(format_args!("the cache is in {}", root.display()));
         let options = CacheOptions {
             fallbacks: self.place.fallback.clone(),
-            trusted_owner: self.place.trust_owner,
+            trusted_owner: self.place.trust_owner.or_else(|| keeper_of(&root)),
             failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
             ..CacheOptions::default()
         };
@@ -49,11 +90,15 @@ impl Session {
     /// What an emulator can do, with `groups`: from the cache, or from a probe if that is allowed.
     pub(crate) fn answers(
         &self,
-        cache: &Cache,
+        source: &Source,
         emulator: &Path,
         groups: Groups,
         probing: Probing,
     ) -> Result<Capabilities> {
+        let cache = match source {
+            Source::Root(cache) => cache,
+            Source::Service(client, _) => return client.get(emulator, groups, probing),
+        };
         let lookup = cache.lookup(emulator);
         let why = match &lookup {
             Ok(Lookup::Hit(hit)) if has(hit, groups) => return Ok(hit.clone()),
@@ -147,13 +192,34 @@ fn is_bare(path: &Path) -> bool {
     !path.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
+/// Whose files are believed in the cache of the whole system: root, to whom the directory above it
+/// belongs, gave it to this user.
+fn keeper_of(root: &Path) -> Option<u32> {
+    let keeper = || std::fs::symlink_metadata(root).ok().filter(std::fs::Metadata::is_dir);
+    (root == Path::new(SYSTEM_ROOT)).then(keeper).flatten().map(|directory| directory.uid())
+}
+
+/// Whether a root can be written by this user or, where it is not there yet, made.
+fn is_writable(root: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::io::Errno;
+    for directory in root.ancestors() {
+        match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) => return true,
+            Err(Errno::NOENT) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
 fn default_root() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(root) = set("CAPSCACHE_ROOT") {
         return Ok(root);
     }
     if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/cache/capscache"));
+        return Ok(PathBuf::from(SYSTEM_ROOT));
     }
     let caches = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let caches = caches.or_else(|| Some(set("HOME")?.join(".cache")));

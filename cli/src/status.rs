@@ -3,67 +3,75 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::{Error, Lookup};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args;
+use crate::interface::{Reason, State, Status};
 use crate::output;
 use crate::session::{Session, exists, locate};
 
 pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
-    let cache = session.cache()?;
-    let emulator = locate(&args.emulator);
-    let name = std::path::absolute(&emulator)?;
-    let name = name.display();
-    let looked =
-        if args.thorough { cache.lookup_thoroughly(&emulator) } else { cache.lookup(&emulator) };
-    let (state, line, reason, code) = match looked {
-        Ok(Lookup::Hit(_)) => ("valid", String::new(), json!(null), 0),
-        Ok(Lookup::Stale(why)) => (
-            "stale",
-            format!(": {}", output::without_number(&why.to_string())),
-            reason(&why),
-            output::NO,
-        ),
-        Ok(Lookup::Failed(failure)) => {
-            let hint = format!(": {failure}; `capscache warm {name}` tries at once");
-            let reason = json!({
-                "reason": failure.reason,
-                "age": failure.age.as_secs(),
-                "retry-in": failure.retry_in.as_secs(),
-            });
-            ("failed", hint, reason, output::NO)
-        }
-        Ok(_) => {
+    let source = session.source()?;
+    let emulator = std::path::absolute(locate(&args.emulator))?;
+    let status = source.status(&emulator, args.thorough)?;
+    let name = emulator.display();
+    let state = status.state;
+    let code = match state {
+        State::Valid => 0,
+        State::Missing => {
             exists(&emulator)?;
-            let hint = format!(": nothing is known yet; `capscache warm {name}` asks");
-            ("missing", hint, json!(null), output::UNKNOWN)
+            output::UNKNOWN
         }
-        Err(Error::Format { path, source }) => {
-            let found = output::chain(&source);
-            let reason = json!({
-                "input": "entry", "path": path.to_string_lossy(), "recorded": null, "found": found,
-            });
-            let line = format!(": {}: {found}; `capscache warm` makes it anew", path.display());
-            ("damaged", line, reason, output::NO)
-        }
-        Err(error) => return Err(error.into()),
+        _ => output::NO,
     };
     if args.json {
-        let status = json!({"emulator": name.to_string(), "state": state, "reason": reason});
+        let reason = status.reason.as_ref().map(as_json);
+        let status = json!({"emulator": name.to_string(), "state": state.name(), "reason": reason});
         output::print_json_pretty(&status)?;
     } else {
-        output::print(&format!("{name}: {state}{line}\n"))?;
+        let detail = detail(&status, &name.to_string());
+        output::print(&format!("{name}: {}{detail}\n", state.name()))?;
     }
     Ok(ExitCode::from(code))
 }
 
-/// Why an entry is stale, in JSON.
-pub(crate) fn reason(why: &capscache::Stale) -> serde_json::Value {
-    json!({
-        "input": why.input.name(),
-        "path": why.path.to_string_lossy(),
-        "recorded": why.recorded,
-        "found": output::without_number(&why.found),
-    })
+/// What follows the state on its line.
+fn detail(status: &Status, name: &str) -> String {
+    let reason = status.reason.clone().unwrap_or_default();
+    let found = output::printable(&reason.found);
+    let path = reason.path.unwrap_or_default();
+    match status.state {
+        State::Valid => String::new(),
+        State::Missing => format!(": nothing is known yet; `capscache warm {name}` asks"),
+        State::Failed => {
+            let age = reason.age.unwrap_or(0);
+            let retry_in = reason.retry_in.unwrap_or(0).max(1);
+            format!(
+                ": {found} ({age} s ago; tried again in {retry_in} s); `capscache warm {name}` tries \
+                 at once"
+            )
+        }
+        State::Stale => {
+            let input = reason.input.unwrap_or_default();
+            let between = if path.is_empty() { "" } else { " " };
+            let recorded = output::printable(&reason.recorded.unwrap_or_default());
+            format!(": the {input}{between}{path} changed: recorded {recorded}, found {found}")
+        }
+        State::Damaged | State::Unreadable => {
+            format!(": {path}: {found}; `capscache warm` makes it anew")
+        }
+    }
+}
+
+/// Why an entry is not valid.
+pub(crate) fn as_json(why: &Reason) -> Value {
+    match &why.retry_in {
+        Some(retry_in) => json!({"reason": why.found, "age": why.age, "retry-in": retry_in}),
+        None => json!({
+            "input": why.input,
+            "path": why.path,
+            "recorded": why.recorded,
+            "found": why.found,
+        }),
+    }
 }

@@ -10,12 +10,14 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use capscache::{Cache, Capabilities, Groups, Lookup, find_emulators};
+use capscache::{Cache, Capabilities, Groups, Lookup, Stale, find_emulators};
 
 use self::board::Board;
-use crate::args::Warm;
+use crate::args::{Probing, Warm};
+use crate::client::Client;
 use crate::output;
 use crate::session::{Session, explain, has, locate};
+use crate::source::Source;
 
 /// What became of one emulator.
 enum Outcome {
@@ -33,7 +35,7 @@ enum Outcome {
 
 pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
     let emulators = wanted(args)?;
-    let cache = session.cache()?;
+    let source = session.source()?;
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
     let board = Board::new(&emulators, args.full);
@@ -43,7 +45,7 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
         while let Some(names) = next() {
             for (at, emulator) in names.iter().enumerate() {
                 let first = if at == 0 { None } else { names.first() };
-                let outcome = warm(session, &cache, emulator, groups, first, &board);
+                let outcome = warm(session, &source, emulator, groups, first, &board);
                 board.show(emulator, outcome)?;
             }
         }
@@ -110,39 +112,65 @@ fn default_jobs() -> usize {
     available_parallelism().map_or(1, usize::from) + 1
 }
 
+/// What a thorough look before a probe shows.
+pub(crate) enum Looked {
+    /// There is nothing to ask.
+    Cached(Capabilities),
+    /// The entry is stale.
+    Stale(Stale),
+    /// The entry cannot be used.
+    Unusable(capscache::Error),
+    /// There is no entry, or it lacks something.
+    Lacking,
+}
+
+/// Looks thoroughly, and puts aside what `get` would go on believing: an entry that only such a look
+/// finds stale, a failure.
+pub(crate) fn look(
+    cache: &Cache,
+    emulator: &Path,
+    groups: Groups,
+) -> Result<Looked, capscache::Error> {
+    match cache.lookup_thoroughly(emulator) {
+        Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Ok(Looked::Cached(hit)),
+        Ok(Lookup::Stale(why)) => {
+            if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {
+                cache.invalidate(emulator)?;
+            }
+            return Ok(Looked::Stale(why));
+        }
+        Ok(Lookup::Failed(_)) => drop(cache.forget_failure(emulator)?),
+        Ok(_) => {}
+        Err(error) => return Ok(Looked::Unusable(error)),
+    }
+    Ok(Looked::Lacking)
+}
+
 fn warm(
     session: &Session,
-    cache: &Cache,
+    source: &Source,
     emulator: &Path,
     groups: Groups,
     first: Option<&PathBuf>,
     board: &Board,
 ) -> Outcome {
-    match cache.lookup_thoroughly(emulator) {
-        Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Outcome::Cached(hit),
-        Ok(Lookup::Stale(why)) => {
-            board.aside(|| {
-                let (emulator, why) = (emulator.display(), why.to_string());
-                let why = output::without_number(&why);
-                session.tell(format_args!("{emulator} is stale: {why}"));
-            });
-            // What only a thorough look finds, `get` would go on believing.
-            if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_)))
-                && let Err(error) = cache.invalidate(emulator)
-            {
-                return Outcome::Failed(error.into());
-            }
-        }
-        Ok(Lookup::Failed(_)) => {
-            if let Err(error) = cache.forget_failure(emulator) {
-                return Outcome::Failed(error.into());
-            }
-        }
-        Ok(_) => {}
-        Err(error) => {
+    let cache = match source {
+        Source::Root(cache) => cache,
+        Source::Service(client, _) => return ask(client, emulator, groups, board),
+    };
+    match look(cache, emulator, groups) {
+        Ok(Looked::Cached(hit)) => return Outcome::Cached(hit),
+        Ok(Looked::Stale(why)) => board.aside(|| {
+            let (emulator, why) = (emulator.display(), why.to_string());
+            let why = output::without_number(&why);
+            session.tell(format_args!("{emulator} is stale: {why}"));
+        }),
+        Ok(Looked::Unusable(error)) => {
             let why = output::chain(&error);
             board.aside(|| output::warn(format_args!("{why}; probing anew")));
         }
+        Ok(Looked::Lacking) => {}
+        Err(error) => return Outcome::Failed(error.into()),
     }
     let running = board.begin(emulator);
     let began = Instant::now();
@@ -162,6 +190,24 @@ fn warm(
             Outcome::Shared(capabilities, first.clone())
         }
         _ => Outcome::Probed(capabilities, elapsed),
+    }
+}
+
+/// Has the service get what is missing or stale.
+fn ask(client: &Client, emulator: &Path, groups: Groups, board: &Board) -> Outcome {
+    let get = |no_probe| client.get(emulator, groups, Probing { no_probe });
+    if let Ok(hit) = get(true)
+        && has(&hit, groups)
+    {
+        return Outcome::Cached(hit);
+    }
+    let running = board.begin(emulator);
+    let began = Instant::now();
+    let result = get(false);
+    running.end();
+    match result {
+        Ok(capabilities) => Outcome::Probed(capabilities, began.elapsed()),
+        Err(error) => Outcome::Failed(error),
     }
 }
 

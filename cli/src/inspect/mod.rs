@@ -96,9 +96,9 @@ impl Section {
 
 pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     let section = args.section.as_deref().map_or(Ok(Section::Overview), Section::parse)?;
-    let cache = session.cache()?;
+    let source = session.source()?;
     let emulator = locate(&args.emulator);
-    let answers = |groups| session.answers(&cache, &emulator, groups, args.probing);
+    let answers = |groups| session.answers(&source, &emulator, groups, args.probing);
     let mut caps = answers(Groups::CORE)?;
     let lacking = lacking(&caps, &section, args.json);
     if !lacking.is_core() {

@@ -1,0 +1,243 @@
+//! One message, turned into what is to be sent for it.
+//!
+//! The methods and what introspection says of them are zlink's to call (its `service` macro makes
+//! that); what it leaves open is done here: it names no unknown method, closes the connection for a
+//! parameter of the wrong type, and refuses unknown parameters of methods that have none.
+
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+use zlink::connection::socket::{ReadHalf, ReadResult, Socket, WriteHalf};
+use zlink::connection::{Connection, PassedCredentials};
+use zlink::idl::{Interface, Type};
+use zlink::service::MethodReply;
+use zlink::varlink_service::Error as Standard;
+use zlink::{Call, Reply, Service};
+
+use super::peer::Peer;
+use super::wire::Broken;
+use crate::interface::NAME;
+
+/// The interface, as it is published.
+const DESCRIPTION: &str = include_str!("../../../dist/varlink/io.capscache.Cache.varlink");
+
+/// The interface that every service has.
+const STANDARD: &str = "org.varlink.service";
+const GET_INFO: &str = "org.varlink.service.GetInfo";
+const GET_DESCRIPTION: &str = "org.varlink.service.GetInterfaceDescription";
+
+/// A message that takes its time to be read, in bytes.
+const LONG_MESSAGE: usize = 16 << 10;
+
+/// How much of the time reading long messages may take: one part in so many.
+const SHARE: u32 = 4;
+
+type MethodCall<'de> = <Peer as Service<Nowhere>>::MethodCall<'de>;
+type ReplyStream = <Peer as Service<Nowhere>>::ReplyStream;
+
+/// What is to be sent for a call.
+pub(super) enum Answer {
+    Nothing,
+    One(Message),
+    Many(Replies),
+}
+
+/// A message that is ready to be sent, with its NUL.
+pub(super) struct Message {
+    pub(super) bytes: Vec<u8>,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// Replies that come one after the other.
+pub(super) struct Replies(ReplyStream);
+
+/// What there is to know of a call before it is known whether it is well-formed.
+#[derive(Debug, Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    parameters: Option<&'a RawValue>,
+    #[serde(default)]
+    oneway: bool,
+    #[serde(default)]
+    more: bool,
+}
+
+/// Long messages are read one at a time, whoever sent them, and leave most of the time to all others:
+/// reading one takes as long as answering a thousand short ones.
+#[derive(Debug)]
+pub(super) struct Turn(Semaphore);
+
+impl Turn {
+    pub(super) fn new() -> Turn {
+        Turn(Semaphore::new(1))
+    }
+
+    async fn take<'m, T>(&self, message: &'m [u8], read: impl FnOnce(&'m [u8]) -> T) -> T {
+        if message.len() <= LONG_MESSAGE {
+            return read(message);
+        }
+        let _turn = self.0.acquire().await.expect("no semaphore is ever closed");
+        let began = Instant::now();
+        let result = read(message);
+        sleep(began.elapsed() * (SHARE - 1)).await;
+        result
+    }
+}
+
+/// Answers one message.
+///
+/// # Errors
+/// [`Broken::Garbage`] for one that is no call at all: whatever follows cannot be told apart either.
+pub(super) async fn answer(peer: &mut Peer, message: &[u8], turn: &Turn) -> Result<Answer, Broken> {
+    let (head, call) = turn
+        .take(message, |message| {
+            let head: Head<'_> = serde_json::from_slice(message)?;
+            let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
+            Ok::<_, Broken>((head, call))
+        })
+        .await?;
+    debug!("{}", head.method);
+    let interface = head.method.rsplit_once('.').map_or("", |(interface, _)| interface);
+    if interface != NAME && interface != STANDARD {
+        let interface = interface.to_owned().into();
+        return refuse(&head, &Standard::InterfaceNotFound { interface });
+    }
+    match call.filter(|_| head.method != GET_INFO) {
+        Some(call) => dispatch(peer, &head, &call).await,
+        None => match wrong_parameter(&head) {
+            Some(parameter) => refuse(&head, &Standard::InvalidParameter { parameter }),
+            None => {
+                // A method without parameters, which ignores those that it is given.
+                let bare = json!({"method": head.method, "oneway": head.oneway, "more": head.more});
+                let bare = bare.to_string();
+                dispatch(peer, &head, &serde_json::from_str(&bare)?).await
+            }
+        },
+    }
+}
+
+async fn dispatch(
+    peer: &mut Peer,
+    head: &Head<'_>,
+    call: &Call<MethodCall<'_>>,
+) -> Result<Answer, Broken> {
+    let mut nowhere = Connection::new(Nowhere);
+    let (reply, descriptors) = peer.handle(call, &mut nowhere, Vec::new()).await;
+    match reply {
+        _ if call.oneway() => Ok(Answer::Nothing),
+        MethodReply::Single(parameters) => {
+            let reply = Reply::new(parameters);
+            Ok(Answer::One(Message { bytes: encode(&reply)?, descriptors }))
+        }
+        MethodReply::Multi(replies) => Ok(Answer::Many(Replies(replies))),
+        MethodReply::Error(error) => {
+            let mut error = serde_json::to_value(&error)?;
+            if error["error"] == "org.varlink.service.MethodNotFound" {
+                if head.method == GET_DESCRIPTION {
+                    // It is there; what was wrong is its one parameter.
+                    let parameter = "interface".into();
+                    return refuse(head, &Standard::InvalidParameter { parameter });
+                }
+                error["parameters"]["method"] = head.method.clone().into();
+            }
+            Ok(Answer::One(Message { bytes: encode(&error)?, descriptors }))
+        }
+        // No method upgrades its connection.
+        _ => Ok(Answer::Nothing),
+    }
+}
+
+impl Replies {
+    /// The next reply, and whether there will be more.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, Broken> {
+        let Some((item, descriptors)) = self.0.next().await else { return Ok(None) };
+        let bytes = match item {
+            Ok(reply) => encode(&reply)?,
+            Err(error) => encode(&error)?,
+        };
+        Ok(Some(Message { bytes, descriptors }))
+    }
+}
+
+fn encode(message: &impl Serialize) -> Result<Vec<u8>, Broken> {
+    let mut bytes = serde_json::to_vec(message)?;
+    bytes.push(0);
+    Ok(bytes)
+}
+
+fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
+    if head.oneway {
+        return Ok(Answer::Nothing);
+    }
+    Ok(Answer::One(Message { bytes: encode(error)?, descriptors: Vec::new() }))
+}
+
+/// Which parameter keeps a call from being one: the first that is missing or of the wrong type.
+/// `None` if the method takes none.
+fn wrong_parameter(head: &Head<'_>) -> Option<Cow<'static, str>> {
+    let interface = Interface::try_from(DESCRIPTION).ok()?;
+    let name = head.method.strip_prefix(NAME)?.strip_prefix('.')?;
+    let method = interface.methods().find(|method| method.name() == name)?;
+    if method.has_no_inputs() {
+        return None;
+    }
+    let given = head.parameters.map_or("{}", RawValue::get);
+    let Ok(given) = serde_json::from_str::<Map<String, Value>>(given) else {
+        return Some("parameters".into());
+    };
+    let wrong = method
+        .inputs()
+        .find(|input| !is_a(given.get(input.name().as_str()).unwrap_or(&Value::Null), input.ty()));
+    Some(wrong.map_or("parameters".into(), |input| input.name().as_str().to_owned().into()))
+}
+
+fn is_a(value: &Value, expected: &Type<'_>) -> bool {
+    match expected {
+        Type::Optional(inner) => value.is_null() || is_a(value, inner),
+        Type::Array(inner) => {
+            value.as_array().is_some_and(|values| values.iter().all(|value| is_a(value, inner)))
+        }
+        Type::Bool => value.is_boolean(),
+        Type::String => value.is_string(),
+        _ => true,
+    }
+}
+
+/// Where zlink's connection leads: the methods need none, and messages go another way.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Socket for Nowhere {
+    type ReadHalf = Nowhere;
+    type WriteHalf = Nowhere;
+
+    fn split(self) -> (Nowhere, Nowhere) {
+        (Nowhere, Nowhere)
+    }
+}
+
+impl ReadHalf for Nowhere {
+    async fn read(&mut self, _buffer: &mut [u8]) -> zlink::Result<ReadResult> {
+        Err(zlink::Error::SocketRead)
+    }
+}
+
+impl WriteHalf for Nowhere {
+    async fn write(
+        &mut self,
+        _bytes: &[u8],
+        _descriptors: &[impl std::os::fd::AsFd],
+        _credentials: Option<&PassedCredentials>,
+    ) -> zlink::Result<()> {
+        Err(zlink::Error::SocketWrite)
+    }
+}

@@ -1,0 +1,217 @@
+//! What one user, and all of them together, may take of the service.
+//!
+//! Everything that somebody on the socket can make the service keep is counted here, by user: a user
+//! who takes all that is allowed takes it from nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections of everybody together, if there are descriptors for them.
+const CONNECTIONS: usize = 4096;
+
+/// Descriptors that are not for connections: entries, emulators that are probed, watches.
+const OTHER_DESCRIPTORS: usize = 256;
+
+/// Of the connections, what is left for root and the service's own user.
+const RESERVED: usize = 16;
+
+/// Bytes of messages that are not complete yet: of one user, of all. Each connection may have a
+/// little beside that.
+const USER_BYTES: usize = 16 << 20;
+const ALL_BYTES: usize = 128 << 20;
+
+/// Looks at files and entries that one user may have under way at a time.
+const USER_WORK: usize = 4;
+
+/// Documents that are made or written at a time, for all together; for one user it is one.
+const ALL_DOCUMENTS: usize = 8;
+
+/// Who is there.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    most: usize,
+    connections: Cell<usize>,
+    /// Those of them that are neither root's nor the own user's.
+    unprivileged: Cell<usize>,
+    bytes: Arc<Semaphore>,
+    documents: Arc<Semaphore>,
+    users: RefCell<HashMap<u32, Rc<User>>>,
+}
+
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    connections: Cell<usize>,
+    bytes: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+    document: Arc<Semaphore>,
+}
+
+/// The place of one connection, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    crowd: Rc<Crowd>,
+    user: Rc<User>,
+    is_privileged: bool,
+}
+
+/// Bytes that were counted.
+#[derive(Debug)]
+pub(super) struct Charge(OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// Leave to keep a document in memory until it is written.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what counts is when they are dropped")]
+pub(super) struct DocumentPermit(OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Crowd {
+    /// Nobody yet. Raises this process' limit of descriptors as far as it needs and may.
+    pub(super) fn new() -> Rc<Crowd> {
+        let wanted = (CONNECTIONS + OTHER_DESCRIPTORS) as u64;
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        if current.is_some_and(|current| current < raised) {
+            // Where that fails there are fewer connections.
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+        }
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        Crowd::of(descriptors.saturating_sub(OTHER_DESCRIPTORS).clamp(2 * RESERVED, CONNECTIONS))
+    }
+
+    fn of(most: usize) -> Rc<Crowd> {
+        Rc::new(Crowd {
+            most,
+            connections: Cell::new(0),
+            unprivileged: Cell::new(0),
+            bytes: Arc::new(Semaphore::new(ALL_BYTES)),
+            documents: Arc::new(Semaphore::new(ALL_DOCUMENTS)),
+            users: RefCell::default(),
+        })
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// A place for one more connection of a user, if there is one. No unprivileged user gets more
+    /// than a quarter of all, and all of them together leave some to the others.
+    pub(super) fn admit(self: &Rc<Self>, uid: u32, is_privileged: bool) -> Option<Place> {
+        let mut users = self.users.borrow_mut();
+        let own = users.get(&uid).map_or(0, |user| user.connections.get());
+        let (all, unprivileged) = (self.connections.get(), self.unprivileged.get());
+        let too_many = !is_privileged
+            && (own >= self.most / 4 || unprivileged >= self.most.saturating_sub(RESERVED));
+        if all >= self.most || too_many {
+            return None;
+        }
+        let user = users.entry(uid).or_insert_with(|| Rc::new(User::new(uid)));
+        user.connections.set(own + 1);
+        self.connections.set(all + 1);
+        self.unprivileged.set(unprivileged + usize::from(!is_privileged));
+        Some(Place { crowd: Rc::clone(self), user: Rc::clone(user), is_privileged })
+    }
+}
+
+impl User {
+    fn new(uid: u32) -> User {
+        User {
+            uid,
+            connections: Cell::new(0),
+            bytes: Arc::new(Semaphore::new(USER_BYTES)),
+            work: Arc::new(Semaphore::new(USER_WORK)),
+            document: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl Place {
+    /// Counts more bytes of an unfinished message; `None` if they are too many.
+    pub(super) fn charge(&self, bytes: usize) -> Option<Charge> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let user = Arc::clone(&self.user.bytes).try_acquire_many_owned(bytes).ok()?;
+        let all = Arc::clone(&self.crowd.bytes).try_acquire_many_owned(bytes).ok()?;
+        Some(Charge(user, all))
+    }
+
+    /// Waits until this user may have one more file or entry looked at.
+    pub(super) async fn work(&self) -> OwnedSemaphorePermit {
+        permit(&self.user.work).await
+    }
+
+    /// Waits until this user may have a document made.
+    pub(super) async fn document(&self) -> DocumentPermit {
+        let own = permit(&self.user.document).await;
+        DocumentPermit(own, permit(&self.crowd.documents).await)
+    }
+}
+
+async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(semaphore).acquire_owned().await.expect("no semaphore is ever closed")
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let less = |count: &Cell<usize>| count.set(count.get() - 1);
+        less(&self.crowd.connections);
+        if !self.is_privileged {
+            less(&self.crowd.unprivileged);
+        }
+        let left = self.user.connections.get() - 1;
+        self.user.connections.set(left);
+        if left == 0 {
+            self.crowd.users.borrow_mut().remove(&self.user.uid);
+        }
+    }
+}
+
+impl Charge {
+    /// Adds what was counted later.
+    pub(super) fn merge(&mut self, more: Charge) {
+        self.0.merge(more.0);
+        self.1.merge(more.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_gets_a_quarter_and_all_of_them_leave_room_for_root() {
+        let crowd = Crowd::of(64);
+        let places = |uid, privileged| -> Vec<Place> {
+            std::iter::from_fn(|| crowd.admit(uid, privileged)).collect()
+        };
+        let one = places(1000, false);
+        assert_eq!(one.len(), 16);
+        let others: Vec<_> = (1001..1010).flat_map(|uid| places(uid, false)).collect();
+        assert_eq!(one.len() + others.len(), 64 - RESERVED);
+        let root = places(0, true);
+        assert_eq!(root.len(), RESERVED);
+        drop(one);
+        assert_eq!(places(1011, false).len(), 16);
+        drop((others, root));
+        assert_eq!(crowd.connections(), 0);
+        assert!(crowd.users.borrow().is_empty(), "nobody is remembered who is gone");
+    }
+
+    #[test]
+    fn unfinished_messages_of_a_user_are_limited_together_and_free_again_when_they_end() {
+        let crowd = Crowd::of(64);
+        let (one, two) = (crowd.admit(1000, false).unwrap(), crowd.admit(1000, false).unwrap());
+        let other = crowd.admit(1001, false).unwrap();
+        let mut charge = one.charge(USER_BYTES - 10).unwrap();
+        charge.merge(one.charge(10).unwrap());
+        assert!(two.charge(1).is_none());
+        assert!(other.charge(1).is_some());
+        drop(charge);
+        assert!(two.charge(USER_BYTES).is_some());
+    }
+}

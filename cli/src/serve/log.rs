@@ -1,0 +1,60 @@
+//! What the service says, on stderr: one line an event, with its priority where the journal reads it.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Lines as `sd-daemon(3)` wants them, or as people do.
+#[derive(Debug)]
+struct Lines {
+    for_journal: bool,
+}
+
+/// Begins to log; with what only a curious operator wants to know if `verbose`.
+pub(super) fn start(verbose: bool) {
+    let lines = Lines { for_journal: is_journal() };
+    let level = if verbose { Level::DEBUG } else { Level::INFO };
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(level)
+        .event_format(lines)
+        .init();
+}
+
+/// Whether stderr is what systemd says it connected to the journal.
+fn is_journal() -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    let stderr = rustix::fs::fstat(io::stderr());
+    stderr.is_ok_and(|status| journal == format!("{}:{}", status.st_dev, status.st_ino))
+}
+
+impl<S> FormatEvent<S, DefaultFields> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, DefaultFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if !self.for_journal {
+            write!(writer, "capscache: ")?;
+        } else {
+            let priority = match *event.metadata().level() {
+                Level::ERROR => 3,
+                Level::WARN => 4,
+                Level::INFO => 6,
+                _ => 7,
+            };
+            write!(writer, "<{priority}>")?;
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}

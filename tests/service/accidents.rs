@@ -1,0 +1,137 @@
+//! Ends, wanted and not.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+use serde_json::json;
+
+use crate::{Dir, avr, emulator, wait_until};
+
+#[test]
+fn the_socket_is_everybodys_to_connect_to_and_gone_in_the_end() {
+    let dir = Dir::new();
+    let mut service = dir.serve(&[]);
+    let status = fs::metadata(dir.socket()).unwrap();
+    assert!(status.file_type().is_socket());
+    assert_eq!(status.permissions().mode() & 0o777, 0o666);
+    assert!(service.stop().success());
+    assert!(!dir.socket().exists());
+    assert!(service.log().ends_with("capscache: stopped\n"), "{}", service.log());
+}
+
+#[test]
+fn a_call_that_is_under_way_is_answered_before_the_end_and_idle_connections_hold_nothing_up() {
+    let dir = Dir::new();
+    let mut service = dir.serve(&[]);
+    let slow = dir.program(
+        "qemu-system-slow",
+        &format!(
+            "#!/bin/sh\ntouch {}\nsleep 0.2\nexec {} \"$@\"\n",
+            dir.path("began").display(),
+            avr()
+        ),
+    );
+    let mut idle = service.connect();
+    idle.call("GetInfo", json!({}));
+    let mut unfinished = service.connect();
+    std::io::Write::write_all(&mut unfinished.stream, b"{\"method\"").unwrap();
+    let mut client = service.connect();
+    client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": slow}}));
+    wait_until("the probe has begun", || dir.path("began").exists());
+    service.signal("TERM");
+    assert_eq!(client.receive()["parameters"]["arch"], "avr");
+    assert!(client.next().is_none());
+    assert!(service.wait().success());
+    assert!(idle.next().is_none() && unfinished.next().is_none());
+}
+
+#[test]
+fn a_call_that_takes_too_long_does_not_hold_up_the_end() {
+    let dir = Dir::new();
+    let mut service = dir.serve(&[]);
+    let began = dir.path("began");
+    let script = format!("#!/bin/sh\necho $$ > {}\nexec sleep 300\n", began.display());
+    let hangs = dir.program("qemu-system-hangs", &script);
+    let mut client = service.connect();
+    client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": hangs}}));
+    wait_until("the probe has begun", || {
+        fs::read_to_string(&began).is_ok_and(|pid| !pid.is_empty())
+    });
+    assert!(service.stop().success());
+    assert!(client.next().is_none());
+    assert!(service.log().contains("1 calls were not done in time"), "{}", service.log());
+    let pid = fs::read_to_string(&began).unwrap();
+    wait_until("the emulator died with its prober", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+        status.map_or(true, |status| status.contains("State:\tZ"))
+    });
+}
+
+#[test]
+fn a_service_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_starting() {
+    let dir = Dir::new();
+    let mut service = dir.serve(&[]);
+    service.call("Get", json!({"emulator": avr()}));
+    let mut client = service.connect();
+    client.send(
+        &json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": emulator("rx")}}),
+    );
+    service.signal("KILL");
+    assert!(!service.wait().success());
+    assert!(client.next().is_none());
+    assert!(dir.socket().exists(), "it had no chance to remove it");
+    // Those who use the library, or the command, notice nothing.
+    let asked = dir.command().args(["query", &avr(), "machine:uno"]).output().unwrap();
+    assert_eq!(asked.stdout, b"machine:uno\tyes\n");
+
+    let again = dir.serve(&[]);
+    let state = again.call("Status", json!({"emulator": avr()}));
+    assert_eq!(state["state"], "valid");
+    assert_eq!(again.call("Get", json!({"emulator": emulator("rx")}))["state"], "valid");
+    let verified = dir.command().arg("verify").output().unwrap();
+    assert_eq!(verified.stdout, b"2 entries: 2 good, 0 damaged\n");
+}
+
+#[test]
+fn whenever_the_service_is_killed_its_root_stays_whole() {
+    let dir = Dir::new();
+    let emulators = [avr(), emulator("rx"), emulator("or1k")];
+    for round in 0..20 {
+        let mut service = dir.serve(&[]);
+        let mut client = service.connect();
+        client.begin("Warm", json!({"emulators": emulators}));
+        // At another moment each time: before the probes, while they run, while entries are written.
+        std::thread::sleep(std::time::Duration::from_millis(round * 10));
+        service.signal("KILL");
+        service.wait();
+        let verified = dir.command().arg("verify").output().unwrap();
+        assert!(verified.status.success(), "{verified:?}");
+        if round % 4 == 3 {
+            dir.command().args(["invalidate", "--all"]).status().unwrap();
+        }
+    }
+    let service = dir.serve(&[]);
+    let warmed = service.call("Warm", json!({"emulators": emulators}))["warmed"].take();
+    assert!(warmed.as_array().unwrap().iter().all(|warmed| warmed["outcome"] != "failed"));
+}
+
+#[test]
+fn a_second_service_on_one_socket_is_refused_and_the_first_goes_on() {
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let second = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let complaint = String::from_utf8(second.stderr).unwrap();
+    assert!(complaint.contains("answers at") && complaint.contains("already"), "{complaint}");
+    assert_eq!(service.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_root_that_cannot_be_used_is_told_and_the_service_does_not_start() {
+    let dir = Dir::new();
+    fs::write(dir.root(), "a file").unwrap();
+    let run = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
+    assert_eq!(run.status.code(), Some(2));
+    assert!(String::from_utf8(run.stderr).unwrap().contains("as the root of the cache"));
+    assert!(!dir.socket().exists());
+}

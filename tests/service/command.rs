@@ -1,0 +1,143 @@
+//! The command asks the service where its user may not write to the root.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{Dir, NOBODY, as_user, avr, emulator, is_root};
+
+/// What a run of the command left.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the command as somebody who may not write to the root.
+fn run(dir: &Dir, arguments: &[&str]) -> Run {
+    let output = dir.command().args(arguments).uid(NOBODY).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Whether somebody else can run the command here; says so where not.
+fn others_can_run_it() -> bool {
+    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
+    if !is_root() {
+        return false;
+    }
+    let can = as_user(NOBODY, || std::fs::File::open(binary).is_ok());
+    if !can {
+        println!("SKIPPED: nobody but root can run {}", binary.display());
+    }
+    can
+}
+
+#[test]
+fn a_user_who_may_not_write_to_the_root_is_answered_by_the_service() {
+    if !others_can_run_it() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let avr = avr();
+    let query = run(&dir, &["query", &avr, "machine:uno", "property:loader.cpu-num"]);
+    assert_eq!(query.stdout, "machine:uno\tyes\nproperty:loader.cpu-num\tyes\n", "{query:?}");
+    assert_eq!((query.code, query.stderr.as_str()), (Some(0), ""));
+    let entries = service.call("List", json!({}))["entries"].take();
+    assert_eq!(entries[0]["groups"], json!(["core", "devices"]), "the service keeps the answers");
+
+    let told = run(&dir, &["-v", "query", &avr, "machine:none"]);
+    let line = format!(
+        "capscache: {} cannot be written by you: asking the service at {}\n",
+        dir.root().display(),
+        dir.socket().display()
+    );
+    assert_eq!((told.stdout.as_str(), told.stderr), ("machine:none\tyes\n", line));
+
+    let here = |arguments: &[&str]| {
+        String::from_utf8(dir.command().args(arguments).output().unwrap().stdout).unwrap()
+    };
+    for arguments in [
+        &["export", &avr][..],
+        &["inspect", &avr],
+        &["list"],
+        &["list", "--json"],
+        &["status", &avr],
+        &["status", "--json", &emulator("rx")],
+        &["diff", &avr, &avr],
+    ] {
+        let there = run(&dir, arguments);
+        assert_eq!((there.stdout, there.stderr.as_str()), (here(arguments), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_the_service_refuses_is_told_in_its_words() {
+    if !others_can_run_it() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    service.call("Get", json!({"emulator": avr()}));
+    let dropped = run(&dir, &["invalidate", &avr()]);
+    assert_eq!(dropped.code, Some(2));
+    assert_eq!(
+        dropped.stderr,
+        "capscache: not permitted: only root and the service's own user drop entries\n"
+    );
+    let wrapper = dir.wrapper("qemu-system-mine", &avr());
+    let asked = run(&dir, &["query", &wrapper, "machine:uno"]);
+    assert_eq!(asked.code, Some(2));
+    assert!(asked.stderr.contains("is not known, and not among the emulators"), "{asked:?}");
+    let unprobed = run(&dir, &["query", "--no-probe", &emulator("rx"), "machine:none"]);
+    assert_eq!(unprobed.code, Some(2));
+    assert!(unprobed.stderr.contains("the service's entry is missing"), "{unprobed:?}");
+}
+
+#[test]
+fn warming_through_the_service_makes_entries_that_are_missing() {
+    if !others_can_run_it() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let warmed = run(&dir, &["warm", &avr()]);
+    assert_eq!((warmed.code, warmed.stderr.as_str()), (Some(0), ""), "{warmed:?}");
+    assert!(warmed.stdout.ends_with(": 1 probed\n"), "{warmed:?}");
+    assert!(run(&dir, &["warm", &avr()]).stdout.ends_with(": 1 cached\n"));
+    assert_eq!(service.call("Status", json!({"emulator": avr()}))["state"], "valid");
+}
+
+#[test]
+fn a_service_for_another_root_or_none_at_all_is_not_asked() {
+    if !others_can_run_it() {
+        return;
+    }
+    let dir = Dir::new();
+    std::fs::create_dir(dir.root()).unwrap();
+    let nobody_there = run(&dir, &["-v", "status", "--json", &avr()]);
+    assert!(nobody_there.stderr.contains("capscache: no service: cannot connect to "));
+    let status: Value = serde_json::from_str(&nobody_there.stdout).unwrap();
+    assert_eq!(status["state"], "missing");
+
+    let other = dir.path("other");
+    let service = dir.serve(&["--root", other.to_str().unwrap()]);
+    service.call("Get", json!({"emulator": avr()}));
+    let asked = run(&dir, &["-v", "status", "--json", &avr()]);
+    let line = format!("the service is for another cache, in {}", other.display());
+    assert!(asked.stderr.contains(&line), "{asked:?}");
+    let status: Value = serde_json::from_str(&asked.stdout).unwrap();
+    assert_eq!(status["state"], "missing");
+}
+
+#[test]
+fn who_may_write_to_the_root_asks_nobody() {
+    let dir = Dir::new();
+    let _service = dir.serve(&[]);
+    let told = dir.command().args(["-v", "status", &avr()]).output().unwrap();
+    let line = format!("capscache: the cache is in {}\n", dir.root().display());
+    assert_eq!(String::from_utf8(told.stderr).unwrap(), line);
+}

@@ -1,0 +1,331 @@
+//! Many callers, and bad ones: the others go on, and what the service keeps stays bounded.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{Client, Dir, NOBODY, Service, as_user, avr, has, is_root, wait_until};
+
+const MEBIBYTE: usize = 1 << 20;
+
+fn query() -> Value {
+    json!({"emulator": avr(), "queries": ["machine:uno", "device:loader"]})
+}
+
+/// Asks as often as that, one call after the other; the longest time that one took.
+fn ask(client: &mut Client, times: usize) -> Duration {
+    let (parameters, expected) = (query(), json!(["yes", "yes"]));
+    let mut longest = Duration::ZERO;
+    for _ in 0..times {
+        let began = Instant::now();
+        assert_eq!(client.call("Query", parameters.clone())["answers"], expected);
+        longest = longest.max(began.elapsed());
+    }
+    longest
+}
+
+/// A service with one entry.
+fn warm(dir: &Dir) -> Service {
+    let service = dir.serve(&[]);
+    ask(&mut service.connect(), 1);
+    service
+}
+
+#[test]
+fn three_hundred_thousand_queries_over_one_connection_are_all_answered() {
+    const CALLS: usize = 300_000;
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let mut client = service.connect();
+    let parameters = query();
+    let call = json!({"method": "io.capscache.Cache.Query", "parameters": parameters}).to_string();
+    let expected = br#"{"parameters":{"answers":["yes","yes"]}}"#;
+    let expected = [&expected[..], b"\0"].concat();
+    let began = Instant::now();
+    let mut reply = vec![0; expected.len()];
+    for _ in 0..CALLS {
+        client.send_bytes(call.as_bytes());
+        std::io::Read::read_exact(&mut client.reader, &mut reply).unwrap();
+        assert_eq!(reply, expected);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{CALLS} calls, each after the answer to the one before, in {seconds:.2} s");
+}
+
+#[test]
+fn sixty_four_connections_at_once_are_all_answered() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| ask(&mut service.connect(), 200));
+        }
+    });
+}
+
+#[test]
+fn a_thousand_idle_connections_cost_nobody_anything() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let before = service.kilobytes("VmRSS:");
+    let mut idle: Vec<Client> = (0..1000).map(|_| service.connect()).collect();
+    ask(&mut service.connect(), 1000);
+    let each = service.kilobytes("VmRSS:").saturating_sub(before) / 1000;
+    assert!(each < 16, "{each} KB for an idle connection");
+    ask(&mut idle[999], 10);
+    ask(&mut idle[0], 10);
+}
+
+/// Whether the peer has closed a connection, as somebody sees who writes to it.
+fn is_closed_after(stream: &mut UnixStream, bytes: &[u8]) -> bool {
+    match stream.write_all(bytes) {
+        Ok(()) => false,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+        {
+            true
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn messages_without_end_are_cut_off_and_cost_no_memory() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let before = service.kilobytes("VmHWM:");
+    let long = vec![b'x'; 100 * MEBIBYTE];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = service.connect();
+                assert!(is_closed_after(&mut client.stream, &long));
+            });
+        }
+        scope.spawn(|| ask(&mut service.connect(), 2000));
+    });
+    let grown = service.kilobytes("VmHWM:") - before;
+    assert!(grown < 64 << 10, "{grown} KB");
+}
+
+#[test]
+fn a_message_of_one_mebibyte_is_taken_and_a_longer_one_is_not() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let of_length = |length: usize| {
+        let call = |padding: &str| {
+            json!({"method": "io.capscache.Cache.GetInfo", "parameters": {"padding": padding}})
+                .to_string()
+        };
+        call(&"x".repeat(length - call("").len()))
+    };
+    let mut client = service.connect();
+    for _ in 0..3 {
+        client.send_bytes(of_length(MEBIBYTE).as_bytes());
+        assert_eq!(client.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+    }
+    let mut longer = of_length(MEBIBYTE + 1).into_bytes();
+    longer.push(0);
+    // It may be found too long before it was sent as a whole.
+    is_closed_after(&mut client.stream, &longer);
+    assert!(client.next().is_none());
+}
+
+#[test]
+fn garbage_ends_its_connection_and_no_other() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let mut other = service.connect();
+    let deep = "[".repeat(100_000);
+    let deep_call = format!("{{\"method\":\"io.capscache.Cache.List\",\"parameters\":{deep}");
+    let binary: Vec<u8> = (1..=255).collect();
+    for garbage in [
+        &b""[..],
+        b"\n",
+        b"{}",
+        b"[]",
+        b"null",
+        b"17",
+        b"{\"method\": 3}",
+        b"{\"method\": \"io.capscache.Cache.List\"",
+        b"{\"method\": \"io.capscache.Cache.List\"} x",
+        b"{\"method\": \"io.capscache.Cache.List\", \"more\": 1}",
+        b"GET / HTTP/1.1\r\n\r\n",
+        deep.as_bytes(),
+        deep_call.as_bytes(),
+        &binary,
+    ] {
+        let mut client = service.connect();
+        client.send_bytes(garbage);
+        assert!(
+            client.next().is_none(),
+            "{:?}",
+            String::from_utf8_lossy(&garbage[..garbage.len().min(60)])
+        );
+        ask(&mut other, 1);
+    }
+}
+
+#[test]
+fn who_sends_a_byte_at_a_time_and_who_never_reads_hold_up_nobody() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let call = json!({"method": "io.capscache.Cache.GetInfo"}).to_string();
+                let mut slow = service.connect();
+                for byte in call.bytes().chain([0]) {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    slow.stream.write_all(&[byte]).unwrap();
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                assert_eq!(slow.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+            });
+        }
+        let mut never_read = Vec::new();
+        for _ in 0..16 {
+            let mut client = service.connect();
+            client.stream.set_nonblocking(true).unwrap();
+            let call = json!({
+                "method": "io.capscache.Cache.Export",
+                "parameters": {"emulator": avr(), "format": "json"},
+            });
+            let bytes = call.to_string() + "\0";
+            // As many calls as the socket takes, and no look at the answers.
+            while client.stream.write(bytes.as_bytes()).is_ok() {}
+            never_read.push(client);
+        }
+        // Others of the same user are answered meanwhile, also with what takes time.
+        let mut client = service.connect();
+        ask(&mut client, 5000);
+        client.call("Status", json!({"emulator": avr(), "thorough": true}));
+        assert_eq!(client.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
+        done.store(true, Ordering::Relaxed);
+    });
+    let most = service.kilobytes("VmHWM:");
+    assert!(most < 128 << 10, "{most} KB");
+}
+
+#[test]
+fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let queries: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+    let parameters = json!({"emulator": avr(), "queries": queries});
+    let call = json!({"method": "io.capscache.Cache.Query", "parameters": parameters}).to_string();
+    assert!(call.len() > MEBIBYTE / 2 && call.len() < MEBIBYTE);
+    let done = AtomicBool::new(false);
+    let flood = || {
+        let mut client = service.connect();
+        while !done.load(Ordering::Relaxed) {
+            client.send_bytes(call.as_bytes());
+            assert_eq!(client.receive()["error"], "org.varlink.service.InvalidParameter");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| as_user(NOBODY, flood));
+        }
+        let longest = ask(&mut service.connect(), 3000);
+        println!("longest of 3000 calls beside the flood: {longest:?}");
+        done.store(true, Ordering::Relaxed);
+    });
+    let most = service.kilobytes("VmHWM:");
+    assert!(most < 256 << 10, "{most} KB");
+}
+
+#[test]
+fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let unfinished = vec![b'x'; MEBIBYTE - 1];
+    let mut kept = 0;
+    let hoard: Vec<Client> = as_user(NOBODY, || {
+        let clients = (0..64).map(|_| {
+            let mut client = service.connect();
+            kept += usize::from(!is_closed_after(&mut client.stream, &unfinished));
+            client
+        });
+        clients.collect()
+    });
+    assert!((8..64).contains(&kept), "{kept}");
+    let grown = service.kilobytes("VmRSS:");
+    assert!(grown < 96 << 10, "{grown} KB");
+    // Root's long messages are counted for themselves.
+    let mut client = service.connect();
+    let call = json!({"method": "io.capscache.Cache.GetInfo", "padding": "x".repeat(MEBIBYTE / 2)});
+    client.send(&call);
+    assert_eq!(client.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+    drop(hoard);
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        wait_until("the room of those who left is free", || {
+            client.stream.write_all(&[&unfinished[..], b"\0"].concat()).is_ok()
+        });
+    });
+}
+
+#[test]
+fn one_user_cannot_take_all_connections() {
+    if !is_root() || !has("prlimit") {
+        return;
+    }
+    let dir = Dir::new();
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=512:512", "--", env!("CARGO_BIN_EXE_capscache"), "serve", "--socket"]);
+    command.arg(dir.socket());
+    dir.prepare(&mut command);
+    let service = dir.start(command);
+    let theirs: Vec<Client> = as_user(NOBODY, || (0..256).map(|_| service.connect()).collect());
+    as_user(NOBODY - 1, || ask(&mut service.connect(), 10));
+    ask(&mut service.connect(), 10);
+    let mut served = 0;
+    for mut client in theirs {
+        client.stream.set_nonblocking(false).unwrap();
+        let call = json!({"method": "io.capscache.Cache.GetInfo"}).to_string() + "\0";
+        if client.stream.write_all(call.as_bytes()).is_ok() && client.next().is_some() {
+            served += 1;
+        }
+    }
+    assert_eq!(served, 64, "a quarter of what there are descriptors for");
+}
+
+#[test]
+fn a_failed_accept_does_not_end_the_service() {
+    if !has("prlimit") {
+        return;
+    }
+    let dir = Dir::new();
+    let service = warm(&dir);
+    service.wait_for_watcher();
+    let mut before = service.connect();
+    ask(&mut before, 1);
+    let limit = |descriptors: usize| {
+        let pid = format!("--pid={}", service.child.id());
+        let limit = format!("--nofile={descriptors}:");
+        assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
+    };
+    // Those that are open stay so.
+    limit(3);
+    let mut waiting = service.connect();
+    waiting.send(&json!({"method": "io.capscache.Cache.GetInfo"}));
+    wait_until("it was told", || service.log().contains("cannot accept a connection"));
+    ask(&mut before, 100);
+    limit(512);
+    assert_eq!(waiting.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+    ask(&mut service.connect(), 100);
+}

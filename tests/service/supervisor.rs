@@ -1,0 +1,78 @@
+//! What systemd does with the service, and is told by it.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::{Client, Dir, avr, has};
+
+#[test]
+fn the_supervisor_is_told_when_it_is_ready_alive_and_about_to_end() {
+    let dir = Dir::new();
+    let mut command = dir.command();
+    command.args(["serve", "--socket"]).arg(dir.socket()).env("WATCHDOG_USEC", "200000");
+    let mut service = dir.start(command);
+    for _ in 0..3 {
+        let told = service.supervisor.wait_for("WATCHDOG=1");
+        assert!(told.contains("STATUS=Serving"), "{told}");
+    }
+    assert!(service.stop().success());
+    service.supervisor.wait_for("STOPPING=1");
+}
+
+#[test]
+fn an_activated_service_answers_on_the_socket_that_it_was_passed() {
+    if !has("systemd-socket-activate") {
+        return;
+    }
+    let dir = Dir::new();
+    let mut activate = Command::new("systemd-socket-activate");
+    activate.arg("--listen").arg(dir.socket());
+    activate.args(["--setenv=CAPSCACHE_ROOT", "--setenv=NOTIFY_SOCKET"]);
+    activate.args([env!("CARGO_BIN_EXE_capscache"), "serve", "--socket", "/nowhere/else"]);
+    dir.prepare(&mut activate);
+    let supervisor = crate::Supervisor::new(&dir.path("notify"));
+    activate.env("NOTIFY_SOCKET", &supervisor.path);
+    let log = std::fs::File::create(dir.path("log")).unwrap();
+    let child = activate.stderr(log).spawn().unwrap();
+    let mut service = crate::Service {
+        child,
+        supervisor,
+        socket: dir.socket(),
+        log: dir.path("log"),
+        ended: None,
+    };
+    crate::wait_until("it listens", || dir.socket().exists());
+    // The first connection has it started, and waits until it answers.
+    let mut client = Client::connect(&dir.socket());
+    assert_eq!(client.call("Get", json!({"emulator": avr()}))["arch"], "avr");
+    service.supervisor.wait_for("READY=1");
+    assert_eq!(service.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
+    assert!(service.log().contains("at the socket that was passed"), "{}", service.log());
+    assert!(service.stop().success());
+    assert!(dir.socket().exists(), "it belongs to whoever made it");
+}
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority_and_others_with_the_name() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let mut plain = dir.serve(&[]);
+    plain.stop();
+    let serving = format!("serving {} at {}", dir.root().display(), dir.socket().display());
+    let log = plain.log();
+    assert!(log.starts_with(&format!("capscache: {serving}\n")), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("capscache: ")), "{log}");
+    assert!(log.ends_with("capscache: stopped\n"), "{log}");
+
+    std::fs::remove_file(dir.path("log")).unwrap();
+    let log = std::fs::File::create(dir.path("log")).unwrap().metadata().unwrap();
+    let mut command = dir.command();
+    command.args(["serve", "--socket"]).arg(dir.socket());
+    command.env("JOURNAL_STREAM", format!("{}:{}", log.dev(), log.ino()));
+    let mut service = dir.start(command);
+    service.stop();
+    let log = service.log();
+    assert!(log.starts_with(&format!("<6>{serving}\n")), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("<6>")), "{log}");
+}

@@ -1,0 +1,191 @@
+//! The units for systemd: well-formed, locked down, and emulators are probed all the same.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{Client, Dir, NOBODY, emulator, has, is_root};
+
+fn dist(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(name)
+}
+
+fn unit(name: &str) -> String {
+    fs::read_to_string(dist("systemd").join(name)).unwrap()
+}
+
+/// The value of the last line of the service with this key.
+fn setting(key: &str) -> String {
+    let unit = unit("capscache.service");
+    let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values.last().unwrap_or_else(|| panic!("no {key}")).to_owned()
+}
+
+/// The units with the command that was built, in a directory.
+fn installed(dir: &Dir) -> [PathBuf; 2] {
+    let service = unit("capscache.service");
+    let command = env!("CARGO_BIN_EXE_capscache");
+    assert!(service.contains("ExecStart=/usr/bin/capscache serve"));
+    // Its page is not installed here.
+    let here =
+        |text: &str| text.replace("/usr/bin/capscache", command).replace("Documentation=", "#");
+    [("capscache.service", service), ("capscache.socket", unit("capscache.socket"))].map(
+        |(name, text)| {
+            fs::write(dir.path(name), here(&text)).unwrap();
+            dir.path(name)
+        },
+    )
+}
+
+fn run(program: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> (bool, String) {
+    let run = Command::new(program).args(arguments).output().unwrap();
+    let text = [run.stdout, run.stderr].concat();
+    (run.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    let dir = Dir::new();
+    let units = installed(&dir);
+    let (good, told) = run("systemd-analyze", &[&"verify", &"--man=no", &units[0], &units[1]]);
+    assert!(good, "{told}");
+    let of_ours: Vec<_> = told.lines().filter(|line| line.contains("capscache")).collect();
+    assert!(of_ours.is_empty(), "{told}");
+    assert_eq!(
+        unit("capscache.socket").lines().find(|line| line.starts_with("ListenStream=")),
+        Some("ListenStream=/run/capscache/io.capscache.Cache")
+    );
+}
+
+#[test]
+fn the_service_is_locked_down() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    let dir = Dir::new();
+    let [service, _] = installed(&dir);
+    // In tenths, as systemd 252 counts them.
+    let (good, told) = run(
+        "systemd-analyze",
+        &[&"security", &"--offline=true", &"--threshold=6", &"--no-pager", &service],
+    );
+    assert!(good, "{told}");
+}
+
+/// The system calls in a set of systemd's.
+fn calls(set: &str) -> HashSet<String> {
+    let (good, told) = run("systemd-analyze", &[&"syscall-filter", &set]);
+    assert!(good, "{told}");
+    let names = told.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#'));
+    let mut calls = HashSet::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        if name.starts_with('@') {
+            calls.extend(self::calls(name));
+        } else {
+            calls.insert(name.to_owned());
+        }
+    }
+    calls
+}
+
+/// What depends on the machine's mood: what a probe took.
+fn stable(mut document: Value) -> Value {
+    document.as_object_mut().unwrap().remove("report");
+    document
+}
+
+#[test]
+fn emulators_answer_the_same_without_the_system_calls_that_are_filtered() {
+    if !has("systemd-analyze") || !has("strace") {
+        return;
+    }
+    assert_eq!(setting("SystemCallFilter"), "~@privileged @resources");
+    assert!(unit("capscache.service").contains("\nSystemCallFilter=@system-service\n"));
+    let union = |a: &str, b: &str| -> HashSet<_> { calls(a).into_iter().chain(calls(b)).collect() };
+    let denied = union("@privileged", "@resources");
+    let allowed = union("@system-service", "@default");
+    let all = calls("@known");
+    let dir = Dir::new();
+    let native = emulator(std::env::consts::ARCH);
+    let export = |name: &str, strace: &[&str]| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o"]).arg(dir.path(name)).args(strace);
+        command.arg("--").arg(env!("CARGO_BIN_EXE_capscache"));
+        dir.prepare(&mut command);
+        let root = dir.path(&format!("root-{name}"));
+        let run = command.arg("--root").arg(root).args(["export", &native]).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        stable(serde_json::from_slice(&run.stdout).unwrap())
+    };
+    let free = export("free", &["-e", "trace=all"]);
+    let trace = fs::read(dir.path("free")).unwrap();
+    let trace = String::from_utf8_lossy(&trace);
+    let used: HashSet<String> = trace
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| all.contains(name))
+        .collect();
+    assert!(used.contains("execve") && used.contains("memfd_create"), "{used:?}");
+    let filtered: Vec<_> =
+        used.iter().filter(|name| denied.contains(*name) || !allowed.contains(*name)).collect();
+    println!("filtered of what is used: {filtered:?}");
+    assert!(!filtered.is_empty(), "the filter would have nothing to do with it");
+    let names: Vec<_> = filtered.iter().map(|name| name.as_str()).collect();
+    let inject = format!("inject={}:error=EPERM", names.join(","));
+    assert_eq!(export("filtered", &["-e", &inject]), free);
+}
+
+#[test]
+fn without_privileges_on_a_read_only_system_kvm_and_translation_are_both_asked() {
+    if !is_root() || !has("setpriv") || !has("unshare") {
+        return;
+    }
+    let dir = Dir::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
+    let others_run_it = crate::as_user(NOBODY, || fs::File::open(binary).is_ok());
+    if !others_run_it {
+        println!("SKIPPED: nobody but root can run {}", binary.display());
+        return;
+    }
+    // What the unit says, as far as it can be said without systemd: another user in the group of
+    // /dev/kvm, no capabilities, nothing writable but the cache and a /tmp of its own, no network.
+    let kvm = Path::new("/dev/kvm");
+    let has_kvm = fs::File::options().read(true).write(true).open(kvm).is_ok()
+        && std::env::consts::ARCH == "x86_64";
+    for name in ["root", "run"] {
+        fs::create_dir(dir.path(name)).unwrap();
+        std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
+    }
+    let socket = dir.path("run/socket");
+    let script = r#"
+        set -e
+        mount --make-rprivate /
+        for directory in "$DIR/root" "$DIR/run"; do mount --bind "$directory" "$directory"; done
+        mkdir -p "$DIR/dev" && mount -t tmpfs dev "$DIR/dev"
+        mknod "$DIR/dev/null" c 1 3; mknod "$DIR/dev/zero" c 1 5; mknod "$DIR/dev/urandom" c 1 9
+        chmod 666 "$DIR"/dev/*; mkdir "$DIR/dev/shm"
+        if [ -n "$KVM" ]; then mknod "$DIR/dev/kvm" c 10 232; chown root:$KVM "$DIR/dev/kvm"; chmod 660 "$DIR/dev/kvm"; fi
+        mount --bind "$DIR/dev" /dev
+        mount -o remount,bind,ro /
+        exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --groups "$USER_ID${KVM:+,$KVM}" \
+            --bounding-set -all --inh-caps -all --ambient-caps -all --no-new-privs \
+            "$CAPSCACHE" serve --socket "$DIR/run/socket"
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--", "sh", "-c", script]);
+    dir.prepare(&mut command);
+    command.env("DIR", dir.0.path()).env("CAPSCACHE", binary);
+    command.env("USER_ID", NOBODY.to_string()).env("KVM", if has_kvm { "64999" } else { "" });
+    let _service = dir.start(command);
+    let got = Client::connect(&socket).call("Get", json!({"emulator": emulator("x86_64")}));
+    let expected = if has_kvm { json!(["kvm", "tcg"]) } else { json!(["tcg"]) };
+    assert_eq!(got["accelerators"], expected);
+    assert!(got["entry"].as_str().unwrap().starts_with(dir.root().to_str().unwrap()));
+}

@@ -1,0 +1,280 @@
+//! What another user on the socket can have done, and what not.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::{Client, Dir, NOBODY, as_user, avr, emulator, is_root, wait_until};
+
+/// What is in a directory, at any depth.
+fn files(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.push(path.display().to_string());
+        }
+    }
+    files.sort();
+    files
+}
+
+fn refused(client: &mut Client, method: &str, parameters: serde_json::Value) -> String {
+    let (error, facts) = client.error(method, parameters);
+    assert_eq!(error, "NotPermitted", "{facts}");
+    facts["reason"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn another_user_reads_everything_and_has_installed_emulators_probed() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let own = dir.wrapper("qemu-system-mine", &avr());
+    service.call("Get", json!({"emulator": own}));
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        // One that root had probed, wherever it lies.
+        let asked = client.call("Query", json!({"emulator": own, "queries": ["machine:uno"]}));
+        assert_eq!(asked["answers"], json!(["yes"]));
+        assert_eq!(client.call("List", json!({}))["entries"][0]["emulator"], own.as_str());
+        let exported = client.call("Export", json!({"emulator": own, "format": "json"}));
+        assert!(exported["document"].as_str().unwrap().contains("\"avr\""));
+        // One that is installed, and whose groups are filled as well.
+        let groups = json!({"emulator": emulator("rx"), "groups": ["objects"]});
+        assert_eq!(client.call("Get", groups)["arch"], "rx");
+    });
+}
+
+#[test]
+fn another_user_cannot_warm_or_invalidate() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    service.call("Get", json!({"emulator": avr()}));
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        let emulators = json!({"emulators": [avr()]});
+        assert!(refused(&mut client, "Invalidate", emulators.clone()).contains("drop entries"));
+        assert!(refused(&mut client, "Warm", emulators.clone()).contains("warm entries"));
+        client.begin("Warm", emulators);
+        let reply = client.receive();
+        assert_eq!(reply["error"], "io.capscache.Cache.NotPermitted");
+    });
+    assert_eq!(service.call("Status", json!({"emulator": avr()}))["state"], "valid");
+}
+
+#[test]
+fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let ran = dir.path("ran");
+    fs::create_dir(dir.path("theirs")).unwrap();
+    fs::set_permissions(dir.path("theirs"), fs::Permissions::from_mode(0o777)).unwrap();
+    let script = format!("#!/bin/sh\ntouch {}\n", ran.display());
+    let theirs = dir.program("theirs/qemu-system-theirs", &script);
+    symlink(&theirs, dir.path("theirs/qemu-system-link")).unwrap();
+    let link = dir.path("theirs/qemu-system-link");
+    let before = files(&dir.root());
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        for emulator in [
+            theirs.as_str(),
+            link.to_str().unwrap(),
+            "/usr/bin/../..//usr/bin/qemu-system-avr",
+            &format!("/usr/bin/../..{theirs}"),
+            "/bin/true",
+            "/usr/bin/env",
+            "/etc/shadow",
+            "/root/secret",
+            "/proc/self/exe",
+            "/dev/zero",
+        ] {
+            for (method, parameters) in [
+                ("Get", json!({"emulator": emulator})),
+                ("Query", json!({"emulator": emulator, "queries": ["machine:q35"]})),
+                ("Export", json!({"emulator": emulator, "format": "json"})),
+            ] {
+                let why = refused(&mut client, method, parameters);
+                assert!(why.contains("is not known, and not among"), "{why}");
+            }
+            let status = client.call("Status", json!({"emulator": emulator, "thorough": true}));
+            assert_eq!(status, json!({"state": "missing"}));
+        }
+    });
+    assert!(!ran.exists());
+    assert_eq!(files(&dir.root()), before, "nothing was written");
+}
+
+#[test]
+fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    fs::create_dir(dir.path("closed")).unwrap();
+    fs::set_permissions(dir.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    dir.wrapper("closed/qemu-system-there", &avr());
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        let mut why = |name: &str| {
+            let path = dir.path("closed").join(name);
+            let why = refused(&mut client, "Get", json!({"emulator": path}));
+            why.replace(name, "NAME")
+        };
+        assert_eq!(why("qemu-system-there"), why("qemu-system-absent"));
+    });
+}
+
+#[test]
+fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    fs::create_dir(dir.path("theirs")).unwrap();
+    let theirs = dir.wrapper("theirs/qemu-system-theirs", &avr());
+    service.call("Get", json!({"emulator": theirs}));
+    let ran = dir.path("ran");
+    std::os::unix::fs::chown(dir.path("theirs"), Some(NOBODY), None).unwrap();
+    as_user(NOBODY, || {
+        let path = Path::new(&theirs);
+        fs::remove_file(path).unwrap();
+        fs::write(path, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut client = service.connect();
+        let why = refused(&mut client, "Get", json!({"emulator": theirs}));
+        assert!(why.contains("does not belong to root; only root"), "{why}");
+    });
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = Dir::new();
+    let ran = dir.path("ran");
+    let theirs = dir.program("theirs", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
+    let wrapper = opt.path().join("qemu-system-ours");
+    fs::copy(dir.wrapper("wrapper", &theirs), &wrapper).unwrap();
+    let service = dir.serve(&["--search", opt.path().to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let why = refused(&mut service.connect(), "Get", json!({"emulator": wrapper}));
+        assert!(why.contains("theirs belongs to the user 65534"), "{why}");
+    });
+    assert!(!ran.exists());
+}
+
+#[test]
+fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.path("opt")).unwrap();
+    let ran = dir.path("ran");
+    let script = format!("#!/bin/sh\ntouch {}\n", ran.display());
+    let theirs = dir.program("opt/qemu-system-theirs", &script);
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
+    let service = dir.serve(&["--search", dir.path("opt").to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let why = refused(&mut service.connect(), "Get", json!({"emulator": theirs}));
+        assert!(why.contains("does not belong to root; only root"), "{why}");
+    });
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
+    if !is_root() {
+        return;
+    }
+    // Below /tmp everybody could rename directories.
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = Dir::new();
+    let wrapper = opt.path().join("qemu-system-ours");
+    fs::copy(dir.wrapper("copy", &avr()), &wrapper).unwrap();
+    fs::copy(dir.wrapper("copy", &avr()), opt.path().join("other-name")).unwrap();
+    let service = dir.serve(&["--search", opt.path().to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        assert_eq!(client.call("Get", json!({"emulator": wrapper}))["arch"], "avr");
+        let other = opt.path().join("other-name");
+        assert!(refused(&mut client, "Get", json!({"emulator": other})).contains("not among"));
+    });
+}
+
+#[test]
+fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    service.call("Get", json!({"emulator": avr()}));
+    wait_until("the watcher has seen it", || service.log().contains("refreshed"));
+    let (before, log) = (files(&dir.root()), service.log());
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        for number in 0..500 {
+            let path = format!("/tmp/{number}/{}", "long".repeat(200));
+            refused(&mut client, "Get", json!({"emulator": path}));
+            client.call("Status", json!({"emulator": path}));
+        }
+    });
+    assert_eq!(files(&dir.root()), before);
+    assert_eq!(service.log(), log);
+}
+
+#[test]
+fn the_own_user_of_a_service_may_do_everything_and_root_too() {
+    if !is_root() {
+        return;
+    }
+    use std::os::unix::process::CommandExt;
+    let dir = Dir::new();
+    fs::create_dir(dir.root()).unwrap();
+    fs::create_dir(dir.path("run")).unwrap();
+    for name in ["root", "run"] {
+        std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
+    }
+    let socket = dir.path("run/socket");
+    let mut command = dir.command();
+    command.args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
+    // The supervisor's socket is in a directory of root's.
+    fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
+    if as_user(NOBODY, || fs::File::open(binary).is_err()) {
+        println!("SKIPPED: nobody but root can run {}", binary.display());
+        return;
+    }
+    let _service = dir.start(command);
+    let emulators = json!({"emulators": [avr()]});
+    as_user(NOBODY, || {
+        let warmed = Client::connect(&socket).call("Warm", emulators.clone());
+        assert_eq!(warmed["warmed"][0]["outcome"], "probed");
+    });
+    assert_eq!(Client::connect(&socket).call("Invalidate", emulators.clone())["dropped"][0], avr());
+    as_user(NOBODY - 1, || {
+        refused(&mut Client::connect(&socket), "Invalidate", emulators.clone());
+    });
+}

@@ -1,0 +1,137 @@
+//! An independent client: Python's `varlink`, from PyPI.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::{Dir, avr, emulator, has};
+
+/// A Python that has `varlink`, in an environment of its own below the build's directory; `None`, and
+/// told, where it cannot be had.
+fn python() -> Option<PathBuf> {
+    if !has("python3") {
+        return None;
+    }
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let environment = directory.join("python-varlink-31");
+    // Tests run in processes of their own.
+    let lock = File::create(directory.join("python-varlink-31.lock")).unwrap();
+    lock.lock().unwrap();
+    let python = environment.join("bin/python");
+    let works = || {
+        let import = Command::new(&python).args(["-c", "import varlink"]).output();
+        import.is_ok_and(|run| run.status.success())
+    };
+    if works() {
+        return Some(python);
+    }
+    let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment).output();
+    let made = made.expect("python3 starts");
+    let installed = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "varlink==31.0.0"])
+        .output();
+    if !works() {
+        println!(
+            "SKIPPED: no varlink for Python here, neither installed nor from PyPI: {made:?} {installed:?}"
+        );
+        return None;
+    }
+    Some(python)
+}
+
+const CLIENT: &str = r#"
+import json, sys, varlink
+
+socket, avr, rx = sys.argv[1:]
+client = varlink.Client.new_with_address("unix:" + socket)
+interface = client.get_interface("io.capscache.Cache")
+methods = {name for name, member in interface.members.items() if type(member).__name__ == "_Method"}
+called = set()
+
+def call(connection, method, *arguments, **parameters):
+    called.add(method)
+    return getattr(connection, method)(*arguments, **parameters)
+
+with client.open("io.capscache.Cache") as cache, client.open("io.capscache.Cache") as watching:
+    events = call(watching, "Monitor", _more=True)
+    assert next(events) == {"events": [], "missed": 0}
+
+    def wait_for(kind, emulator):
+        while not any((event["kind"], event.get("emulator")) == (kind, emulator)
+                      for event in next(events)["events"]):
+            pass
+
+    info = call(cache, "GetInfo")
+    assert info["format"] == 1 and info["root"].startswith("/"), info
+    got = call(cache, "Get", avr)
+    assert (got["state"], got["arch"], got["accelerators"]) == ("valid", "avr", ["tcg"]), got
+    wait_for("refreshed", avr)
+    assert call(cache, "Get", rx, True)["state"] == "missing"
+    asked = call(cache, "Query", avr, ["machine:uno", "machine:q35", "command:blockdev-add"])
+    assert asked["answers"] == ["yes", "no", "yes"], asked
+    document = json.loads(call(cache, "Export", avr, "json")["document"])
+    assert document["arch"] == "avr" and document["emulator"] == avr
+    assert [entry["emulator"] for entry in call(cache, "List")["entries"]] == [avr]
+    assert call(cache, "Status", avr) == {"state": "valid"}
+
+    left = []
+    for progress in call(cache, "Warm", [avr, rx], _more=True):
+        left.append(progress["left"])
+        assert len(progress["warmed"]) == 1 and progress["warmed"][0]["outcome"] != "failed"
+    assert left == [1, 0], left
+    wait_for("refreshed", rx)
+    assert call(cache, "Invalidate", [rx])["dropped"] == [rx]
+    wait_for("dropped", rx)
+
+    for arguments, error in [
+        (("Get", "/nowhere"), "io.capscache.Cache.NoSuchEmulator"),
+        (("Get", "/bin/true"), "io.capscache.Cache.NotAnEmulator"),
+        (("Query", avr, ["nonsense"]), "io.capscache.Cache.BadQuery"),
+        (("Get", "relative"), "org.varlink.service.InvalidParameter"),
+    ]:
+        try:
+            call(cache, *arguments)
+        except varlink.VarlinkError as failed:
+            assert failed.error() == error, failed
+        else:
+            raise AssertionError(arguments)
+
+assert called == methods, methods - called
+print("called", *sorted(called))
+"#;
+
+#[test]
+fn pythons_varlink_calls_every_method_both_streams_included() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new();
+    let _service = dir.serve(&[]);
+    let mut client = Command::new(python);
+    client.args(["-c", CLIENT]).arg(dir.socket()).args([avr(), emulator("rx")]);
+    let run = client.output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&run.stdout),
+        "called Export Get GetInfo Invalidate List Monitor Query Status Warm\n"
+    );
+}
+
+#[test]
+fn pythons_varlink_activates_the_service_on_demand() {
+    let Some(python) = python() else { return };
+    if !has("systemd-socket-activate") {
+        return;
+    }
+    let dir = Dir::new();
+    let mut activate = Command::new("systemd-socket-activate");
+    activate.arg("--listen").arg(dir.socket()).arg("--setenv=CAPSCACHE_ROOT");
+    activate.args([env!("CARGO_BIN_EXE_capscache"), "serve"]);
+    dir.prepare(&mut activate);
+    let mut child = activate.spawn().unwrap();
+    crate::wait_until("it listens", || dir.socket().exists());
+    let mut client = Command::new(python);
+    client.args(["-c", CLIENT]).arg(dir.socket()).args([avr(), emulator("rx")]);
+    let run = client.output().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
