@@ -1,6 +1,7 @@
 //! What is known of the entries, and what is done when something happens.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -346,6 +347,11 @@ impl<S: FnMut(Event)> Keeper<S> {
     /// There are no answers that hold, which is told once, and may be mended.
     fn does_not_hold(&mut self, emulator: &Arc<Path>, reason: String) {
         let Some(known) = self.known.get_mut(emulator) else { return };
+        if is_hidden(emulator) {
+            // Others may look at it, and for them the entry may hold.
+            known.is_valid = false;
+            return;
+        }
         if std::mem::replace(&mut known.is_valid, false) {
             self.tell(Event::Dropped { emulator: emulator.to_path_buf(), reason });
         }
@@ -448,4 +454,9 @@ impl<S: FnMut(Event)> Keeper<S> {
             None => self.tell_watching(),
         }
     }
+}
+
+/// Whether this process may not know what is at a path.
+fn is_hidden(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
