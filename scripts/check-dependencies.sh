@@ -37,4 +37,6 @@ absent tokio -p capscache-format
 absent tokio -e normal -p capscache --no-default-features
 # What tokio's `process` and `signal` features bring: the library installs no signal handler (docs/adr/0003).
 absent signal-hook-registry -e normal -p capscache --all-features
+# Nothing runs beside the calls of the library, so there is nothing to be woken.
+absent notify -e normal -p capscache --all-features
 exit "$failed"

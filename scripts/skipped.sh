@@ -8,7 +8,8 @@ skipped() { printf 'SKIPPED: %s\n' "$*"; }
 { [ -r /dev/kvm ] && [ -w /dev/kvm ]; } || skipped '/dev/kvm cannot be opened: nothing is asked under KVM'
 [ -d ../shared/libvirt/corpus ] || skipped 'no ../shared/libvirt/corpus: recordings of libvirt are not replayed'
 unshare -m true 2>/dev/null || skipped 'no mount namespace can be made: KVM is not hidden from anybody'
-[ "$(id -u)" = 0 ] || skipped 'not root: nobody else asks'
-for command in strace setpriv script; do
+unshare -r true 2>/dev/null || skipped 'no user namespace can be made: the limits of watches are not tested'
+[ "$(id -u)" = 0 ] || skipped 'not root: nobody else asks, and no packages are installed'
+for command in dpkg strace setpriv script; do
     command -v "$command" >/dev/null || skipped "no $command: what needs it is not tested"
 done

@@ -135,3 +135,25 @@ fn a_failure_tells_what_it_depends_on() {
     assert!(failure.depends_on.contains(&file(Path::new("/nowhere/qemu-system-avr"))));
     assert!(failure.depends_on.contains(&file(Path::new("/etc/ld.so.cache"))));
 }
+
+#[test]
+fn an_upgraded_emulator_is_seen_by_its_size_without_reading_it() {
+    let root = tempfile::tempdir().expect("a root");
+    let emulator = root.path().join("qemu-system-avr");
+    fs::copy(AVR, &emulator).expect("QEMU is installed");
+    age(&emulator);
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    cache.get(&emulator).expect("answers");
+    let size = fs::metadata(&emulator).expect("a file").len();
+    // Reading as much as this would take minutes; there is nothing in it, so it takes no room.
+    let huge = fs::File::options().write(true).open(&emulator).expect("a file");
+    huge.set_len(1 << 40).expect("a file system with holes");
+    match cache.lookup(&emulator).expect("a lookup") {
+        Lookup::Stale(stale) => {
+            assert_eq!(stale.input, InputKind::Emulator);
+            assert!(stale.recorded.ends_with(&format!("of {size} bytes")), "{stale}");
+            assert_eq!(stale.found, format!("{} bytes", 1_u64 << 40));
+        }
+        other => panic!("not stale but {other:?}"),
+    }
+}

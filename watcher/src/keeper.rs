@@ -1,6 +1,7 @@
 //! What is known of the entries, and what is done when something happens.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ pub(crate) struct Keeper<S> {
     touched_in_probe: HashSet<Arc<Path>>,
     next_sweep: Option<Instant>,
     /// Why everything is looked at from time to time, as it was told.
-    told_deaf: Option<(usize, String)>,
+    told_deaf: Option<String>,
 }
 
 /// What is known of one emulator that has an entry, had one, or is to get one.
@@ -139,6 +140,8 @@ impl<S: FnMut(Event)> Keeper<S> {
     fn due(&mut self, news: News, now: Instant) -> Subjects {
         let mut subjects = news.subjects;
         if news.overflowed {
+            // Among what was missed may be that a watch is gone.
+            self.watches.lost(&[PathBuf::from("/")].into());
             self.tell(Event::Notice(Notice::Overflow));
         }
         if !news.lost.is_empty() {
@@ -344,6 +347,11 @@ impl<S: FnMut(Event)> Keeper<S> {
     /// There are no answers that hold, which is told once, and may be mended.
     fn does_not_hold(&mut self, emulator: &Arc<Path>, reason: String) {
         let Some(known) = self.known.get_mut(emulator) else { return };
+        if is_hidden(emulator) {
+            // Others may look at it, and for them the entry may hold.
+            known.is_valid = false;
+            return;
+        }
         if std::mem::replace(&mut known.is_valid, false) {
             self.tell(Event::Dropped { emulator: emulator.to_path_buf(), reason });
         }
@@ -434,15 +442,21 @@ impl<S: FnMut(Event)> Keeper<S> {
             Some(_) => {}
             None => self.next_sweep = None,
         }
-        if deaf == self.told_deaf {
+        let (directories, reason) = deaf.unzip();
+        if reason == self.told_deaf {
             return;
         }
-        match deaf.clone() {
+        self.told_deaf.clone_from(&reason);
+        match directories.zip(reason) {
             Some((directories, reason)) => {
                 self.tell(Event::Notice(Notice::Sweeping { directories, reason, every }));
             }
             None => self.tell_watching(),
         }
-        self.told_deaf = deaf;
     }
+}
+
+/// Whether this process may not know what is at a path.
+fn is_hidden(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

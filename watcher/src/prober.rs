@@ -80,7 +80,7 @@ impl Prober {
             self.running.insert(Arc::clone(&emulator));
             let (cache, ear) = (self.cache.clone(), Arc::clone(&self.ear));
             let began = std::thread::Builder::new()
-                .name("capscache-rewarm".to_owned())
+                .name("capscache-warm".to_owned())
                 .spawn(move || ear.probed(run(&cache, job)));
             if let Err(error) = began {
                 let result = Err(format!("cannot start a thread for the probe: {error}"));

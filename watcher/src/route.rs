@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// As many links as the kernel follows (`path_resolution(7)`).
@@ -36,7 +37,16 @@ impl Route {
             }
             let next = here.join(&name);
             route.steps.push((here.clone(), name));
-            let Ok(status) = fs::symlink_metadata(&next) else { return route };
+            let status = match fs::symlink_metadata(&next) {
+                Ok(status) => status,
+                Err(error) => {
+                    if error.kind() == ErrorKind::PermissionDenied {
+                        // Nothing that happens there can be seen, until the directory lets us in.
+                        route.steps.pop();
+                    }
+                    return route;
+                }
+            };
             if status.is_symlink() {
                 links += 1;
                 let Ok(target) = fs::read_link(&next) else { return route };

@@ -1,6 +1,8 @@
 //! Emulators that change, and entries that come, go and change.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use capscache::Cache;
@@ -185,4 +187,36 @@ fn a_new_emulator_in_a_search_directory_is_told_and_not_probed_unless_that_is_wa
     assert_eq!(watching.rest(&search).len(), 0);
     command("chmod", &[&"755", &search.join("qemu-system-avr2")]);
     watching.appeared(&search.join("qemu-system-avr2"));
+}
+
+#[test]
+fn an_emulator_that_may_not_be_looked_at_is_left_to_those_who_may() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can become somebody who may not look");
+        return;
+    }
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let world = World::new();
+    let home = world.path("home");
+    let emulator = world.wrapper("home/qemu", AVR);
+    world.cache.get(&emulator).unwrap();
+    mode(&world.path(""), 0o755);
+    mode(&home, 0o700);
+    let begin_as_nobody = || {
+        let nobody = rustix::process::Uid::from_raw(65534);
+        // Of this thread and those that it starts.
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        world.begin(Options::default())
+    };
+    let (watching, told) = std::thread::scope(|scope| scope.spawn(begin_as_nobody).join().unwrap());
+    assert!(
+        matches!(told[..], [Event::Notice(Notice::Watching { entries: 0, .. })]),
+        "neither dropped nor looked for from time to time: {told:?}"
+    );
+    mode(&home, 0o755);
+    let (told, probed) = watching.refreshed(&emulator);
+    assert_eq!((told.len(), probed), (1, false));
+    assert!(world.is_hit(&emulator));
 }

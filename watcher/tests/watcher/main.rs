@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod chaos;
 mod directories;
 mod entries;
 mod limits;
