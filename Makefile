@@ -7,11 +7,11 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-peers bench bench-peers fuzz miri check deny fixtures
+.PHONY: help demo test test-peers test-packages bench bench-peers fuzz miri check deny fixtures
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## build, probe every emulator of this machine into a throw-away cache, show what it answers
 	@scripts/install-deps.sh cargo cc qemu
@@ -33,6 +33,11 @@ test-peers: ## compare with libvirt itself (changes the machine: says how, and a
 	@scripts/install-deps.sh cargo cc qemu
 	@scripts/install-peers.sh
 	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
+
+test-packages: ## install, remove and upgrade packages under the service, in a system of its own (root; downloads it)
+	@scripts/install-deps.sh cargo cc debootstrap
+	fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" packages
+	$(CARGO) test --locked --package capscache-cli --test service packages -- --nocapture --test-threads 1
 
 bench: ## XML against the mapped cache, the probe against its limit: tables, JSON and plots in target/bench
 	@scripts/install-deps.sh cargo cc qemu libxml2
