@@ -25,7 +25,7 @@ use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
-    distrust_if_changed, lines, record, record_all_firmware, record_fixed, record_kvm,
+    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_kvm,
     record_libraries, record_modules, record_unreachable, sha256_of, signature, time_of_change,
 };
 use crate::map::Bytes;
@@ -322,7 +322,8 @@ impl Shared {
 
     /// Everything from a fresh probe.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
-        for _ in 0..TRIES {
+        let mut recorded = Vec::new();
+        for tries_left in (0..TRIES).rev() {
             let (before, began) = (status(emulator)?, time_of_change());
             let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
@@ -331,8 +332,13 @@ impl Shared {
             let after = status(emulator)?;
             let unmoved = signature(&before) == signature(&after) && kvm == self.kvm();
             if unmoved && !was_removed(&ran) {
-                model.inputs = files(emulator, &after, &ran)?;
-                model.inputs.iter_mut().for_each(|input| distrust_if_changed(input, began));
+                let before = std::mem::replace(&mut recorded, files(emulator, &after, &ran)?);
+                let is_doubtful = |input: &Input| is_doubtful(input, began, &before);
+                if tries_left > 0 && recorded.iter().any(is_doubtful) {
+                    continue;
+                }
+                model.inputs.clone_from(&recorded);
+                model.inputs.iter_mut().filter(|input| is_doubtful(input)).for_each(distrust);
                 model.inputs.push(record_fixed(InputKind::Memfd, Scope::Binary, &self.host()));
                 if native_kvm {
                     note_closed(&kvm, &mut model, groups);

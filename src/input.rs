@@ -214,11 +214,11 @@ pub(crate) fn time_of_change() -> SystemTime {
     UNIX_EPOCH + Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanoseconds)
 }
 
-/// Leaves no trust in what was recorded after a probe if it may have changed since the probe began:
-/// what the emulator saw may be what was there before. Whatever the next look finds then differs.
-/// `began` is a [`time_of_change`].
+/// Whether the emulator may have seen other modules or libraries than those that were recorded after
+/// its probe, which began at the [`time_of_change`] `began`. The probe before it may have recorded the
+/// same: then nothing changed in between, whatever the clock says.
 #[cfg(feature = "probe")]
-pub(crate) fn distrust_if_changed(input: &mut Input, began: SystemTime) {
+pub(crate) fn is_doubtful(input: &Input, began: SystemTime, recorded_before: &[Input]) -> bool {
     let changed = |path: &Path| {
         let status = rustix::fs::stat(path).ok().map(|status| changed_at(signature(&status)));
         status.is_some_and(|at| at.is_some_and(|at| at >= began))
@@ -232,11 +232,18 @@ pub(crate) fn distrust_if_changed(input: &mut Input, began: SystemTime) {
         InputKind::Libraries => paths_of(&input.value).any(changed),
         _ => false,
     };
-    if has_changed {
-        input.signature = None;
-        input.sha256 = None;
-        input.value.extend_from_slice(b"\nchanged during the probe");
-    }
+    has_changed
+        && !recorded_before
+            .iter()
+            .any(|before| Input { racy: input.racy, ..before.clone() } == *input)
+}
+
+/// Leaves no trust in an input: whatever the next look finds differs.
+#[cfg(feature = "probe")]
+pub(crate) fn distrust(input: &mut Input) {
+    input.signature = None;
+    input.sha256 = None;
+    input.value.extend_from_slice(b"\nchanged during the probe");
 }
 
 /// Records the directories of firmware descriptors.
@@ -533,6 +540,24 @@ mod tests {
 
     fn at(seconds: i64) -> Signature {
         Signature { device: 1, inode: 2, size: 3, mtime: (0, 0), ctime: (seconds, 500_000_000) }
+    }
+
+    #[cfg(feature = "probe")]
+    #[test]
+    fn modules_that_changed_since_a_probe_began_are_doubtful_until_they_hold_still_for_one() {
+        let modules = tempfile::tempdir().unwrap();
+        let directory = modules.path();
+        let long_ago = UNIX_EPOCH + Duration::from_secs(100);
+        let later = SystemTime::now() + Duration::from_secs(100);
+        let first = [record_modules(directory)];
+        assert!(is_doubtful(&first[0], long_ago, &[]));
+        assert!(!is_doubtful(&first[0], later, &[]));
+        // As with a clock that was set back.
+        assert!(!is_doubtful(&record_modules(directory), long_ago, &first));
+        fs::write(directory.join("hw-nothing.so"), "").unwrap();
+        assert!(is_doubtful(&record_modules(directory), long_ago, &first));
+        fs::File::open(directory).unwrap().set_modified(long_ago).unwrap();
+        assert!(is_doubtful(&record_modules(directory), long_ago, &first), "of a file in it");
     }
 
     #[test]
