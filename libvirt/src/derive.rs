@@ -54,8 +54,11 @@ pub enum CapsError {
          `export --format json` can"
     )]
     NoAccelerator,
-    /// The emulator was never asked what libvirt must know.
-    #[error("the emulator did not answer {what}, without which libvirt keeps nothing of it")]
+    /// The emulator was never asked what libvirt must know, or did not tell all of it: a recording may
+    /// be cut.
+    #[error(
+        "there is no answer to {what} that libvirt could use, and it keeps nothing of an emulator without"
+    )]
     Missing {
         /// The QMP command.
         what: &'static str,
@@ -79,6 +82,8 @@ impl QemuCaps {
             (FactKind::Version, "query-version"),
             (FactKind::Schema, "query-qmp-schema"),
             (FactKind::Types, "qom-list-types"),
+            (FactKind::CommandLineOptions, "query-command-line-options"),
+            (FactKind::MigrationCapabilities, "query-migrate-capabilities"),
         ] {
             entry.core(kind).map_err(|_| CapsError::Missing { what })?;
         }
@@ -87,6 +92,23 @@ impl QemuCaps {
             return Err(CapsError::NoAccelerator);
         }
         let flags = emulator.flags();
+        // Without TCG there is no second pass; without hardware the first one is TCG's.
+        let has_tcg = emulator.hardware.is_none() || flags.has("tcg");
+        let sev = sev(&emulator).filter(|_| flags.has("sev-guest") || flags.has("sev-snp-guest"));
+        let told = |kind| emulator.first_told(kind).is_some();
+        for (is_told, what) in [
+            (told(FactKind::Kvm), "query-kvm"),
+            (told(FactKind::Machines), "query-machines"),
+            (
+                !has_tcg || emulator.told(Accelerator::Tcg, FactKind::Machines).is_some(),
+                "query-machines under TCG",
+            ),
+            (sev.is_some() || !flags.has("sev-guest"), "query-sev-capabilities"),
+        ] {
+            if !is_told {
+                return Err(CapsError::Missing { what });
+            }
+        }
         let Surroundings { kernel_version, host_cpu_signature, .. } = surroundings;
         let is_accelerated = emulator.hardware.is_some();
         let version = entry.version();
@@ -113,14 +135,9 @@ impl QemuCaps {
             arch: arch.to_owned(),
             kvm: if only(Accelerator::Kvm) { of(Accelerator::Kvm) } else { Default::default() },
             hvf: if only(Accelerator::Hvf) { of(Accelerator::Hvf) } else { Default::default() },
-            // Without TCG there is no second pass; without hardware the first one is TCG's.
-            tcg: if hardware.is_none() || flags.has("tcg") {
-                of(Accelerator::Tcg)
-            } else {
-                AcceleratorCaps::default()
-            },
+            tcg: if has_tcg { of(Accelerator::Tcg) } else { AcceleratorCaps::default() },
             gic: gic(&emulator, arch),
-            sev: sev(&emulator).filter(|_| flags.has("sev-guest") || flags.has("sev-snp-guest")),
+            sev,
             sgx: sgx(&emulator).filter(|_| flags.has("sgx-epc")),
             hyperv: hyperv(&emulator, arch),
             kvm_supports_nesting: surroundings.kvm_supports_nesting && only(Accelerator::Kvm),

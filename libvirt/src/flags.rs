@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use capscache_format::{Accelerator, Entry, Fact, FactKey, FactKind, Group, Tri, Value};
+use capscache_format::{
+    Accelerator, Entry, Fact, FactKey, FactKind, Group, Tri, Unanswered, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::arch;
@@ -161,7 +163,8 @@ impl UnknownFlag {
     fn new(name: &str) -> UnknownFlag {
         let mut live: Vec<&str> =
             FLAGS.iter().filter(|f| !f.sources.is_empty()).map(|f| f.name).collect();
-        live.sort_by_cached_key(|known| distance(known, name));
+        // Who gives a part of a name means one that has it.
+        live.sort_by_cached_key(|known| (!known.contains(name), distance(known, name)));
         live.truncate(3);
         UnknownFlag::Never { name: name.to_owned(), nearest: live.join(", ") }
     }
@@ -202,7 +205,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
     pub fn of(entry: &'a Entry<B>) -> Emulator<'a, B> {
         let mut emulator = Emulator { entry, arch: arch::name(entry.arch()), hardware: None };
         let ran = |accelerator| emulator.told(accelerator, FactKind::Ran).is_some();
-        emulator.hardware = if emulator.has_kvm() {
+        emulator.hardware = if emulator.kvm().is_yes() {
             Some(Accelerator::Kvm)
         } else if ran(Accelerator::Hvf) {
             Some(Accelerator::Hvf)
@@ -230,9 +233,14 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
         self.told(self.first(), kind)
     }
 
-    fn has_kvm(&self) -> bool {
-        let Some(answer) = self.told(Accelerator::Kvm, FactKind::Kvm) else { return false };
-        ["enabled", "present"].iter().all(|key| is_true(answer.get(key)))
+    fn kvm(&self) -> Tri {
+        if let Some(answer) = self.told(Accelerator::Kvm, FactKind::Kvm) {
+            return Tri::from(["enabled", "present"].iter().all(|key| is_true(answer.get(key))));
+        }
+        match Tri::from(&self.entry.accelerator(Accelerator::Kvm)) {
+            Tri::No => Tri::No,
+            _ => Tri::Unknown,
+        }
     }
 
     /// The first of `list` whose string `key` is `name`.
@@ -251,14 +259,15 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
 
     /// Whether anything sets a flag: *unknown* where what could was never told.
     pub fn has(&self, flag: &Flag) -> Tri {
-        if flag.sources.is_empty() || !self.works(flag.name) {
+        let works = self.works(flag.name);
+        if flag.sources.is_empty() || works.is_no() {
             return Tri::No;
         }
         let mut has = Tri::No;
         for source in flag.sources {
             let open = gate(*source).map_or(Tri::Yes, |gate| self.has_named(gate));
             match (open, self.answer(*source)) {
-                (Tri::Yes, Tri::Yes) => return Tri::Yes,
+                (Tri::Yes, Tri::Yes) => return works,
                 (Tri::No, _) | (_, Tri::No) => {}
                 _ => has = Tri::Unknown,
             }
@@ -271,22 +280,28 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
         find(name).map_or(Tri::No, |flag| self.has(flag))
     }
 
-    /// Types that are there are nothing to libvirt if what they are for does not answer.
-    fn works(&self, name: &str) -> bool {
-        match name {
-            "sev-guest" | "sev-snp-guest" => self.first_told(FactKind::Sev).is_some(),
-            "sgx-epc" => {
-                let sgx = self.first_told(FactKind::Sgx);
-                sgx.and_then(|sgx| sgx.get("sections")?.as_array()).is_some()
+    /// Types that are there are nothing to libvirt if what they are for refuses to answer.
+    fn works(&self, name: &str) -> Tri {
+        let kind = match name {
+            "sev-guest" | "sev-snp-guest" => FactKind::Sev,
+            "sgx-epc" => FactKind::Sgx,
+            _ => return Tri::Yes,
+        };
+        let accelerator = self.first();
+        match self.entry.fact(FactKey { group: Group::Core, accelerator, kind }) {
+            Some(Fact::Answered(answer)) if kind == FactKind::Sgx => {
+                Tri::from(answer.get("sections").and_then(Value::as_array).is_some())
             }
-            _ => true,
+            Some(Fact::Answered(_)) => Tri::Yes,
+            Some(Fact::Refused) => Tri::No,
+            Some(Fact::Quarantined) | None => Tri::Unknown,
         }
     }
 
     /// Whether a source sets its flags, whatever gates it.
     fn answer(&self, source: Source) -> Tri {
         match source {
-            Source::Kvm => Tri::from(self.has_kvm()),
+            Source::Kvm => self.kvm(),
             Source::Hvf => Tri::from(self.hardware == Some(Accelerator::Hvf)),
             Source::Type(name) => self.list_has(FactKind::Types, "name", name),
             Source::Command(name) => self.entry.schema().has(name),
@@ -313,7 +328,10 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
                 self.property(FactKind::Objects, name, property, |_| true)
             }
             Source::Machine(name, property) => {
-                let Some(typename) = self.machine_type(name) else { return Tri::No };
+                let Some(typename) = self.machine_type(name) else {
+                    let machines = self.first_told(FactKind::Machines);
+                    return if machines.is_some() { Tri::No } else { Tri::Unknown };
+                };
                 self.property(FactKind::Objects, &typename, property, |_| true)
             }
             Source::Option(name) => {
@@ -332,7 +350,8 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
             // libvirt asks for the types only where there are models.
             Source::TpmType(name) => match self.entry.core(FactKind::TpmModels) {
                 Ok(_) => self.list_holds(FactKind::TpmTypes, name),
-                Err(_) => Tri::No,
+                Err(Unanswered::Refused { .. }) => Tri::No,
+                Err(_) => Tri::Unknown,
             },
             Source::CpuModel(name) => {
                 let of = |accelerator| {

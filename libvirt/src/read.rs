@@ -97,6 +97,8 @@ struct File<'t> {
 struct Element<'t> {
     tag: BytesStart<'t>,
     is_empty: bool,
+    /// Where its tag ends in the file.
+    at: u64,
 }
 
 /// The mandatory elements, as far as they were seen.
@@ -400,9 +402,13 @@ impl<'t> File<'t> {
                     if self.depth > MAX_DEPTH {
                         return Err(self.syntax("elements are nested too deeply"));
                     }
-                    return Ok(Some(Element { tag, is_empty: false }));
+                    let at = self.reader.buffer_position();
+                    return Ok(Some(Element { tag, is_empty: false, at }));
                 }
-                Event::Empty(tag) => return Ok(Some(Element { tag, is_empty: true })),
+                Event::Empty(tag) => {
+                    let at = self.reader.buffer_position();
+                    return Ok(Some(Element { tag, is_empty: true, at }));
+                }
                 Event::End(_) => {
                     self.depth -= 1;
                     return Ok(None);
@@ -448,7 +454,11 @@ impl<'t> File<'t> {
                 }
                 Event::Start(tag) => {
                     self.depth += 1;
-                    self.skip(&Element { tag, is_empty: false })?;
+                    self.skip(&Element {
+                        tag,
+                        is_empty: false,
+                        at: self.reader.buffer_position(),
+                    })?;
                 }
                 Event::End(_) => {
                     self.depth -= 1;
@@ -545,7 +555,7 @@ impl Element<'_> {
     }
 
     fn attribute(&self, name: &str) -> Result<Option<String>, XmlError> {
-        let wrong = |what: String| XmlError::Syntax { at: 0, what };
+        let wrong = |what: String| XmlError::Syntax { at: self.at, what };
         let mut found = None;
         // All of them are looked at: one that stands there twice makes no XML.
         for attribute in self.tag.attributes() {

@@ -275,9 +275,12 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Text that libvirt writes as it is: only what makes it unreadable is escaped.
+/// Text that libvirt writes as it is: only what makes it unreadable is escaped, and what no XML can
+/// have is dropped.
 fn mended(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+    let is_allowed = |c: &char| !matches!(c, '\0'..='\u{1f}') || matches!(c, '\t' | '\n' | '\r');
+    let text: String = text.chars().filter(is_allowed).collect();
+    text.replace('&', "&amp;").replace('<', "&lt;").replace("]]>", "]]&gt;")
 }
 
 /// As [`mended`], in an attribute.

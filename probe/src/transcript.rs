@@ -27,7 +27,7 @@ use crate::session::{Reply, Request};
 const VERSION: u32 = 1;
 
 /// Longer than any real one; keeps a wrong file from being read into memory.
-pub const MAX_TRANSCRIPT_BYTES: u64 = 96 << 20;
+pub const MAX_TRANSCRIPT_BYTES: u64 = 64 << 20;
 
 /// What a transcript is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

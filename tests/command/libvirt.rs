@@ -77,3 +77,14 @@ fn a_recording_is_replayed_as_libvirt_would_keep_it() {
     assert!(told.contains("<emulator>/opt/q</emulator>"));
     assert!(told.contains("<microcodeVersion>7</microcodeVersion>"));
 }
+
+#[test]
+fn a_recording_of_a_hundred_megabytes_is_refused() {
+    let dir = Dir::new();
+    let recording = dir.path("recording");
+    let file = std::fs::File::create(&recording).unwrap();
+    file.set_len(100_000_000).unwrap();
+    let run = dir.run(&["replay", recording.to_str().unwrap(), "--format", "libvirt-xml"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+    assert!(run.stderr.contains("longer than 67108864 bytes"), "{run:?}");
+}

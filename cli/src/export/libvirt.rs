@@ -42,8 +42,22 @@ pub(super) fn surroundings(
 
 /// Where libvirt, as distributions build it, looks for QEMU's modules.
 fn module_directories() -> [PathBuf; 3] {
-    let multiarch = format!("/usr/lib/{}-linux-gnu/qemu", std::env::consts::ARCH);
-    [multiarch.into(), "/usr/lib64/qemu".into(), "/usr/lib/qemu".into()]
+    // Debian's names of architectures, where they are not Rust's.
+    let multiarch = match std::env::consts::ARCH {
+        "powerpc64" if cfg!(target_endian = "little") => "powerpc64le-linux-gnu",
+        "x86" => "i386-linux-gnu",
+        "arm" => "arm-linux-gnueabihf",
+        "loongarch64" => "loongarch64-linux-gnu",
+        "aarch64" => "aarch64-linux-gnu",
+        "s390x" => "s390x-linux-gnu",
+        "riscv64" => "riscv64-linux-gnu",
+        _ => "x86_64-linux-gnu",
+    };
+    [
+        Path::new("/usr/lib").join(multiarch).join("qemu"),
+        "/usr/lib64/qemu".into(),
+        "/usr/lib/qemu".into(),
+    ]
 }
 
 /// The value of the first line of `/proc/cpuinfo` with this key.

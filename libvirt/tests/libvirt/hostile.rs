@@ -1,6 +1,8 @@
 //! Files that were not written by libvirt, or not for us.
 
-use capscache_libvirt::{MAX_XML_BYTES, QemuCaps, XmlError};
+use capscache_libvirt::{MAX_XML_BYTES, QemuCaps, Surroundings, XmlError};
+
+use crate::replies::{Replies, entry_of};
 
 const SMALL: &str = "<qemuCaps>
   <emulator>/usr/bin/qemu-system-x86_64</emulator>
@@ -106,4 +108,20 @@ fn a_file_of_a_hundred_megabytes_is_refused_unread() {
     let huge = " ".repeat(100 << 20);
     let error = QemuCaps::from_xml(&huge).unwrap_err();
     assert!(matches!(error, XmlError::TooLong { bytes } if bytes > MAX_XML_BYTES), "{error}");
+}
+
+#[test]
+fn a_recording_that_was_cut_anywhere_is_an_error() {
+    let whole = Replies::with_kvm("x86_64").text();
+    let keeps = |text: &str| -> Result<QemuCaps, String> {
+        let entry = entry_of(text, None).map_err(|error| error.to_string())?;
+        let caps = QemuCaps::from_entry(&entry, Surroundings::default());
+        caps.map_err(|error| error.to_string())
+    };
+    assert!(keeps(&whole).is_ok());
+    // What is cut is the line break at the end.
+    assert!(keeps(whole.trim_end()).is_ok());
+    for length in 0..whole.trim_end().len() {
+        assert!(keeps(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+    }
 }

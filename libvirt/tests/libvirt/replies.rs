@@ -2,7 +2,7 @@
 
 use capscache_format::{Accelerator, Entry};
 use capscache_libvirt::{QemuCaps, Surroundings};
-use capscache_probe::replay_under;
+use capscache_probe::{TranscriptError, replay_under};
 use serde_json::{Value, json};
 
 /// The answers of one emulator, by pass and by what was asked.
@@ -133,8 +133,7 @@ impl Replies {
     }
 
     pub(crate) fn entry(&self) -> Entry<Vec<u8>> {
-        let model = replay_under(&self.text(), self.first).unwrap();
-        Entry::open(model.encode().unwrap()).unwrap()
+        entry_of(&self.text(), self.first).unwrap()
     }
 
     pub(crate) fn caps(&self) -> QemuCaps {
@@ -144,6 +143,15 @@ impl Replies {
     pub(crate) fn xml(&self) -> String {
         self.caps().to_xml()
     }
+}
+
+/// The entry that a recording makes.
+pub(crate) fn entry_of(
+    text: &str,
+    first: Option<Accelerator>,
+) -> Result<Entry<Vec<u8>>, TranscriptError> {
+    let model = replay_under(text, first)?;
+    Ok(Entry::open(model.encode().unwrap()).unwrap())
 }
 
 fn put(pass: &mut Vec<(String, Value, Value)>, command: &str, arguments: Value, reply: Value) {

@@ -39,7 +39,8 @@ fn x86_with(props: &Value, unmigratable: Option<Value>) -> Replies {
 #[test]
 fn text_is_escaped_as_libvirt_does_and_where_it_does_not_so_that_it_can_be_read() {
     let mut replies = Replies::new("x86_64");
-    let version = json!({"qemu": {"major": 8, "minor": 0, "micro": 0}, "package": "a<b&c'd>"});
+    let package = "a<b&c'd>\u{b}]]>";
+    let version = json!({"qemu": {"major": 8, "minor": 0, "micro": 0}, "package": package});
     replies.say("query-version", version);
     let machine = json!({"name": "x<>&\"'\u{1}\u{1b}\t", "cpu-max": 1});
     replies.say("query-machines", json!([machine]));
@@ -47,22 +48,38 @@ fn text_is_escaped_as_libvirt_does_and_where_it_does_not_so_that_it_can_be_read(
     let caps = QemuCaps::from_entry(&replies.entry(), surroundings).unwrap();
     let xml = caps.to_xml();
     assert!(xml.contains("<emulator>/opt/&lt;q&gt;/é</emulator>"), "{xml}");
-    assert!(xml.contains("<package>a&lt;b&amp;c'd></package>"), "{xml}");
+    assert!(xml.contains("<package>a&lt;b&amp;c'd>]]&gt;</package>"), "{xml}");
     assert!(xml.contains("name='x&lt;&gt;&amp;&quot;&apos;\u{1b}\t'"), "{xml}");
-    assert_eq!(QemuCaps::from_xml(&xml).unwrap().package, "a<b&c'd>");
+    assert_eq!(QemuCaps::from_xml(&xml).unwrap().package, "a<b&c'd>]]>");
 }
 
 #[test]
 fn what_blocks_an_x86_cpu_is_spelt_as_qemu_does() {
-    let blockers = ["cmp_legacy", "pclmuldq", "hv-vendor_id", "svm", "svm"];
-    let definition = json!([{"name": "old", "unavailable-features": blockers}]);
-    for (arch, expected) in [
-        ("x86_64", ["cmp-legacy", "pclmulqdq", "hv-vendor-id", "svm", "svm"]),
-        ("riscv64", blockers),
-    ] {
+    let spellings = [
+        ("cmp_legacy", "cmp-legacy"),
+        ("ds_cpl", "ds-cpl"),
+        ("fxsr_opt", "fxsr-opt"),
+        ("kvm_pv_eoi", "kvm-pv-eoi"),
+        ("kvm_pv_unhalt", "kvm-pv-unhalt"),
+        ("lahf_lm", "lahf-lm"),
+        ("nodeid_msr", "nodeid-msr"),
+        ("perfctr_core", "perfctr-core"),
+        ("perfctr_nb", "perfctr-nb"),
+        ("tsc_adjust", "tsc-adjust"),
+        ("pclmuldq", "pclmulqdq"),
+        ("vmx-invvpid-single-context-noglobals", "vmx-invept-single-context-noglobals"),
+        ("hv-vendor_id", "hv-vendor-id"),
+        ("hv-emsr_bitmap", "hv-emsr-bitmap"),
+        ("hv-xmm_input", "hv-xmm-input"),
+        ("svm", "svm"),
+        ("svm", "svm"),
+    ];
+    let told = spellings.map(|(told, _)| told);
+    for (arch, expected) in [("x86_64", spellings.map(|(_, kept)| kept)), ("riscv64", told)] {
         let mut replies = Replies::new(arch);
         replies.add_command("query-cpu-definitions");
-        replies.say("query-cpu-definitions", definition.clone());
+        let definition = json!([{"name": "old", "unavailable-features": told}]);
+        replies.say("query-cpu-definitions", definition);
         assert_eq!(replies.caps().tcg.cpus[0].blockers, expected);
     }
 }
@@ -240,6 +257,37 @@ fn sev_is_there_for_snp_alone_and_with_no_identity_of_the_first_cpu() {
         replies.never_ask("query-sev-capabilities");
         assert_eq!(replies.caps().flags.get(name), Some(false), "as if it were refused");
     }
+}
+
+#[test]
+fn where_an_answer_is_missing_that_libvirt_cannot_do_without_it_keeps_nothing() {
+    let keeps = |replies: &Replies| {
+        QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|_| ())
+    };
+    for what in [
+        "query-qmp-schema",
+        "query-kvm",
+        "qom-list-types",
+        "query-machines",
+        "query-command-line-options",
+        "query-migrate-capabilities",
+    ] {
+        let mut replies = Replies::new("x86_64");
+        assert_eq!(keeps(&replies), Ok(()));
+        replies.refuse(what, "CommandNotFound");
+        assert_eq!(keeps(&replies), Err(CapsError::Missing { what }));
+        replies.never_ask(what);
+        assert_eq!(keeps(&replies), Err(CapsError::Missing { what }));
+    }
+    let mut cut = Replies::new("x86_64");
+    cut.say("query-kvm", json!({"enabled": true, "present": true}));
+    assert_eq!(keeps(&cut), Ok(()), "without TCG there is no second pass");
+    cut.add_type("tcg-accel");
+    assert_eq!(keeps(&cut), Err(CapsError::Missing { what: "query-machines under TCG" }));
+    let mut sev = Replies::new("x86_64");
+    sev.add_type("sev-guest");
+    sev.say("query-sev-capabilities", json!({"cbitpos": 51, "pdh": "P", "cert-chain": "C"}));
+    assert_eq!(keeps(&sev), Err(CapsError::Missing { what: "query-sev-capabilities" }));
 }
 
 #[test]
