@@ -5,7 +5,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow};
-use capscache_libvirt::{AcceleratorCaps, Cpu, CpuProperty, CpuValue, HostCpu, Machine, QemuCaps};
+use capscache_libvirt::{
+    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, HostCpu, Machine, QemuCaps,
+};
 use libxml::parser::Parser;
 use libxml::tree::{Document, Node};
 use libxml::xpath::Context;
@@ -44,6 +46,11 @@ pub(super) fn load(file: &Path) -> Result<QemuCaps> {
     }
     for (kind, part) in [("kvm", &mut caps.kvm), ("hvf", &mut caps.hvf), ("tcg", &mut caps.tcg)] {
         load_accelerator(&nodes, kind, part)?;
+    }
+    let leaves = nodes("/qemuCaps/cpudata/cpuid")?;
+    if !leaves.is_empty() {
+        let cpuid = leaves.iter().map(leaf).collect::<Result<_>>()?;
+        caps.cpu_data = Some(CpuData { cpuid, ..CpuData::default() });
     }
     for cap in nodes("/qemuCaps/hypervCapabilities/cap")? {
         caps.hyperv.push(attribute(&cap, "name")?);
@@ -104,6 +111,21 @@ fn load_accelerator(
         });
     }
     Ok(())
+}
+
+fn leaf(node: &Node) -> Result<Cpuid> {
+    let of = |name| -> Result<u32> {
+        let value = attribute(node, name)?;
+        Ok(u32::from_str_radix(value.trim_start_matches("0x"), 16)?)
+    };
+    Ok(Cpuid {
+        eax_in: of("eax_in")?,
+        ecx_in: of("ecx_in")?,
+        eax: of("eax")?,
+        ebx: of("ebx")?,
+        ecx: of("ecx")?,
+        edx: of("edx")?,
+    })
 }
 
 fn property(node: &Node) -> Result<CpuProperty> {
