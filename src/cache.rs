@@ -381,7 +381,7 @@ impl Shared {
             let rest = Box::new(loaded.with_inputs(inputs, &self.host()));
             return Ok(Examined::Stale(stale, rest));
         }
-        if inputs == loaded.inputs {
+        if inputs == loaded.inputs() {
             return Ok(Examined::Valid(self.keep(emulator, loaded)));
         }
         if let Some(refreshed) = self.refresh(emulator, &loaded, &inputs) {
@@ -396,7 +396,7 @@ impl Shared {
     fn compare(&self, loaded: &Loaded, thorough: bool) -> (Vec<Input>, Option<Stale>) {
         let mut inputs = Vec::new();
         let mut host_differs = None;
-        for input in &loaded.inputs {
+        for input in loaded.inputs() {
             match look(input, &self.host(), thorough) {
                 Look::Same => inputs.push(input.clone()),
                 Look::Moved(input) => inputs.push(input),

@@ -1,18 +1,20 @@
 //! The handle that a driver holds.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use capscache_format::{Entry, Input, InputKind};
 
 use crate::error::Error;
 use crate::host::HostFacts;
-use crate::input::{Trigger, path_of, paths_of};
+use crate::input::{Trigger, firmware_in};
 use crate::map::Bytes;
 use crate::store::Stored;
 
@@ -31,20 +33,21 @@ pub(crate) struct Loaded {
     file: Option<Trigger>,
     /// What the answers depend on; `None`: content decides.
     triggers: Option<Vec<Trigger>>,
-    pub(crate) inputs: Vec<Input>,
+    /// As they were found at the last look: their signatures may be newer than the entry's.
+    inputs: OnceLock<Vec<Input>>,
     not_kept: Option<Error>,
 }
 
 impl Loaded {
     pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
-        let inputs: Vec<Input> = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded { triggers: Trigger::of(&inputs, host), inputs, entry, file, not_kept: None }
+        let inputs = recorded(&entry);
+        let triggers = Trigger::of(&inputs, host);
+        Loaded { triggers, inputs: inputs.into(), entry, file, not_kept: None }
     }
 
     /// An entry that nobody will ask whether it still holds.
     fn detached(entry: Entry<Bytes>) -> Loaded {
-        let inputs = entry.inputs().map(capscache_format::InputRef::to_owned).collect();
-        Loaded { triggers: None, inputs, entry, file: None, not_kept: None }
+        Loaded { triggers: None, inputs: OnceLock::new(), entry, file: None, not_kept: None }
     }
 
     /// An entry that is in no file.
@@ -61,7 +64,7 @@ impl Loaded {
 
     /// The same entry, whose inputs were looked at and found unchanged under new signatures.
     pub(crate) fn with_inputs(self, inputs: Vec<Input>, host: &HostFacts) -> Loaded {
-        Loaded { triggers: Trigger::of(&inputs, host), inputs, ..self }
+        Loaded { triggers: Trigger::of(&inputs, host), inputs: inputs.into(), ..self }
     }
 
     pub(crate) fn entry(&self) -> &Entry<Bytes> {
@@ -73,9 +76,14 @@ impl Loaded {
         self.path(InputKind::Emulator)
     }
 
+    /// What the answers depend on.
+    pub(crate) fn inputs(&self) -> &[Input] {
+        self.inputs.get_or_init(|| recorded(&self.entry))
+    }
+
     fn path(&self, kind: InputKind) -> PathBuf {
-        let input = self.inputs.iter().find(|input| input.kind == kind);
-        input.map_or_else(|| Path::new("").to_owned(), path_of)
+        let name = self.entry.input(kind).map_or(&b""[..], |input| input.name);
+        Path::new(OsStr::from_bytes(name)).to_owned()
     }
 
     /// Whether this file is the entry's.
@@ -92,6 +100,10 @@ impl Loaded {
     pub(crate) fn is_untouched(&self) -> bool {
         self.triggers.as_ref().is_some_and(|triggers| !triggers.iter().any(Trigger::moved))
     }
+}
+
+fn recorded(entry: &Entry<Bytes>) -> Vec<Input> {
+    entry.inputs().map(capscache_format::InputRef::to_owned).collect()
 }
 
 impl Capabilities {
@@ -133,10 +145,11 @@ impl Capabilities {
     }
 
     /// The firmware descriptors of this host, those that take precedence first: JSON files that say
-    /// which firmware a machine of this QEMU can be started with.
-    pub fn firmware_descriptors(&self) -> impl Iterator<Item = &Path> {
-        let directories = self.0.inputs.iter().filter(|input| input.kind == InputKind::Firmware);
-        directories.flat_map(|directory| paths_of(&directory.value))
+    /// which firmware a machine of this QEMU can be started with. Those that are there now: a hit does
+    /// not look at their directories, this does.
+    pub fn firmware_descriptors(&self) -> Vec<PathBuf> {
+        let directories = self.0.inputs().iter().filter(|input| input.kind == InputKind::Firmware);
+        directories.flat_map(firmware_in).collect()
     }
 
     /// Why the answers could not be kept on disk, if they could not: they are right all the same,

@@ -84,8 +84,8 @@ impl Shared {
 
     /// What a failure's file says, if it is still believed.
     pub(crate) fn failure_in(&self, loaded: &Loaded) -> Option<Failure> {
-        let holds = loaded.inputs.iter().all(|input| is_as_recorded(input, &self.host()));
-        Failure::of(&loaded.inputs, self.failure_ttl).filter(|_| holds)
+        let holds = loaded.inputs().iter().all(|input| is_as_recorded(input, &self.host()));
+        Failure::of(loaded.inputs(), self.failure_ttl).filter(|_| holds)
     }
 }
 

@@ -383,7 +383,7 @@ impl Shared {
         }
         note_closed(&kvm, &mut whole, entry.groups());
         let of_host = self.host_inputs(&kvm, &whole);
-        let of_binary = old.inputs.iter().filter(|input| input.scope == Scope::Binary);
+        let of_binary = old.inputs().iter().filter(|input| input.scope == Scope::Binary);
         whole.inputs = of_binary.cloned().chain(of_host).collect();
         self.save(emulator, &whole).map(Some)
     }
@@ -417,7 +417,7 @@ impl Shared {
         if recorded_sha256(hit) != Some(&ran.sha256) {
             return Ok(None);
         }
-        model.inputs.clone_from(&hit.0.inputs);
+        model.inputs = hit.0.inputs().to_vec();
         let path = self.store.entry_path(emulator);
         let mut whole =
             hit.to_model().map_err(|source| Error::Format { path: path.clone(), source })?;

@@ -103,7 +103,8 @@ impl Trigger {
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
                     return None;
                 }
-                InputKind::Failure => continue,
+                // Who asks for firmware looks at it.
+                InputKind::Failure | InputKind::Firmware => continue,
                 InputKind::Kvm if has_failure(&input.value) => {
                     triggers.push(Trigger::Failure(input.value.clone()));
                 }
@@ -250,6 +251,14 @@ pub(crate) fn distrust(input: &mut Input) {
 #[cfg(feature = "probe")]
 pub(crate) fn record_all_firmware() -> impl Iterator<Item = Input> {
     FIRMWARE.iter().map(|directory| record_firmware(Path::new(directory)))
+}
+
+/// The descriptors that a directory has now, given what was recorded of it.
+pub(crate) fn firmware_in(recorded: &Input) -> Vec<PathBuf> {
+    let directory = path_of(recorded);
+    let is_same = !recorded.racy && stat(&directory).ok() == recorded.signature;
+    let listed = |input: &Input| paths_of(&input.value).map(Path::to_owned).collect();
+    if is_same { listed(recorded) } else { listed(&record_firmware(&directory)) }
 }
 
 fn record_firmware(directory: &Path) -> Input {

@@ -67,7 +67,7 @@ impl Capabilities {
     /// The paths that the answers depend on, in no particular order: the emulator and what it runs,
     /// modules, shared objects, firmware descriptors, `/dev/kvm`.
     pub fn depends_on(&self) -> Vec<Dependency> {
-        Dependency::of(&self.0.inputs)
+        Dependency::of(self.0.inputs())
     }
 }
 

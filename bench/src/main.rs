@@ -96,13 +96,13 @@ fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
         works.push(work.with_context(|| format!("measuring {name}"))?);
         Ok(())
     };
-    add("reading", reading::answers(forms, rounds(200)))?;
+    let [answers, once] = reading::answers(forms, rounds(200)).context("measuring reading")?;
+    add("reading", Ok(answers))?;
+    add("reading once", Ok(once))?;
     add("everything", reading::everything(forms, rounds(100)))?;
     add("growth", reading::growth(forms, directory, rounds(500)))?;
-    let hit = reading::hits(forms, rounds(100))?;
-    let many = reading::many_gets(forms, &hit);
-    add("hit", Ok(hit))?;
-    add("many gets", many)?;
+    add("hit", reading::hits(forms, rounds(100)))?;
+    add("many gets", reading::many_gets(forms))?;
     add("processes", processes::queries(forms, directory, rounds(1000)))?;
     add("sharing", sharing::readers(forms))?;
     add("cold, one", probing::one(&forms.emulator, directory, rounds(21)))?;

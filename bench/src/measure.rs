@@ -28,6 +28,26 @@ impl<'a> Side<'a> {
         })
     }
 
+    /// A side whose work is done over and over, until that took a while: what the processor keeps near
+    /// is its own.
+    pub(crate) fn repeated<T>(
+        name: impl Into<String>,
+        mut work: impl FnMut() -> Result<T> + 'a,
+    ) -> Side<'a> {
+        const A_WHILE: Duration = Duration::from_millis(2);
+        Side::new(name, move || {
+            let (mut elapsed, mut count) = (Duration::ZERO, 0);
+            while elapsed < A_WHILE {
+                let began = Instant::now();
+                let result = work()?;
+                elapsed += began.elapsed();
+                drop(std::hint::black_box(result));
+                count += 1;
+            }
+            Ok(elapsed / count)
+        })
+    }
+
     /// A side that times itself.
     pub(crate) fn new(
         name: impl Into<String>,

@@ -142,6 +142,19 @@ impl<'a> Walk<'a> {
         Ok(array.into_iter().flat_map(Array::iter))
     }
 
+    /// The first element of the array under a key whose `name_key` is `name`.
+    fn named(
+        &mut self,
+        object: Value<'a>,
+        key: &str,
+        name_key: &str,
+        name: &str,
+    ) -> Result<Option<Value<'a>>, Malformed> {
+        let Some(array) = object.get(key).and_then(Value::as_array) else { return Ok(None) };
+        self.look(array.len())?;
+        Ok(array.find(name_key, name))
+    }
+
     fn has_feature(&mut self, object: Value<'a>, name: &str) -> Result<bool, Malformed> {
         Ok(self.elements(object, "features")?.any(|feature| feature.is_str(name)))
     }
@@ -254,19 +267,16 @@ impl<'a> Walk<'a> {
         rest: Rest<'p>,
         depth: u32,
     ) -> Result<Step<'a, 'p>, Malformed> {
-        let mut named = |list, key, name| {
-            Ok(self.elements(entry, list)?.find(|element| says(*element, key, name)))
-        };
         let found = match split(component) {
             (Some('$'), feature) => {
                 return last(rest, self.has_feature(entry, feature)?).map(Step::End);
             }
             (Some('^' | '!'), _) => return Ok(Step::End(false)),
-            (Some('+'), case) => named("variants", "case", case)?,
-            (Some('*'), name) => {
-                named("members", "name", name)?.filter(|member| member.get("default").is_some())
-            }
-            (_, name) => named("members", "name", name)?,
+            (Some('+'), case) => self.named(entry, "variants", "case", case)?,
+            (Some('*'), name) => self
+                .named(entry, "members", "name", name)?
+                .filter(|member| member.get("default").is_some()),
+            (_, name) => self.named(entry, "members", "name", name)?,
         };
         match found {
             Some(element) => self.enter(element.get("type"), rest, depth).map(Step::On),
@@ -288,8 +298,7 @@ impl<'a> Walk<'a> {
         };
         // QEMU 6.2 and later describe each value in `members`; before there are names only.
         if entry.get("members").is_some() {
-            let named = |member: &Value<'a>| says(*member, "name", name);
-            match (self.elements(entry, "members")?.find(named), feature) {
+            match (self.named(entry, "members", "name", name)?, feature) {
                 (Some(member), Some(feature)) => self.has_feature(member, feature),
                 (member, _) => Ok(member.is_some()),
             }

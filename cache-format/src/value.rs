@@ -311,15 +311,20 @@ impl<'a> Array<'a> {
     pub fn find(self, key: &str, name: &str) -> Option<Value<'a>> {
         match self.sorted_by(key) {
             Some(number) => {
-                // Neighbours mostly have one shape: where its key is, is looked up once.
-                let mut place = None;
+                let mut place = Place::default();
                 search(self.count, |rank| {
                     let (_, element, known) = self.ranked(number, rank, &mut place)?;
                     Some((self.store.string_bytes(known)?.cmp(name.as_bytes()), element))
                 })
             }
             None => {
-                self.iter().find(|element| element.get(key).is_some_and(|known| known.is_str(name)))
+                let mut place = Place::default();
+                let position = |shape| self.store.position(shape, key);
+                self.iter().find(|element| {
+                    let object = element.as_object();
+                    let known = object.and_then(|object| object.at_place(&mut place, position));
+                    known.is_some_and(|known| known.is_str(name))
+                })
             }
         }
     }
@@ -328,7 +333,7 @@ impl<'a> Array<'a> {
     pub(crate) fn find_number(self, key: &str, name: u32) -> Option<Value<'a>> {
         match self.sorted_by(key) {
             Some(number) => {
-                let mut place = None;
+                let mut place = Place::default();
                 search(self.count, |rank| {
                     let (_, element, known) = self.ranked(number, rank, &mut place)?;
                     Some((known.cmp(&name), element))
@@ -344,7 +349,8 @@ impl<'a> Array<'a> {
     /// names, by position.
     pub(crate) fn is_sorted(self) -> bool {
         let Some(key) = self.key else { return true };
-        let ranked = |rank| self.ranked(key, rank, &mut None).map(|(at, _, name)| (name, at));
+        let ranked =
+            |rank| self.ranked(key, rank, &mut Place::default()).map(|(at, _, name)| (name, at));
         let ranked = (0..self.count).map(ranked);
         // Strictly increasing, so that no position stands twice, so that none is missing.
         ranked.clone().all(|ranked| ranked.is_some()) && ranked.is_sorted_by(|a, b| a < b)
@@ -356,24 +362,15 @@ impl<'a> Array<'a> {
     }
 
     /// What stands at a rank of the sorted order: position, element, and the number of its name.
-    /// `place` is where the key is in a shape that was met before.
-    fn ranked(
-        self,
-        key: u32,
-        rank: u32,
-        place: &mut Option<(u32, u32)>,
-    ) -> Option<(u32, Value<'a>, u32)> {
+    fn ranked(self, key: u32, rank: u32, place: &mut Place) -> Option<(u32, Value<'a>, u32)> {
         let order = self.values.checked_add(self.count)?.checked_add(rank / 2)?;
         let pair = self.store.word(order)?;
         let position = if rank.is_multiple_of(2) { pair & 0xFFFF } else { pair >> 16 };
         let element = self.at(position)?;
-        let object = element.as_object()?;
-        let at = match *place {
-            Some((shape, at)) if shape == object.shape => at,
-            _ => self.store.position_of_number(object.shape, key)?,
-        };
-        *place = Some((object.shape, at));
-        Some((position, element, object.value(at)?.string_number()?))
+        let name = element
+            .as_object()?
+            .at_place(place, |shape| self.store.position_of_number(shape, key))?;
+        Some((position, element, name.string_number()?))
     }
 
     pub(crate) fn at(self, position: u32) -> Option<Value<'a>> {
@@ -383,6 +380,11 @@ impl<'a> Array<'a> {
         self.store.child(self.store.word(self.values.checked_add(position)?)?, self.at)
     }
 }
+
+/// Where a key is in the shape that was met last. Neighbours mostly have one shape: in it the key is
+/// looked up once.
+#[derive(Default)]
+struct Place(Option<(u32, u32)>);
 
 /// The keys and values of a JSON object, in QEMU's order.
 #[derive(Clone, Copy)]
@@ -409,6 +411,20 @@ impl<'a> Object<'a> {
     /// The value under `key`, in O(log n) comparisons.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.value(self.store.position(self.shape, key)?)
+    }
+
+    /// The value at a place, which `position` finds in a shape that is another than the one before.
+    fn at_place(
+        self,
+        place: &mut Place,
+        position: impl FnOnce(u32) -> Option<u32>,
+    ) -> Option<Value<'a>> {
+        let at = match place.0 {
+            Some((shape, at)) if shape == self.shape => at,
+            _ => position(self.shape)?,
+        };
+        place.0 = Some((self.shape, at));
+        self.value(at)
     }
 
     /// The keys and their values, in QEMU's order.

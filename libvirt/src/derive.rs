@@ -355,13 +355,25 @@ struct Expansions<'e, 'a, B> {
     accelerator: Accelerator,
     /// The model that libvirt asks about: without hardware the first pass asks for the host's too.
     name: &'static str,
+    /// Whether libvirt asks at all.
+    is_asked: bool,
+    /// Whether libvirt has to expand the static expansion, which has other names in QEMU of old.
+    is_twofold: bool,
 }
 
 impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
     fn new(emulator: &'e Emulator<'a, B>, arch: &'e str, accelerator: Accelerator) -> Self {
         let is_second = accelerator == Accelerator::Tcg && emulator.hardware.is_some();
         let name = if is_second { "max" } else { "host" };
-        Expansions { emulator, arch, accelerator, name }
+        let has = |flag| emulator.has_named(flag).is_yes();
+        Expansions {
+            emulator,
+            arch,
+            accelerator,
+            name,
+            is_asked: has("query-cpu-model-expansion"),
+            is_twofold: arch::is_x86(arch) && !has("canonical-cpu-features"),
+        }
     }
 
     /// What libvirt keeps of the CPU that a guest can have.
@@ -414,8 +426,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
             return self.answer("full", asked);
         }
         let fixed = self.answer("static", asked)?;
-        if arch::is_x86(self.arch) && !self.emulator.has_named("canonical-cpu-features").is_yes() {
-            // The static expansion of old has other names: it is expanded once more.
+        if self.is_twofold {
             let model = fixed.get("model")?;
             return self.answer("full", |asked| is_equal(asked, model));
         }
@@ -429,7 +440,7 @@ impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
 
     /// The answer to the first question of this kind about this model, if it was not refused.
     fn answer(&self, kind: &str, is_asked: impl Fn(Value<'_>) -> bool) -> Option<Value<'a>> {
-        if !self.emulator.has_named("query-cpu-model-expansion").is_yes() {
+        if !self.is_asked {
             return None;
         }
         let asked = elements(self.emulator.told(self.accelerator, FactKind::HostCpu));

@@ -327,3 +327,42 @@ fn what_was_mapped_is_recorded_with_libraries_and_modules() {
     assert!(mapped.lines().count() > 20, "{mapped}");
     assert!(mapped.contains("/libc.so.6") && mapped.contains("/qemu/accel-tcg-"), "{mapped}");
 }
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_that_chooses_firmware() {
+    const AVR: &str = "/usr/bin/qemu-system-avr";
+    let directory = Path::new("/usr/share/qemu/firmware");
+    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
+    let listed = || -> Vec<PathBuf> {
+        let all = cache.get(AVR).expect("answers").firmware_descriptors();
+        all.into_iter().filter(|path| path.starts_with(directory)).collect()
+    };
+    let before = cache.get(AVR).expect("answers");
+    assert!(listed().is_empty());
+    fs::create_dir(directory).expect("a directory");
+    for name in ["60-b.json", "50-a.json", "README"] {
+        fs::write(directory.join(name), "{}").expect("a file");
+    }
+    let both = [directory.join("50-a.json"), directory.join("60-b.json")];
+    assert_eq!(listed(), both);
+    assert!(before.firmware_descriptors().ends_with(&both));
+    assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))), "nothing is asked for that");
+    fs::remove_file(&both[0]).expect("a removal");
+    assert_eq!(listed(), both[1..]);
+}
+
+#[test]
+fn firmware_is_listed_as_it_is_when_somebody_asks_for_it() {
+    let root = tempfile::tempdir().expect("a root");
+    let child = crate::child("inputs::child_that_chooses_firmware", &[]);
+    let script = "mount -t tmpfs tmpfs /usr/share/qemu && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(child.get_program());
+    command.args(child.get_args()).env("ROOT", root.path().join("cache"));
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: not root, so nothing can be mounted");
+        return;
+    }
+    assert!(command.status().expect("unshare is there").success());
+}
