@@ -96,14 +96,14 @@ fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
         works.push(work.with_context(|| format!("measuring {name}"))?);
         Ok(())
     };
-    let [answers, once] = reading::answers(forms, rounds(200)).context("measuring reading")?;
+    let [answers, once] = reading::answers(forms, rounds(100)).context("measuring reading")?;
     add("reading", Ok(answers))?;
     add("reading once", Ok(once))?;
     add("everything", reading::everything(forms, rounds(100)))?;
     add("growth", reading::growth(forms, directory, rounds(500)))?;
     add("hit", reading::hits(forms, rounds(100)))?;
     add("many gets", reading::many_gets(forms))?;
-    add("processes", processes::queries(forms, directory, rounds(1000)))?;
+    add("processes", processes::queries(forms, directory, rounds(100)))?;
     add("sharing", sharing::readers(forms))?;
     add("cold, one", probing::one(&forms.emulator, directory, rounds(21)))?;
     add("cold, all", probing::all(&find_emulators(&[]), directory, rounds(7)))?;

@@ -34,7 +34,7 @@ impl<'a> Side<'a> {
         name: impl Into<String>,
         mut work: impl FnMut() -> Result<T> + 'a,
     ) -> Side<'a> {
-        const A_WHILE: Duration = Duration::from_millis(2);
+        const A_WHILE: Duration = Duration::from_millis(20);
         Side::new(name, move || {
             let (mut elapsed, mut count) = (Duration::ZERO, 0);
             while elapsed < A_WHILE {

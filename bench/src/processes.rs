@@ -56,20 +56,18 @@ pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<
     let (command, empty) = (built("capscache")?, built("empty")?);
     let root = directory.join("libvirt");
     let mut sides = vec![
-        Side::timed(EMPTY, || run(&mut Command::new(&empty))),
-        Side::timed(QUERY, || {
+        Side::repeated(EMPTY, || run(&mut Command::new(&empty))),
+        Side::repeated(QUERY, || {
             let mut query = Command::new(&command);
             query.arg("--root").arg(&forms.root).arg("query").arg(&forms.emulator);
-            run(query.args(["machine:none", "--no-probe"]).env_remove("CAPSCACHE_ROOT")).or(Ok(()))
+            run(query.args(["command:quit", "--no-probe"]).env_remove("CAPSCACHE_ROOT"))
         }),
     ];
     work.skipped.extend(no_libvirt());
     if work.skipped.is_empty() {
         run(&mut virsh(&root, &["domcapabilities"])).context("filling libvirt's cache")?;
-        sides.push(Side::timed(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
+        sides.push(Side::repeated(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
     }
-    // libvirt takes a hundred times as long: fewer rounds of all sides in turn.
-    let rounds = if work.skipped.is_empty() { rounds.min(200) } else { rounds };
     work.sides = in_turn(rounds, sides)?;
     work.hold(QUERY, EMPTY, Limit::AtMost(2.0));
     work.hold(VIRSH, QUERY, Limit::AtLeast(30.0));
