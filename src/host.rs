@@ -62,9 +62,10 @@ const VOLATILE: [&str; 9] = [
 /// A few words about the first processor, with a digest of all that the kernel says of it.
 fn cpu() -> String {
     // The first processor stands in the first kilobytes; the kernel makes only what is read.
-    let mut text = Vec::new();
+    const ENOUGH_BYTES: usize = 16 * 1024;
+    let mut text = Vec::with_capacity(ENOUGH_BYTES);
     let opened = File::open("/proc/cpuinfo");
-    let _ = opened.and_then(|file| file.take(16 * 1024).read_to_end(&mut text));
+    let _ = opened.and_then(|file| file.take(ENOUGH_BYTES as u64).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
     let mut hasher = Sha256::new();
     let mut name = "";
