@@ -60,6 +60,7 @@ fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::
         LABELS + pixels
     };
     let bottom = HEAD + i32::try_from(ROW * rows)?;
+    let names_any = work.sides.iter().any(|side| side.name.starts_with("capscache"));
     let mut decade = start;
     while decade <= start + span {
         let value = 10_f64.powf(decade);
@@ -71,7 +72,9 @@ fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::
     }
     for (row, side) in (0_i32..).zip(&work.sides) {
         let middle = HEAD + row * i32::try_from(ROW)? + i32::try_from(ROW / 2)?;
-        let color = if side.name.starts_with("capscache") { OURS } else { OTHERS };
+        // Where no side is named, all are ours.
+        let is_ours = side.name.starts_with("capscache") || !names_any;
+        let color = if is_ours { OURS } else { OTHERS };
         let name = anchored(14, HPos::Right, &BLACK);
         area.draw_text(&side.name, &name, (LABELS - 10, middle))?;
         let bar = [(LABELS, middle - 12), (x(side.median), middle + 12)];
@@ -83,7 +86,7 @@ fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::
         area.draw_text(&amount(side.median, work.unit), &value, (end, middle))?;
     }
     let foot = anchored(11, HPos::Left, &RGBColor(120, 120, 120));
-    area.draw_text(host, &foot, (16, bottom + 26))?;
+    area.draw_text(&format!("{host}; logarithmic"), &foot, (16, bottom + 26))?;
     area.present()?;
     Ok(())
 }
