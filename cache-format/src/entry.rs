@@ -128,7 +128,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 
     pub(crate) fn store(&self) -> Store<'_> {
-        Store { strings: self.section(self.strings), words: self.section(self.pool) }
+        Store::new(self.section(self.strings), self.section(self.pool))
     }
 
     pub(crate) fn sections(&self) -> &Sections {

@@ -44,7 +44,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             strings: HashMap::new(),
             // Elements take a word each, or a byte where they are packed: only what overlaps, which
             // nothing that was encoded does, holds more.
-            elements_left: self.store().words.len(),
+            elements_left: self.store().words.len().saturating_mul(4),
         };
         let mut facts = Vec::new();
         for (group, scope, tag) in FACT_SECTIONS {

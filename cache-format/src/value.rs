@@ -12,6 +12,9 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
+
 use crate::layout::{Tag, Word, index};
 
 /// Deeper than any QMP reply; keeps a damaged file from exhausting the stack.
@@ -27,29 +30,37 @@ const BYTES_PER_VALUE: usize = 32;
 /// The string table and the pool of one file.
 #[derive(Clone, Copy)]
 pub(crate) struct Store<'a> {
-    pub(crate) strings: &'a [u8],
-    pub(crate) words: &'a [u8],
-}
-
-fn word_at(section: &[u8], at: u32) -> Option<u32> {
-    let start = index(at).checked_mul(4)?;
-    let bytes = section.get(start..start.checked_add(4)?)?;
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    /// Where each string ends in the text; it begins where the one before ends.
+    ends: &'a [U32],
+    text: &'a [u8],
+    pub(crate) words: &'a [U32],
 }
 
 impl<'a> Store<'a> {
+    /// Of the sections of a file: a string table that is cut has no strings.
+    pub(crate) fn new(strings: &'a [u8], pool: &'a [u8]) -> Store<'a> {
+        let table = strings.split_first_chunk::<4>().and_then(|(count, rest)| {
+            let count = index(u32::from_le_bytes(*count));
+            <[U32]>::ref_from_prefix_with_elems(rest, count).ok()
+        });
+        let (ends, text) = table.unwrap_or((&[], &[]));
+        let words = pool.len().checked_div(size_of::<U32>()).unwrap_or(0);
+        let words = <[U32]>::ref_from_prefix_with_elems(pool, words);
+        Store { ends, text, words: words.map_or(&[], |(words, _)| words) }
+    }
+
     fn word(self, at: u32) -> Option<u32> {
-        word_at(self.words, at)
+        Some(self.words.get(index(at))?.get())
     }
 
     /// Whether the pool has `count` words from `at` on.
     fn holds(self, at: u32, count: u32) -> Option<()> {
-        let end = index(at).checked_add(index(count))?.checked_mul(4)?;
+        let end = index(at).checked_add(index(count))?;
         (end <= self.words.len()).then_some(())
     }
 
     pub(crate) fn string_count(self) -> u32 {
-        word_at(self.strings, 0).unwrap_or(0)
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn string(self, number: u32) -> Option<&'a str> {
@@ -57,15 +68,13 @@ impl<'a> Store<'a> {
     }
 
     fn string_bytes(self, number: u32) -> Option<&'a [u8]> {
-        let count = self.string_count();
-        if number >= count {
-            return None;
-        }
-        let base = index(count).checked_add(1)?.checked_mul(4)?;
-        // Word 0 is the count, so the word at `number` is the end of the string before.
-        let start = if number == 0 { 0 } else { word_at(self.strings, number)? };
-        let end = word_at(self.strings, number.checked_add(1)?)?;
-        self.strings.get(base.checked_add(index(start))?..base.checked_add(index(end))?)
+        let number = index(number);
+        let end = self.ends.get(number)?.get();
+        let start = match number.checked_sub(1) {
+            Some(before) => self.ends.get(before)?.get(),
+            None => 0,
+        };
+        self.text.get(index(start)..index(end))
     }
 
     pub(crate) fn value(self, word: u32) -> Value<'a> {
