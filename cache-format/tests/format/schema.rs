@@ -1,7 +1,5 @@
 //! The path language, rule by rule and trap by trap.
 
-use std::time::{Duration, Instant};
-
 use capscache_format::{Accelerator, Entry, Fact, FactKind, Group, Model, Tri};
 
 use crate::example;
@@ -224,11 +222,9 @@ fn a_path_leads_through_a_thousand_types_and_no_more() {
 #[test]
 fn types_that_lead_back_to_themselves_do_not_hang() {
     let entry = entry_with(SCHEMA);
-    let begin = Instant::now();
     for path in ["act/arg-type/fan/x", "act/arg-type/ring/x", "act/arg-type/fan/fan/fan"] {
         assert_eq!(entry.schema().has(path), Tri::No, "{path}");
     }
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]
