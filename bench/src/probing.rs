@@ -65,19 +65,20 @@ pub(crate) fn all(emulators: &[PathBuf], directory: &Path, rounds: usize) -> Res
         .iter()
         .map(|emulator| Ok((emulator, conversation(emulator)?)))
         .collect::<Result<Vec<_>>>()?;
-    let command = built("capscache")?;
-    let mut sides = vec![
-        Side::timed(LIMIT, || {
-            in_parallel(jobs, &asked, |(emulator, passes)| ask_raw(emulator, passes))
-        }),
-        Side::timed(OURS, || {
+    let mut sides = vec![Side::timed(LIMIT, || {
+        in_parallel(jobs, &asked, |(emulator, passes)| ask_raw(emulator, passes))
+    })];
+    match built("capscache") {
+        Ok(command) => sides.push(Side::timed(OURS, move || {
             let root = tempfile::tempdir_in(directory)?;
             run(Command::new(&command).arg("--root").arg(root.path()).args(["warm", "--all"]))?;
             Ok(root)
-        }),
-    ];
-    work.skipped.extend(no_libvirt());
-    if work.skipped.is_empty() {
+        })),
+        Err(error) => work.skipped.push(error.to_string()),
+    }
+    if let Some(why) = no_libvirt() {
+        work.skipped.push(why);
+    } else {
         sides.push(Side::timed(THEIRS, || {
             let root = tempfile::tempdir_in(directory)?;
             open_to_all(root.path())?;

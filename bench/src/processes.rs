@@ -13,15 +13,11 @@ const QUERY: &str = "capscache query";
 const EMPTY: &str = "empty process";
 const VIRSH: &str = "virsh domcapabilities";
 
-/// A program of this build.
+/// A program of this build; an error says what to do where only a part was built.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let program = here.parent().context("this program lies somewhere")?.join(name);
-    ensure!(
-        program.exists(),
-        "{} is not there: build the whole workspace first",
-        program.display()
-    );
+    ensure!(program.exists(), "{name}: not built; `cargo build --release --workspace` builds it");
     Ok(program)
 }
 
@@ -53,18 +49,20 @@ pub(crate) fn no_libvirt() -> Option<String> {
 pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
     let what = "one answer from a warm cache, the whole process";
     let mut work = Work::new("process", what, Unit::Seconds);
-    let (command, empty) = (built("capscache")?, built("empty")?);
+    let empty = built("empty")?;
     let root = directory.join("libvirt");
-    let mut sides = vec![
-        Side::repeated(EMPTY, || run(&mut Command::new(&empty))),
-        Side::repeated(QUERY, || {
+    let mut sides = vec![Side::repeated(EMPTY, || run(&mut Command::new(&empty)))];
+    match built("capscache") {
+        Ok(command) => sides.push(Side::repeated(QUERY, move || {
             let mut query = Command::new(&command);
             query.arg("--root").arg(&forms.root).arg("query").arg(&forms.emulator);
             run(query.args(["command:quit", "--no-probe"]).env_remove("CAPSCACHE_ROOT"))
-        }),
-    ];
-    work.skipped.extend(no_libvirt());
-    if work.skipped.is_empty() {
+        })),
+        Err(error) => work.skipped.push(error.to_string()),
+    }
+    if let Some(why) = no_libvirt() {
+        work.skipped.push(why);
+    } else {
         run(&mut virsh(&root, &["domcapabilities"])).context("filling libvirt's cache")?;
         sides.push(Side::repeated(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
     }
