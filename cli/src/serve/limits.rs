@@ -7,9 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// Connections of everybody together, if there are descriptors for them.
 const CONNECTIONS: usize = 4096;
@@ -27,6 +30,14 @@ const ALL_BYTES: usize = 128 << 20;
 
 /// Looks at files and entries that one user may have under way at a time.
 const USER_WORK: usize = 4;
+
+/// A message that keeps the thread longer than this is paid for: before the next one its user waits,
+/// so that of this time all others have three parts in four.
+const LONG: Duration = Duration::from_millis(1);
+const OTHERS_PARTS: u32 = 3;
+
+/// What a user waits at most: what took longer was not the message's fault.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// Documents that are made or written at a time, for all together; for one user it is one.
 const ALL_DOCUMENTS: usize = 8;
@@ -46,6 +57,10 @@ pub(super) struct Crowd {
 #[derive(Debug)]
 struct User {
     uid: u32,
+    /// Whoever of the user's connections has it may have its message answered next.
+    turn: Semaphore,
+    /// How long the user's next message is to wait.
+    owed: Cell<Duration>,
     connections: Cell<usize>,
     bytes: Arc<Semaphore>,
     work: Arc<Semaphore>,
@@ -123,6 +138,8 @@ impl User {
     fn new(uid: u32) -> User {
         User {
             uid,
+            turn: Semaphore::new(1),
+            owed: Cell::default(),
             connections: Cell::new(0),
             bytes: Arc::new(Semaphore::new(USER_BYTES)),
             work: Arc::new(Semaphore::new(USER_WORK)),
@@ -132,6 +149,25 @@ impl User {
 }
 
 impl Place {
+    /// Waits until one more message of this user is to be answered. However many connections a user
+    /// has, and however much was sent over them: one message is answered, then one of each other
+    /// user, and what else there is to do is done in between.
+    pub(super) async fn turn(&self) {
+        let _turn = self.user.turn.acquire().await.expect("no semaphore is ever closed");
+        match self.user.owed.take() {
+            Duration::ZERO => yield_now().await,
+            owed => sleep(owed).await,
+        }
+    }
+
+    /// Counts how long a message kept the thread that all messages are answered on.
+    pub(super) fn kept_busy(&self, busy: Duration) {
+        if busy > LONG {
+            let owed = self.user.owed.get() + busy * OTHERS_PARTS;
+            self.user.owed.set(owed.min(LONGEST_WAIT));
+        }
+    }
+
     /// Counts more bytes of an unfinished message; `None` if they are too many.
     pub(super) fn charge(&self, bytes: usize) -> Option<Charge> {
         let bytes = u32::try_from(bytes).ok()?;
@@ -181,7 +217,71 @@ impl Charge {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::LocalSet;
+
     use super::*;
+
+    /// Users with so many connections each, over which more is asked than can be answered; in which
+    /// order they are, until the last of them was so often.
+    async fn order(connections: &[(u32, usize)], last: usize) -> Vec<u32> {
+        let (crowd, order) = (Crowd::of(4096), Rc::new(RefCell::new(Vec::new())));
+        let answered = |uid| order.borrow().iter().filter(|other| **other == uid).count();
+        let tasks = LocalSet::new();
+        for (uid, count) in connections {
+            for _ in 0..*count {
+                let (place, order) = (crowd.admit(*uid, false).unwrap(), Rc::clone(&order));
+                tasks.spawn_local(async move {
+                    loop {
+                        place.turn().await;
+                        order.borrow_mut().push(place.user.uid);
+                    }
+                });
+            }
+        }
+        let uid = connections.last().unwrap().0;
+        tasks
+            .run_until(async {
+                while answered(uid) < last {
+                    yield_now().await;
+                }
+            })
+            .await;
+        order.take()
+    }
+
+    #[tokio::test]
+    async fn users_take_turns_however_many_connections_each_has() {
+        let order = order(&[(1000, 900), (1001, 30), (1002, 1)], 100).await;
+        let mut since = HashMap::from([(1000, 0), (1001, 0)]);
+        for uid in order.into_iter().skip_while(|uid| *uid != 1002) {
+            if uid == 1002 {
+                since.values_mut().for_each(|since| *since = 0);
+                continue;
+            }
+            *since.get_mut(&uid).unwrap() += 1;
+            assert!(since[&uid] <= 2, "the user {uid} was answered {} times", since[&uid]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_the_thread_busy_waits_and_nobody_else() {
+        let crowd = Crowd::of(64);
+        let (one, two) = (crowd.admit(1000, false).unwrap(), crowd.admit(1000, false).unwrap());
+        let other = crowd.admit(1001, false).unwrap();
+        let wait = async |place: &Place| {
+            let began = tokio::time::Instant::now();
+            place.turn().await;
+            began.elapsed()
+        };
+        one.kept_busy(LONG);
+        assert_eq!(wait(&one).await, Duration::ZERO);
+        one.kept_busy(Duration::from_millis(20));
+        assert_eq!(wait(&other).await, Duration::ZERO);
+        assert_eq!(wait(&two).await.as_millis(), 60);
+        assert_eq!(wait(&one).await, Duration::ZERO, "it is paid for");
+        two.kept_busy(Duration::from_secs(1000));
+        assert_eq!(wait(&one).await.as_millis(), LONGEST_WAIT.as_millis());
+    }
 
     #[test]
     fn one_user_gets_a_quarter_and_all_of_them_leave_room_for_root() {

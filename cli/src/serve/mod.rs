@@ -34,7 +34,6 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use self::call::Turn;
 use self::connection::Connection;
 use self::events::Events;
 use self::limits::Crowd;
@@ -149,12 +148,11 @@ fn default_jobs() -> usize {
 struct House {
     service: Rc<Service>,
     crowd: Rc<Crowd>,
-    turn: Rc<Turn>,
 }
 
 impl House {
     fn new(service: Service) -> House {
-        House { service: Rc::new(service), crowd: Crowd::new(), turn: Rc::new(Turn::new()) }
+        House { service: Rc::new(service), crowd: Crowd::new() }
     }
 
     /// Serves one more connection, if there is room for it.
@@ -169,7 +167,7 @@ impl House {
         let place = Rc::new(place);
         let peer = Peer::new(Rc::clone(&self.service), caller, Rc::clone(&place));
         let closing = self.service.closing.clone();
-        let connection = Connection { stream, peer, place, turn: Rc::clone(&self.turn), closing };
+        let connection = Connection { stream, peer, place, closing };
         guests.spawn_local(async move {
             if let Err(why) = connection.serve().await {
                 debug!("gave up a connection of the user {}: {why}", caller.uid);

@@ -77,26 +77,6 @@ impl Inbox {
         }
     }
 
-    /// A message that is there already.
-    pub(super) fn next_now(
-        &mut self,
-        stream: &UnixStream,
-        place: &Place,
-    ) -> Result<Option<Range<usize>>, Broken> {
-        if let Some(found) = self.complete()? {
-            return Ok(Some(found));
-        }
-        while let Some(received) = self.try_receive(stream, place)? {
-            if let Some(found) = self.complete()? {
-                return Ok(Some(found));
-            }
-            if received == 0 {
-                break;
-            }
-        }
-        Ok(None)
-    }
-
     /// The bytes of a message, without its NUL.
     pub(super) fn message(&self, at: Range<usize>) -> &[u8] {
         &self.bytes[at]
@@ -270,7 +250,7 @@ mod tests {
                     let at = inbox.next(&ours, &place).await.unwrap().unwrap();
                     assert!(inbox.message(at) == message, "{} bytes", message.len());
                 }
-                assert!(inbox.next_now(&ours, &place).unwrap().is_none());
+                assert!(inbox.try_receive(&ours, &place).unwrap().is_none());
                 assert_eq!(inbox.bytes.capacity(), 0, "an idle connection keeps nothing");
                 assert!(inbox.charge.is_none());
             };
