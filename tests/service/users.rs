@@ -184,6 +184,69 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 }
 
 #[test]
+fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_background_either() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = Dir::new();
+    let ran = dir.path("ran");
+    let script = format!("#!/bin/sh\ntouch {}\nexec {} \"$@\"\n", ran.display(), avr());
+    let theirs = dir.program("theirs", &script);
+    let owner = |uid| std::os::unix::fs::chown(&theirs, Some(uid), None).unwrap();
+    owner(NOBODY);
+    let service = dir.serve(&["--rewarm", "--search", opt.path().to_str().unwrap()]);
+    service.wait_for_watcher();
+    let mut monitor = service.connect();
+    monitor.begin("Monitor", json!({}));
+    monitor.receive();
+    // What is told of an emulator, up to an event of this kind.
+    let mut until = |emulator: &Path, last: &str| -> Vec<String> {
+        let (mut told, mut reason) = (Vec::new(), String::new());
+        while told.last().is_none_or(|kind| kind != last) {
+            for event in monitor.receive()["parameters"]["events"].as_array().unwrap() {
+                if event["emulator"].as_str() == emulator.to_str() {
+                    told.push(event["kind"].as_str().unwrap().to_owned());
+                    reason = event["reason"].as_str().unwrap_or_default().to_owned();
+                }
+            }
+        }
+        if last == "failed" {
+            assert!(reason.contains("theirs belongs to the user 65534"), "{reason}");
+            assert!(!ran.exists());
+        }
+        told
+    };
+    let install = |name: &str, target: &str| {
+        let (new, path) = (opt.path().join("new"), opt.path().join(name));
+        fs::copy(dir.wrapper("new", target), &new).unwrap();
+        fs::rename(new, &path).unwrap();
+        path
+    };
+    // One that appears, also where another script of root's stands in between.
+    let appears = install("qemu-system-appears", &theirs);
+    assert_eq!(until(&appears, "failed"), ["appeared", "failed"]);
+    let between = install("between", &theirs);
+    let nested = install("qemu-system-nested", between.to_str().unwrap());
+    assert_eq!(until(&nested, "failed"), ["appeared", "failed"]);
+    // One that was good, and is replaced.
+    let known = install("qemu-system-known", &avr());
+    assert_eq!(until(&known, "refreshed"), ["appeared", "refreshed"]);
+    install("qemu-system-known", &theirs);
+    assert_eq!(until(&known, "failed"), ["dropped", "failed"]);
+
+    // It is told once, and tried again when nobody else could have written it.
+    for emulator in [&appears, &nested, &known] {
+        let failed = format!("failed {}: ", emulator.display());
+        assert_eq!(service.log().matches(&failed).count(), 1);
+    }
+    owner(0);
+    until(&known, "refreshed");
+    assert!(ran.exists());
+}
+
+#[test]
 fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
     if !is_root() {
         return;

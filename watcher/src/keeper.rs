@@ -17,6 +17,7 @@ use crate::event::{Event, Notice};
 use crate::interest::{Interests, Subject, Subjects};
 use crate::mounts::{Mounts, Table};
 use crate::prober::{Done, Job, Prober, one_line};
+use crate::trust::check_probe;
 use crate::watches::Watches;
 
 /// Within this time of a file's change its entry is compared by content. Then one more look lets the
@@ -77,6 +78,13 @@ impl Known {
             groups: Groups::CORE,
             is_valid: false,
         }
+    }
+
+    /// Learns what else the answers, or the failure to get them, depend on.
+    fn depend_on(&mut self, more: Vec<Dependency>) {
+        self.depends_on.extend(more);
+        self.depends_on.sort();
+        self.depends_on.dedup();
     }
 
     /// Whether the same was recorded, whatever the age of the files.
@@ -384,7 +392,7 @@ impl<S: FnMut(Event)> Keeper<S> {
 
     /// Takes notice of a probe; what is to be looked at: something may have changed meanwhile.
     fn probed(&mut self, done: Done) -> Subjects {
-        let Done { emulator, result, probed, took } = done;
+        let Done { emulator, result, is_refused, probed, took } = done;
         self.prober.ended(&emulator);
         let was_touched = self.touched_in_probe.remove(&emulator);
         let path = emulator.to_path_buf();
@@ -402,16 +410,22 @@ impl<S: FnMut(Event)> Keeper<S> {
             }
             Err(reason) => {
                 self.tell(Event::Failed { emulator: path, reason });
-                if let Some(known) = self.known.get_mut(&emulator)
-                    && let Ok(Lookup::Failed(failure)) = self.cache.lookup(&emulator)
-                {
-                    // The change of any of these is worth another try.
-                    known.depends_on.extend(failure.depends_on);
-                    known.depends_on.sort();
-                    known.depends_on.dedup();
+                // The change of any of these is worth another try.
+                let reasons = match self.cache.lookup(&emulator) {
+                    _ if is_refused => Dependency::of_unprobed(&emulator),
+                    Ok(Lookup::Failed(failure)) => failure.depends_on,
+                    _ => Vec::new(),
+                };
+                if let Some(known) = self.known.get_mut(&emulator) {
+                    known.depend_on(reasons);
                 }
                 let mut due = self.watch();
-                let is_unchanged = matches!(self.cache.lookup(&emulator), Ok(Lookup::Failed(_)));
+                let is_unchanged = if is_refused {
+                    let ran_before = self.known.get(&emulator).map(|known| &known.depends_on[..]);
+                    check_probe(&emulator, ran_before.unwrap_or_default()).is_err()
+                } else {
+                    matches!(self.cache.lookup(&emulator), Ok(Lookup::Failed(_)))
+                };
                 if is_unchanged && !was_touched {
                     due.remove(&subject);
                 } else {
