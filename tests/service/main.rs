@@ -277,6 +277,13 @@ impl Client {
 
     /// Receives one message, which arrives in one piece, and what descriptors come with it.
     fn receive_with_descriptors(&mut self) -> (Value, Vec<OwnedFd>) {
+        let (bytes, descriptors) = self.receive_bytes();
+        let message = bytes.strip_suffix(b"\0").expect("a whole message");
+        (serde_json::from_slice(message).unwrap(), descriptors)
+    }
+
+    /// Receives what is there, up to the next descriptors.
+    fn receive_bytes(&self) -> (Vec<u8>, Vec<OwnedFd>) {
         let mut bytes = vec![0; 1 << 16];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -288,8 +295,8 @@ impl Client {
                 descriptors.extend(rights);
             }
         }
-        let message = bytes[..received.bytes].strip_suffix(b"\0").expect("a whole message");
-        (serde_json::from_slice(message).unwrap(), descriptors)
+        bytes.truncate(received.bytes);
+        (bytes, descriptors)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What another user on the socket can have done, and what not.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::{Client, Dir, NOBODY, as_user, avr, emulator, is_root, wait_until};
+use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, is_root, wait_until};
 
 /// What is in a directory, at any depth.
 fn files(directory: &Path) -> Vec<String> {
@@ -308,36 +310,118 @@ fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     assert_eq!(service.log(), log);
 }
 
-#[test]
-fn the_own_user_of_a_service_may_do_everything_and_root_too() {
-    if !is_root() {
-        return;
-    }
+/// A service of a user without any rights, started by such a command; `None`, and told, where that
+/// user cannot run it.
+fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
     use std::os::unix::process::CommandExt;
-    let dir = Dir::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
+    if as_user(NOBODY, || fs::File::open(binary).is_err()) {
+        println!("SKIPPED: nobody but root can run {}", binary.display());
+        return None;
+    }
     fs::create_dir(dir.root()).unwrap();
     fs::create_dir(dir.path("run")).unwrap();
     for name in ["root", "run"] {
         std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
     }
-    let socket = dir.path("run/socket");
-    let mut command = dir.command();
-    command.args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
     // The supervisor's socket is in a directory of root's.
     fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
-    if as_user(NOBODY, || fs::File::open(binary).is_err()) {
-        println!("SKIPPED: nobody but root can run {}", binary.display());
+    let socket = dir.path("run/socket");
+    dir.prepare(&mut command);
+    command.arg(binary).args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
+    let mut service = dir.start(command);
+    service.socket = socket;
+    Some(service)
+}
+
+#[test]
+fn the_own_user_of_a_service_may_do_everything_and_root_too() {
+    if !is_root() {
         return;
     }
-    let _service = dir.start(command);
+    let dir = Dir::new();
+    let Some(service) = served_by_nobody(&dir, Command::new("env")) else { return };
     let emulators = json!({"emulators": [avr()]});
     as_user(NOBODY, || {
-        let warmed = Client::connect(&socket).call("Warm", emulators.clone());
+        let warmed = service.call("Warm", emulators.clone());
         assert_eq!(warmed["warmed"][0]["outcome"], "probed");
     });
-    assert_eq!(Client::connect(&socket).call("Invalidate", emulators.clone())["dropped"][0], avr());
+    assert_eq!(service.call("Invalidate", emulators.clone())["dropped"][0], avr());
     as_user(NOBODY - 1, || {
-        refused(&mut Client::connect(&socket), "Invalidate", emulators.clone());
+        refused(&mut service.connect(), "Invalidate", emulators.clone());
     });
+}
+
+/// Asks for entries over many connections, without receiving any of them.
+fn hoard(service: &Service, reply: usize) -> Vec<Client> {
+    const CONNECTIONS: usize = 20;
+    let call = json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}});
+    let calls = (call.to_string() + "\0").repeat(EACH);
+    let clients: Vec<Client> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = service.connect();
+            client.stream.write_all(calls.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let arrived = |client: &Client| rustix::io::ioctl_fionread(&client.stream).unwrap();
+    wait_until("all is answered", || {
+        clients.iter().all(|client| arrived(client) == (EACH * reply) as u64)
+    });
+    clients
+}
+
+/// Calls over one connection: their replies fit its buffer.
+const EACH: usize = 50;
+
+/// Receives everything; how many descriptors there were.
+fn receive(hoard: Vec<Client>) -> usize {
+    let mut descriptors = 0;
+    for client in hoard {
+        let mut replies = 0;
+        while replies < EACH {
+            let (bytes, files) = client.receive_bytes();
+            replies += bytes.iter().filter(|byte| **byte == 0).count();
+            descriptors += files.len();
+        }
+    }
+    descriptors
+}
+
+#[test]
+fn who_receives_no_descriptor_takes_them_from_nobody_else() {
+    use std::os::unix::process::CommandExt;
+    const LIMIT: usize = 512;
+    if !is_root() || !has("prlimit") {
+        return;
+    }
+    let dir = Dir::new();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={LIMIT}:{LIMIT}")).arg("--");
+    let Some(service) = served_by_nobody(&dir, command) else { return };
+    let get = || -> (usize, usize) {
+        let mut client = service.connect();
+        let call = json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}});
+        client.send(&call);
+        let (bytes, files) = client.receive_bytes();
+        (bytes.len(), files.len())
+    };
+    let (reply, files) = get();
+    assert_eq!(files, 1);
+    let theirs = as_user(NOBODY - 1, || hoard(&service, reply));
+    assert_eq!(get(), (reply, 1));
+    assert_eq!(as_user(NOBODY - 2, get), (reply, 1));
+    assert_eq!(receive(theirs), LIMIT / 8);
+    assert_eq!(as_user(NOBODY - 1, get), (reply, 1), "those who have left do not count");
+
+    // The own user may take all, and is answered nevertheless.
+    let own = as_user(NOBODY, || hoard(&service, reply));
+    assert_eq!(get(), (reply, 0));
+    let mut query = dir.command();
+    query.args(["query", &avr(), "machine:uno"]).env("CAPSCACHE_SOCKET", &service.socket);
+    let asked = query.uid(NOBODY - 1).output().unwrap();
+    assert_eq!(asked.stdout, b"machine:uno\tyes\n", "it opens the file that is named: {asked:?}");
+    let received = receive(own);
+    assert!((LIMIT - 64..=LIMIT + 1).contains(&received), "{received}");
+    assert_eq!(get(), (reply, 1));
 }

@@ -44,7 +44,10 @@ impl Connection {
             self.place.kept_busy(busy);
             match answer? {
                 Answer::Nothing => {}
-                Answer::One(message) => {
+                Answer::One(mut message) => {
+                    if !message.descriptors.is_empty() && !self.place.may_send_descriptor() {
+                        message.descriptors.clear();
+                    }
                     send(&self.stream, &message.bytes, &message.descriptors).await?;
                     self.peer.written();
                 }

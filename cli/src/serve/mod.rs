@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 
 use self::connection::Connection;
 use self::events::Events;
-use self::limits::Crowd;
+use self::limits::{Crowd, Place};
 use self::listener::Listeners;
 use self::peer::Peer;
 use self::permission::Caller;
@@ -170,6 +170,7 @@ impl House {
         let Some(place) = self.crowd.admit(caller.uid, caller.is_privileged) else {
             return debug!("no more connections for the user {}", caller.uid);
         };
+        Place::limit_unread(&stream);
         let place = Rc::new(place);
         let peer = Peer::new(Rc::clone(&self.service), caller, Rc::clone(&place));
         let closing = self.service.closing.clone();

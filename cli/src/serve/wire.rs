@@ -200,7 +200,7 @@ async fn send_all(
                 descriptors = &[];
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            // A socket may refuse descriptors (SO_PASSRIGHTS).
+            // The message alone is better than none.
             Err(error) if is_refusal(&error) && !descriptors.is_empty() => descriptors = &[],
             Err(error) => return Err(error),
         }
@@ -208,8 +208,11 @@ async fn send_all(
     Ok(())
 }
 
+/// Whether a message would be sent without descriptors: the peer's socket takes none (SO_PASSRIGHTS),
+/// or too many of this user's are in flight.
 fn is_refusal(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+    let refusals = [Errno::PERM, Errno::TOOMANYREFS].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|error| refusals.contains(&error))
 }
 
 fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
