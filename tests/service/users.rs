@@ -289,6 +289,34 @@ fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
 }
 
 #[test]
+fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (real, link) = (opt.path().join("real"), opt.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    symlink("real", &link).unwrap();
+    symlink("real", opt.path().join("other")).unwrap();
+    let dir = Dir::new();
+    fs::copy(dir.wrapper("copy", &avr()), real.join("qemu-system-ours")).unwrap();
+    let service = dir.serve(&["--search", link.to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        for directory in [&link, &real] {
+            let emulator = directory.join("qemu-system-ours");
+            assert_eq!(client.call("Get", json!({"emulator": emulator}))["arch"], "avr");
+        }
+        // So that nobody has as many entries made as there are ways to write a path.
+        for other in ["other/qemu-system-ours", "link/../real/qemu-system-ours"] {
+            let emulator = json!({"emulator": opt.path().join(other)});
+            assert!(refused(&mut client, "Get", emulator).contains("not among"), "{other}");
+        }
+    });
+}
+
+#[test]
 fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     if !is_root() {
         return;
