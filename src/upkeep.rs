@@ -126,7 +126,7 @@ impl Cache {
     }
 }
 
-/// Whether this process may not know what is at a path.
-fn is_hidden(path: &Path) -> bool {
+/// Whether this process may not know what is at a path: others may, and for them an entry may hold.
+pub fn is_hidden(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

@@ -1,13 +1,12 @@
 //! What is known of the entries, and what is done when something happens.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capscache::{
-    Cache, Capabilities, Dependency, Groups, Input, InputRef, Lookup, find_emulators,
+    Cache, Capabilities, Dependency, Groups, Input, InputRef, Lookup, find_emulators, is_hidden,
     search_directories,
 };
 
@@ -468,9 +467,4 @@ impl<S: FnMut(Event)> Keeper<S> {
             None => self.tell_watching(),
         }
     }
-}
-
-/// Whether this process may not know what is at a path.
-fn is_hidden(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
