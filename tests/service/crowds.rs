@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Client, Dir, NOBODY, Service, as_user, avr, has, is_root, wait_until};
+use crate::{Client, Dir, Ends, NOBODY, Service, as_user, avr, has, is_root, wait_until};
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -243,15 +243,6 @@ fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
     });
     let most = service.kilobytes("VmHWM:");
     assert!(most < 256 << 10, "{most} KB");
-}
-
-/// Tells floods to end, also where an assertion fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -266,7 +266,8 @@ fn each_package_operation_costs_each_emulator_one_probe() {
                 assert_eq!(
                     (told.dropped, told.probed, told.looked_at),
                     (had_entry, 1, 0),
-                    "{told:?}"
+                    "{told:?}\n{}",
+                    system.service.log()
                 );
                 assert_eq!(told.appeared, 1 - had_entry);
             }
@@ -357,15 +358,20 @@ fn a_thousand_queries_a_second_get_no_stale_answer_while_packages_change() {
         });
         done.store(true, Ordering::Relaxed);
     });
-    let stale = tally.stale.into_inner().unwrap();
+    let Tally { right, undecided, unknown, refused, stale } = tally;
+    let [right, undecided, unknown, refused] =
+        [right, undecided, unknown, refused].map(AtomicUsize::into_inner);
+    let stale = stale.into_inner().unwrap();
     println!(
-        "{:.1} s: {} right, {} while files changed, {} unknown, {} refused, {} stale",
+        "{:.1} s: {right} right, {undecided} while files changed, {unknown} unknown, {refused} refused, \
+         {} stale",
         began.elapsed().as_secs_f64(),
-        tally.right.into_inner(),
-        tally.undecided.into_inner(),
-        tally.unknown.into_inner(),
-        tally.refused.into_inner(),
         stale.len()
     );
     assert!(stale.is_empty(), "{stale:?}");
+    // Each connection may have one under way at each change of the files, and the emulator may be away
+    // for a moment; all others are answered.
+    let all = right + undecided + unknown + refused;
+    assert!(right > all / 2, "{right} right of {all}");
+    assert!(unknown + refused < all / 10, "{unknown} unknown and {refused} refused of {all}");
 }
