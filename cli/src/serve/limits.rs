@@ -1,7 +1,8 @@
 //! What one user, and all of them together, may take of the service.
 //!
-//! Everything that somebody on the socket can make the service keep is counted here, by user: a user
-//! who takes all that is allowed takes it from nobody else.
+//! Everything that somebody on the socket can make the service keep or do is counted here, by user. A
+//! few users who each take all that is allowed leave something to the next one, and any number of
+//! unprivileged ones leave something to root and the service's own user.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
