@@ -25,8 +25,8 @@ pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
-pub use search::{find_emulators, search_directories};
-pub use upkeep::Dependency;
+pub use search::{find_emulators, finds_emulator, search_directories};
+pub use upkeep::{Dependency, is_hidden};
 
 pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{

@@ -27,6 +27,17 @@ pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
     emulators
 }
 
+/// Whether an emulator is one that [`find_emulators`] finds, by that path or by the one it has in a
+/// directory as that was named, though it be a link: `/bin/qemu-system-x86_64` if `/bin` is on `PATH`.
+pub fn finds_emulator(emulator: &Path, further: &[PathBuf]) -> bool {
+    let Some(within) = emulator.parent() else { return false };
+    let is_searched = |directory: PathBuf| {
+        directory == within
+            || fs::canonicalize(directory).is_ok_and(|directory| directory == within)
+    };
+    search_directories(further).into_iter().any(is_searched) && is_emulator(emulator)
+}
+
 /// The directories where [`find_emulators`] looks, in this order, whether they are there or not.
 pub fn search_directories(further: &[PathBuf]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -55,6 +66,32 @@ fn is_emulator(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emulator_is_found_by_the_names_of_its_directory_and_by_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let (real, link) = (root.join("real"), root.join("link"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        std::os::unix::fs::symlink("real", root.join("other")).unwrap();
+        for name in ["qemu-kvm", "qemu-img"] {
+            fs::write(real.join(name), "").unwrap();
+            fs::set_permissions(real.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let further = [link.clone()];
+        assert!(finds_emulator(&link.join("qemu-kvm"), &further));
+        assert!(finds_emulator(&real.join("qemu-kvm"), &further));
+        for no in [
+            root.join("other/qemu-kvm"),
+            link.join("../real/qemu-kvm"),
+            link.join("qemu-img"),
+            link.join("qemu-system-absent"),
+            PathBuf::from("/"),
+        ] {
+            assert!(!finds_emulator(&no, &further), "{}", no.display());
+        }
+    }
 
     #[test]
     fn only_executable_files_with_an_emulators_name_are_emulators() {

@@ -30,11 +30,22 @@ impl Dependency {
     }
 
     /// What probing an emulator may run of which nothing is known yet: itself and, if it is a script,
-    /// the absolute paths that stand in it.
+    /// the absolute paths that stand in it and in the scripts among them. Of scripts that name ever
+    /// more of them the first hundreds.
     #[cfg(feature = "probe")]
     pub fn of_unprobed(emulator: &Path) -> Vec<Dependency> {
-        let named = crate::input::named_in_script(emulator);
-        std::iter::once(emulator.to_owned()).chain(named).map(Dependency::File).collect()
+        const ENOUGH: usize = 500;
+        let mut paths = vec![emulator.to_owned()];
+        let mut read = 0;
+        while read < paths.len() && paths.len() < ENOUGH {
+            for named in crate::input::named_in_script(&paths[read]) {
+                if !paths.contains(&named) {
+                    paths.push(named);
+                }
+            }
+            read += 1;
+        }
+        paths.into_iter().map(Dependency::File).collect()
     }
 
     /// What recorded inputs are about, in their order.
@@ -115,7 +126,7 @@ impl Cache {
     }
 }
 
-/// Whether this process may not know what is at a path.
-fn is_hidden(path: &Path) -> bool {
+/// Whether this process may not know what is at a path: others may, and for them an entry may hold.
+pub fn is_hidden(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

@@ -54,7 +54,8 @@ impl Client {
         Ok(PathBuf::from(info.root))
     }
 
-    /// What an emulator can do, with `groups`, mapped from the file that the service passes.
+    /// What an emulator can do, with `groups`, mapped from the file that the service passes. Where it
+    /// passes none, as too many are under way, from the file that it names.
     pub(crate) fn get(
         &self,
         emulator: &Path,
@@ -74,9 +75,15 @@ impl Client {
                 "{emulator}: the service's entry is {state}; leave out --no-probe to have it asked"
             );
         }
-        let file = files.into_iter().next();
-        let file = file.context("the service passed no file: it could not keep the answers")?;
-        Ok(Capabilities::in_file(&File::from(file))?)
+        let file = match files.into_iter().next() {
+            Some(file) => File::from(file),
+            None => {
+                let kept = got.entry.context("the service could not keep the answers")?;
+                File::open(&kept)
+                    .with_context(|| format!("the service passed no file, only {kept}"))?
+            }
+        };
+        Ok(Capabilities::in_file(&file)?)
     }
 
     pub(crate) fn list(&self) -> Result<Vec<Entry>> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 
 use crate::args::{Arguments, Completions, Man};
 use crate::output;
@@ -15,8 +15,13 @@ pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// With all options: those that few need are left out of the short help alone.
+fn complete(command: Command) -> Command {
+    command.mut_args(|option| option.hide_short_help(false)).mut_subcommands(complete)
+}
+
 pub(crate) fn man(args: &Man) -> Result<ExitCode> {
-    let command = Arguments::command();
+    let command = complete(Arguments::command());
     match &args.dir {
         Some(directory) => clap_mangen::generate_to(command, directory)
             .with_context(|| format!("cannot write into {}", directory.display()))?,

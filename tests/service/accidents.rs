@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -93,23 +94,43 @@ fn a_service_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_startin
 }
 
 #[test]
-fn whenever_the_service_is_killed_its_root_stays_whole() {
+fn whenever_the_service_is_killed_its_root_stays_whole_and_the_library_goes_on() {
     let dir = Dir::new();
     let emulators = [avr(), emulator("rx"), emulator("or1k")];
-    for round in 0..20 {
-        let mut service = dir.serve(&[]);
-        let mut client = service.connect();
-        client.begin("Warm", json!({"emulators": emulators}));
-        // At another moment each time: before the probes, while they run, while entries are written.
-        std::thread::sleep(std::time::Duration::from_millis(round * 10));
-        service.signal("KILL");
-        service.wait();
-        let verified = dir.command().arg("verify").output().unwrap();
-        assert!(verified.status.success(), "{verified:?}");
-        if round % 4 == 3 {
-            dir.command().args(["invalidate", "--all"]).status().unwrap();
+    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Whoever uses the library on the same root goes on, and waits for nobody who is dead.
+    let use_library = |emulator: &str, arch: &str| {
+        while !done.load(Ordering::Relaxed) {
+            // A new one each time, so that it looks at the files.
+            let cache = capscache::Cache::open(dir.root()).unwrap();
+            let entry = cache.get(emulator).unwrap();
+            assert_eq!(entry.arch(), arch);
+            assert!(entry.not_kept().is_none());
+            asked.fetch_add(1, Ordering::Relaxed);
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let _ends = crate::Ends(&done);
+        scope.spawn(|| use_library(&emulators[0], "avr"));
+        scope.spawn(|| use_library(&emulators[1], "rx"));
+        for round in 0..20 {
+            let mut service = dir.serve(&[]);
+            let mut client = service.connect();
+            client.begin("Warm", json!({"emulators": emulators}));
+            // At another moment each time: before the probes, while they run, while entries are
+            // written.
+            std::thread::sleep(std::time::Duration::from_millis(round * 10));
+            service.signal("KILL");
+            service.wait();
+            let before = asked.load(Ordering::Relaxed);
+            wait_until("the library answers", || asked.load(Ordering::Relaxed) > before + 2);
+            let verified = dir.command().arg("verify").output().unwrap();
+            assert!(verified.status.success(), "{verified:?}");
+            if round % 4 == 3 {
+                dir.command().args(["invalidate", "--all"]).status().unwrap();
+            }
+        }
+    });
     let service = dir.serve(&[]);
     let warmed = service.call("Warm", json!({"emulators": emulators}))["warmed"].take();
     assert!(warmed.as_array().unwrap().iter().all(|warmed| warmed["outcome"] != "failed"));

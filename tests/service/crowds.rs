@@ -3,12 +3,12 @@
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Client, Dir, NOBODY, Service, as_user, avr, has, is_root, wait_until};
+use crate::{Client, Dir, Ends, NOBODY, Service, as_user, avr, has, is_root, wait_until};
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -243,6 +243,74 @@ fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
     });
     let most = service.kilobytes("VmHWM:");
     assert!(most < 256 << 10, "{most} KB");
+}
+
+#[test]
+fn who_sends_without_end_keeps_nobody_else_from_being_answered_nor_the_service_from_ending() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let mut service = warm(&dir);
+    let calls = |call: Value| (call.to_string() + "\0").repeat(2000);
+    let oneway = calls(json!({"method": "io.capscache.Cache.GetInfo", "oneway": true}));
+    let queries = calls(json!({"method": "io.capscache.Cache.Query", "parameters": query()}));
+    let (done, socket) = (AtomicBool::new(false), dir.socket());
+    let sent = AtomicUsize::new(0);
+    let flood = |calls: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let mut unread = stream.try_clone().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut unread, &mut std::io::sink()));
+        while !done.load(Ordering::Relaxed) && stream.write_all(calls.as_bytes()).is_ok() {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for calls in [&oneway, &oneway, &queries] {
+            scope.spawn(|| as_user(NOBODY, || flood(calls)));
+        }
+        wait_until("the flood has begun", || sent.load(Ordering::Relaxed) > 3);
+        let before = sent.load(Ordering::Relaxed);
+        ask(&mut service.connect(), 300);
+        service.connect().call("Status", json!({"emulator": avr(), "thorough": true}));
+        wait_until("the flood went on", || sent.load(Ordering::Relaxed) > before);
+        assert!(service.stop().success());
+    });
+    assert!(service.log().ends_with("capscache: stopped\n"), "{}", service.log());
+}
+
+#[test]
+fn a_user_with_many_connections_is_answered_no_more_often_than_one_with_one() {
+    const CONNECTIONS: usize = 100;
+    const CALLS: usize = 200;
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let queries = json!({"emulator": avr(), "queries": vec!["machine:uno"; 1000]});
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                let mut client = as_user(NOBODY, || service.connect());
+                while !done.load(Ordering::Relaxed) {
+                    client.call("Query", queries.clone());
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        wait_until("all of them ask", || answered.load(Ordering::Relaxed) > CONNECTIONS);
+        let mut client = service.connect();
+        let before = answered.load(Ordering::Relaxed);
+        ask(&mut client, CALLS);
+        let theirs = answered.load(Ordering::Relaxed) - before;
+        println!("{theirs} of theirs were answered during {CALLS} of ours");
+        // In the order in which they come it would be as many as there are connections.
+        assert!(theirs < CALLS * CONNECTIONS / 10, "{theirs} of theirs during {CALLS} of ours");
+    });
 }
 
 #[test]

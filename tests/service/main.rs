@@ -21,6 +21,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -76,19 +77,29 @@ impl Dir {
     }
 
     /// Starts a process, and waits until it says that it is ready.
-    fn start(&self, mut command: Command) -> Service {
+    fn start(&self, command: Command) -> Service {
+        let service = self.spawn(command);
+        service.supervisor.wait_for("READY=1");
+        service
+    }
+
+    fn spawn(&self, mut command: Command) -> Service {
         let supervisor = Supervisor::new(&self.path("notify"));
         command.env("NOTIFY_SOCKET", &supervisor.path);
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let service = Service {
-            child,
-            supervisor,
-            socket: self.socket(),
-            log: self.path("log"),
-            ended: None,
-        };
-        service.supervisor.wait_for("READY=1");
+        Service { child, supervisor, socket: self.socket(), log: self.path("log"), ended: None }
+    }
+
+    /// A socket that starts the service when somebody connects; nobody has yet.
+    fn activate(&self) -> Service {
+        let mut activate = Command::new("systemd-socket-activate");
+        activate.arg("--listen").arg(self.socket());
+        activate.args(["--setenv=CAPSCACHE_ROOT", "--setenv=NOTIFY_SOCKET"]);
+        activate.args([env!("CARGO_BIN_EXE_capscache"), "serve", "--socket", "/nowhere/else"]);
+        self.prepare(&mut activate);
+        let service = self.spawn(activate);
+        wait_until("it listens", || self.socket().exists());
         service
     }
 
@@ -159,15 +170,20 @@ impl Service {
 
     /// Waits for its end.
     fn wait(&mut self) -> ExitStatus {
-        let status = self.child.wait().unwrap();
-        self.ended = Some(status);
-        status
+        wait_until("it ended", || {
+            self.ended = self.child.try_wait().unwrap();
+            self.ended.is_some()
+        });
+        self.ended.expect("it ended")
     }
 
     /// Asks it to end, and waits.
     fn stop(&mut self) -> ExitStatus {
+        let began = Instant::now();
         self.signal("TERM");
-        self.wait()
+        let status = self.wait();
+        println!("ended {} ms after SIGTERM", began.elapsed().as_millis());
+        status
     }
 
     fn log(&self) -> String {
@@ -277,6 +293,13 @@ impl Client {
 
     /// Receives one message, which arrives in one piece, and what descriptors come with it.
     fn receive_with_descriptors(&mut self) -> (Value, Vec<OwnedFd>) {
+        let (bytes, descriptors) = self.receive_bytes();
+        let message = bytes.strip_suffix(b"\0").expect("a whole message");
+        (serde_json::from_slice(message).unwrap(), descriptors)
+    }
+
+    /// Receives what is there, up to the next descriptors.
+    fn receive_bytes(&self) -> (Vec<u8>, Vec<OwnedFd>) {
         let mut bytes = vec![0; 1 << 16];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -288,8 +311,8 @@ impl Client {
                 descriptors.extend(rights);
             }
         }
-        let message = bytes[..received.bytes].strip_suffix(b"\0").expect("a whole message");
-        (serde_json::from_slice(message).unwrap(), descriptors)
+        bytes.truncate(received.bytes);
+        (bytes, descriptors)
     }
 }
 
@@ -326,6 +349,15 @@ fn has(program: &str) -> bool {
         println!("SKIPPED: there is no {program} here");
     }
     found
+}
+
+/// Tells threads to end, also where an assertion fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits until something is true.

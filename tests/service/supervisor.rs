@@ -1,7 +1,5 @@
 //! What systemd does with the service, and is told by it.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::{Client, Dir, avr, has};
@@ -26,23 +24,7 @@ fn an_activated_service_answers_on_the_socket_that_it_was_passed() {
         return;
     }
     let dir = Dir::new();
-    let mut activate = Command::new("systemd-socket-activate");
-    activate.arg("--listen").arg(dir.socket());
-    activate.args(["--setenv=CAPSCACHE_ROOT", "--setenv=NOTIFY_SOCKET"]);
-    activate.args([env!("CARGO_BIN_EXE_capscache"), "serve", "--socket", "/nowhere/else"]);
-    dir.prepare(&mut activate);
-    let supervisor = crate::Supervisor::new(&dir.path("notify"));
-    activate.env("NOTIFY_SOCKET", &supervisor.path);
-    let log = std::fs::File::create(dir.path("log")).unwrap();
-    let child = activate.stderr(log).spawn().unwrap();
-    let mut service = crate::Service {
-        child,
-        supervisor,
-        socket: dir.socket(),
-        log: dir.path("log"),
-        ended: None,
-    };
-    crate::wait_until("it listens", || dir.socket().exists());
+    let mut service = dir.activate();
     // The first connection has it started, and waits until it answers.
     let mut client = Client::connect(&dir.socket());
     assert_eq!(client.call("Get", json!({"emulator": avr()}))["arch"], "avr");

@@ -1,12 +1,14 @@
 //! What another user on the socket can have done, and what not.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::{Client, Dir, NOBODY, as_user, avr, emulator, is_root, wait_until};
+use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, is_root, wait_until};
 
 /// What is in a directory, at any depth.
 fn files(directory: &Path) -> Vec<String> {
@@ -184,6 +186,69 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 }
 
 #[test]
+fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_background_either() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = Dir::new();
+    let ran = dir.path("ran");
+    let script = format!("#!/bin/sh\ntouch {}\nexec {} \"$@\"\n", ran.display(), avr());
+    let theirs = dir.program("theirs", &script);
+    let owner = |uid| std::os::unix::fs::chown(&theirs, Some(uid), None).unwrap();
+    owner(NOBODY);
+    let service = dir.serve(&["--rewarm", "--search", opt.path().to_str().unwrap()]);
+    service.wait_for_watcher();
+    let mut monitor = service.connect();
+    monitor.begin("Monitor", json!({}));
+    monitor.receive();
+    // What is told of an emulator, up to an event of this kind.
+    let mut until = |emulator: &Path, last: &str| -> Vec<String> {
+        let (mut told, mut reason) = (Vec::new(), String::new());
+        while told.last().is_none_or(|kind| kind != last) {
+            for event in monitor.receive()["parameters"]["events"].as_array().unwrap() {
+                if event["emulator"].as_str() == emulator.to_str() {
+                    told.push(event["kind"].as_str().unwrap().to_owned());
+                    reason = event["reason"].as_str().unwrap_or_default().to_owned();
+                }
+            }
+        }
+        if last == "failed" {
+            assert!(reason.contains("theirs belongs to the user 65534"), "{reason}");
+            assert!(!ran.exists());
+        }
+        told
+    };
+    let install = |name: &str, target: &str| {
+        let (new, path) = (opt.path().join("new"), opt.path().join(name));
+        fs::copy(dir.wrapper("new", target), &new).unwrap();
+        fs::rename(new, &path).unwrap();
+        path
+    };
+    // One that appears, also where another script of root's stands in between.
+    let appears = install("qemu-system-appears", &theirs);
+    assert_eq!(until(&appears, "failed"), ["appeared", "failed"]);
+    let between = install("between", &theirs);
+    let nested = install("qemu-system-nested", between.to_str().unwrap());
+    assert_eq!(until(&nested, "failed"), ["appeared", "failed"]);
+    // One that was good, and is replaced.
+    let known = install("qemu-system-known", &avr());
+    assert_eq!(until(&known, "refreshed"), ["appeared", "refreshed"]);
+    install("qemu-system-known", &theirs);
+    assert_eq!(until(&known, "failed"), ["dropped", "failed"]);
+
+    // It is told once, and tried again when nobody else could have written it.
+    for emulator in [&appears, &nested, &known] {
+        let failed = format!("failed {}: ", emulator.display());
+        assert_eq!(service.log().matches(&failed).count(), 1);
+    }
+    owner(0);
+    until(&known, "refreshed");
+    assert!(ran.exists());
+}
+
+#[test]
 fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
     if !is_root() {
         return;
@@ -224,6 +289,34 @@ fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
 }
 
 #[test]
+fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
+    if !is_root() {
+        return;
+    }
+    let opt = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (real, link) = (opt.path().join("real"), opt.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    symlink("real", &link).unwrap();
+    symlink("real", opt.path().join("other")).unwrap();
+    let dir = Dir::new();
+    fs::copy(dir.wrapper("copy", &avr()), real.join("qemu-system-ours")).unwrap();
+    let service = dir.serve(&["--search", link.to_str().unwrap()]);
+    as_user(NOBODY, || {
+        let mut client = service.connect();
+        for directory in [&link, &real] {
+            let emulator = directory.join("qemu-system-ours");
+            assert_eq!(client.call("Get", json!({"emulator": emulator}))["arch"], "avr");
+        }
+        // So that nobody has as many entries made as there are ways to write a path.
+        for other in ["other/qemu-system-ours", "link/../real/qemu-system-ours"] {
+            let emulator = json!({"emulator": opt.path().join(other)});
+            assert!(refused(&mut client, "Get", emulator).contains("not among"), "{other}");
+        }
+    });
+}
+
+#[test]
 fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     if !is_root() {
         return;
@@ -245,36 +338,118 @@ fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     assert_eq!(service.log(), log);
 }
 
-#[test]
-fn the_own_user_of_a_service_may_do_everything_and_root_too() {
-    if !is_root() {
-        return;
-    }
+/// A service of a user without any rights, started by such a command; `None`, and told, where that
+/// user cannot run it.
+fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
     use std::os::unix::process::CommandExt;
-    let dir = Dir::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
+    if as_user(NOBODY, || fs::File::open(binary).is_err()) {
+        println!("SKIPPED: nobody but root can run {}", binary.display());
+        return None;
+    }
     fs::create_dir(dir.root()).unwrap();
     fs::create_dir(dir.path("run")).unwrap();
     for name in ["root", "run"] {
         std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
     }
-    let socket = dir.path("run/socket");
-    let mut command = dir.command();
-    command.args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
     // The supervisor's socket is in a directory of root's.
     fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
-    if as_user(NOBODY, || fs::File::open(binary).is_err()) {
-        println!("SKIPPED: nobody but root can run {}", binary.display());
+    let socket = dir.path("run/socket");
+    dir.prepare(&mut command);
+    command.arg(binary).args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
+    let mut service = dir.start(command);
+    service.socket = socket;
+    Some(service)
+}
+
+#[test]
+fn the_own_user_of_a_service_may_do_everything_and_root_too() {
+    if !is_root() {
         return;
     }
-    let _service = dir.start(command);
+    let dir = Dir::new();
+    let Some(service) = served_by_nobody(&dir, Command::new("env")) else { return };
     let emulators = json!({"emulators": [avr()]});
     as_user(NOBODY, || {
-        let warmed = Client::connect(&socket).call("Warm", emulators.clone());
+        let warmed = service.call("Warm", emulators.clone());
         assert_eq!(warmed["warmed"][0]["outcome"], "probed");
     });
-    assert_eq!(Client::connect(&socket).call("Invalidate", emulators.clone())["dropped"][0], avr());
+    assert_eq!(service.call("Invalidate", emulators.clone())["dropped"][0], avr());
     as_user(NOBODY - 1, || {
-        refused(&mut Client::connect(&socket), "Invalidate", emulators.clone());
+        refused(&mut service.connect(), "Invalidate", emulators.clone());
     });
+}
+
+/// Asks for entries over many connections, without receiving any of them.
+fn hoard(service: &Service, reply: usize) -> Vec<Client> {
+    const CONNECTIONS: usize = 20;
+    let call = json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}});
+    let calls = (call.to_string() + "\0").repeat(EACH);
+    let clients: Vec<Client> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = service.connect();
+            client.stream.write_all(calls.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let arrived = |client: &Client| rustix::io::ioctl_fionread(&client.stream).unwrap();
+    wait_until("all is answered", || {
+        clients.iter().all(|client| arrived(client) == (EACH * reply) as u64)
+    });
+    clients
+}
+
+/// Calls over one connection: their replies fit its buffer.
+const EACH: usize = 50;
+
+/// Receives everything; how many descriptors there were.
+fn receive(hoard: Vec<Client>) -> usize {
+    let mut descriptors = 0;
+    for client in hoard {
+        let mut replies = 0;
+        while replies < EACH {
+            let (bytes, files) = client.receive_bytes();
+            replies += bytes.iter().filter(|byte| **byte == 0).count();
+            descriptors += files.len();
+        }
+    }
+    descriptors
+}
+
+#[test]
+fn who_receives_no_descriptor_takes_them_from_nobody_else() {
+    use std::os::unix::process::CommandExt;
+    const LIMIT: usize = 512;
+    if !is_root() || !has("prlimit") {
+        return;
+    }
+    let dir = Dir::new();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={LIMIT}:{LIMIT}")).arg("--");
+    let Some(service) = served_by_nobody(&dir, command) else { return };
+    let get = || -> (usize, usize) {
+        let mut client = service.connect();
+        let call = json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}});
+        client.send(&call);
+        let (bytes, files) = client.receive_bytes();
+        (bytes.len(), files.len())
+    };
+    let (reply, files) = get();
+    assert_eq!(files, 1);
+    let theirs = as_user(NOBODY - 1, || hoard(&service, reply));
+    assert_eq!(get(), (reply, 1));
+    assert_eq!(as_user(NOBODY - 2, get), (reply, 1));
+    assert_eq!(receive(theirs), LIMIT / 8);
+    assert_eq!(as_user(NOBODY - 1, get), (reply, 1), "those who have left do not count");
+
+    // The own user may take all, and is answered nevertheless.
+    let own = as_user(NOBODY, || hoard(&service, reply));
+    assert_eq!(get(), (reply, 0));
+    let mut query = dir.command();
+    query.args(["query", &avr(), "machine:uno"]).env("CAPSCACHE_SOCKET", &service.socket);
+    let asked = query.uid(NOBODY - 1).output().unwrap();
+    assert_eq!(asked.stdout, b"machine:uno\tyes\n", "it opens the file that is named: {asked:?}");
+    let received = receive(own);
+    assert!((LIMIT - 64..=LIMIT + 1).contains(&received), "{received}");
+    assert_eq!(get(), (reply, 1));
 }

@@ -122,16 +122,9 @@ fn pythons_varlink_activates_the_service_on_demand() {
         return;
     }
     let dir = Dir::new();
-    let mut activate = Command::new("systemd-socket-activate");
-    activate.arg("--listen").arg(dir.socket()).arg("--setenv=CAPSCACHE_ROOT");
-    activate.args([env!("CARGO_BIN_EXE_capscache"), "serve"]);
-    dir.prepare(&mut activate);
-    let mut child = activate.spawn().unwrap();
-    crate::wait_until("it listens", || dir.socket().exists());
+    let _service = dir.activate();
     let mut client = Command::new(python);
     client.args(["-c", CLIENT]).arg(dir.socket()).args([avr(), emulator("rx")]);
     let run = client.output().unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }

@@ -1,13 +1,12 @@
 //! What is known of the entries, and what is done when something happens.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capscache::{
-    Cache, Capabilities, Dependency, Groups, Input, InputRef, Lookup, find_emulators,
+    Cache, Capabilities, Dependency, Groups, Input, InputRef, Lookup, find_emulators, is_hidden,
     search_directories,
 };
 
@@ -17,6 +16,7 @@ use crate::event::{Event, Notice};
 use crate::interest::{Interests, Subject, Subjects};
 use crate::mounts::{Mounts, Table};
 use crate::prober::{Done, Job, Prober, one_line};
+use crate::trust::check_probe;
 use crate::watches::Watches;
 
 /// Within this time of a file's change its entry is compared by content. Then one more look lets the
@@ -77,6 +77,13 @@ impl Known {
             groups: Groups::CORE,
             is_valid: false,
         }
+    }
+
+    /// Learns what else the answers, or the failure to get them, depend on.
+    fn depend_on(&mut self, more: Vec<Dependency>) {
+        self.depends_on.extend(more);
+        self.depends_on.sort();
+        self.depends_on.dedup();
     }
 
     /// Whether the same was recorded, whatever the age of the files.
@@ -384,7 +391,7 @@ impl<S: FnMut(Event)> Keeper<S> {
 
     /// Takes notice of a probe; what is to be looked at: something may have changed meanwhile.
     fn probed(&mut self, done: Done) -> Subjects {
-        let Done { emulator, result, probed, took } = done;
+        let Done { emulator, result, is_refused, probed, took } = done;
         self.prober.ended(&emulator);
         let was_touched = self.touched_in_probe.remove(&emulator);
         let path = emulator.to_path_buf();
@@ -402,16 +409,22 @@ impl<S: FnMut(Event)> Keeper<S> {
             }
             Err(reason) => {
                 self.tell(Event::Failed { emulator: path, reason });
-                if let Some(known) = self.known.get_mut(&emulator)
-                    && let Ok(Lookup::Failed(failure)) = self.cache.lookup(&emulator)
-                {
-                    // The change of any of these is worth another try.
-                    known.depends_on.extend(failure.depends_on);
-                    known.depends_on.sort();
-                    known.depends_on.dedup();
+                // The change of any of these is worth another try.
+                let reasons = match self.cache.lookup(&emulator) {
+                    _ if is_refused => Dependency::of_unprobed(&emulator),
+                    Ok(Lookup::Failed(failure)) => failure.depends_on,
+                    _ => Vec::new(),
+                };
+                if let Some(known) = self.known.get_mut(&emulator) {
+                    known.depend_on(reasons);
                 }
                 let mut due = self.watch();
-                let is_unchanged = matches!(self.cache.lookup(&emulator), Ok(Lookup::Failed(_)));
+                let is_unchanged = if is_refused {
+                    let ran_before = self.known.get(&emulator).map(|known| &known.depends_on[..]);
+                    check_probe(&emulator, ran_before.unwrap_or_default()).is_err()
+                } else {
+                    matches!(self.cache.lookup(&emulator), Ok(Lookup::Failed(_)))
+                };
                 if is_unchanged && !was_touched {
                     due.remove(&subject);
                 } else {
@@ -454,9 +467,4 @@ impl<S: FnMut(Event)> Keeper<S> {
             None => self.tell_watching(),
         }
     }
-}
-
-/// Whether this process may not know what is at a path.
-fn is_hidden(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

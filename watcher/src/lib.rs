@@ -29,7 +29,7 @@ use crate::ear::Ear;
 use crate::keeper::Keeper;
 
 pub use event::{Event, Notice};
-pub use trust::{Untrusted, check_trusted};
+pub use trust::{Untrusted, check_probe, check_trusted};
 
 /// What a watcher may be told.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use capscache::{Cache, Capabilities, Dependency, Error, Groups, Lookup};
 
 use crate::ear::Ear;
-use crate::trust::check_trusted;
+use crate::trust::check_probe;
 
 /// How much a background probe gives way to others: with this niceness it still gets a tenth of a
 /// processor that somebody else keeps busy. With 19 it would get a seventieth, and a start that takes
@@ -30,6 +30,8 @@ pub(crate) struct Done {
     pub(crate) emulator: Arc<Path>,
     /// The answers, or why there are none, in one line.
     pub(crate) result: Result<Capabilities, String>,
+    /// Whether nothing was run, for somebody else could have written it.
+    pub(crate) is_refused: bool,
     /// Whether it was this probe: somebody else may have been faster.
     pub(crate) probed: bool,
     pub(crate) took: Duration,
@@ -84,7 +86,8 @@ impl Prober {
                 .spawn(move || ear.probed(run(&cache, job)));
             if let Err(error) = began {
                 let result = Err(format!("cannot start a thread for the probe: {error}"));
-                self.ear.probed(Done { emulator, result, probed: false, took: Duration::ZERO });
+                let (is_refused, probed, took) = (false, false, Duration::ZERO);
+                self.ear.probed(Done { emulator, result, is_refused, probed, took });
                 return;
             }
         }
@@ -95,15 +98,15 @@ fn run(cache: &Cache, job: Job) -> Done {
     give_way();
     let began = Instant::now();
     let mut probed = false;
-    let result = probe(cache, &job, &mut probed);
-    Done { emulator: job.emulator, result, probed, took: began.elapsed() }
+    let trusted = check_probe(&job.emulator, &job.depends_on);
+    let is_refused = trusted.is_err();
+    let result = trusted
+        .map_err(|untrusted| untrusted.to_string())
+        .and_then(|()| probe(cache, &job, &mut probed));
+    Done { emulator: job.emulator, result, is_refused, probed, took: began.elapsed() }
 }
 
 fn probe(cache: &Cache, job: &Job, probed: &mut bool) -> Result<Capabilities, String> {
-    let paths = job.depends_on.iter().map(Dependency::path);
-    for path in paths.chain([&*job.emulator]) {
-        check_trusted(path).map_err(|untrusted| untrusted.to_string())?;
-    }
     // Something changed since it failed: that it is worth another try is why this is called.
     cache.forget_failure(&job.emulator).map_err(|error| one_line(&error))?;
     *probed = !matches!(cache.lookup(&job.emulator), Ok(Lookup::Hit(_)));

@@ -4,6 +4,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use capscache::Dependency;
+
 use crate::route::Route;
 
 /// Somebody else than root and the user of this process could have put there what is at a path.
@@ -14,6 +16,16 @@ pub struct Untrusted {
     pub path: PathBuf,
     /// Who, and how.
     pub why: String,
+}
+
+/// Checks with [`check_trusted`] all that probing an emulator may run: the emulator, what it names now
+/// if it is a script, and what it ran and loaded before.
+///
+/// # Errors
+/// [`Untrusted`] for the first that somebody else could have written.
+pub fn check_probe(emulator: &Path, ran_before: &[Dependency]) -> Result<(), Untrusted> {
+    let named = Dependency::of_unprobed(emulator);
+    named.iter().chain(ran_before).try_for_each(|runs| check_trusted(runs.path()))
 }
 
 /// Checks that nobody but root and the user of this process could have put there what is at a path,

@@ -11,8 +11,6 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
 use tracing::debug;
 use zlink::connection::socket::{ReadHalf, ReadResult, Socket, WriteHalf};
 use zlink::connection::{Connection, PassedCredentials};
@@ -32,12 +30,6 @@ const DESCRIPTION: &str = include_str!("../../../dist/varlink/io.capscache.Cache
 const STANDARD: &str = "org.varlink.service";
 const GET_INFO: &str = "org.varlink.service.GetInfo";
 const GET_DESCRIPTION: &str = "org.varlink.service.GetInterfaceDescription";
-
-/// A message that takes its time to be read, in bytes.
-const LONG_MESSAGE: usize = 16 << 10;
-
-/// How much of the time reading long messages may take: one part in so many.
-const SHARE: u32 = 4;
 
 type MethodCall<'de> = <Peer as Service<Nowhere>>::MethodCall<'de>;
 type ReplyStream = <Peer as Service<Nowhere>>::ReplyStream;
@@ -71,40 +63,13 @@ struct Head<'a> {
     more: bool,
 }
 
-/// Long messages are read one at a time, whoever sent them, and leave most of the time to all others:
-/// reading one takes as long as answering a thousand short ones.
-#[derive(Debug)]
-pub(super) struct Turn(Semaphore);
-
-impl Turn {
-    pub(super) fn new() -> Turn {
-        Turn(Semaphore::new(1))
-    }
-
-    async fn take<'m, T>(&self, message: &'m [u8], read: impl FnOnce(&'m [u8]) -> T) -> T {
-        if message.len() <= LONG_MESSAGE {
-            return read(message);
-        }
-        let _turn = self.0.acquire().await.expect("no semaphore is ever closed");
-        let began = Instant::now();
-        let result = read(message);
-        sleep(began.elapsed() * (SHARE - 1)).await;
-        result
-    }
-}
-
 /// Answers one message.
 ///
 /// # Errors
 /// [`Broken::Garbage`] for one that is no call at all: whatever follows cannot be told apart either.
-pub(super) async fn answer(peer: &mut Peer, message: &[u8], turn: &Turn) -> Result<Answer, Broken> {
-    let (head, call) = turn
-        .take(message, |message| {
-            let head: Head<'_> = serde_json::from_slice(message)?;
-            let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
-            Ok::<_, Broken>((head, call))
-        })
-        .await?;
+pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
+    let head: Head<'_> = serde_json::from_slice(message)?;
+    let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
     debug!("{}", head.method);
     let interface = head.method.rsplit_once('.').map_or("", |(interface, _)| interface);
     if interface != NAME && interface != STANDARD {

@@ -1,11 +1,15 @@
 //! One connection, from its first message to its end. Calls are answered in order, as Varlink wants.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::call::{Answer, Replies, Turn, answer};
+use super::call::{Answer, Replies, answer};
 use super::limits::Place;
 use super::peer::Peer;
 use super::wire::{Broken, Inbox, send};
@@ -15,7 +19,6 @@ pub(super) struct Connection {
     pub(super) stream: UnixStream,
     pub(super) peer: Peer,
     pub(super) place: Rc<Place>,
-    pub(super) turn: Rc<Turn>,
     pub(super) closing: watch::Receiver<bool>,
 }
 
@@ -23,19 +26,28 @@ impl Connection {
     /// Serves until the peer has nothing more to say, or the service ends.
     pub(super) async fn serve(mut self) -> Result<(), Broken> {
         let mut inbox = Inbox::default();
+        let mut is_closing = false;
         loop {
             let next = tokio::select! {
                 biased;
-                next = inbox.next(&self.stream, &self.place) => next?,
-                _ = self.closing.wait_for(|closing| *closing) => {
-                    // What was said before is answered.
-                    inbox.next_now(&self.stream, &self.place)?
+                _ = self.closing.wait_for(|closing| *closing), if !is_closing => {
+                    // What was said before is answered, and nothing more can be said.
+                    is_closing = true;
+                    shutdown(&self.stream, Shutdown::Read).map_err(std::io::Error::from)?;
+                    continue;
                 }
+                next = inbox.next(&self.stream, &self.place) => next?,
             };
             let Some(at) = next else { return Ok(()) };
-            match answer(&mut self.peer, inbox.message(at), &self.turn).await? {
+            self.place.turn().await;
+            let (answer, busy) = timed(answer(&mut self.peer, inbox.message(at))).await;
+            self.place.kept_busy(busy);
+            match answer? {
                 Answer::Nothing => {}
-                Answer::One(message) => {
+                Answer::One(mut message) => {
+                    if !message.descriptors.is_empty() && !self.place.may_send_descriptor() {
+                        message.descriptors.clear();
+                    }
                     send(&self.stream, &message.bytes, &message.descriptors).await?;
                     self.peer.written();
                 }
@@ -60,4 +72,18 @@ impl Connection {
             send(&self.stream, &message.bytes, &message.descriptors).await?;
         }
     }
+}
+
+/// How long something kept this thread from everything else, beside what it comes to.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let mut work = pin!(work);
+    let mut busy = Duration::ZERO;
+    let result = poll_fn(|context| {
+        let began = Instant::now();
+        let poll = work.as_mut().poll(context);
+        busy += began.elapsed();
+        poll
+    })
+    .await;
+    (result, busy)
 }

@@ -34,10 +34,9 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use self::call::Turn;
 use self::connection::Connection;
 use self::events::Events;
-use self::limits::Crowd;
+use self::limits::{Crowd, Place};
 use self::listener::Listeners;
 use self::peer::Peer;
 use self::permission::Caller;
@@ -51,6 +50,9 @@ const THREADS: usize = 16;
 
 /// How long calls that are under way may take to end when the service is told to.
 const GRACE: Duration = Duration::from_millis(800);
+
+/// Connections that are let in between two looks at everything else.
+const ARRIVALS: usize = 128;
 
 /// How long nothing is accepted after that failed: descriptors have to become free first.
 const RETRY: Duration = Duration::from_millis(100);
@@ -89,7 +91,8 @@ async fn serve(cache: Cache, listeners: &Listeners, args: &Serve) -> Result<()> 
         events,
         closing,
     });
-    let (arrive, mut arrivals) = mpsc::channel(1);
+    let (arrive, mut arrivals) = mpsc::channel(ARRIVALS);
+    let mut arrived = Vec::new();
     let mut doors = JoinSet::new();
     for socket in &listeners.sockets {
         doors.spawn_local(accept(socket.try_clone()?, arrive.clone()));
@@ -102,7 +105,9 @@ async fn serve(cache: Cache, listeners: &Listeners, args: &Serve) -> Result<()> 
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some(stream) = arrivals.recv() => house.admit(stream, &mut guests),
+            _ = arrivals.recv_many(&mut arrived, ARRIVALS) => {
+                arrived.drain(..).for_each(|stream| house.admit(stream, &mut guests));
+            }
             Some(left) = guests.join_next() => note_end(left),
             _ = beat.tick() => house.tell_state(),
             _ = terminate.recv() => break,
@@ -149,12 +154,11 @@ fn default_jobs() -> usize {
 struct House {
     service: Rc<Service>,
     crowd: Rc<Crowd>,
-    turn: Rc<Turn>,
 }
 
 impl House {
     fn new(service: Service) -> House {
-        House { service: Rc::new(service), crowd: Crowd::new(), turn: Rc::new(Turn::new()) }
+        House { service: Rc::new(service), crowd: Crowd::new() }
     }
 
     /// Serves one more connection, if there is room for it.
@@ -166,10 +170,11 @@ impl House {
         let Some(place) = self.crowd.admit(caller.uid, caller.is_privileged) else {
             return debug!("no more connections for the user {}", caller.uid);
         };
+        Place::limit_unread(&stream);
         let place = Rc::new(place);
         let peer = Peer::new(Rc::clone(&self.service), caller, Rc::clone(&place));
         let closing = self.service.closing.clone();
-        let connection = Connection { stream, peer, place, turn: Rc::clone(&self.turn), closing };
+        let connection = Connection { stream, peer, place, closing };
         guests.spawn_local(async move {
             if let Err(why) = connection.serve().await {
                 debug!("gave up a connection of the user {}: {why}", caller.uid);
@@ -224,5 +229,32 @@ fn beat() -> Duration {
 fn tell_supervisor(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         debug!("cannot notify the supervisor: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_are_let_in_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let socket = StdUnixListener::bind(&path).unwrap();
+        let waiting: Vec<_> =
+            (0..100).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+        let (arrive, mut arrivals) = mpsc::channel(ARRIVALS);
+        let (mut arrived, mut looks) = (Vec::new(), 0);
+        let all_arrive = async {
+            while arrived.len() < waiting.len() {
+                arrivals.recv_many(&mut arrived, ARRIVALS).await;
+                looks += 1;
+            }
+        };
+        tokio::select! {
+            _ = accept(socket, arrive) => panic!("it ends"),
+            () = all_arrive => {}
+        }
+        assert!(looks < 5, "{looks} looks for {} connections", waiting.len());
     }
 }

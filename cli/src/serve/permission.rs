@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::{Cache, Dependency};
-use capscache_watcher::check_trusted;
+use capscache::Cache;
+use capscache_watcher::check_probe;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +33,10 @@ pub(super) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     if owner.is_ok_and(|owner| owner != 0) {
         return Err(format!("{} does not belong to root", emulator.display()));
     }
-    let mut runs = Dependency::of_unprobed(emulator);
-    for entry in cache.entries().into_iter().flatten().flatten() {
-        if entry.emulator() == emulator {
-            runs.extend(entry.depends_on());
-        }
-    }
-    for dependency in runs {
-        check_trusted(dependency.path()).map_err(|untrusted| untrusted.to_string())?;
-    }
-    Ok(())
+    let entries = cache.entries().into_iter().flatten().flatten();
+    let own = entries.filter(|entry| entry.emulator() == emulator);
+    let ran_before: Vec<_> = own.flat_map(|entry| entry.depends_on()).collect();
+    check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use capscache::{Cache, Capabilities, Groups, Lookup, find_emulators};
+use capscache::{Cache, Capabilities, Groups, Lookup, finds_emulator};
 use capscache_watcher::Event;
 use tokio::sync::{Semaphore, watch};
 
@@ -155,7 +155,7 @@ fn may_be_probed(
     is_known: bool,
     search: &[PathBuf],
 ) -> Result<(), Error> {
-    if !is_known && !find_emulators(search).iter().any(|found| found == emulator) {
+    if !is_known && !finds_emulator(emulator, search) {
         let emulator = emulator.display();
         let reason = format!(
             "{emulator} is not known, and not among the emulators that are looked for: only root \

@@ -77,26 +77,6 @@ impl Inbox {
         }
     }
 
-    /// A message that is there already.
-    pub(super) fn next_now(
-        &mut self,
-        stream: &UnixStream,
-        place: &Place,
-    ) -> Result<Option<Range<usize>>, Broken> {
-        if let Some(found) = self.complete()? {
-            return Ok(Some(found));
-        }
-        while let Some(received) = self.try_receive(stream, place)? {
-            if let Some(found) = self.complete()? {
-                return Ok(Some(found));
-            }
-            if received == 0 {
-                break;
-            }
-        }
-        Ok(None)
-    }
-
     /// The bytes of a message, without its NUL.
     pub(super) fn message(&self, at: Range<usize>) -> &[u8] {
         &self.bytes[at]
@@ -220,7 +200,7 @@ async fn send_all(
                 descriptors = &[];
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            // A socket may refuse descriptors (SO_PASSRIGHTS).
+            // The message alone is better than none.
             Err(error) if is_refusal(&error) && !descriptors.is_empty() => descriptors = &[],
             Err(error) => return Err(error),
         }
@@ -228,8 +208,11 @@ async fn send_all(
     Ok(())
 }
 
+/// Whether a message would be sent without descriptors: the peer's socket takes none (SO_PASSRIGHTS),
+/// or too many of this user's are in flight.
 fn is_refusal(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+    let refusals = [Errno::PERM, Errno::TOOMANYREFS].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|error| refusals.contains(&error))
 }
 
 fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
@@ -270,7 +253,7 @@ mod tests {
                     let at = inbox.next(&ours, &place).await.unwrap().unwrap();
                     assert!(inbox.message(at) == message, "{} bytes", message.len());
                 }
-                assert!(inbox.next_now(&ours, &place).unwrap().is_none());
+                assert!(inbox.try_receive(&ours, &place).unwrap().is_none());
                 assert_eq!(inbox.bytes.capacity(), 0, "an idle connection keeps nothing");
                 assert!(inbox.charge.is_none());
             };
