@@ -50,6 +50,7 @@ fn an_array_that_holds_what_lies_behind_it_is_damage() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "four million values take Miri over six minutes")]
 fn a_small_file_that_expands_without_end_is_not_exported() {
     // Forty arrays, each of which holds the one before twice: 2⁴⁰ values in 480 bytes.
     let mut words = vec![1, SMALL];
@@ -249,6 +250,7 @@ fn strings_are_utf_8_and_in_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri over six minutes")]
 fn a_search_through_a_wide_shape_takes_no_longer_than_through_a_narrow_one() {
     // 65,535 times one object with 65,535 keys, by the last of which the list is sorted.
     let names: Vec<String> = (0..65_535).map(|key| format!("{key:05}")).collect();
