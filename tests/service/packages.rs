@@ -324,15 +324,16 @@ struct Tally {
 impl Tally {
     /// Counts a reply to a question that was asked when this was expected.
     fn count(&self, before: [bool; 2], reply: &Value, after: [bool; 2]) {
-        let expected = json!(before.map(|yes| if yes { "yes" } else { "no" }));
+        // What is true when the answer is there is right, whatever was true before.
+        let expected = json!(after.map(|yes| if yes { "yes" } else { "no" }));
         let answers = &reply["parameters"]["answers"];
         let count = |of: &AtomicUsize| of.fetch_add(1, Ordering::Relaxed);
         if reply["error"] != Value::Null {
             count(&self.refused);
-        } else if before != after {
-            count(&self.undecided);
         } else if *answers == expected {
             count(&self.right);
+        } else if before != after {
+            count(&self.undecided);
         } else if answers.as_array().unwrap().iter().any(|answer| answer == "unknown") {
             count(&self.unknown);
         } else {
