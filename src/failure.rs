@@ -91,25 +91,53 @@ impl Shared {
 
 #[cfg(feature = "probe")]
 mod remember {
+    use std::os::unix::fs::PermissionsExt;
+
     use capscache_format::{Entry, Model, Scope};
     use capscache_probe::chain;
 
     use super::*;
     use crate::error::Error;
+    use crate::input::{path_of, record_for_failure, sha256_of};
     use crate::map::Bytes;
 
+    fn is_executable(path: &Path) -> bool {
+        let status = std::fs::metadata(path);
+        status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+    }
+
     impl Shared {
-        /// Remembers that a probe failed; errors that say nothing of the emulator are not
-        /// remembered.
-        pub(crate) fn remember(&self, emulator: &Path, groups: Groups, error: &Error) {
+        /// Remembers that a probe failed, which began when the emulator and what it depends on were as
+        /// in `before`; not if something moved since, nor errors that say nothing of the emulator.
+        pub(crate) fn remember(
+            &self,
+            emulator: &Path,
+            groups: Groups,
+            error: &Error,
+            before: Option<Vec<Input>>,
+        ) {
             let reason = match error {
                 Error::Probe { source, .. } => chain(&**source),
                 Error::Model { source, .. } => chain(&**source),
                 _ => return,
             };
-            let Some(mut inputs) = crate::input::record_for_failure(emulator, &self.host()) else {
-                return;
+            let after =
+                record_for_failure(emulator, before.as_deref().unwrap_or(&[]), &self.host());
+            let (Some(before), Some(mut inputs)) = (before, after) else { return };
+            // What a script names and does not start may be a log that it writes.
+            let may_change = |input: &Input| {
+                input.kind == InputKind::Executable && !is_executable(&path_of(input))
             };
+            let signatures = |inputs: &[Input]| -> Vec<_> {
+                let kept = inputs.iter().filter(|input| !may_change(input));
+                kept.map(|input| input.signature).collect()
+            };
+            if signatures(&before) != signatures(&inputs) {
+                return;
+            }
+            if let Some(own) = inputs.first_mut() {
+                own.sha256 = sha256_of(emulator).ok();
+            }
             let mut names: Vec<_> = groups.iter().map(Group::name).collect();
             names.extend(error.is_no_emulator().then_some(NO_EMULATOR));
             let reason = reason.replace('\n', " ");

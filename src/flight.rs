@@ -25,8 +25,9 @@ use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
-    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_kvm,
-    record_libraries, record_modules, record_unreachable, sha256_of, signature, time_of_change,
+    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_for_failure,
+    record_kvm, record_libraries, record_modules, record_unreachable, sha256_of, signature,
+    time_of_change,
 };
 use crate::map::Bytes;
 
@@ -269,10 +270,16 @@ impl Shared {
             return Ok(hit.clone());
         }
         self.refuse_what_failed(emulator, groups)?;
+        let depends_on = match &known {
+            Ok(Examined::Stale(_, old)) => old.inputs(),
+            Ok(Examined::Valid(hit)) => hit.0.inputs(),
+            _ => &[],
+        };
+        let before = record_for_failure(emulator, depends_on, &self.host());
         let result = self.update(emulator, known, groups);
         match &result {
             Ok(_) => drop(self.forget_failure(emulator)),
-            Err(error) => self.remember(emulator, groups, error),
+            Err(error) => self.remember(emulator, groups, error, before),
         }
         result
     }
@@ -359,33 +366,43 @@ impl Shared {
             return Ok(None);
         }
         let path = self.store.entry_path(emulator);
-        let mut whole = entry.to_model().map_err(|source| Error::Format { path, source })?;
-        whole.drop_host_facts();
-        let kvm = self.kvm();
-        if kvm.opens() {
-            let groups = if entry.groups().contains(Group::CpuModels) {
-                Groups::CPU_MODELS
-            } else {
-                Groups::CORE
-            };
-            let options = Options { binary: false, groups, ..self.probe_options() };
-            match probe(emulator, &options) {
-                Ok(probed) if recorded_sha256(entry) != Some(&probed.ran.sha256) => {
-                    return Ok(None);
-                }
-                Ok(probed) => {
-                    whole.replace(&probed.model).map_err(|source| too_much(emulator, source))?;
-                }
-                Err(error) => {
-                    note_failure(&mut whole, true, groups, Accelerator::Kvm, &chain(&error));
+        for _ in 0..TRIES {
+            let damaged = |source| Error::Format { path: path.clone(), source };
+            let mut whole = entry.to_model().map_err(damaged)?;
+            whole.drop_host_facts();
+            // What is true before and after the probe is true of it.
+            let kvm = self.kvm();
+            if kvm.opens() {
+                let groups = if entry.groups().contains(Group::CpuModels) {
+                    Groups::CPU_MODELS
+                } else {
+                    Groups::CORE
+                };
+                let options = Options { binary: false, groups, ..self.probe_options() };
+                match probe(emulator, &options) {
+                    Ok(probed) if recorded_sha256(entry) != Some(&probed.ran.sha256) => {
+                        return Ok(None);
+                    }
+                    Ok(probed) => {
+                        whole
+                            .replace(&probed.model)
+                            .map_err(|source| too_much(emulator, source))?;
+                    }
+                    Err(error) => {
+                        note_failure(&mut whole, true, groups, Accelerator::Kvm, &chain(&error));
+                    }
                 }
             }
+            if kvm != self.kvm() {
+                continue;
+            }
+            note_closed(&kvm, &mut whole, entry.groups());
+            let of_host = self.host_inputs(&kvm, &whole);
+            let of_binary = old.inputs().iter().filter(|input| input.scope == Scope::Binary);
+            whole.inputs = of_binary.cloned().chain(of_host).collect();
+            return self.save(emulator, &whole).map(Some);
         }
-        note_closed(&kvm, &mut whole, entry.groups());
-        let of_host = self.host_inputs(&kvm, &whole);
-        let of_binary = old.inputs().iter().filter(|input| input.scope == Scope::Binary);
-        whole.inputs = of_binary.cloned().chain(of_host).collect();
-        self.save(emulator, &whole).map(Some)
+        Err(Error::Changing { path: emulator.to_owned() })
     }
 
     /// What the answers about the host depend on.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use capscache_format::Signature;
 use rustix::fs::MemfdFlags;
 use sha2::{Digest, Sha256};
 
@@ -88,6 +89,8 @@ fn cpu() -> String {
 /// What KVM is to this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KvmState {
+    /// The node's, taken before everything else: what changes after that shows.
+    pub(crate) signature: Option<Signature>,
     /// Owner, mode and device of the node: the same for every user.
     pub(crate) node: String,
     /// Who looked, whether the node opened, and module parameters and nodes that answers depend on.
@@ -97,8 +100,9 @@ pub(crate) struct KvmState {
 impl KvmState {
     /// Looks at KVM as this process sees it.
     pub(crate) fn now() -> KvmState {
+        let signature = crate::input::stat(Path::new(KVM)).ok();
         let opens = File::options().read(true).write(true).open(KVM).is_ok();
-        KvmState::seen_by(rustix::process::geteuid().as_raw(), opens)
+        KvmState::seen_by(signature, rustix::process::geteuid().as_raw(), opens)
     }
 
     /// Looks at KVM as an emulator sees it that runs as somebody else.
@@ -107,13 +111,14 @@ impl KvmState {
         match user {
             None => KvmState::now(),
             Some(user) => {
+                let signature = crate::input::stat(Path::new(KVM)).ok();
                 let opens = capscache_probe::kvm_opens(Some(user)).unwrap_or(false);
-                KvmState::seen_by(user.uid, opens)
+                KvmState::seen_by(signature, user.uid, opens)
             }
         }
     }
 
-    fn seen_by(uid: u32, opens: bool) -> KvmState {
+    fn seen_by(signature: Option<Signature>, uid: u32, opens: bool) -> KvmState {
         let node = match fs::metadata(KVM) {
             Ok(node) => format!(
                 "{}:{} {:o} {:x}",
@@ -138,7 +143,7 @@ impl KvmState {
                 view.push_str(&format!(" {node}"));
             }
         }
-        KvmState { node, view }
+        KvmState { signature, node, view }
     }
 
     /// Whether this process can use it.
@@ -160,13 +165,18 @@ impl KvmState {
     }
 
     /// Whether a recorded value still holds. Another user than the prober sees the same node with
-    /// other rights: it compares what is the same for all.
+    /// other rights: it compares what is the same for all, which is all but whether it opens.
     pub(crate) fn agrees_with(&self, value: &[u8]) -> bool {
         let value = String::from_utf8_lossy(value);
         let mut lines = value.lines();
         let (node, view) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-        let user = |view: &str| view.split(" opens").next().map(str::to_owned);
-        node == self.node && (view == self.view || user(view) != user(&self.view))
+        let user = |view: &str| view.split(" opens ").next().map(str::to_owned);
+        let of_all = |view: &str| {
+            let (_, rest) = view.split_once(" opens ")?;
+            Some(rest.trim_start_matches("true").trim_start_matches("false").to_owned())
+        };
+        let is_same = || user(view) != user(&self.view) && of_all(view) == of_all(&self.view);
+        node == self.node && (view == self.view || is_same())
     }
 }
 
@@ -187,7 +197,7 @@ mod tests {
     use super::*;
 
     fn state(node: &str, view: &str) -> KvmState {
-        KvmState { node: node.into(), view: view.into() }
+        KvmState { signature: None, node: node.into(), view: view.into() }
     }
 
     #[test]
@@ -201,12 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn another_user_compares_owner_mode_and_device_of_kvm_alone() {
+    fn another_user_compares_everything_about_kvm_but_whether_it_opens() {
         let recorded = state("0:107 660 ae8", "uid 0 opens true");
         let reader = state("0:107 660 ae8", "uid 1000 opens false");
         assert!(reader.agrees_with(&recorded.to_value(None)));
         let other_mode = state("0:107 666 ae8", "uid 1000 opens true");
         assert!(!other_mode.agrees_with(&recorded.to_value(None)));
+        let nested = state("0:107 660 ae8", "uid 1000 opens false kvm_intel.nested=Y");
+        assert!(!nested.agrees_with(&recorded.to_value(None)));
+        assert!(nested.agrees_with(
+            &state(&nested.node, "uid 0 opens true kvm_intel.nested=Y").to_value(None)
+        ));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Trigger {
     /// The triggers of an entry; `None` if one of its signatures is racy or what cannot change
     /// under a running process is not as recorded, so that values decide.
     pub(crate) fn of(inputs: &[Input], host: &HostFacts) -> Option<Vec<Trigger>> {
-        let mut seen = Vec::new();
+        let mut emulator = None;
         let mut triggers = Vec::new();
         for input in inputs {
             if input.racy {
@@ -111,10 +111,13 @@ impl Trigger {
                 _ => {}
             }
             // The emulator that is no wrapper is its own executable: one look is enough.
-            if input.signature.is_none() || !seen.contains(&input.signature) {
-                seen.push(input.signature);
-                triggers.push(Trigger::stat(&path_of(input), input.signature)?);
+            if input.kind == InputKind::Executable && input.signature == emulator {
+                continue;
             }
+            if input.kind == InputKind::Emulator {
+                emulator = input.signature;
+            }
+            triggers.push(Trigger::stat(&path_of(input), input.signature)?);
         }
         Some(triggers)
     }
@@ -156,7 +159,7 @@ fn has_failure(value: &[u8]) -> bool {
     value.iter().filter(|byte| **byte == b'\n').count() > 1
 }
 
-fn stat(path: &Path) -> io::Result<Signature> {
+pub(crate) fn stat(path: &Path) -> io::Result<Signature> {
     Ok(signature(&rustix::fs::stat(path)?))
 }
 
@@ -276,27 +279,32 @@ fn record_firmware(directory: &Path) -> Input {
 #[cfg(feature = "probe")]
 pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
     let path = Path::new(crate::host::KVM);
-    let signature = stat(path).ok();
     let value = state.to_value(failed_at);
     // Rights and parameters are compared whenever the node moves; its age says nothing of them.
-    Input { racy: false, ..input(InputKind::Kvm, Scope::Host, path, signature, None, value) }
+    Input { racy: false, ..input(InputKind::Kvm, Scope::Host, path, state.signature, None, value) }
 }
 
 /// Records what decides whether an emulator that could not be probed is worth another try: itself,
-/// the files that it names if it is a script, what it is loaded with, KVM and the kernel. `None` if
-/// nothing is there.
+/// the files that it names if it is a script, what it is loaded with, the directories of modules that
+/// an older entry knows, KVM and the kernel. No content is read. `None` if nothing is there.
 #[cfg(feature = "probe")]
-pub(crate) fn record_for_failure(emulator: &Path, host: &HostFacts) -> Option<Vec<Input>> {
-    let here = |kind, path: &Path, sha256| {
-        input(kind, Scope::Binary, path, stat(path).ok(), sha256, Vec::new())
-    };
+pub(crate) fn record_for_failure(
+    emulator: &Path,
+    known: &[Input],
+    host: &HostFacts,
+) -> Option<Vec<Input>> {
+    let here =
+        |kind, path: &Path| input(kind, Scope::Binary, path, stat(path).ok(), None, Vec::new());
     fs::metadata(emulator).ok()?;
-    let mut inputs = vec![here(InputKind::Emulator, emulator, sha256_of(emulator).ok())];
+    let mut inputs = vec![here(InputKind::Emulator, emulator)];
     for named in named_in_script(emulator) {
-        inputs.push(here(InputKind::Executable, &named, None));
+        inputs.push(here(InputKind::Executable, &named));
     }
-    inputs.push(here(InputKind::Libraries, Path::new(LOADER_CACHE), None));
-    inputs.push(here(InputKind::Kvm, Path::new(crate::host::KVM), None));
+    for modules in known.iter().filter(|input| input.kind == InputKind::Modules) {
+        inputs.push(here(InputKind::Modules, &path_of(modules)));
+    }
+    inputs.push(here(InputKind::Libraries, Path::new(LOADER_CACHE)));
+    inputs.push(here(InputKind::Kvm, Path::new(crate::host::KVM)));
     inputs.push(record_fixed(InputKind::Kernel, Scope::Binary, host));
     Some(inputs)
 }

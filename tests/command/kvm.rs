@@ -118,6 +118,31 @@ fn kvm_that_opens_and_fails_is_unknown_and_asked_again_once_it_is_itself_again()
 }
 
 #[test]
+fn kvm_that_changes_while_it_is_asked_again_is_asked_once_more() {
+    if !can_hide_kvm() {
+        return;
+    }
+    let dir = Dir::new();
+    // The first pass under KVM that finds the file `once` changes the node.
+    let run = dir.with_own_dev(&format!(
+        "cat > wrapper <<'END'\n#!/bin/sh\ncd {here}\necho \"$*\" >> log\n\
+         case \"$*\" in *accel=kvm*) rm once 2>/dev/null && chmod 600 /dev/kvm ;; esac\n\
+         exec {NATIVE} \"$@\"\nEND\n\
+         chmod 755 wrapper; cp -a $KVM /dev/kvm; $C query ./wrapper cpu:max@kvm; rm /dev/kvm; \
+         $C query ./wrapper cpu:max@kvm || true; cp -a $KVM /dev/kvm; touch once; : > log; \
+         $C query ./wrapper cpu:max@kvm; grep -c accel= log; grep -c accel=kvm log; \
+         $C status ./wrapper; $C status --thorough ./wrapper",
+        here = dir.path("").display()
+    ));
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    let answers = ["cpu:max@kvm\tyes", "cpu:max@kvm\tno", "cpu:max@kvm\tyes"];
+    assert_eq!(lines[..3], answers, "{run:?}");
+    assert_eq!(lines[3..5], ["2", "2"], "KVM alone is asked, twice: {run:?}");
+    assert!(lines[5..].iter().all(|line| line.ends_with(": valid")), "{run:?}");
+    assert_eq!(lines.len(), 7, "{run:?}");
+}
+
+#[test]
 fn kvm_that_is_forbidden_is_unknown_until_it_is_allowed() {
     if !(can_hide_kvm() && can_be_somebody_else()) {
         return;
