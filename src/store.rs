@@ -2,7 +2,8 @@
 //!
 //! Entries are never changed in place. A writer makes a temporary file in the same directory,
 //! syncs it, renames it over the entry and syncs the directory; readers take no lock and keep what
-//! they mapped. Lock files are never deleted, so that two writers never lock two files of one name.
+//! they mapped. A lock is replaced only by one that is held already, and never deleted while its
+//! directory is in use: whoever gets one looks whether it is still the one of that name.
 
 mod lock;
 mod trust;
@@ -113,7 +114,7 @@ impl Store {
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let failed = |error| Error::entry("write", path)(error);
         self.make().map_err(failed)?;
-        let (temporary, file) = create_beside(path).map_err(failed)?;
+        let (temporary, file) = create_beside(path, 0o644).map_err(failed)?;
         self.replace(path, &temporary, file, bytes).map_err(|error| {
             // Without a rename it is litter; if it cannot be removed either, so be it.
             let _ = fs::remove_file(&temporary);
@@ -197,22 +198,16 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// A new file beside an entry, locked, so that it is not taken for what a writer left that died.
 /// Another process may have our number, in another pid namespace, or may have had it before it died:
-/// its file is left alone.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+/// its file is left alone. So is one that `gc` was faster to lock: it is about to remove it.
+fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
         let temporary = path.with_extension(name);
-        match File::options().write(true).create_new(true).mode(0o644).open(&temporary) {
-            Ok(file) => {
-                // Where there are no locks, `gc` does not remove what it cannot lock.
-                let _ = file.try_lock();
-                // It may have been removed before it was locked.
-                if lock::is_named(&file, &temporary) {
-                    return Ok((temporary, file));
-                }
-            }
+        match File::options().write(true).create_new(true).mode(mode).open(&temporary) {
+            Ok(file) if lock::hold(&file, &temporary) => return Ok((temporary, file)),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

@@ -195,10 +195,7 @@ fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
     for (path, _) in content(&roots.path("root")) {
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
-        assert!(
-            mode & 0o022 == 0 || path.extension().is_some_and(|kind| kind == "lock"),
-            "{path:?}"
-        );
+        assert_eq!(mode & 0o022, 0, "{path:?}");
     }
 }
 
@@ -208,6 +205,35 @@ fn child_with_an_open_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
     assert!(cache.get(AVR).expect("answers").not_kept().is_none());
+}
+
+#[test]
+fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can become somebody else");
+        return;
+    }
+    let roots = Roots::new();
+    fs::set_permissions(roots.0.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let cache = roots.cache("root");
+    cache.get(AVR).expect("answers");
+    let files: Vec<PathBuf> =
+        content(&roots.path("root")).into_iter().map(|(path, _)| path).collect();
+    let opened = std::thread::scope(|scope| {
+        let as_nobody = || {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("root may");
+            files.iter().filter(|path| fs::File::open(path).is_ok()).collect::<Vec<_>>()
+        };
+        scope.spawn(as_nobody).join().expect("it ends")
+    });
+    // What can be opened can be locked: that is the entry, and its lock is not.
+    let kinds = |paths: &[&PathBuf]| -> Vec<String> {
+        let kind = |path: &&PathBuf| path.extension().expect("a kind").to_string_lossy().into();
+        paths.iter().map(kind).collect()
+    };
+    assert_eq!(kinds(&opened), ["caps"]);
+    assert_eq!(kinds(&files.iter().collect::<Vec<_>>()), ["caps", "lock"]);
 }
 
 #[test]
