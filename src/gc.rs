@@ -69,7 +69,7 @@ impl Shared {
         let emulator = match self.store.read(file) {
             Ok(Some(stored)) => Some(Loaded::new(stored, &self.host()).emulator()),
             Ok(None) => return Ok(()),
-            Err(Error::Format { .. }) => None,
+            Err(error) if error.is_damage() => None,
             Err(error) => return Err(error),
         };
         match emulator {
@@ -88,7 +88,7 @@ impl Shared {
         let believed = match self.store.read(file) {
             Ok(Some(stored)) => self.failure_in(&Loaded::new(stored, &self.host())).is_some(),
             Ok(None) => return Ok(false),
-            Err(Error::Format { .. }) => false,
+            Err(error) if error.is_damage() => false,
             Err(error) => return Err(error),
         };
         if believed { Ok(false) } else { self.store.remove(file) }

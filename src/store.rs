@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use capscache_format::Entry;
+use capscache_format::{Entry, InputKind};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
@@ -89,7 +89,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unsafe`] for one that somebody could have written who is not trusted,
-    /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one.
+    /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one,
+    /// [`Error::OtherEmulator`] for one that lies in the place of another.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
         // A pipe would keep its opener waiting, and a link could lead anywhere.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -106,6 +107,11 @@ impl Store {
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
             Entry::open(bytes).map_err(|source| Error::Format { path: path.to_owned(), source })?;
+        let emulator = entry.input(InputKind::Emulator).map_or(&b""[..], |input| input.name);
+        let emulator = Path::new(OsStr::from_bytes(emulator));
+        if self.entry_path(emulator).file_stem() != path.file_stem() {
+            return Err(Error::OtherEmulator { path: path.into(), emulator: emulator.into() });
+        }
         Ok(Some(Stored { entry, file: Trigger::stat(path, Some(signature)) }))
     }
 
