@@ -21,16 +21,29 @@ pub struct Collected {
     pub damaged: usize,
     /// Failures that are not believed any more.
     pub failures: usize,
-    /// Files that writers left which died, and directories of probes.
+    /// Files that writers left which died.
     pub temporaries: usize,
+    /// Directories that probes left which were killed.
+    pub scratch_directories: usize,
     /// Directories of older releases.
     pub releases: Vec<PathBuf>,
+    /// What was left alone, since it cannot be read: links, files of other users. With the reason.
+    pub skipped: Vec<(PathBuf, String)>,
 }
 
 impl Collected {
-    /// Whether there was nothing to remove.
+    /// Whether there was nothing to remove, and nothing that could not be read.
     pub fn is_empty(&self) -> bool {
         *self == Collected::default()
+    }
+
+    fn skip(&mut self, file: &Path, error: &Error) {
+        let why = match error {
+            Error::Entry { source, .. } => source.to_string(),
+            Error::Unsafe { why, .. } => why.clone(),
+            error => error.to_string(),
+        };
+        self.skipped.push((file.to_owned(), why));
     }
 }
 
@@ -40,7 +53,7 @@ impl Cache {
     /// alone.
     ///
     /// # Errors
-    /// [`Error::Entry`] for what cannot be looked at or removed.
+    /// [`Error::Entry`] for a directory that cannot be read, and for what cannot be removed.
     pub fn collect_garbage(&self) -> Result<Collected, Error> {
         let shared = &self.0;
         let mut collected = Collected::default();
@@ -49,13 +62,14 @@ impl Cache {
         }
         collected.emulators.sort();
         for file in shared.store.failures()? {
-            collected.failures += usize::from(shared.collect_failure(&file)?);
+            shared.collect_failure(&file, &mut collected)?;
         }
         for file in shared.store.temporaries()? {
             collected.temporaries += usize::from(shared.store.remove_abandoned(&file)?);
         }
         for directory in shared.store.scratch_directories()? {
-            collected.temporaries += usize::from(shared.store.remove_abandoned(&directory)?);
+            collected.scratch_directories +=
+                usize::from(shared.store.remove_abandoned(&directory)?);
         }
         collected.releases = remove_older_releases(&shared.root, &shared.store)?;
         Ok(collected)
@@ -70,7 +84,10 @@ impl Shared {
             Ok(Some(stored)) => Some(Loaded::new(stored, &self.host()).emulator()),
             Ok(None) => return Ok(()),
             Err(error) if error.is_damage() => None,
-            Err(error) => return Err(error),
+            Err(error) => {
+                collected.skip(file, &error);
+                return Ok(());
+            }
         };
         match emulator {
             Some(emulator) if !is_gone(&emulator) => {}
@@ -83,15 +100,21 @@ impl Shared {
         Ok(())
     }
 
-    fn collect_failure(&self, file: &Path) -> Result<bool, Error> {
-        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(false) };
+    fn collect_failure(&self, file: &Path, collected: &mut Collected) -> Result<(), Error> {
+        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(()) };
         let believed = match self.store.read(file) {
             Ok(Some(stored)) => self.failure_in(&Loaded::new(stored, &self.host())).is_some(),
-            Ok(None) => return Ok(false),
+            Ok(None) => return Ok(()),
             Err(error) if error.is_damage() => false,
-            Err(error) => return Err(error),
+            Err(error) => {
+                collected.skip(file, &error);
+                return Ok(());
+            }
         };
-        if believed { Ok(false) } else { self.store.remove(file) }
+        if !believed {
+            collected.failures += usize::from(self.store.remove(file)?);
+        }
+        Ok(())
     }
 }
 

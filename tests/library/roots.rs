@@ -279,6 +279,9 @@ fn garbage_is_removed_and_everything_else_stays() {
         fs::create_dir(directory).expect("a directory");
         fs::write(directory.join("entry.caps"), "").expect("a file");
     }
+    let scratch = release.join("capscache-probe-0123456789abcdef");
+    fs::create_dir(&scratch).expect("a directory");
+    fs::write(scratch.join("file"), "").expect("a file");
     // Somebody writes at this moment.
     let working = entry(Path::new(AVR)).with_extension("4194304-8.tmp");
     let writer = fs::File::create(&working).expect("a file");
@@ -287,10 +290,17 @@ fn garbage_is_removed_and_everything_else_stays() {
     let collected = cache.collect_garbage().expect("it can");
     let mut releases = older.to_vec();
     releases.sort();
-    let expected =
-        Collected { emulators: vec![gone], damaged: 1, failures: 1, temporaries: 1, releases };
+    let expected = Collected {
+        emulators: vec![gone],
+        damaged: 1,
+        failures: 1,
+        temporaries: 1,
+        scratch_directories: 1,
+        releases,
+        skipped: Vec::new(),
+    };
     assert_eq!(collected, expected);
-    assert!(!left.exists() && working.exists());
+    assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
     assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
