@@ -227,7 +227,8 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Drops all entries of this release; how many there were.
+    /// Drops all entries of this release; how many there were. Failures that are remembered are
+    /// forgotten too.
     ///
     /// # Errors
     /// [`Error::Entry`].
@@ -236,7 +237,11 @@ impl Cache {
         for file in self.0.store.entries()? {
             removed += usize::from(self.0.store.remove(&file)?);
         }
+        for file in self.0.store.failures()? {
+            self.0.store.remove(&file)?;
+        }
         self.0.open.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.failures.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(removed)
     }
 
