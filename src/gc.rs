@@ -2,7 +2,7 @@
 //! writers that died left behind.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::{Cache, Shared};
 use crate::capabilities::Loaded;
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{ENTRY, FAILURE, Store};
 
 /// What [`Cache::collect_garbage`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +125,8 @@ fn is_gone(emulator: &Path) -> bool {
         .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
 }
 
-/// Removes the directories of releases before this one. A newer one's are none of our business.
+/// Removes the directories of releases before this one in which nobody works. A newer one's are none
+/// of our business.
 fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Error> {
     let ours = store.directory().file_name().and_then(release);
     let directories = match fs::read_dir(root) {
@@ -140,12 +141,37 @@ fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Err
         let is_directory = directory.file_type().is_ok_and(|kind| kind.is_dir());
         let release = release(&directory.file_name());
         if is_directory && release.is_some() && release < ours {
+            // Held until the directory is gone: nobody begins meanwhile.
+            let Some(_locks) = lock_all(&path)? else { continue };
             fs::remove_dir_all(&path).map_err(Error::entry("remove", &path))?;
             removed.push(path);
         }
     }
     removed.sort();
     Ok(removed)
+}
+
+/// Locks whatever in a release's directory those lock who work there; `None` if somebody does.
+fn lock_all(directory: &Path) -> Result<Option<Vec<File>>, Error> {
+    let mut locks = Vec::new();
+    for entry in fs::read_dir(directory).map_err(Error::entry("read", directory))? {
+        let entry = entry.map_err(Error::entry("read", directory))?;
+        let path = entry.path();
+        // Everybody can lock what everybody can read, and no writer does. A link or a pipe is
+        // nobody's lock.
+        let is_answer = path.extension().is_some_and(|kind| kind == ENTRY || kind == FAILURE);
+        if !is_answer
+            && entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir())
+            && let Ok(file) = File::open(path)
+        {
+            match file.try_lock() {
+                Ok(()) => locks.push(file),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(_)) => {}
+            }
+        }
+    }
+    Ok(Some(locks))
 }
 
 /// The format and the release that a directory is of: `v1-0.1.0`; `None` for any other name.

@@ -27,8 +27,8 @@ use crate::input::{Trigger, signature};
 use crate::map::Bytes;
 
 /// What the files of a store are, by their extension.
-const ENTRY: &str = "caps";
-const FAILURE: &str = "failed";
+pub(crate) const ENTRY: &str = "caps";
+pub(crate) const FAILURE: &str = "failed";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
 

@@ -307,6 +307,34 @@ fn garbage_is_removed_and_everything_else_stays() {
 }
 
 #[test]
+fn an_older_release_in_which_somebody_works_is_left_alone() {
+    let roots = Roots::new();
+    let older = roots.path("root").join("v1-0.0.9");
+    let cache = roots.cache("root");
+    for name in ["entry.lock", "entry.7-0.tmp", "capscache-probe-0123456789abcdef"] {
+        fs::create_dir_all(&older).expect("a directory");
+        fs::write(older.join("entry.caps"), "").expect("a file");
+        fs::write(older.join("other.lock"), "").expect("a file");
+        let path = older.join(name);
+        if name.starts_with("capscache") {
+            fs::create_dir(&path).expect("a directory");
+        } else {
+            fs::write(&path, "").expect("a file");
+        }
+        let working = fs::File::open(&path).expect("it was made");
+        working.try_lock().expect("a lock");
+        assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
+        assert_eq!(fs::read_dir(&older).expect("it is there").count(), 3);
+        drop(working);
+        // An entry can be locked by whoever can read it.
+        let entry = fs::File::open(older.join("entry.caps")).expect("it is there");
+        entry.try_lock().expect("a lock");
+        assert_eq!(cache.collect_garbage().expect("it can").releases, [older.clone()]);
+        assert!(!older.exists());
+    }
+}
+
+#[test]
 fn releases_side_by_side_leave_each_other_alone() {
     let roots = Roots::new();
     let before = roots.cache("root").get(AVR).expect("answers");
@@ -342,4 +370,49 @@ fn a_root_that_is_removed_under_a_running_process_costs_no_answer() {
     assert_eq!(cache.get(AVR).expect("answers").arch(), "avr");
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))), "it was made again");
     assert_eq!(caps.arch(), "avr");
+}
+
+#[test]
+fn a_root_that_is_removed_during_a_probe_is_made_again() {
+    let roots = Roots::new();
+    let emulator = roots.path("qemu-system-avr");
+    let (root, ran) = (roots.path("root"), roots.path("ran"));
+    let script = format!(
+        "#!/bin/sh\n[ -e {ran} ] || rm -r {root}; touch {ran}; exec {AVR} \"$@\"\n",
+        ran = ran.display(),
+        root = root.display()
+    );
+    crate::cache::program(&emulator, &script);
+    let cache = roots.cache("root");
+    fs::create_dir(&root).expect("a root");
+    let caps = cache.get(&emulator).expect("answers");
+    assert!(ran.exists());
+    assert_eq!((caps.arch(), caps.not_kept().map(ToString::to_string)), ("avr", None));
+    assert!(matches!(roots.cache("root").lookup(&emulator), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
+    let roots = Roots::new();
+    let emulator = roots.path("qemu-system-avr");
+    let (root, runs) = (roots.path("root"), roots.path("runs"));
+    // A file takes its place while the emulator runs: not even root can make it again.
+    let script = format!(
+        "#!/bin/sh\nrm -r {root} 2>/dev/null; touch {root}; echo run >> {runs}; exec {AVR} \"$@\"\n",
+        root = root.display(),
+        runs = runs.display()
+    );
+    crate::cache::program(&emulator, &script);
+    let cache = roots.cache("root");
+    fs::create_dir(&root).expect("a root");
+    for _ in 0..2 {
+        let caps = cache.get(&emulator).expect("answers");
+        assert_eq!(caps.arch(), "avr");
+        let why = caps.not_kept().expect("it tells").to_string();
+        assert!(why.contains("cannot write the entry") && why.contains("root/v1-"), "{why}");
+    }
+    assert!(root.is_file());
+    // The first answer was kept in the process.
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+    assert_eq!(fs::read_to_string(&runs).expect("it ran").lines().count(), 1);
 }
