@@ -170,8 +170,9 @@ impl Cache {
     /// `Cache`.
     ///
     /// # Errors
-    /// [`Error::Format`] for a damaged entry, [`Error::Entry`] for one that cannot be read,
-    /// [`Error::Unsafe`] for one that somebody else could have written.
+    /// [`Error::Format`] for a damaged entry, [`Error::OtherEmulator`] for one that lies in the wrong
+    /// place, [`Error::Entry`] for one that cannot be read, [`Error::Unsafe`] for one that somebody
+    /// else could have written.
     pub fn lookup(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
         let emulator = absolute(emulator.as_ref())?;
         match self.0.hit(&emulator) {
@@ -226,7 +227,8 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Drops all entries of this release; how many there were.
+    /// Drops all entries of this release; how many there were. Failures that are remembered are
+    /// forgotten too.
     ///
     /// # Errors
     /// [`Error::Entry`].
@@ -235,14 +237,18 @@ impl Cache {
         for file in self.0.store.entries()? {
             removed += usize::from(self.0.store.remove(&file)?);
         }
+        for file in self.0.store.failures()? {
+            self.0.store.remove(&file)?;
+        }
         self.0.open.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.failures.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(removed)
     }
 
-    /// Checks an entry as a whole: digest, records, every value. Returns whether there is one.
+    /// Checks an entry as a whole: place, digest, records, every value. Returns whether there is one.
     ///
     /// # Errors
-    /// [`Error::Format`] says what is damaged.
+    /// As [`Cache::lookup`]; [`Error::Format`] says what is damaged.
     pub fn verify(&self, emulator: impl AsRef<Path>) -> Result<bool, Error> {
         let emulator = absolute(emulator.as_ref())?;
         self.0.verify(&self.0.store.entry_path(&emulator))

@@ -60,6 +60,14 @@ pub enum Error {
         #[source]
         source: FormatError,
     },
+    /// An entry lies where that of another emulator belongs: it was copied or renamed there.
+    #[error("the entry {} is that of {}, and lies in the place of another", path.display(), emulator.display())]
+    OtherEmulator {
+        /// The entry's file.
+        path: PathBuf,
+        /// The emulator that it is about.
+        emulator: PathBuf,
+    },
     /// The emulator could not be asked.
     #[cfg(feature = "probe")]
     #[error("cannot probe {}", path.display())]
@@ -146,8 +154,9 @@ impl Error {
         }
     }
 
-    /// Whether the entry is damaged and would be made anew by the next `get`.
+    /// Whether the entry is damaged, or that of another emulator, and would be made anew by the next
+    /// `get`.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Error::Format { .. })
+        matches!(self, Error::Format { .. } | Error::OtherEmulator { .. })
     }
 }

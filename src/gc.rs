@@ -2,7 +2,7 @@
 //! writers that died left behind.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::{Cache, Shared};
 use crate::capabilities::Loaded;
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{ENTRY, FAILURE, Store};
 
 /// What [`Cache::collect_garbage`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,16 +21,29 @@ pub struct Collected {
     pub damaged: usize,
     /// Failures that are not believed any more.
     pub failures: usize,
-    /// Files that writers left which died, and directories of probes.
+    /// Files that writers left which died.
     pub temporaries: usize,
+    /// Directories that probes left which were killed.
+    pub scratch_directories: usize,
     /// Directories of older releases.
     pub releases: Vec<PathBuf>,
+    /// What was left alone, since it cannot be read: links, files of other users. With the reason.
+    pub skipped: Vec<(PathBuf, String)>,
 }
 
 impl Collected {
-    /// Whether there was nothing to remove.
+    /// Whether there was nothing to remove, and nothing that could not be read.
     pub fn is_empty(&self) -> bool {
         *self == Collected::default()
+    }
+
+    fn skip(&mut self, file: &Path, error: &Error) {
+        let why = match error {
+            Error::Entry { source, .. } => source.to_string(),
+            Error::Unsafe { why, .. } => why.clone(),
+            error => error.to_string(),
+        };
+        self.skipped.push((file.to_owned(), why));
     }
 }
 
@@ -40,7 +53,7 @@ impl Cache {
     /// alone.
     ///
     /// # Errors
-    /// [`Error::Entry`] for what cannot be looked at or removed.
+    /// [`Error::Entry`] for a directory that cannot be read, and for what cannot be removed.
     pub fn collect_garbage(&self) -> Result<Collected, Error> {
         let shared = &self.0;
         let mut collected = Collected::default();
@@ -49,13 +62,14 @@ impl Cache {
         }
         collected.emulators.sort();
         for file in shared.store.failures()? {
-            collected.failures += usize::from(shared.collect_failure(&file)?);
+            shared.collect_failure(&file, &mut collected)?;
         }
         for file in shared.store.temporaries()? {
             collected.temporaries += usize::from(shared.store.remove_abandoned(&file)?);
         }
         for directory in shared.store.scratch_directories()? {
-            collected.temporaries += usize::from(shared.store.remove_abandoned(&directory)?);
+            collected.scratch_directories +=
+                usize::from(shared.store.remove_abandoned(&directory)?);
         }
         collected.releases = remove_older_releases(&shared.root, &shared.store)?;
         Ok(collected)
@@ -69,8 +83,11 @@ impl Shared {
         let emulator = match self.store.read(file) {
             Ok(Some(stored)) => Some(Loaded::new(stored, &self.host()).emulator()),
             Ok(None) => return Ok(()),
-            Err(Error::Format { .. }) => None,
-            Err(error) => return Err(error),
+            Err(error) if error.is_damage() => None,
+            Err(error) => {
+                collected.skip(file, &error);
+                return Ok(());
+            }
         };
         match emulator {
             Some(emulator) if !is_gone(&emulator) => {}
@@ -83,15 +100,21 @@ impl Shared {
         Ok(())
     }
 
-    fn collect_failure(&self, file: &Path) -> Result<bool, Error> {
-        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(false) };
+    fn collect_failure(&self, file: &Path, collected: &mut Collected) -> Result<(), Error> {
+        let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(()) };
         let believed = match self.store.read(file) {
             Ok(Some(stored)) => self.failure_in(&Loaded::new(stored, &self.host())).is_some(),
-            Ok(None) => return Ok(false),
-            Err(Error::Format { .. }) => false,
-            Err(error) => return Err(error),
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_damage() => false,
+            Err(error) => {
+                collected.skip(file, &error);
+                return Ok(());
+            }
         };
-        if believed { Ok(false) } else { self.store.remove(file) }
+        if !believed {
+            collected.failures += usize::from(self.store.remove(file)?);
+        }
+        Ok(())
     }
 }
 
@@ -102,7 +125,8 @@ fn is_gone(emulator: &Path) -> bool {
         .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
 }
 
-/// Removes the directories of releases before this one. A newer one's are none of our business.
+/// Removes the directories of releases before this one in which nobody works. A newer one's are none
+/// of our business.
 fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Error> {
     let ours = store.directory().file_name().and_then(release);
     let directories = match fs::read_dir(root) {
@@ -117,12 +141,37 @@ fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Err
         let is_directory = directory.file_type().is_ok_and(|kind| kind.is_dir());
         let release = release(&directory.file_name());
         if is_directory && release.is_some() && release < ours {
+            // Held until the directory is gone: nobody begins meanwhile.
+            let Some(_locks) = lock_all(&path)? else { continue };
             fs::remove_dir_all(&path).map_err(Error::entry("remove", &path))?;
             removed.push(path);
         }
     }
     removed.sort();
     Ok(removed)
+}
+
+/// Locks whatever in a release's directory those lock who work there; `None` if somebody does.
+fn lock_all(directory: &Path) -> Result<Option<Vec<File>>, Error> {
+    let mut locks = Vec::new();
+    for entry in fs::read_dir(directory).map_err(Error::entry("read", directory))? {
+        let entry = entry.map_err(Error::entry("read", directory))?;
+        let path = entry.path();
+        // Everybody can lock what everybody can read, and no writer does. A link or a pipe is
+        // nobody's lock.
+        let is_answer = path.extension().is_some_and(|kind| kind == ENTRY || kind == FAILURE);
+        if !is_answer
+            && entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir())
+            && let Ok(file) = File::open(path)
+        {
+            match file.try_lock() {
+                Ok(()) => locks.push(file),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(_)) => {}
+            }
+        }
+    }
+    Ok(Some(locks))
 }
 
 /// The format and the release that a directory is of: `v1-0.1.0`; `None` for any other name.

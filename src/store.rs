@@ -2,7 +2,8 @@
 //!
 //! Entries are never changed in place. A writer makes a temporary file in the same directory,
 //! syncs it, renames it over the entry and syncs the directory; readers take no lock and keep what
-//! they mapped. Lock files are never deleted, so that two writers never lock two files of one name.
+//! they mapped. A lock is replaced only by one that is held already, and never deleted while its
+//! directory is in use: whoever gets one looks whether it is still the one of that name.
 
 mod lock;
 mod trust;
@@ -15,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use capscache_format::Entry;
+use capscache_format::{Entry, InputKind};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
@@ -26,8 +27,8 @@ use crate::input::{Trigger, signature};
 use crate::map::Bytes;
 
 /// What the files of a store are, by their extension.
-const ENTRY: &str = "caps";
-const FAILURE: &str = "failed";
+pub(crate) const ENTRY: &str = "caps";
+pub(crate) const FAILURE: &str = "failed";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
 
@@ -88,7 +89,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unsafe`] for one that somebody could have written who is not trusted,
-    /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one.
+    /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one,
+    /// [`Error::OtherEmulator`] for one that lies in the place of another.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
         // A pipe would keep its opener waiting, and a link could lead anywhere.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -105,6 +107,11 @@ impl Store {
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
             Entry::open(bytes).map_err(|source| Error::Format { path: path.to_owned(), source })?;
+        let emulator = entry.input(InputKind::Emulator).map_or(&b""[..], |input| input.name);
+        let emulator = Path::new(OsStr::from_bytes(emulator));
+        if self.entry_path(emulator).file_stem() != path.file_stem() {
+            return Err(Error::OtherEmulator { path: path.into(), emulator: emulator.into() });
+        }
         Ok(Some(Stored { entry, file: Trigger::stat(path, Some(signature)) }))
     }
 
@@ -113,7 +120,7 @@ impl Store {
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let failed = |error| Error::entry("write", path)(error);
         self.make().map_err(failed)?;
-        let (temporary, file) = create_beside(path).map_err(failed)?;
+        let (temporary, file) = create_beside(path, 0o644).map_err(failed)?;
         self.replace(path, &temporary, file, bytes).map_err(|error| {
             // Without a rename it is litter; if it cannot be removed either, so be it.
             let _ = fs::remove_file(&temporary);
@@ -197,22 +204,16 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// A new file beside an entry, locked, so that it is not taken for what a writer left that died.
 /// Another process may have our number, in another pid namespace, or may have had it before it died:
-/// its file is left alone.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+/// its file is left alone. So is one that `gc` was faster to lock: it is about to remove it.
+fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
         let temporary = path.with_extension(name);
-        match File::options().write(true).create_new(true).mode(0o644).open(&temporary) {
-            Ok(file) => {
-                // Where there are no locks, `gc` does not remove what it cannot lock.
-                let _ = file.try_lock();
-                // It may have been removed before it was locked.
-                if lock::is_named(&file, &temporary) {
-                    return Ok((temporary, file));
-                }
-            }
+        match File::options().write(true).create_new(true).mode(mode).open(&temporary) {
+            Ok(file) if lock::hold(&file, &temporary) => return Ok((temporary, file)),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

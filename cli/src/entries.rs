@@ -1,5 +1,7 @@
 //! What the library says of entries, in the words that the command prints and the service sends.
 
+use std::path::Path;
+
 use capscache::{Accelerator, Capabilities, Error, Group, Listed, Lookup, Stale};
 
 use crate::interface::{Entry, Reason, State, Status, Version};
@@ -28,12 +30,7 @@ pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
 }
 
 fn unusable(error: &Error) -> Entry {
-    let (file, found) = match error {
-        Error::Format { path, source } => (path.as_path(), output::chain(source)),
-        Error::Entry { path, source, .. } => (path.as_path(), output::chain(source)),
-        Error::Unsafe { path, why } => (path.as_path(), why.clone()),
-        error => ("".as_ref(), output::chain(error)),
-    };
+    let (file, found) = wrong(error);
     Entry {
         file: file.to_string_lossy().into_owned(),
         state: if error.is_damage() { State::Damaged } else { State::Unreadable },
@@ -46,6 +43,19 @@ fn unusable(error: &Error) -> Entry {
         accelerators: Vec::new(),
         groups: Vec::new(),
         size: None,
+    }
+}
+
+/// The file of an entry that cannot be used, and what is wrong with it.
+pub(crate) fn wrong(error: &Error) -> (&Path, String) {
+    match error {
+        Error::Format { path, source } => (path, output::chain(source)),
+        Error::OtherEmulator { path, emulator } => {
+            (path, format!("it is the entry of {}", emulator.display()))
+        }
+        Error::Entry { path, source, .. } => (path, output::chain(source)),
+        Error::Unsafe { path, why } => (path, why.clone()),
+        error => ("".as_ref(), output::chain(error)),
     }
 }
 
@@ -67,11 +77,12 @@ pub(crate) fn status(looked: Result<Lookup, Error>) -> Result<Status, Error> {
             Status { state: State::Failed, reason: Some(reason) }
         }
         Ok(_) => Status { state: State::Missing, reason: None },
-        Err(Error::Format { path, source }) => {
+        Err(error) if error.is_damage() => {
+            let (path, found) = wrong(&error);
             let reason = Reason {
                 input: Some("entry".to_owned()),
                 path: Some(path.to_string_lossy().into_owned()),
-                found: output::chain(&source),
+                found,
                 ..Reason::default()
             };
             Status { state: State::Damaged, reason: Some(reason) }

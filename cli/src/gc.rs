@@ -21,15 +21,23 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
         (collected.damaged, "damaged entry", "damaged entries"),
         (collected.failures, "failure that is over", "failures that are over"),
         (collected.temporaries, "file that a writer left", "files that writers left"),
+        (
+            collected.scratch_directories,
+            "directory that a probe left",
+            "directories that probes left",
+        ),
     ];
     for (number, one, several) in numbers {
         if number > 0 {
             let _ = writeln!(text, "removed: {}", count(number, one, several));
         }
     }
-    if collected.is_empty() {
+    if text.is_empty() {
         text.push_str("nothing to remove\n");
     }
     output::print(&text)?;
+    for (file, why) in &collected.skipped {
+        output::warn(format_args!("left alone: {}: {why}", file.display()));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,39 +4,29 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use capscache::Error;
 
 use crate::args;
+use crate::entries::wrong;
 use crate::output;
 use crate::session::{Session, locate};
 
 pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     let cache = session.cache()?;
-    let mut good = 0;
-    let mut bad = Vec::new();
+    let (mut good, mut bad) = (0, Vec::new());
     if args.emulators.is_empty() {
-        for listed in cache.list()? {
-            match listed {
-                Ok(known) => match known.capabilities.verify() {
-                    Ok(()) => good += 1,
-                    Err(why) => bad.push((known.capabilities.emulator(), output::chain(&why))),
-                },
-                Err(Error::Format { path, source }) => bad.push((path, output::chain(&source))),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        (good, bad) = cache.verify_all()?;
     }
     for emulator in args.emulators.iter().map(|named| locate(named)) {
         match cache.verify(&emulator) {
             Ok(true) => good += 1,
             Ok(false) => bail!("{} has no entry; see `capscache list`", emulator.display()),
-            Err(Error::Format { source, .. }) => bad.push((emulator, output::chain(&source))),
-            Err(error) => return Err(error.into()),
+            Err(error) => bad.push(error),
         }
     }
     let mut text = String::new();
-    for (name, why) in &bad {
-        let _ = writeln!(text, "damaged: {}: {why}", name.display());
+    for error in &bad {
+        let (file, why) = wrong(error);
+        let _ = writeln!(text, "damaged: {}: {why}", file.display());
     }
     let bad = bad.len();
     let entries = output::count(good + bad, "entry", "entries");

@@ -1,7 +1,8 @@
 //! The lock of an entry: one process at a time probes or rewrites it.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,21 +11,29 @@ use super::{LOCK, Store, create_beside};
 /// How often a lock that another process holds is tried.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// What is locked while a lock is taken over: so no two of those who wait replace the same one.
+const TAKE_OVER: &str = "take-over.lock";
+
+/// Whoever may open a file may lock it, be it for reading only: nobody else may.
+const PRIVATE: u32 = 0o600;
+
 impl Store {
     /// Takes the lock of an entry, waiting for another holder as long as `patience` allows.
     ///
     /// The kernel gives the lock of a process that died to the next one. A holder that lives and
     /// does nothing, such as a stopped one, loses it after `patience` to the first of those who
-    /// wait, and the others wait for that one: it costs all of them together one `patience`.
+    /// wait, and the others wait for that one: it costs all of them together one `patience`, and
+    /// nobody ever more than two.
     ///
-    /// `None`: somebody holds it and there is no patience, or the directory cannot be written or its
-    /// file system has no locks. The caller goes on without: two probes at once are a waste, and
-    /// nothing worse.
+    /// `None`: somebody holds it and there is no patience left, or the directory cannot be written
+    /// or its file system has no locks. The caller goes on without: two probes at once are a waste,
+    /// and nothing worse.
     pub(crate) fn lock(&self, path: &Path, patience: Duration) -> Option<File> {
         self.make().ok()?;
         let path = path.with_extension(LOCK);
-        let open = || File::options().write(true).create(true).truncate(false).open(&path).ok();
+        let open = || open_private(&path).ok();
         let mut file = open()?;
+        let end = Instant::now() + 2 * patience;
         let mut until = Instant::now() + patience;
         loop {
             let taken = match file.try_lock() {
@@ -39,10 +48,12 @@ impl Store {
                 until = Instant::now() + patience;
             } else if taken {
                 return Some(file);
-            } else if Instant::now() < until {
-                std::thread::sleep(INTERVAL);
-            } else if let Some(lock) = self.take_over(&file, &path) {
+            } else if Instant::now() >= until
+                && let Some(lock) = self.take_over(&file, &path)
+            {
                 return Some(lock);
+            } else if Instant::now() >= end {
+                return None;
             } else {
                 std::thread::sleep(INTERVAL);
             }
@@ -52,20 +63,36 @@ impl Store {
     /// Puts a lock of our own in place of one whose holder does nothing; `None` if somebody else
     /// does so now.
     fn take_over(&self, held: &File, path: &Path) -> Option<File> {
-        // One at a time: so no two of those who wait replace the same lock.
-        let directory = File::open(self.directory()).ok()?;
-        directory.try_lock().ok()?;
+        let one_at_a_time = open_private(&self.directory().join(TAKE_OVER)).ok()?;
+        one_at_a_time.try_lock().ok()?;
         if !is_named(held, path) {
             return None;
         }
-        let (temporary, file) = create_beside(path).ok()?;
+        let (temporary, file) = create_beside(path, PRIVATE).ok()?;
         fs::rename(temporary, path).ok()?;
         Some(file)
     }
 }
 
+/// Opens a lock that nobody else can open, also if it was made by who thought of this less.
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
+    if file.metadata()?.mode() & 0o777 != PRIVATE {
+        // Only its owner can; who holds it now is not turned out by it, but by those who wait.
+        let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
+    }
+    Ok(file)
+}
+
+/// Locks a file that was just made; not, if somebody else was faster, who may be about to remove it.
+pub(super) fn hold(file: &File, path: &Path) -> bool {
+    // Where there are no locks, `gc` does not remove what it cannot lock.
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_named(file, path)
+}
+
 /// Whether an open file is still the one that has this name.
-pub(super) fn is_named(file: &File, path: &Path) -> bool {
+fn is_named(file: &File, path: &Path) -> bool {
     let identity = |status: fs::Metadata| (status.dev(), status.ino());
     let named = fs::symlink_metadata(path).map(identity).ok();
     named.is_some() && file.metadata().map(identity).ok() == named
@@ -110,5 +137,70 @@ mod tests {
         assert_eq!(locks.len(), 1, "more than one of them took the lock over");
         assert_ne!(locks, [inode(&stopped)]);
         assert!(store.lock(&path, Duration::ZERO).is_some(), "nobody waits for it any more");
+    }
+
+    /// A lock that was asked for, on a thread of its own: the test goes on if it never comes.
+    fn lock_within_a_minute(store: Store, path: &Path, patience: Duration) -> Option<File> {
+        let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
+        std::thread::spawn(move || sender.send(store.lock(&path, patience)));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("the wait has an end")
+    }
+
+    #[test]
+    fn who_may_only_read_the_cache_cannot_open_its_locks() {
+        let (_root, store) = store();
+        let path = store.entry_path(Path::new("/emulator"));
+        let lock = path.with_extension(LOCK);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let held = store.lock(&path, Duration::ZERO).unwrap();
+        assert_eq!(mode(&lock), 0o600);
+        let inode = |lock: &File| lock.metadata().unwrap().ino();
+        let taken_over = store.lock(&path, Duration::from_millis(10)).unwrap();
+        assert_ne!(inode(&taken_over), inode(&held));
+        assert_eq!(mode(&lock), 0o600);
+        assert_eq!(mode(&store.directory().join(TAKE_OVER)), 0o600);
+        // One that was made when anybody could open it.
+        drop(taken_over);
+        fs::set_permissions(&lock, Permissions::from_mode(0o644)).unwrap();
+        assert!(store.lock(&path, Duration::ZERO).is_some());
+        assert_eq!(mode(&lock), 0o600);
+    }
+
+    #[test]
+    fn who_locks_the_directory_holds_nobody_up() {
+        let (_root, store) = store();
+        let path = store.entry_path(Path::new("/emulator"));
+        let _stopped = store.lock(&path, Duration::ZERO).unwrap();
+        let directory = File::open(store.directory()).unwrap();
+        directory.try_lock().unwrap();
+        assert!(lock_within_a_minute(store, &path, Duration::from_millis(10)).is_some());
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_taken_over_is_waited_for_twice_as_long_and_no_longer() {
+        let (_root, store) = store();
+        let path = store.entry_path(Path::new("/emulator"));
+        let _stopped = store.lock(&path, Duration::ZERO).unwrap();
+        let taking_over = open_private(&store.directory().join(TAKE_OVER)).unwrap();
+        taking_over.try_lock().unwrap();
+        assert!(lock_within_a_minute(store, &path, Duration::from_millis(10)).is_none());
+    }
+
+    #[test]
+    fn a_new_file_that_somebody_else_locked_or_removed_is_not_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1-0.tmp");
+        let make = || File::create(&path).unwrap();
+        let file = make();
+        assert!(hold(&file, &path));
+        fs::remove_file(&path).unwrap();
+        // `gc` took it for litter: it locks first, and removes then.
+        let file = make();
+        let collector = File::open(&path).unwrap();
+        collector.try_lock().unwrap();
+        assert!(!hold(&file, &path));
+        fs::remove_file(&path).unwrap();
+        drop(collector);
+        assert!(!hold(&file, &path));
     }
 }

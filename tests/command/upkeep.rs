@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -160,10 +161,45 @@ fn verify_names_an_entry_that_was_damaged() {
     for arguments in [&["verify"][..], &["verify", &a, &b]] {
         let run = dir.run(arguments);
         assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""), "{run:?}");
-        assert!(run.stdout.starts_with(&format!("damaged: {b}: ")), "{run:?}");
+        assert!(run.stdout.starts_with(&format!("damaged: {file}: ")), "{run:?}");
         assert!(run.stdout.ends_with("2 entries: 1 good, 1 damaged\n"), "{run:?}");
     }
     assert_eq!(dir.answer(&["verify", &a]), "1 entry: 1 good, 0 damaged\n");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
+    let dir = Dir::new();
+    let gone = dir.wrapper("qemu-system-gone", &emulator("rx"));
+    dir.answer(&["warm", &avr(), &gone]);
+    let entry = dir.listed(&avr()).expect("an entry");
+    let release = Path::new(entry["file"].as_str().expect("a path")).parent().expect("a directory");
+    // Before and behind all others: whatever comes first, the rest has its turn.
+    let names = ["0.caps", "zz.caps", "0.failed"].map(|name| release.join(name));
+    for name in &names {
+        symlink("/dev/null", name).expect("a link");
+    }
+    let verify = dir.run(&["verify"]);
+    assert_eq!((verify.code, verify.stderr.as_str()), (Some(1), ""));
+    assert!(verify.stdout.ends_with("4 entries: 2 good, 2 damaged\n"), "{verify:?}");
+    let told = |name: &Path| verify.stdout.contains(&format!("damaged: {}: ", name.display()));
+    assert!(told(&names[0]) && told(&names[1]), "{verify:?}");
+    // The one named has a link for an entry.
+    let file = dir.listed(&gone).expect("an entry")["file"].as_str().expect("a path").to_owned();
+    let aside = dir.path("aside");
+    fs::rename(&file, &aside).expect("a rename");
+    symlink(&aside, &file).expect("a link");
+    let run = dir.run(&["verify", &gone, &avr()]);
+    assert!(run.stdout.ends_with("2 entries: 1 good, 1 damaged\n"), "{run:?}");
+    fs::rename(&aside, &file).expect("a rename");
+
+    fs::remove_file(&gone).expect("a file");
+    let gc = dir.run(&["gc"]);
+    assert_eq!(gc.code, Some(0));
+    assert_eq!(gc.stdout, format!("dropped: {gone}, which is gone\n"));
+    let left = |name: &Path| gc.stderr.contains(&format!("left alone: {}: ", name.display()));
+    assert!(names.iter().all(|name| left(name)), "{gc:?}");
+    assert_eq!(gc.stderr.lines().count(), names.len(), "{gc:?}");
 }
 
 #[test]

@@ -367,6 +367,38 @@ fn a_damaged_entry_is_probed_again() {
 }
 
 #[test]
+fn an_entry_in_the_place_of_another_is_a_miss_that_is_told_and_probed_again() {
+    let fixture = Fixture::new();
+    let (avr, rx) = (fixture.wrapper("avr", AVR), fixture.wrapper("rx", OTHER));
+    let file = |emulator: &Path| {
+        let caps = fixture.cache.get(emulator).expect("answers");
+        caps.file_path().expect("it is in a file").to_owned()
+    };
+    let (entry_of_avr, entry_of_rx) = (file(&avr), file(&rx));
+    let place = || {
+        fs::copy(&entry_of_avr, fixture.path("copy")).expect("a copy");
+        fs::rename(fixture.path("copy"), &entry_of_rx).expect("a rename");
+        Cache::open(fixture.path("cache")).expect("a cache")
+    };
+    let fresh = place();
+    // One that had the right entry open notices too.
+    for cache in [&fresh, &fixture.cache] {
+        let error = cache.lookup(&rx).expect_err("it is another's");
+        assert!(error.is_damage() && error.to_string().contains(avr.to_str().expect("text")));
+    }
+    let (good, bad) = fresh.verify_all().expect("a directory");
+    assert_eq!((good, bad.len()), (1, 1));
+    assert!(fresh.ready(&rx, Groups::CORE).is_none());
+    assert_eq!(fresh.get(&rx).expect("answers").arch(), "rx");
+    assert_eq!(fresh.verify_all().expect("a directory").0, 2);
+    assert_eq!(fixture.runs(), 3);
+
+    assert_eq!(place().collect_garbage().expect("it can").damaged, 1);
+    assert!(matches!(fresh.lookup(&rx), Ok(Lookup::Missing)));
+    assert!(matches!(fresh.lookup(&avr), Ok(Lookup::Hit(_))));
+}
+
+#[test]
 fn an_invalidated_entry_is_gone_and_its_handles_stay() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);

@@ -192,3 +192,26 @@ fn what_is_not_there_is_not_remembered_as_a_failure() {
     age(&emulator);
     assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
 }
+
+#[test]
+fn dropping_all_entries_forgets_every_failure() {
+    for can_be_written in [true, false] {
+        let broken = Broken::new();
+        let cache = broken.cache();
+        if !can_be_written {
+            // A file stands where the directory would be: failures are kept in the process.
+            let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
+            fs::create_dir(broken.path("cache")).expect("a directory");
+            fs::write(broken.path("cache").join(release), "").expect("a file");
+        }
+        cache.get(&broken.emulator).expect_err("it fails");
+        assert!(reason(&cache, &broken.emulator).contains("no luck today"));
+        let runs = broken.runs();
+        assert_eq!(cache.invalidate_all().expect("it can"), 0);
+        let found = cache.lookup(&broken.emulator).expect("a lookup");
+        assert!(matches!(found, Lookup::Missing), "{found:?}");
+        let error = cache.get(&broken.emulator).expect_err("it fails again");
+        assert!(matches!(error, Error::Probe { .. }), "{error}");
+        assert!(broken.runs() > runs, "it was not tried again");
+    }
+}

@@ -195,10 +195,7 @@ fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
     for (path, _) in content(&roots.path("root")) {
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
-        assert!(
-            mode & 0o022 == 0 || path.extension().is_some_and(|kind| kind == "lock"),
-            "{path:?}"
-        );
+        assert_eq!(mode & 0o022, 0, "{path:?}");
     }
 }
 
@@ -208,6 +205,35 @@ fn child_with_an_open_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
     assert!(cache.get(AVR).expect("answers").not_kept().is_none());
+}
+
+#[test]
+fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can become somebody else");
+        return;
+    }
+    let roots = Roots::new();
+    fs::set_permissions(roots.0.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let cache = roots.cache("root");
+    cache.get(AVR).expect("answers");
+    let files: Vec<PathBuf> =
+        content(&roots.path("root")).into_iter().map(|(path, _)| path).collect();
+    let opened = std::thread::scope(|scope| {
+        let as_nobody = || {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("root may");
+            files.iter().filter(|path| fs::File::open(path).is_ok()).collect::<Vec<_>>()
+        };
+        scope.spawn(as_nobody).join().expect("it ends")
+    });
+    // What can be opened can be locked: that is the entry, and its lock is not.
+    let kinds = |paths: &[&PathBuf]| -> Vec<String> {
+        let kind = |path: &&PathBuf| path.extension().expect("a kind").to_string_lossy().into();
+        paths.iter().map(kind).collect()
+    };
+    assert_eq!(kinds(&opened), ["caps"]);
+    assert_eq!(kinds(&files.iter().collect::<Vec<_>>()), ["caps", "lock"]);
 }
 
 #[test]
@@ -253,6 +279,9 @@ fn garbage_is_removed_and_everything_else_stays() {
         fs::create_dir(directory).expect("a directory");
         fs::write(directory.join("entry.caps"), "").expect("a file");
     }
+    let scratch = release.join("capscache-probe-0123456789abcdef");
+    fs::create_dir(&scratch).expect("a directory");
+    fs::write(scratch.join("file"), "").expect("a file");
     // Somebody writes at this moment.
     let working = entry(Path::new(AVR)).with_extension("4194304-8.tmp");
     let writer = fs::File::create(&working).expect("a file");
@@ -261,13 +290,48 @@ fn garbage_is_removed_and_everything_else_stays() {
     let collected = cache.collect_garbage().expect("it can");
     let mut releases = older.to_vec();
     releases.sort();
-    let expected =
-        Collected { emulators: vec![gone], damaged: 1, failures: 1, temporaries: 1, releases };
+    let expected = Collected {
+        emulators: vec![gone],
+        damaged: 1,
+        failures: 1,
+        temporaries: 1,
+        scratch_directories: 1,
+        releases,
+        skipped: Vec::new(),
+    };
     assert_eq!(collected, expected);
-    assert!(!left.exists() && working.exists());
+    assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
     assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
+}
+
+#[test]
+fn an_older_release_in_which_somebody_works_is_left_alone() {
+    let roots = Roots::new();
+    let older = roots.path("root").join("v1-0.0.9");
+    let cache = roots.cache("root");
+    for name in ["entry.lock", "entry.7-0.tmp", "capscache-probe-0123456789abcdef"] {
+        fs::create_dir_all(&older).expect("a directory");
+        fs::write(older.join("entry.caps"), "").expect("a file");
+        fs::write(older.join("other.lock"), "").expect("a file");
+        let path = older.join(name);
+        if name.starts_with("capscache") {
+            fs::create_dir(&path).expect("a directory");
+        } else {
+            fs::write(&path, "").expect("a file");
+        }
+        let working = fs::File::open(&path).expect("it was made");
+        working.try_lock().expect("a lock");
+        assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
+        assert_eq!(fs::read_dir(&older).expect("it is there").count(), 3);
+        drop(working);
+        // An entry can be locked by whoever can read it.
+        let entry = fs::File::open(older.join("entry.caps")).expect("it is there");
+        entry.try_lock().expect("a lock");
+        assert_eq!(cache.collect_garbage().expect("it can").releases, [older.clone()]);
+        assert!(!older.exists());
+    }
 }
 
 #[test]
@@ -306,4 +370,49 @@ fn a_root_that_is_removed_under_a_running_process_costs_no_answer() {
     assert_eq!(cache.get(AVR).expect("answers").arch(), "avr");
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))), "it was made again");
     assert_eq!(caps.arch(), "avr");
+}
+
+#[test]
+fn a_root_that_is_removed_during_a_probe_is_made_again() {
+    let roots = Roots::new();
+    let emulator = roots.path("qemu-system-avr");
+    let (root, ran) = (roots.path("root"), roots.path("ran"));
+    let script = format!(
+        "#!/bin/sh\n[ -e {ran} ] || rm -r {root}; touch {ran}; exec {AVR} \"$@\"\n",
+        ran = ran.display(),
+        root = root.display()
+    );
+    crate::cache::program(&emulator, &script);
+    let cache = roots.cache("root");
+    fs::create_dir(&root).expect("a root");
+    let caps = cache.get(&emulator).expect("answers");
+    assert!(ran.exists());
+    assert_eq!((caps.arch(), caps.not_kept().map(ToString::to_string)), ("avr", None));
+    assert!(matches!(roots.cache("root").lookup(&emulator), Ok(Lookup::Hit(_))));
+}
+
+#[test]
+fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
+    let roots = Roots::new();
+    let emulator = roots.path("qemu-system-avr");
+    let (root, runs) = (roots.path("root"), roots.path("runs"));
+    // A file takes its place while the emulator runs: not even root can make it again.
+    let script = format!(
+        "#!/bin/sh\nrm -r {root} 2>/dev/null; touch {root}; echo run >> {runs}; exec {AVR} \"$@\"\n",
+        root = root.display(),
+        runs = runs.display()
+    );
+    crate::cache::program(&emulator, &script);
+    let cache = roots.cache("root");
+    fs::create_dir(&root).expect("a root");
+    for _ in 0..2 {
+        let caps = cache.get(&emulator).expect("answers");
+        assert_eq!(caps.arch(), "avr");
+        let why = caps.not_kept().expect("it tells").to_string();
+        assert!(why.contains("cannot write the entry") && why.contains("root/v1-"), "{why}");
+    }
+    assert!(root.is_file());
+    // The first answer was kept in the process.
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+    assert_eq!(fs::read_to_string(&runs).expect("it ran").lines().count(), 1);
 }

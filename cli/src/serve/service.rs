@@ -73,7 +73,9 @@ impl Service {
             if !caller.is_privileged {
                 let is_known = matches!(
                     looked,
-                    Ok(Lookup::Hit(_) | Lookup::Stale(_)) | Err(capscache::Error::Format { .. })
+                    Ok(Lookup::Hit(_) | Lookup::Stale(_))
+                        | Err(capscache::Error::Format { .. }
+                            | capscache::Error::OtherEmulator { .. })
                 );
                 may_be_probed(&cache, &emulator, is_known, &search)?;
             }
