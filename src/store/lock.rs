@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{LOCK, Store, create_beside};
 
-/// How often a lock that another process holds is tried.
-const INTERVAL: Duration = Duration::from_millis(5);
+/// How long after one look at a lock that another process holds comes the next: at first, and at
+/// most. Many who wait should not take the time of the one that they wait for.
+const INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
 
 /// What is locked while a lock is taken over: so no two of those who wait replace the same one.
 const TAKE_OVER: &str = "take-over.lock";
@@ -35,6 +36,7 @@ impl Store {
         let mut file = open()?;
         let end = Instant::now() + 2 * patience;
         let mut until = Instant::now() + patience;
+        let [mut interval, longest] = INTERVALS;
         loop {
             let taken = match file.try_lock() {
                 Ok(()) => true,
@@ -55,7 +57,8 @@ impl Store {
             } else if Instant::now() >= end {
                 return None;
             } else {
-                std::thread::sleep(INTERVAL);
+                std::thread::sleep(interval);
+                interval = longest.min(2 * interval);
             }
         }
     }
