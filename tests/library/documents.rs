@@ -28,6 +28,12 @@ fn every_promise_names_a_test_that_is_there() {
     assert!(names.len() > 25, "{} tests are named", names.len());
     for name in names {
         let wanted = format!("fn {name}()");
-        assert!(code.iter().any(|text| text.contains(&wanted)), "no test is called {name}");
+        let attributes = code.iter().find_map(|text| {
+            let (before, _) = text.split_once(&wanted)?;
+            before.rsplit("\n\n").next()
+        });
+        let attributes = attributes.unwrap_or_else(|| panic!("no test is called {name}"));
+        assert!(attributes.contains("#[test]"), "{name} is no test");
+        assert!(!attributes.contains("#[ignore"), "{name} is not run");
     }
 }

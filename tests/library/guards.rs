@@ -74,6 +74,18 @@ fn a_hit_takes_at_most_six_system_calls() {
 }
 
 #[test]
+fn a_hit_behind_a_wrapper_takes_at_most_seven_system_calls() {
+    let root = tempfile::tempdir().expect("a root");
+    for emulator in [AVR, &crate::native()] {
+        let wrapper = root.path().join("wrapper");
+        crate::cache::program(&wrapper, &format!("#!/bin/sh\nexec {emulator} \"$@\"\n"));
+        if let Some(calls) = system_calls_of_a_hit(wrapper.to_str().expect("text")) {
+            assert!((1..=7).contains(&calls), "{emulator}: {calls}");
+        }
+    }
+}
+
+#[test]
 fn a_hit_takes_no_more_instructions_than_was_agreed() {
     let root = tempfile::tempdir().expect("a root");
     let cache = root.path().join("cache");

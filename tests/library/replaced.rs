@@ -86,10 +86,19 @@ fn seconds(count: u64) -> SystemTime {
 fn another_emulator_of_equal_size_and_mtime_within_the_same_second_is_noticed() {
     let modified = seconds(1_700_000_000);
     let place = Place::new();
+    let mut last = None;
     for target in ["avr", "rx", "avr", "rx"] {
         place.put(target, modified);
-        assert_eq!(place.get().arch(), target);
-        assert_eq!(place.get().arch(), target);
+        if last.is_some() {
+            assert!(matches!(place.stale(), InputKind::Emulator | InputKind::Executable));
+        }
+        let probed = place.get();
+        assert_eq!(probed.arch(), target);
+        assert_ne!(probed.report(), last, "nothing ran");
+        // One probe, from which everybody answers.
+        assert_eq!(place.get().report(), probed.report(), "it was asked twice");
+        place.answers_from(&probed);
+        last = probed.report();
     }
     // Nothing but inode and change time is another, as `stat` proves.
     let status = fs::metadata(place.emulator()).expect("a file");
