@@ -71,15 +71,15 @@ impl Failure {
 impl Shared {
     /// The failure of an emulator's last probe, if it is still believed.
     pub(crate) fn failure(&self, emulator: &Path) -> Option<Failure> {
-        let path = self.store.failure_path(emulator);
-        let loaded = match self.store.read(&path) {
-            Ok(Some(stored)) => Arc::new(Loaded::new(stored, &self.host())),
-            _ => {
-                let kept = self.failures.read().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(kept.get(emulator.as_os_str())?)
-            }
+        let stored = self.store.read(&self.store.failure_path(emulator)).ok().flatten();
+        let stored = stored.map(|stored| Arc::new(Loaded::new(stored, &self.host())));
+        // Where nothing can be written, the newer one is in this process alone.
+        let kept = || {
+            let kept = self.failures.read().unwrap_or_else(PoisonError::into_inner);
+            kept.get(emulator.as_os_str()).map(Arc::clone)
         };
-        self.failure_in(&loaded)
+        let believed = |loaded: Arc<Loaded>| self.failure_in(&loaded);
+        stored.and_then(believed).or_else(|| kept().and_then(believed))
     }
 
     /// What a failure's file says, if it is still believed.
