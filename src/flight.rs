@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
@@ -331,7 +331,7 @@ impl Shared {
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         let mut recorded = Vec::new();
         for tries_left in (0..TRIES).rev() {
-            let (before, began) = (status(emulator)?, time_of_change());
+            let (began, before) = (time_of_change(), status(emulator)?);
             let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
             let kvm = self.kvm();
@@ -339,7 +339,8 @@ impl Shared {
             let after = status(emulator)?;
             let unmoved = signature(&before) == signature(&after) && kvm == self.kvm();
             if unmoved && !was_removed(&ran) {
-                let before = std::mem::replace(&mut recorded, files(emulator, &after, &ran)?);
+                let before =
+                    std::mem::replace(&mut recorded, files(emulator, &after, &ran, began)?);
                 let is_doubtful = |input: &Input| is_doubtful(input, began, &before);
                 if tries_left > 0 && recorded.iter().any(is_doubtful) {
                     continue;
@@ -542,11 +543,12 @@ fn was_removed(ran: &RanExecutable) -> bool {
     rustix::fs::fstat(&ran.file).is_ok_and(|status| status.st_nlink == 0)
 }
 
-/// The files that the answers of a probe depend on.
+/// The files that the answers of a probe depend on, which began at the [`time_of_change`] `began`.
 fn files(
     emulator: &Path,
     status: &rustix::fs::Stat,
     ran: &RanExecutable,
+    began: SystemTime,
 ) -> Result<Vec<Input>, Error> {
     let executable = rustix::fs::fstat(&ran.file).map_err(std::io::Error::from);
     let executable = executable.map_err(Error::emulator(emulator))?;
@@ -560,16 +562,16 @@ fn files(
     };
     let is_reachable = rustix::fs::stat(&ran.path).is_ok_and(|status| is_same(&status));
     let mut inputs = vec![
-        record(InputKind::Emulator, emulator, status, emulator_sha256),
+        record(InputKind::Emulator, emulator, status, emulator_sha256, began),
         if is_reachable {
-            record(InputKind::Executable, &ran.path, &executable, ran.sha256)
+            record(InputKind::Executable, &ran.path, &executable, ran.sha256, began)
         } else {
             record_unreachable(InputKind::Executable, &ran.path, ran.sha256)
         },
     ];
-    inputs.extend(ran.module_directories.iter().map(|directory| record_modules(directory)));
-    inputs.push(record_libraries(&lines(&ran.objects)));
-    inputs.extend(record_all_firmware());
+    inputs.extend(ran.module_directories.iter().map(|directory| record_modules(directory, began)));
+    inputs.push(record_libraries(&lines(&ran.objects), began));
+    inputs.extend(record_all_firmware(began));
     Ok(inputs)
 }
 

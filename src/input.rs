@@ -175,31 +175,47 @@ pub(crate) fn signature(status: &Stat) -> Signature {
     }
 }
 
-/// Records a file: its signature, its digest, and whether the signature can be relied on.
-pub(crate) fn record(kind: InputKind, path: &Path, status: &Stat, sha256: [u8; 32]) -> Input {
-    input(kind, Scope::Binary, path, Some(signature(status)), Some(sha256), Vec::new())
+/// Records a file: its signature, its digest, and whether the signature can be relied on. As with
+/// all that is recorded, `since` is the time before its values were looked at, by
+/// this process or by an emulator: how long that took makes no signature any older.
+pub(crate) fn record(
+    kind: InputKind,
+    path: &Path,
+    status: &Stat,
+    sha256: [u8; 32],
+    since: SystemTime,
+) -> Input {
+    input(kind, path, Some(signature(status)), Some(sha256), Vec::new(), since)
 }
 
 /// Records a file that has no path here, such as one inside another mount namespace.
 #[cfg(feature = "probe")]
 pub(crate) fn record_unreachable(kind: InputKind, path: &Path, sha256: [u8; 32]) -> Input {
-    input(kind, Scope::Binary, path, None, Some(sha256), Vec::new())
+    Input {
+        kind,
+        scope: Scope::Binary,
+        name: name_of(path),
+        signature: None,
+        sha256: Some(sha256),
+        value: Vec::new(),
+        racy: false,
+    }
 }
 
 /// Records a directory where the emulator looks for modules.
-pub(crate) fn record_modules(directory: &Path) -> Input {
+pub(crate) fn record_modules(directory: &Path, since: SystemTime) -> Input {
     // The signature first: a change after it shows.
     let signature = stat(directory).ok();
     let files = signature.and_then(|_| files_in(directory).ok());
     let digest = files.as_ref().map(|files| object_digest(&lines(files)));
     let contents = files.and_then(|files| identity::of_contents(&files)).unwrap_or_default();
     let value = contents.into_bytes();
-    input(InputKind::Modules, Scope::Binary, directory, signature, digest, value)
+    input(InputKind::Modules, directory, signature, digest, value, since)
 }
 
 /// Records the shared objects that the emulator had mapped, given one a line: the value has what
 /// identifies their builds after them.
-pub(crate) fn record_libraries(objects: &[u8]) -> Input {
+pub(crate) fn record_libraries(objects: &[u8], since: SystemTime) -> Input {
     let path = Path::new(LOADER_CACHE);
     let signature = stat(path).ok();
     let mut value = lines(&paths_of(objects).map(Path::to_owned).collect::<Vec<_>>());
@@ -207,7 +223,7 @@ pub(crate) fn record_libraries(objects: &[u8]) -> Input {
     if let Some(builds) = identity::of_builds(paths_of(objects)) {
         value.extend_from_slice(format!("\n{builds}").as_bytes());
     }
-    input(InputKind::Libraries, Scope::Binary, path, signature, digest, value)
+    input(InputKind::Libraries, path, signature, digest, value, since)
 }
 
 /// The time that a file would get that changed now: that of the kernel's last tick.
@@ -252,8 +268,8 @@ pub(crate) fn distrust(input: &mut Input) {
 
 /// Records the directories of firmware descriptors.
 #[cfg(feature = "probe")]
-pub(crate) fn record_all_firmware() -> impl Iterator<Item = Input> {
-    FIRMWARE.iter().map(|directory| record_firmware(Path::new(directory)))
+pub(crate) fn record_all_firmware(since: SystemTime) -> impl Iterator<Item = Input> {
+    FIRMWARE.iter().map(move |directory| record_firmware(Path::new(directory), since))
 }
 
 /// The descriptors that a directory has now, given what was recorded of it.
@@ -261,10 +277,10 @@ pub(crate) fn firmware_in(recorded: &Input) -> Vec<PathBuf> {
     let directory = path_of(recorded);
     let is_same = !recorded.racy && stat(&directory).ok() == recorded.signature;
     let listed = |input: &Input| paths_of(&input.value).map(Path::to_owned).collect();
-    if is_same { listed(recorded) } else { listed(&record_firmware(&directory)) }
+    if is_same { listed(recorded) } else { listed(&record_firmware(&directory, SystemTime::now())) }
 }
 
-fn record_firmware(directory: &Path) -> Input {
+fn record_firmware(directory: &Path, since: SystemTime) -> Input {
     let signature = stat(directory).ok();
     let mut descriptors: Vec<PathBuf> = match fs::read_dir(directory) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
@@ -272,7 +288,7 @@ fn record_firmware(directory: &Path) -> Input {
     };
     descriptors.retain(|path| path.extension() == Some(OsStr::new("json")));
     descriptors.sort();
-    input(InputKind::Firmware, Scope::Binary, directory, signature, None, lines(&descriptors))
+    input(InputKind::Firmware, directory, signature, None, lines(&descriptors), since)
 }
 
 /// Records KVM as this process sees it; `failed_at`: it opens, and the emulator failed under it.
@@ -281,7 +297,15 @@ pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
     let path = Path::new(crate::host::KVM);
     let value = state.to_value(failed_at);
     // Rights and parameters are compared whenever the node moves; its age says nothing of them.
-    Input { racy: false, ..input(InputKind::Kvm, Scope::Host, path, state.signature, None, value) }
+    Input {
+        kind: InputKind::Kvm,
+        scope: Scope::Host,
+        name: name_of(path),
+        signature: state.signature,
+        sha256: None,
+        value,
+        racy: false,
+    }
 }
 
 /// Records what decides whether an emulator that could not be probed is worth another try: itself,
@@ -293,8 +317,8 @@ pub(crate) fn record_for_failure(
     known: &[Input],
     host: &HostFacts,
 ) -> Option<Vec<Input>> {
-    let here =
-        |kind, path: &Path| input(kind, Scope::Binary, path, stat(path).ok(), None, Vec::new());
+    let since = time_of_change();
+    let here = |kind, path: &Path| input(kind, path, stat(path).ok(), None, Vec::new(), since);
     fs::metadata(emulator).ok()?;
     let mut inputs = vec![here(InputKind::Emulator, emulator)];
     for named in named_in_script(emulator) {
@@ -343,7 +367,8 @@ pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
 /// Records what cannot change under a running process.
 #[cfg(feature = "probe")]
 pub(crate) fn record_fixed(kind: InputKind, scope: Scope, host: &HostFacts) -> Input {
-    input(kind, scope, Path::new(""), None, None, fixed(kind, host))
+    let value = fixed(kind, host);
+    Input { kind, scope, name: Vec::new(), signature: None, sha256: None, value, racy: false }
 }
 
 fn fixed(kind: InputKind, host: &HostFacts) -> Vec<u8> {
@@ -356,16 +381,17 @@ fn fixed(kind: InputKind, host: &HostFacts) -> Vec<u8> {
     value.clone().into_bytes()
 }
 
+/// An input that all answers depend on.
 fn input(
     kind: InputKind,
-    scope: Scope,
     path: &Path,
     signature: Option<Signature>,
     sha256: Option<[u8; 32]>,
     value: Vec<u8>,
+    since: SystemTime,
 ) -> Input {
-    let racy = signature.is_some_and(|signature| is_racy(signature, SystemTime::now()));
-    Input { kind, scope, name: name_of(path), signature, sha256, value, racy }
+    let racy = signature.is_some_and(|signature| is_racy(signature, since));
+    Input { kind, scope: Scope::Binary, name: name_of(path), signature, sha256, value, racy }
 }
 
 /// Paths, one a line.
@@ -402,6 +428,7 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
         }
         _ => {}
     }
+    let since = SystemTime::now();
     let found = stat(&path);
     let is_expired = input.kind == InputKind::Kvm && is_expired_failure(&input.value);
     let unmoved = found.as_ref().ok() == input.signature.as_ref() && !input.racy && !is_expired;
@@ -429,13 +456,13 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
             return Look::Same;
         }
         let signature = found.ok();
-        let racy = signature.is_some_and(|signature| is_racy(signature, SystemTime::now()));
+        let racy = signature.is_some_and(|signature| is_racy(signature, since));
         return Look::Moved(Input { signature, racy, ..input.clone() });
     }
     let again = match input.kind {
-        InputKind::Modules => record_modules(&path),
-        InputKind::Libraries => record_libraries(&input.value),
-        InputKind::Firmware => return Look::Moved(record_firmware(&path)),
+        InputKind::Modules => record_modules(&path, since),
+        InputKind::Libraries => record_libraries(&input.value, since),
+        InputKind::Firmware => return Look::Moved(record_firmware(&path, since)),
         InputKind::Kvm => {
             let state = KvmState::now();
             if is_expired || !state.agrees_with(&input.value) {
@@ -448,7 +475,7 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
             return Look::Moved(Input { signature, ..input.clone() });
         }
         _ => match look_at_file(&path, found) {
-            Ok((status, sha256)) => record(input.kind, &path, &status, sha256),
+            Ok((status, sha256)) => record(input.kind, &path, &status, sha256, since),
             Err(error) => return differs("a file".to_owned(), error.to_string()),
         },
     };
@@ -525,9 +552,9 @@ pub(crate) fn path_of(input: &Input) -> PathBuf {
 
 /// As in git's index: a file that changed just now may change again within one tick of its file
 /// system's clock. A time stamp in the future is no reason to trust it either.
-fn is_racy(signature: Signature, now: SystemTime) -> bool {
+fn is_racy(signature: Signature, since: SystemTime) -> bool {
     let Some(changed) = changed_at(signature) else { return false };
-    now.duration_since(changed).map_or(true, |age| age < RACY)
+    since.duration_since(changed).map_or(true, |age| age < RACY)
 }
 
 /// When a file changed; `None` for one before 1970.
@@ -566,15 +593,18 @@ mod tests {
         let directory = modules.path();
         let long_ago = UNIX_EPOCH + Duration::from_secs(100);
         let later = SystemTime::now() + Duration::from_secs(100);
-        let first = [record_modules(directory)];
+        let first = [record_modules(directory, later)];
         assert!(is_doubtful(&first[0], long_ago, &[]));
         assert!(!is_doubtful(&first[0], later, &[]));
         // As with a clock that was set back.
-        assert!(!is_doubtful(&record_modules(directory), long_ago, &first));
+        assert!(!is_doubtful(&record_modules(directory, later), long_ago, &first));
         fs::write(directory.join("hw-nothing.so"), "").unwrap();
-        assert!(is_doubtful(&record_modules(directory), long_ago, &first));
+        assert!(is_doubtful(&record_modules(directory, later), long_ago, &first));
         fs::File::open(directory).unwrap().set_modified(long_ago).unwrap();
-        assert!(is_doubtful(&record_modules(directory), long_ago, &first), "of a file in it");
+        assert!(
+            is_doubtful(&record_modules(directory, later), long_ago, &first),
+            "of a file in it"
+        );
     }
 
     #[test]

@@ -135,6 +135,21 @@ fn a_replaced_target_behind_an_unchanged_wrapper_is_noticed() {
 }
 
 #[test]
+fn an_emulator_that_was_fresh_when_a_long_probe_began_is_not_trusted_when_it_is_over() {
+    let fixture = Fixture::new();
+    let emulator = fixture.path("qemu");
+    // Longer than a signature takes to become one that can be relied on.
+    let script = format!("#!/bin/sh\nsleep 2.1\nexec {AVR} \"$@\"\n");
+    fs::write(&emulator, script).expect("a script");
+    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let caps = fixture.cache.get(&emulator).expect("answers");
+    let is_racy = |kind| caps.input(kind).expect("an input").to_owned().racy;
+    assert!(is_racy(InputKind::Emulator), "it may have been written to in the tick of its start");
+    assert!(!is_racy(InputKind::Executable));
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Hit(_))), "content decides");
+}
+
+#[test]
 fn a_retargeted_link_is_noticed() {
     let fixture = Fixture::new();
     let link = fixture.path("qemu");
