@@ -86,7 +86,7 @@ impl Trigger {
     /// The triggers of an entry; `None` if one of its signatures is racy or what cannot change
     /// under a running process is not as recorded, so that values decide.
     pub(crate) fn of(inputs: &[Input], host: &HostFacts) -> Option<Vec<Trigger>> {
-        let mut emulator = None;
+        let mut file = None;
         let mut triggers = Vec::new();
         for input in inputs {
             if input.racy {
@@ -111,11 +111,9 @@ impl Trigger {
                 _ => {}
             }
             // The emulator that is no wrapper is its own executable: one look is enough.
-            if input.kind == InputKind::Executable && input.signature == emulator {
+            let is_file = matches!(input.kind, InputKind::Emulator | InputKind::Executable);
+            if is_file && file.replace(input.signature) == Some(input.signature) {
                 continue;
-            }
-            if input.kind == InputKind::Emulator {
-                emulator = input.signature;
             }
             triggers.push(Trigger::stat(&path_of(input), input.signature)?);
         }
@@ -605,6 +603,25 @@ mod tests {
             is_doubtful(&record_modules(directory, later), long_ago, &first),
             "of a file in it"
         );
+    }
+
+    #[test]
+    fn two_paths_to_one_directory_are_both_looked_at_and_two_to_one_emulator_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, link) = (root.path().join("directory"), root.path().join("link"));
+        fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::symlink(&directory, &link).unwrap();
+        let looked_at = |kind| {
+            let here = |path: &Path| {
+                let at = Some(stat(path).unwrap());
+                Input { racy: false, ..input(kind, path, at, None, Vec::new(), UNIX_EPOCH) }
+            };
+            let host = HostFacts::of_this_host();
+            let triggers = Trigger::of(&[here(&directory), here(&link)], &host).unwrap();
+            triggers.iter().map(|t| t.path().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(InputKind::Modules), [directory.clone(), link.clone()]);
+        assert_eq!(looked_at(InputKind::Executable), [directory.clone()]);
     }
 
     #[test]
