@@ -1,6 +1,7 @@
 //! An answer from an entry allocates nothing.
 
 use capscache_format::{Accelerator, Entry, Query, Tri};
+use sha2::{Digest, Sha256};
 
 const GOLDEN: &[u8] = include_bytes!("../../fixtures/golden/v1.caps");
 
@@ -40,4 +41,67 @@ fn opening_allocates_for_the_section_table_only() {
         Entry::open(GOLDEN).unwrap();
     });
     assert_eq!(count, 1);
+}
+
+/// A file with the sums that fit it, so that what it says is looked at.
+fn seal(bytes: &mut [u8]) {
+    if bytes.len() < 72 {
+        return;
+    }
+    let length = u64::try_from(bytes.len()).expect("a length");
+    bytes[16..24].copy_from_slice(&length.to_le_bytes());
+    let content = (72 + 24 * usize::from(bytes[24])).min(bytes.len());
+    let digest = Sha256::digest(&bytes[content..]);
+    bytes[32..64].copy_from_slice(&digest);
+    bytes[64..72].fill(0);
+    let checksum = Sha256::digest(&bytes[..content]);
+    bytes[64..72].copy_from_slice(&checksum[..8]);
+}
+
+/// How many times the size of a file `verify`, which loads it as a model, may have at one time: this
+/// small one takes three times its size when it is sound.
+const TIMES: u64 = 4;
+
+/// Miri is slow: one in so many is tried there.
+const ONE_IN: usize = if cfg!(miri) { 257 } else { 1 };
+
+fn most_bytes(run: impl FnOnce()) -> u64 {
+    allocation_counter::measure(run).bytes_max
+}
+
+fn ask(entry: &Entry<&[u8]>) {
+    let _ = (entry.version(), entry.arch(), entry.inputs().count(), entry.types().count());
+    let _ = entry.accelerator(Accelerator::Kvm).map(|kvm| kvm.machines().count());
+    let _ = entry.schema().has("blockdev-add/arg-type/+file/aio/^nvme");
+}
+
+#[test]
+fn whatever_is_damaged_no_more_is_allocated_than_the_file_has() {
+    let check = |mut bytes: Vec<u8>, what: &dyn std::fmt::Display| {
+        let length = u64::try_from(bytes.len()).unwrap();
+        for is_sealed in [false, true] {
+            if is_sealed {
+                seal(&mut bytes);
+            }
+            let of_reader = most_bytes(|| {
+                let _ = Entry::open(&bytes[..]).as_ref().map(ask);
+            });
+            let of_verify = most_bytes(|| {
+                let _ = Entry::open(&bytes[..]).map(|entry| entry.verify());
+            });
+            let what = format!("{what}, sealed {is_sealed}, {length} bytes");
+            assert!(of_reader <= length, "{what}: {of_reader}");
+            assert!(of_verify <= TIMES * length, "{what}: {of_verify}");
+        }
+    };
+    // Counts and lengths that are as large as can be.
+    for at in (0..GOLDEN.len()).step_by(ONE_IN) {
+        let mut bytes = GOLDEN.to_vec();
+        let end = (at + 4).min(bytes.len());
+        bytes[at..end].fill(0xff);
+        check(bytes, &format_args!("ff from {at}"));
+    }
+    for length in (0..GOLDEN.len()).step_by(ONE_IN) {
+        check(GOLDEN[..length].to_vec(), &format_args!("cut to {length}"));
+    }
 }
