@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use capscache::{
-    Accelerator, Cache, Capabilities, Entry, Groups, Lookup, ProbeOptions, Tri, probe, replay,
+    Accelerator, Cache, Capabilities, Dependency, Entry, Groups, InputKind, Lookup, ProbeOptions,
+    Tri, probe, replay,
 };
 use tempfile::TempDir;
 
@@ -198,6 +199,67 @@ fn what_runs_in_another_mount_namespace_is_probed_each_time() {
     let found = cache.lookup(&emulator);
     assert!(matches!(found, Ok(Lookup::Stale(_))), "{found:?}");
     assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
+}
+
+/// Copies a program and what it is linked to below another root.
+fn install_below(root: &Path, program: &str) {
+    let linked = std::process::Command::new("ldd").arg(program).output().expect("ldd is there");
+    let linked = String::from_utf8(linked.stdout).expect("text");
+    let objects = linked.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut last = PathBuf::new();
+    for path in std::iter::once(program).chain(objects) {
+        let copy = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
+        fs::copy(path, &copy).expect("a copy");
+        last = copy;
+    }
+    crate::cache::age(&last);
+}
+
+#[test]
+fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
+    const AVR: &str = "/usr/bin/qemu-system-avr";
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can change the root of a process");
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let jail = root.path().join("jail");
+    install_below(&jail, AVR);
+    let emulator = root.path().join("qemu-system-avr");
+    let script = format!("#!/bin/sh\nexec chroot {} {AVR} \"$@\"\n", jail.display());
+    crate::cache::program(&emulator, &script);
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let caps = cache.get(&emulator).expect("answers");
+    let inside = jail.join("usr/bin/qemu-system-avr");
+    assert_eq!((caps.arch(), caps.executable()), ("avr", inside.clone()));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+
+    // Not the one that has this path outside.
+    let stale = |found: Result<Lookup, capscache::Error>| match found.expect("a lookup") {
+        Lookup::Stale(stale) => (stale.input, stale.path),
+        other => panic!("not stale but {other:?}"),
+    };
+    let before = fs::read(&inside).expect("the emulator");
+    let put = |content: &[u8]| {
+        fs::write(jail.join("new"), content).expect("a file");
+        fs::set_permissions(jail.join("new"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::rename(jail.join("new"), &inside).expect("a rename");
+        crate::cache::age(&inside);
+    };
+    put(&[&before[..], b"another build"].concat());
+    assert_eq!(stale(cache.lookup(&emulator)), (InputKind::Executable, inside.clone()));
+    put(&before);
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
+    let is_libz = |dependency: &Dependency| {
+        let path = dependency.path();
+        path.starts_with(&jail) && path.to_string_lossy().contains("/libz.so")
+    };
+    let libz = caps.depends_on().into_iter().find(is_libz).expect("it is linked to libz");
+    let mut file = fs::File::options().append(true).open(libz.path()).expect("a file");
+    std::io::Write::write_all(&mut file, b"overwritten in place").expect("a write");
+    let (input, _) = stale(cache.lookup_thoroughly(&emulator));
+    assert_eq!(input, InputKind::Libraries);
 }
 
 #[test]
