@@ -621,7 +621,7 @@ mod tests {
             triggers.iter().map(|t| t.path().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(looked_at(InputKind::Modules), [directory.clone(), link.clone()]);
-        assert_eq!(looked_at(InputKind::Executable), [directory.clone()]);
+        assert_eq!(looked_at(InputKind::Executable), std::slice::from_ref(&directory));
     }
 
     #[test]
