@@ -168,6 +168,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
     fn a_report_beyond_the_limit_loses_refusals_and_can_still_be_read() {
         let refusal = Refusal {
             source: Source::default(),

@@ -69,6 +69,7 @@ fn a_small_file_that_expands_without_end_is_not_exported() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn devices_that_each_expand_without_end_are_not_exported() {
     let mut words = vec![1, SMALL];
     let mut before = 0;
@@ -126,6 +127,7 @@ fn check_verify(file: &[u8], what: &str) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn values_that_nest_without_end_are_damage() {
     let mut words = vec![1, SMALL];
     for at in 0..100_000 {

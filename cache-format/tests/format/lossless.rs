@@ -64,6 +64,7 @@ fn numbers_beyond_what_json_integers_hold_become_the_nearest_double() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn objects_with_many_keys_keep_values_and_order() {
     for keys in [7, 8, 255, 256, 257, 300] {
         // Two values, and as many values as keys: packed and not.
@@ -91,6 +92,7 @@ fn a_palette_of_256_values_is_used_to_its_last() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn lists_of_any_length_keep_their_order_and_are_found_by_name() {
     for length in [0_usize, 1, 7, 8, 9, 65_535, 65_536] {
         let elements: Vec<String> = (0..length)

@@ -202,6 +202,7 @@ fn every_rule_of_the_path_language_holds() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn a_schema_without_a_sorted_order_is_searched_all_the_same() {
     // An entry without a name keeps the list from being sorted by it.
     let entry = entry_with(&SCHEMA.replacen('[', r#"[{"meta-type":"builtin"},"#, 1));
@@ -211,6 +212,7 @@ fn a_schema_without_a_sorted_order_is_searched_all_the_same() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn a_path_leads_through_a_thousand_types_and_no_more() {
     let entry = entry_with(SCHEMA);
     let path = |loops| format!("act/arg-type{}/plain", "/loop".repeat(loops));
