@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use capscache_format::{Input, Scope};
+use capscache_format::{Input, InputKind, Scope};
 
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::failure::Failure;
-use crate::host::HostFacts;
+use crate::host::{HostFacts, KvmState};
 use crate::input::{Look, Stale, look};
 use crate::store::{Store, Trust};
 
@@ -316,6 +316,17 @@ impl Shared {
         Arc::clone(host.get_or_insert_with(|| Arc::new(HostFacts::of_this_host())))
     }
 
+    /// KVM as the emulator will see it.
+    #[cfg(feature = "probe")]
+    pub(crate) fn kvm(&self) -> KvmState {
+        KvmState::of(self.run_as.as_ref())
+    }
+
+    #[cfg(not(feature = "probe"))]
+    fn kvm(&self) -> KvmState {
+        KvmState::now()
+    }
+
     /// Takes notice of what the host is now: microcode can be loaded late.
     fn host_is(&self, found: HostFacts) {
         let mut host = self.host.write().unwrap_or_else(PoisonError::into_inner);
@@ -403,7 +414,7 @@ impl Shared {
         let mut inputs = Vec::new();
         let mut host_differs = None;
         for input in loaded.inputs() {
-            match look(input, &self.host(), thorough) {
+            match look(input, &self.host(), || self.kvm(), thorough) {
                 Look::Same => inputs.push(input.clone()),
                 Look::Moved(input) => inputs.push(input),
                 Look::Differs(stale) if stale.scope == Scope::Binary => {
@@ -418,6 +429,12 @@ impl Shared {
     /// Writes an entry to the root with new signatures, and reads what is there then: another
     /// process may have been faster, or know more. `None` if that is not possible now.
     fn refresh(&self, emulator: &Path, loaded: &Loaded, inputs: &[Input]) -> Option<Loaded> {
+        let recorded = loaded.inputs().iter();
+        let told: Vec<Input> =
+            recorded.zip(inputs).map(|(old, new)| self.told_of(old, new)).collect();
+        if told == loaded.inputs() {
+            return None;
+        }
         let path = self.store.entry_path(emulator);
         let _lock = self.store.lock(&path, Duration::ZERO)?;
         // One that came from a fallback goes where the root has none.
@@ -425,11 +442,19 @@ impl Shared {
             if loaded.is_in(&path) { loaded.is_current() } else { !path.try_exists().ok()? };
         if may_write {
             let mut model = loaded.entry().to_model().ok()?;
-            model.inputs = inputs.to_vec();
+            model.inputs = told;
             self.store.write(&path, &model.encode().ok()?).ok()?;
         }
         let refreshed = Loaded::new(self.store.read(&path).ok()??, &self.host());
         refreshed.is_untouched().then_some(refreshed)
+    }
+
+    /// What to tell others of an input that holds under a new signature. Only who sees KVM with the
+    /// rights of the prober knows whether it still opens for that one, who would not look again.
+    fn told_of(&self, old: &Input, new: &Input) -> Input {
+        let is_other_view =
+            old.kind == InputKind::Kvm && old != new && !self.kvm().is_by_same_user(&old.value);
+        if is_other_view { old.clone() } else { new.clone() }
     }
 
     /// Remembers an entry as the open one of an emulator.

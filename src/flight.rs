@@ -322,11 +322,6 @@ impl Shared {
         }
     }
 
-    /// KVM as the emulator will see it.
-    fn kvm(&self) -> KvmState {
-        KvmState::of(self.run_as.as_ref())
-    }
-
     /// Everything from a fresh probe.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         let mut recorded = Vec::new();

@@ -164,20 +164,32 @@ impl KvmState {
         format!("{}\n{}{failed}", self.node, self.view).into_bytes()
     }
 
-    /// Whether a recorded value still holds. Another user than the prober sees the same node with
-    /// other rights: it compares what is the same for all, which is all but whether it opens.
+    /// Whether a recorded value still holds. Whether the node opens is another matter for each user;
+    /// the rest is the same for all.
     pub(crate) fn agrees_with(&self, value: &[u8]) -> bool {
         let value = String::from_utf8_lossy(value);
         let mut lines = value.lines();
         let (node, view) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-        let user = |view: &str| view.split(" opens ").next().map(str::to_owned);
-        let of_all = |view: &str| {
-            let (_, rest) = view.split_once(" opens ")?;
-            Some(rest.trim_start_matches("true").trim_start_matches("false").to_owned())
-        };
-        let is_same = || user(view) != user(&self.view) && of_all(view) == of_all(&self.view);
-        node == self.node && (view == self.view || is_same())
+        let ((user, opens), parameters) = parts(view);
+        let ((own_user, own_opens), own_parameters) = parts(&self.view);
+        node == self.node
+            && parameters == own_parameters
+            && (user != own_user || opens == own_opens)
     }
+
+    /// Whether a recorded value is what the same user saw.
+    pub(crate) fn is_by_same_user(&self, value: &[u8]) -> bool {
+        let value = String::from_utf8_lossy(value);
+        let user = |view| parts(view).0.0;
+        value.lines().nth(1).is_some_and(|view| user(view) == user(&self.view))
+    }
+}
+
+/// The parts of a [view](KvmState::view): the user, whether the node opened, and the rest.
+fn parts(view: &str) -> ((&str, &str), &str) {
+    let (user, rest) = view.split_once(" opens ").unwrap_or((view, ""));
+    let (opens, parameters) = rest.split_once(' ').unwrap_or((rest, ""));
+    ((user, opens), parameters)
 }
 
 /// Whether a failure of KVM that was recorded is too old to be believed.
@@ -212,16 +224,17 @@ mod tests {
 
     #[test]
     fn another_user_compares_everything_about_kvm_but_whether_it_opens() {
-        let recorded = state("0:107 660 ae8", "uid 0 opens true");
-        let reader = state("0:107 660 ae8", "uid 1000 opens false");
+        let recorded = state("0:107 660 ae8", "uid 0 opens true kvm_intel.nested=Y");
+        let reader = state("0:107 660 ae8", "uid 1000 opens false kvm_intel.nested=Y");
         assert!(reader.agrees_with(&recorded.to_value(None)));
-        let other_mode = state("0:107 666 ae8", "uid 1000 opens true");
+        assert!(!reader.is_by_same_user(&recorded.to_value(None)));
+        assert!(reader.is_by_same_user(&reader.to_value(Some(1))));
+        let other_mode = state("0:107 666 ae8", "uid 1000 opens true kvm_intel.nested=Y");
         assert!(!other_mode.agrees_with(&recorded.to_value(None)));
-        let nested = state("0:107 660 ae8", "uid 1000 opens false kvm_intel.nested=Y");
-        assert!(!nested.agrees_with(&recorded.to_value(None)));
-        assert!(nested.agrees_with(
-            &state(&nested.node, "uid 0 opens true kvm_intel.nested=Y").to_value(None)
-        ));
+        for parameters in ["", " kvm_intel.nested=N", " kvm_intel.nested=Y /dev/sev"] {
+            let reloaded = state("0:107 660 ae8", &format!("uid 1000 opens true{parameters}"));
+            assert!(!reloaded.agrees_with(&recorded.to_value(None)), "{parameters}");
+        }
     }
 
     #[test]

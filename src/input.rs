@@ -357,7 +357,7 @@ pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             fixed(input.kind, host) == input.value
         }
-        InputKind::Emulator => !matches!(look(input, host, false), Look::Differs(_)),
+        InputKind::Emulator => !matches!(look(input, host, KvmState::now, false), Look::Differs(_)),
         _ => stat(&path_of(input)).ok() == input.signature,
     }
 }
@@ -404,8 +404,13 @@ pub(crate) fn paths_of(value: &[u8]) -> impl Iterator<Item = &Path> {
 }
 
 /// Looks at an input: at its trigger, and at its values if that moved, or if the look is to be
-/// thorough.
-pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
+/// thorough. `kvm` looks at KVM as the emulator will see it.
+pub(crate) fn look(
+    input: &Input,
+    host: &HostFacts,
+    kvm: impl FnOnce() -> KvmState,
+    thorough: bool,
+) -> Look {
     let path = path_of(input);
     let differs = |recorded: String, found: String| {
         let (path, scope) = (path.clone(), input.scope);
@@ -462,7 +467,7 @@ pub(crate) fn look(input: &Input, host: &HostFacts, thorough: bool) -> Look {
         InputKind::Libraries => record_libraries(&input.value, since),
         InputKind::Firmware => return Look::Moved(record_firmware(&path, since)),
         InputKind::Kvm => {
-            let state = KvmState::now();
+            let state = kvm();
             if is_expired || !state.agrees_with(&input.value) {
                 let failure = if is_expired { " (and the emulator failed under it)" } else { "" };
                 let recorded = words(&input.value) + failure;

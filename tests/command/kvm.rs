@@ -200,3 +200,33 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
     assert!(xml == dir.answer(&to_libvirt));
     assert_eq!(dir.answer(&["export", NATIVE]), before);
 }
+
+#[test]
+fn what_one_user_finds_unchanged_about_kvm_hides_no_change_from_the_other() {
+    if !(can_hide_kvm() && can_be_somebody_else()) {
+        return;
+    }
+    let dir = Dir::new();
+    dir.open_to_all();
+    // Both may write to the root, root looks first, and the entry is the other one's.
+    let run = dir.with_own_dev(&format!(
+        "prober() {{ setpriv --reuid=65534 --regid=65534 $GROUPS_ARE ./c \"$@\"; }}; \
+         mount -t tmpfs none /sys/module/kvm/parameters; nested=/sys/module/kvm/parameters/nested; \
+         echo Y > $nested; cp -a $KVM /dev/kvm; chmod 660 /dev/kvm; chgrp 12345 /dev/kvm; \
+         mkdir root; chown 65534 root; cp $C c; \
+         told() {{ grep -E '\"(state|input)\"' || true; }}; \
+         GROUPS_ARE=--groups=12345; prober warm {NATIVE} >&2; \
+         touch /dev/kvm; $C --trust-owner 65534 status {NATIVE} --json | told; \
+         GROUPS_ARE=--clear-groups; prober status {NATIVE} --json | told; \
+         GROUPS_ARE=--groups=12345; prober status {NATIVE} --json | told; \
+         echo N > $nested; touch /dev/kvm; \
+         $C --trust-owner 65534 status {NATIVE} --json | told; prober status {NATIVE} --json | told"
+    ));
+    let valid = r#"  "state": "valid""#;
+    let stale = [r#"  "state": "stale","#, r#"    "input": "kvm","#];
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    let told: Vec<&str> = lines.iter().map(|line| line.trim_end_matches(',')).collect();
+    let stale = stale.map(|line| line.trim_end_matches(','));
+    let expected = [&[valid][..], &stale, &[valid], &stale, &stale].concat();
+    assert_eq!(told, expected, "{run:?}");
+}

@@ -386,3 +386,49 @@ fn firmware_is_listed_as_it_is_when_somebody_asks_for_it() {
     }
     assert!(command.status().expect("unshare is there").success());
 }
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_whose_emulators_run_as_another_user() {
+    let root = PathBuf::from(std::env::var_os("ROOT").expect("a root"));
+    let emulator = crate::native();
+    let as_member_of = |groups: &[u32]| {
+        let run_as = capscache::User { uid: 65534, gid: 65534, groups: groups.to_vec() };
+        let options = CacheOptions { run_as: Some(run_as), ..CacheOptions::default() };
+        Cache::open_with(&root, options).expect("a cache")
+    };
+    let opens = |caps: &Capabilities| caps.accelerators().any(|a| a == Accelerator::Kvm);
+    assert!(opens(&as_member_of(&[12345]).get(&emulator).expect("answers")));
+    // The node moves, and root may open it as before.
+    let touch = || {
+        let now = rustix::fs::Timestamps {
+            last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+            last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+        };
+        let flags = rustix::fs::AtFlags::empty();
+        rustix::fs::utimensat(rustix::fs::CWD, "/dev/kvm", &now, flags).expect("a time");
+    };
+    touch();
+    assert!(matches!(as_member_of(&[12345]).lookup(&emulator), Ok(Lookup::Hit(_))));
+    touch();
+    let expected = (InputKind::Kvm, Scope::Host);
+    assert_eq!(stale_input(&as_member_of(&[]), &emulator), expected);
+}
+
+#[test]
+fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
+    if !crate::kvm_works() || !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: KVM and root are needed, to become somebody else");
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(root.path(), all).expect("a mode");
+    let child = crate::child("inputs::child_whose_emulators_run_as_another_user", &[]);
+    let script = "cp -a /dev/kvm /dev/null /dev/urandom . && mount -t tmpfs -o mode=755 dev /dev && \
+        cp -a kvm null urandom /dev && chmod 660 /dev/kvm && chgrp 12345 /dev/kvm && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(child.get_program());
+    command.args(child.get_args()).env("ROOT", root.path().join("cache"));
+    assert!(command.current_dir(root.path()).status().expect("unshare is there").success());
+}
