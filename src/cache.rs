@@ -357,11 +357,14 @@ impl Shared {
         self.examine(emulator, true)
     }
 
-    /// The entry on disk, valid, stale or missing; of several stale ones that of which most holds.
+    /// The entry, valid, stale or missing; of several stale ones that of which most holds. It is
+    /// looked for on disk, then among those that could not be written there.
     pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Examined, Error> {
         let mut found = Ok(Examined::Missing);
-        for store in self.stores() {
-            match (self.examine_in(store, emulator, thorough), &found) {
+        let stored = self.stores().map(|store| self.examine_in(store, emulator, thorough));
+        let kept = std::iter::once_with(|| Ok(self.examine_kept(emulator, thorough)));
+        for examined in stored.chain(kept) {
+            match (examined, &found) {
                 (Ok(valid @ Examined::Valid(_)), _) => return Ok(valid),
                 (Ok(Examined::Stale(stale, _)), Ok(Examined::Stale(first, _)))
                     if stale.scope == first.scope || first.scope == Scope::Host => {}
@@ -369,17 +372,10 @@ impl Shared {
                 (other, _) => found = other,
             }
         }
-        if matches!(found, Ok(Examined::Missing))
-            && let Some(hit) = self.hit(emulator)
-        {
-            // One that could not be written is in this process alone.
-            return Ok(Examined::Valid(hit));
-        }
         found
     }
 
-    /// The entry in one store. One whose signatures moved over equal values is written again with
-    /// the new ones, unless somebody holds its lock.
+    /// The entry in one store.
     fn examine_in(
         &self,
         store: &Store,
@@ -389,23 +385,37 @@ impl Shared {
         let Some(stored) = store.read(&store.entry_path(emulator))? else {
             return Ok(Examined::Missing);
         };
-        let loaded = Loaded::new(stored, &self.host());
+        let loaded = Arc::new(Loaded::new(stored, &self.host()));
+        Ok(self.examine_loaded(emulator, loaded, thorough))
+    }
+
+    /// The entry that could not be written.
+    fn examine_kept(&self, emulator: &Path, thorough: bool) -> Examined {
+        let kept = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.get(emulator.as_os_str()).filter(|loaded| loaded.is_in_no_file()).cloned()
+        };
+        kept.map_or(Examined::Missing, |kept| self.examine_loaded(emulator, kept, thorough))
+    }
+
+    /// One whose signatures moved over equal values is written again with the new ones, unless
+    /// somebody holds its lock.
+    fn examine_loaded(&self, emulator: &Path, loaded: Arc<Loaded>, thorough: bool) -> Examined {
         if !thorough && loaded.is_untouched() {
-            return Ok(Examined::Valid(self.keep(emulator, loaded)));
+            return Examined::Valid(self.keep(emulator, loaded));
         }
         let (inputs, stale) = self.compare(&loaded, thorough);
         if let Some(stale) = stale {
-            let rest = Box::new(loaded.with_inputs(inputs, &self.host()));
-            return Ok(Examined::Stale(stale, rest));
+            return Examined::Stale(stale, Box::new(loaded.with_inputs(inputs, &self.host())));
         }
         if inputs == loaded.inputs() {
-            return Ok(Examined::Valid(self.keep(emulator, loaded)));
+            return Examined::Valid(self.keep(emulator, loaded));
         }
         if let Some(refreshed) = self.refresh(emulator, &loaded, &inputs) {
-            return Ok(Examined::Valid(self.keep(emulator, refreshed)));
+            return Examined::Valid(self.keep(emulator, refreshed));
         }
         // Where it cannot be written, this process at least need not compare values again.
-        Ok(Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, &self.host()))))
+        Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, &self.host())))
     }
 
     /// The inputs of an entry that hold, as they are now, and the first that does not: what all
@@ -437,10 +447,11 @@ impl Shared {
         }
         let path = self.store.entry_path(emulator);
         let _lock = self.store.lock(&path, Duration::ZERO)?;
-        // One that came from a fallback goes where the root has none.
-        let may_write =
-            if loaded.is_in(&path) { loaded.is_current() } else { !path.try_exists().ok()? };
-        if may_write {
+        if !loaded.is_in(&path) && path.try_exists().ok()? {
+            // What came from elsewhere goes where the root has none.
+            return None;
+        }
+        if loaded.is_current() {
             let mut model = loaded.entry().to_model().ok()?;
             model.inputs = told;
             self.store.write(&path, &model.encode().ok()?).ok()?;
@@ -458,8 +469,8 @@ impl Shared {
     }
 
     /// Remembers an entry as the open one of an emulator.
-    pub(crate) fn keep(&self, emulator: &Path, loaded: Loaded) -> Capabilities {
-        let loaded = Arc::new(loaded);
+    pub(crate) fn keep(&self, emulator: &Path, loaded: impl Into<Arc<Loaded>>) -> Capabilities {
+        let loaded = loaded.into();
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.insert(emulator.as_os_str().to_owned(), Arc::clone(&loaded));
         Capabilities(loaded)

@@ -28,7 +28,7 @@ pub struct Capabilities(pub(crate) Arc<Loaded>);
 /// An entry in memory, with what a hit compares.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    entry: Entry<Bytes>,
+    entry: Arc<Entry<Bytes>>,
     /// The entry's file; `None` if it could not be written.
     file: Option<Trigger>,
     /// What the answers depend on; `None`: content decides.
@@ -42,11 +42,12 @@ impl Loaded {
     pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
         let inputs = recorded(&entry);
         let triggers = Trigger::of(&inputs, host);
-        Loaded { triggers, inputs: inputs.into(), entry, file, not_kept: None }
+        Loaded { triggers, inputs: inputs.into(), entry: Arc::new(entry), file, not_kept: None }
     }
 
     /// An entry that nobody will ask whether it still holds.
     fn detached(entry: Entry<Bytes>) -> Loaded {
+        let entry = Arc::new(entry);
         Loaded { triggers: None, inputs: OnceLock::new(), entry, file: None, not_kept: None }
     }
 
@@ -63,8 +64,14 @@ impl Loaded {
     }
 
     /// The same entry, whose inputs were looked at and found unchanged under new signatures.
-    pub(crate) fn with_inputs(self, inputs: Vec<Input>, host: &HostFacts) -> Loaded {
-        Loaded { triggers: Trigger::of(&inputs, host), inputs: inputs.into(), ..self }
+    pub(crate) fn with_inputs(&self, inputs: Vec<Input>, host: &HostFacts) -> Loaded {
+        Loaded {
+            triggers: Trigger::of(&inputs, host),
+            inputs: inputs.into(),
+            entry: Arc::clone(&self.entry),
+            file: self.file.clone(),
+            not_kept: self.not_kept.clone(),
+        }
     }
 
     pub(crate) fn entry(&self) -> &Entry<Bytes> {
@@ -84,6 +91,11 @@ impl Loaded {
     fn path(&self, kind: InputKind) -> PathBuf {
         let name = self.entry.input(kind).map_or(&b""[..], |input| input.name);
         Path::new(OsStr::from_bytes(name)).to_owned()
+    }
+
+    /// Whether it is in this process alone.
+    pub(crate) fn is_in_no_file(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Whether this file is the entry's.

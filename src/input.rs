@@ -68,7 +68,7 @@ pub(crate) enum Look {
 }
 
 /// What a hit compares.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Trigger {
     /// One `stat`; `None`: nothing is there.
     Stat(CString, Option<Signature>),

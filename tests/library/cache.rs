@@ -149,6 +149,67 @@ fn an_emulator_that_was_fresh_when_a_long_probe_began_is_not_trusted_when_it_is_
     assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Hit(_))), "content decides");
 }
 
+/// A wrapper that was written just now, so that content decides about it.
+fn fresh_wrapper(path: &Path, count: &Path, target: &str) {
+    let script = format!("#!/bin/sh\necho run >> {}\nexec {target} \"$@\"\n", count.display());
+    fs::write(path, script).expect("a script");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+#[test]
+fn without_a_root_to_write_to_content_decides_about_a_fresh_emulator_too() {
+    let fixture = Fixture::new();
+    let (emulator, count) = (fixture.path("qemu"), fixture.path("count"));
+    let cache = Cache::open("/proc/no-such-root").expect("a cache");
+    fresh_wrapper(&emulator, &count, AVR);
+    let first = cache.get(&emulator).expect("answers");
+    assert!(first.not_kept().is_some());
+    for _ in 0..3 {
+        assert!(cache.get(&emulator).expect("answers").not_kept().is_some());
+        assert!(matches!(cache.lookup_thoroughly(&emulator), Ok(Lookup::Hit(_))));
+    }
+    assert_eq!(fixture.runs(), 1);
+    fresh_wrapper(&emulator, &count, OTHER);
+    match cache.lookup(&emulator).expect("a lookup") {
+        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Emulator),
+        other => panic!("not stale but {other:?}"),
+    }
+    assert_eq!(cache.get(&emulator).expect("answers").arch(), "rx");
+    assert_eq!(fixture.runs(), 2);
+}
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_with_a_stale_entry_where_nothing_can_be_written() {
+    let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
+    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Stale(_))));
+    let caps = cache.get(&emulator).expect("answers");
+    assert_eq!((caps.arch(), caps.not_kept().is_some()), ("rx", true));
+    for _ in 0..3 {
+        assert_eq!(cache.get(&emulator).expect("answers").arch(), "rx");
+        match cache.lookup_thoroughly(&emulator).expect("a lookup") {
+            Lookup::Hit(hit) => assert_eq!(hit.arch(), "rx"),
+            other => panic!("no hit but {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn where_a_stale_entry_cannot_be_replaced_the_new_one_is_kept_in_the_process() {
+    let fixture = Fixture::new();
+    let (emulator, count) = (fixture.path("qemu"), fixture.path("count"));
+    let root = fixture.path("cache");
+    fresh_wrapper(&emulator, &count, AVR);
+    fixture.cache.get(&emulator).expect("answers");
+    fresh_wrapper(&emulator, &count, OTHER);
+    let test = "cache::child_with_a_stale_entry_where_nothing_can_be_written";
+    let variables = [("ROOT", &*root), ("EMULATOR", &*emulator)];
+    let Some(mut child) = crate::child_after(crate::READ_ONLY, test, &variables) else { return };
+    assert!(child.status().expect("unshare is there").success());
+    assert_eq!(fixture.runs(), 2);
+}
+
 #[test]
 fn a_retargeted_link_is_noticed() {
     let fixture = Fixture::new();

@@ -375,16 +375,11 @@ fn child_that_chooses_firmware() {
 #[test]
 fn firmware_is_listed_as_it_is_when_somebody_asks_for_it() {
     let root = tempfile::tempdir().expect("a root");
-    let child = crate::child("inputs::child_that_chooses_firmware", &[]);
-    let script = "mount -t tmpfs tmpfs /usr/share/qemu && exec \"$@\"";
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh"]).arg(child.get_program());
-    command.args(child.get_args()).env("ROOT", root.path().join("cache"));
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: not root, so nothing can be mounted");
-        return;
-    }
-    assert!(command.status().expect("unshare is there").success());
+    let script = "mount -t tmpfs tmpfs /usr/share/qemu";
+    let variables = [("ROOT", &*root.path().join("cache"))];
+    let child = crate::child_after(script, "inputs::child_that_chooses_firmware", &variables);
+    let Some(mut child) = child else { return };
+    assert!(child.status().expect("unshare is there").success());
 }
 
 #[test]
@@ -417,18 +412,16 @@ fn child_whose_emulators_run_as_another_user() {
 
 #[test]
 fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
-    if !crate::kvm_works() || !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: KVM and root are needed, to become somebody else");
+    if !crate::kvm_works() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(root.path(), all).expect("a mode");
-    let child = crate::child("inputs::child_whose_emulators_run_as_another_user", &[]);
-    let script = "cp -a /dev/kvm /dev/null /dev/urandom . && mount -t tmpfs -o mode=755 dev /dev && \
-        cp -a kvm null urandom /dev && chmod 660 /dev/kvm && chgrp 12345 /dev/kvm && exec \"$@\"";
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh"]).arg(child.get_program());
-    command.args(child.get_args()).env("ROOT", root.path().join("cache"));
-    assert!(command.current_dir(root.path()).status().expect("unshare is there").success());
+    let script = "cp -a /dev/kvm /dev/null /dev/urandom .; mount -t tmpfs -o mode=755 dev /dev; \
+        cp -a kvm null urandom /dev; chmod 660 /dev/kvm; chgrp 12345 /dev/kvm";
+    let test = "inputs::child_whose_emulators_run_as_another_user";
+    let variables = [("ROOT", &*root.path().join("cache"))];
+    let Some(mut child) = crate::child_after(script, test, &variables) else { return };
+    assert!(child.current_dir(root.path()).status().expect("unshare is there").success());
 }

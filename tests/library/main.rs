@@ -36,3 +36,26 @@ fn child(test: &str, variables: &[(&str, &std::path::Path)]) -> std::process::Co
     command.stdout(std::process::Stdio::null());
     command
 }
+
+/// As [`child`], in a mount namespace of its own where a shell script was run first; `None`, and said,
+/// where that takes more rights. The emulators see what the script mounts.
+fn child_after(
+    script: &str,
+    test: &str,
+    variables: &[(&str, &std::path::Path)],
+) -> Option<std::process::Command> {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: not root, so nothing can be mounted");
+        return None;
+    }
+    let child = child(test, variables);
+    let mut command = std::process::Command::new("unshare");
+    let script = format!("set -e; {script}; exec \"$@\"");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(child.get_program());
+    command.args(child.get_args()).envs(variables.iter().copied());
+    command.stdout(std::process::Stdio::null());
+    Some(command)
+}
+
+/// For [`child_after`]: nothing can be written to `$ROOT`.
+const READ_ONLY: &str = "mount --bind $ROOT $ROOT; mount -o remount,bind,ro $ROOT";
