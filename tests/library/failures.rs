@@ -182,6 +182,30 @@ fn without_a_root_to_write_to_a_failure_is_remembered_in_the_process() {
 }
 
 #[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_with_an_old_failure_where_nothing_can_be_written() {
+    let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
+    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)), "the old one is not believed");
+    assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
+    assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
+    assert_eq!(reason(&cache, &emulator).matches("another reason").count(), 1);
+}
+
+#[test]
+fn an_old_failure_that_cannot_be_replaced_does_not_hide_the_new_one() {
+    let broken = Broken::new();
+    broken.cache().get(&broken.emulator).expect_err("it fails");
+    broken.write("echo \"another reason\" >&2; exit 1");
+    let test = "failures::child_with_an_old_failure_where_nothing_can_be_written";
+    let variables = [("ROOT", &*broken.path("cache")), ("EMULATOR", &*broken.emulator)];
+    let runs = broken.runs();
+    let Some(mut child) = crate::child_after(crate::READ_ONLY, test, &variables) else { return };
+    assert!(child.status().expect("unshare is there").success());
+    assert_eq!(broken.runs(), 2 * runs);
+}
+
+#[test]
 fn what_is_not_there_is_not_remembered_as_a_failure() {
     let root = tempfile::tempdir().expect("a root");
     let cache = Cache::open(root.path().join("cache")).expect("a cache");
