@@ -73,13 +73,13 @@ impl Shared {
     pub(crate) fn failure(&self, emulator: &Path) -> Option<Failure> {
         let stored = self.store.read(&self.store.failure_path(emulator)).ok().flatten();
         let stored = stored.map(|stored| Arc::new(Loaded::new(stored, &self.host())));
-        // Where nothing can be written, the newer one is in this process alone.
+        // What could not be written is in this process alone, whatever older one is on disk.
         let kept = || {
             let kept = self.failures.read().unwrap_or_else(PoisonError::into_inner);
-            kept.get(emulator.as_os_str()).map(Arc::clone)
+            kept.get(emulator.as_os_str()).cloned()
         };
-        let believed = |loaded: Arc<Loaded>| self.failure_in(&loaded);
-        stored.and_then(believed).or_else(|| kept().and_then(believed))
+        let believed = |loaded: Option<Arc<Loaded>>| self.failure_in(&*loaded?);
+        believed(stored).or_else(|| believed(kept()))
     }
 
     /// What a failure's file says, if it is still believed.
@@ -92,52 +92,51 @@ impl Shared {
 #[cfg(feature = "probe")]
 mod remember {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::{Instant, SystemTime};
 
     use capscache_format::{Entry, Model, Scope};
-    use capscache_probe::chain;
+    use capscache_probe::{chain, module_directories_of};
 
     use super::*;
     use crate::error::Error;
-    use crate::input::{path_of, record_for_failure, sha256_of};
+    use crate::input::{
+        is_doubtful, path_of, record_for_failure, record_modules_for_failure, sha256_of, stat,
+        time_of_change,
+    };
     use crate::map::Bytes;
 
-    fn is_executable(path: &Path) -> bool {
-        let status = std::fs::metadata(path);
-        status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+    /// A probe that may fail: what it depends on, from before it.
+    pub(crate) struct Attempt {
+        began: SystemTime,
+        /// By when all of it is to be over.
+        deadline: Instant,
+        inputs: Vec<Input>,
     }
 
     impl Shared {
-        /// Remembers that a probe failed, which began when the emulator and what it depends on were as
-        /// in `before`; not if something moved since, nor errors that say nothing of the emulator.
+        /// What a probe is about to depend on, of which an `older` entry may tell; `None` if nothing is
+        /// there to be probed.
+        pub(crate) fn attempt(&self, emulator: &Path, older: &[Input]) -> Option<Attempt> {
+            let (began, deadline) = (time_of_change(), Instant::now() + self.limits.probe);
+            let inputs = record_for_failure(emulator, older, &self.host())?;
+            Some(Attempt { began, deadline, inputs })
+        }
+
+        /// Remembers that a probe failed. Errors that say nothing of the emulator are not remembered,
+        /// nor is a failure if what it depends on changed meanwhile.
         pub(crate) fn remember(
             &self,
             emulator: &Path,
+            attempt: Attempt,
             groups: Groups,
             error: &Error,
-            before: Option<Vec<Input>>,
         ) {
             let reason = match error {
                 Error::Probe { source, .. } => chain(&**source),
                 Error::Model { source, .. } => chain(&**source),
                 _ => return,
             };
-            let after =
-                record_for_failure(emulator, before.as_deref().unwrap_or(&[]), &self.host());
-            let (Some(before), Some(mut inputs)) = (before, after) else { return };
-            // What a script names and does not start may be a log that it writes.
-            let may_change = |input: &Input| {
-                input.kind == InputKind::Executable && !is_executable(&path_of(input))
-            };
-            let signatures = |inputs: &[Input]| -> Vec<_> {
-                let kept = inputs.iter().filter(|input| !may_change(input));
-                kept.map(|input| input.signature).collect()
-            };
-            if signatures(&before) != signatures(&inputs) {
-                return;
-            }
-            if let Some(own) = inputs.first_mut() {
-                own.sha256 = sha256_of(emulator).ok();
-            }
+            let Some(mut inputs) = self.inputs_of_failure(emulator, attempt) else { return };
             let mut names: Vec<_> = groups.iter().map(Group::name).collect();
             names.extend(error.is_no_emulator().then_some(NO_EMULATOR));
             let reason = reason.replace('\n', " ");
@@ -163,11 +162,50 @@ mod remember {
             }
         }
 
+        /// What a probe that failed depended on; `None` if any of it is not as it was before.
+        ///
+        /// What takes long to find is looked for only now: the digest, and where the emulator or what
+        /// it names as a script looks for modules.
+        fn inputs_of_failure(&self, emulator: &Path, attempt: Attempt) -> Option<Vec<Input>> {
+            let Attempt { began, deadline, mut inputs } = attempt;
+            let programs = |input: &&mut Input| {
+                matches!(input.kind, InputKind::Emulator | InputKind::Executable)
+            };
+            let mut directories = Vec::new();
+            for program in inputs.iter_mut().filter(programs) {
+                let path = path_of(program);
+                directories.extend(module_directories_of(&path, deadline).unwrap_or_default());
+                if program.kind == InputKind::Executable && !is_program(&path) {
+                    // Such as a log that a wrapper writes: what comes after the probe counts.
+                    program.signature = stat(&path).ok();
+                } else if path == emulator && program.sha256.is_none() {
+                    program.sha256 = sha256_of(emulator).ok();
+                }
+            }
+            directories.retain(|directory| inputs.iter().all(|input| path_of(input) != *directory));
+            directories.sort();
+            directories.dedup();
+            for directory in directories {
+                let modules = record_modules_for_failure(&directory);
+                if is_doubtful(&modules, began, &[]) {
+                    return None;
+                }
+                inputs.push(modules);
+            }
+            let holds = inputs.iter().all(|input| is_as_recorded(input, &self.host()));
+            holds.then_some(inputs)
+        }
+
         /// Forgets that a probe failed.
         pub(crate) fn forget_failure(&self, emulator: &Path) -> Result<bool, Error> {
             let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
             let kept = kept.remove(emulator.as_os_str()).is_some();
             Ok(self.store.remove(&self.store.failure_path(emulator))? || kept)
         }
+    }
+
+    fn is_program(path: &Path) -> bool {
+        let status = std::fs::metadata(path);
+        status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
     }
 }

@@ -25,9 +25,8 @@ use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
-    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_for_failure,
-    record_kvm, record_libraries, record_modules, record_unreachable, sha256_of, signature,
-    time_of_change,
+    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_kvm,
+    record_libraries, record_modules, record_unreachable, sha256_of, signature, time_of_change,
 };
 use crate::map::Bytes;
 
@@ -270,16 +269,12 @@ impl Shared {
             return Ok(hit.clone());
         }
         self.refuse_what_failed(emulator, groups)?;
-        let depends_on = match &known {
-            Ok(Examined::Stale(_, old)) => old.inputs(),
-            Ok(Examined::Valid(hit)) => hit.0.inputs(),
-            _ => &[],
-        };
-        let before = record_for_failure(emulator, depends_on, &self.host());
+        let attempt = self.attempt(emulator, &recorded(&known));
         let result = self.update(emulator, known, groups);
-        match &result {
-            Ok(_) => drop(self.forget_failure(emulator)),
-            Err(error) => self.remember(emulator, groups, error, before),
+        match (&result, attempt) {
+            (Ok(_), _) => drop(self.forget_failure(emulator)),
+            (Err(error), Some(attempt)) => self.remember(emulator, attempt, groups, error),
+            (Err(_), None) => {}
         }
         result
     }
@@ -526,6 +521,16 @@ fn note_closed(kvm: &KvmState, model: &mut Model, groups: Groups) {
         let reason = "/dev/kvm cannot be opened by the user who probed";
         note_failure(model, true, groups, Accelerator::Kvm, reason);
     }
+}
+
+/// All that an entry's answers depend on, whether it still holds or not.
+fn recorded(known: &Result<Examined, Error>) -> Vec<Input> {
+    let entry: &Entry<Bytes> = match known {
+        Ok(Examined::Valid(hit)) => hit,
+        Ok(Examined::Stale(_, old)) => old.entry(),
+        Ok(Examined::Missing) | Err(_) => return Vec::new(),
+    };
+    entry.inputs().map(InputRef::to_owned).collect()
 }
 
 /// The digest of the executable that an entry is about.

@@ -306,29 +306,44 @@ pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
     }
 }
 
-/// Records what decides whether an emulator that could not be probed is worth another try: itself,
-/// the files that it names if it is a script, what it is loaded with, the directories of modules that
-/// an older entry knows, KVM and the kernel. No content is read. `None` if nothing is there.
+/// Records, before a probe, what decides whether it is worth another try should it fail: the emulator,
+/// the files that it names if it is a script, KVM and the kernel, what it is loaded with and, if an
+/// `older` entry tells, its modules and shared objects. `None` if nothing is there.
 #[cfg(feature = "probe")]
 pub(crate) fn record_for_failure(
     emulator: &Path,
-    known: &[Input],
+    older: &[Input],
     host: &HostFacts,
 ) -> Option<Vec<Input>> {
-    let since = time_of_change();
+    let since = SystemTime::now();
     let here = |kind, path: &Path| input(kind, path, stat(path).ok(), None, Vec::new(), since);
     fs::metadata(emulator).ok()?;
-    let mut inputs = vec![here(InputKind::Emulator, emulator)];
+    let mut program = here(InputKind::Emulator, emulator);
+    if program.racy {
+        program.sha256 = sha256_of(emulator).ok();
+    }
+    let mut inputs = vec![program];
     for named in named_in_script(emulator) {
         inputs.push(here(InputKind::Executable, &named));
     }
-    for modules in known.iter().filter(|input| input.kind == InputKind::Modules) {
-        inputs.push(here(InputKind::Modules, &path_of(modules)));
-    }
-    inputs.push(here(InputKind::Libraries, Path::new(LOADER_CACHE)));
+    let of_kind = |kind| older.iter().filter(move |input| input.kind == kind);
+    let objects = of_kind(InputKind::Libraries).flat_map(|input| paths_of(&input.value));
+    let value = lines(&objects.map(Path::to_owned).collect::<Vec<_>>());
+    let libraries = Input { value, ..here(InputKind::Libraries, Path::new(LOADER_CACHE)) };
+    inputs.push(Input { sha256: stamps(&libraries), ..libraries });
+    let modules = of_kind(InputKind::Modules);
+    inputs.extend(modules.map(|input| record_modules_for_failure(&path_of(input))));
     inputs.push(here(InputKind::Kvm, Path::new(crate::host::KVM)));
     inputs.push(record_fixed(InputKind::Kernel, Scope::Binary, host));
     Some(inputs)
+}
+
+/// Records a directory of modules as far as failures depend on it.
+#[cfg(feature = "probe")]
+pub(crate) fn record_modules_for_failure(directory: &Path) -> Input {
+    let at = stat(directory).ok();
+    let input = input(InputKind::Modules, directory, at, None, Vec::new(), SystemTime::now());
+    Input { sha256: stamps(&input), ..input }
 }
 
 /// The absolute paths that stand in a script as words of their own.
@@ -352,13 +367,15 @@ pub(crate) fn named_in_script(script: &Path) -> Vec<PathBuf> {
 /// Whether what a failure depends on is as it was. No values are compared but the content of an
 /// emulator that had changed just before: another try costs less than a wrong refusal.
 pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
+    let is_unmoved = || stat(&path_of(input)).ok() == input.signature;
     match input.kind {
         InputKind::Failure => true,
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             fixed(input.kind, host) == input.value
         }
         InputKind::Emulator => !matches!(look(input, host, KvmState::now, false), Look::Differs(_)),
-        _ => stat(&path_of(input)).ok() == input.signature,
+        InputKind::Modules | InputKind::Libraries => is_unmoved() && stamps(input) == input.sha256,
+        _ => is_unmoved(),
     }
 }
 
@@ -449,11 +466,7 @@ pub(crate) fn look(
         return differs(content(input), format!("{} bytes", found.size));
     }
     // As long as the time stamps of files say the same, no content needs to be read.
-    let stamps = match input.kind {
-        InputKind::Modules => files_in(&path).ok().map(|files| object_digest(&lines(&files))),
-        InputKind::Libraries => Some(object_digest(&input.value)),
-        _ => None,
-    };
+    let stamps = stamps(input);
     if stamps.is_some() && stamps == input.sha256 {
         if unmoved {
             return Look::Same;
@@ -506,6 +519,17 @@ fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// A digest of what `stat` says of each of the modules in a directory, or of shared objects.
+fn stamps(input: &Input) -> Option<[u8; 32]> {
+    match input.kind {
+        InputKind::Modules => {
+            files_in(&path_of(input)).ok().map(|files| object_digest(&lines(&files)))
+        }
+        InputKind::Libraries => Some(object_digest(&input.value)),
+        _ => None,
+    }
 }
 
 /// A digest of what `stat` says of each of these files.

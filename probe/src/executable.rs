@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::files::{OVERLAP_BYTES, named_module_directories};
+use crate::files::{OVERLAP_BYTES, module_directories, named_module_directories};
 use crate::session::Executable;
 
 /// How many module directories an executable may name. QEMU's names one.
@@ -41,10 +41,7 @@ impl Reading {
         let stop = Arc::clone(&is_stopped);
         let may_go_on = move || match stop.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::Interrupted.into()),
-            false if Instant::now() >= deadline => {
-                let what = "it is too large to be read before the deadline of the probe";
-                Err(io::Error::new(io::ErrorKind::TimedOut, what))
-            }
+            false if Instant::now() >= deadline => Err(too_large()),
             false => Ok(()),
         };
         let thread = std::thread::Builder::new()
@@ -94,6 +91,33 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
         kept = end - keep_from;
     }
     Ok(Read { path, file, sha256: hasher.finalize().into(), named })
+}
+
+/// Where the program at `path` looks for QEMU's modules, as far as its file tells while it does not
+/// run: none for what names no such directory, or is no program. The directory for modules of
+/// upgraded packages is that of all versions.
+///
+/// # Errors
+/// Those of reading the file, and [`io::ErrorKind::TimedOut`] if that takes until `deadline`.
+pub fn module_directories_of(path: &Path, deadline: Instant) -> io::Result<Vec<PathBuf>> {
+    let path = path.canonicalize()?;
+    // Opening a pipe or a terminal could wait for ever.
+    if !path.metadata()?.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut file = File::open(&path)?;
+    let mut magic = [0; 4];
+    if file.read_exact(&mut magic).is_err() || magic != *b"\x7fELF" {
+        return Ok(Vec::new());
+    }
+    let in_time = || if Instant::now() < deadline { Ok(()) } else { Err(too_large()) };
+    let Read { path, named, .. } = read(Executable { path, file }, in_time)?;
+    Ok(module_directories(&path, "", &named, &[]))
+}
+
+fn too_large() -> io::Error {
+    let what = "it is too large to be read before the deadline of the probe";
+    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 #[cfg(test)]

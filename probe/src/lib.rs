@@ -39,6 +39,7 @@ mod transcript;
 mod user;
 
 pub use error::{Exit, InterviewError, Loss, StartError};
+pub use executable::module_directories_of;
 pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;

@@ -8,6 +8,7 @@ use capscache::{Cache, CacheOptions, Error, Groups, Lookup};
 use tempfile::TempDir;
 
 use crate::cache::{age, program};
+use crate::inputs::{Installation, emulator_with_own_library, overwrite};
 
 /// A wrapper that counts its starts, and fails until it is told to become an emulator.
 struct Broken {
@@ -126,6 +127,64 @@ fn a_failure_is_forgotten_when_what_a_wrapper_starts_appears() {
     assert!(matches!(cache.get(&broken.emulator), Err(Error::Failed { .. })));
     std::os::unix::fs::symlink("/usr/bin/qemu-system-avr", &target).expect("a link");
     assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn a_failure_of_what_was_replaced_meanwhile_is_not_held_against_what_is_there() {
+    let broken = Broken::new();
+    let good = broken.path("good");
+    program(&good, "#!/bin/sh\nexec /usr/bin/qemu-system-avr \"$@\"\n");
+    let emulator = broken.emulator.display();
+    broken.write(&format!("mv {} {emulator}; exit 1", good.display()));
+    let cache = broken.cache();
+    assert!(matches!(cache.get(&broken.emulator), Err(Error::Probe { .. })));
+    assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Missing)));
+    assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
+fn a_failure_is_forgotten_when_modules_change() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    // Under a name that promises no target KVM is not tried before TCG, which is a module.
+    let emulator = installed.path("bin/emulator");
+    let (module, aside) = (installed.module("accel-tcg-x86_64"), installed.path("aside"));
+    fs::rename(installed.emulator(), &emulator).expect("a rename");
+    fs::rename(&module, &aside).expect("a removal");
+    age(&installed.modules());
+    let cache = &installed.cache;
+    let fails_once = || {
+        let first = cache.get(&emulator).expect_err("it has no accelerator");
+        assert!(matches!(first, Error::Probe { .. }), "{first}");
+        let again = cache.get(&emulator).expect_err("it is remembered");
+        assert!(matches!(again, Error::Failed { .. }), "{again}");
+    };
+    fails_once();
+    fs::write(&module, "no module").expect("a file");
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
+    age(&module);
+    fails_once();
+    // In place: the directory stays as it is.
+    fs::write(&module, fs::read(&aside).expect("a module")).expect("an overwritten module");
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
+    assert_eq!(cache.get(&emulator).expect("answers").arch(), "x86_64");
+}
+
+#[test]
+fn a_failure_is_forgotten_when_a_shared_object_changes_that_was_mapped_before() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let (emulator, library) = emulator_with_own_library(root.path());
+    cache.get(&emulator).expect("answers");
+    program(&emulator, "#!/bin/sh\nexit 1\n");
+    for _ in 0..2 {
+        assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
+        assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
+        overwrite(&library);
+    }
 }
 
 #[test]

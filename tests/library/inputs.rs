@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use crate::cache::{age, program};
 
 /// QEMU 7.2 finds its modules beside itself: an installation of its own, in /opt as it were.
-struct Installation {
+pub(crate) struct Installation {
     root: TempDir,
-    cache: Cache,
+    pub(crate) cache: Cache,
 }
 
 impl Installation {
-    fn new() -> Installation {
+    pub(crate) fn new() -> Installation {
         let root = tempfile::tempdir().expect("a root");
         let installation =
             Installation { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
@@ -38,19 +38,19 @@ impl Installation {
         installation
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn emulator(&self) -> PathBuf {
+    pub(crate) fn emulator(&self) -> PathBuf {
         self.path("bin/qemu-system-x86_64")
     }
 
-    fn modules(&self) -> PathBuf {
+    pub(crate) fn modules(&self) -> PathBuf {
         self.path("lib/x86_64-linux-gnu/qemu")
     }
 
-    fn module(&self, name: &str) -> PathBuf {
+    pub(crate) fn module(&self, name: &str) -> PathBuf {
         self.modules().join(format!("{name}.so"))
     }
 
@@ -219,13 +219,33 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
     let installed = Installation::new();
     installed.get();
     let module = installed.module("audio-oss");
-    let content = fs::read(&module).expect("a module");
-    fs::write(&module, [&content[..], b"\0"].concat()).expect("an overwritten module");
+    overwrite(&module);
     assert!(installed.is_hit(), "the directory did not move");
     match installed.cache.lookup_thoroughly(installed.emulator()).expect("a lookup") {
         Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules),
         other => panic!("not stale but {other:?}"),
     }
+}
+
+/// A wrapper of an emulator that is loaded with a library of its own, and that library.
+pub(crate) fn emulator_with_own_library(root: &Path) -> (PathBuf, PathBuf) {
+    const AVR: &str = "/usr/bin/qemu-system-avr";
+    let ldd = std::process::Command::new("ldd").arg(AVR).output().expect("ldd is there");
+    let listed = String::from_utf8(ldd.stdout).expect("text");
+    let installed = listed.split_whitespace().find(|word| word.contains("/libz.so"));
+    let library = root.join("lib/libz.so.1");
+    fs::create_dir(root.join("lib")).expect("a directory");
+    fs::copy(installed.expect("QEMU needs zlib"), &library).expect("a copy");
+    let emulator = root.join("qemu-system-avr");
+    let script = format!("LD_LIBRARY_PATH={}/lib exec {AVR} \"$@\"", root.display());
+    program(&emulator, &format!("#!/bin/sh\n{script}\n"));
+    (emulator, library)
+}
+
+/// Puts a byte behind a file's content, which troubles no loader; it stays the same file.
+pub(crate) fn overwrite(file: &Path) {
+    let content = fs::read(file).expect("a file");
+    fs::write(file, [&content[..], b"\0"].concat()).expect("an overwritten file");
 }
 
 #[test]
