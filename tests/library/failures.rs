@@ -8,7 +8,7 @@ use capscache::{Cache, CacheOptions, Error, Groups, Lookup};
 use tempfile::TempDir;
 
 use crate::cache::{age, program};
-use crate::inputs::{Installation, emulator_with_own_library, overwrite};
+use crate::inputs::{Installation, cache_on, emulator_with_own_library, overwrite};
 
 /// A wrapper that counts its starts, and fails until it is told to become an emulator.
 struct Broken {
@@ -185,6 +185,57 @@ fn a_failure_is_forgotten_when_a_shared_object_changes_that_was_mapped_before() 
         assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
         overwrite(&library);
     }
+}
+
+#[test]
+fn a_failure_is_forgotten_on_another_kernel() {
+    let broken = Broken::new();
+    let (here, root) = (broken.cache(), broken.path("cache"));
+    assert!(matches!(here.get(&broken.emulator), Err(Error::Probe { .. })));
+    let there = cache_on(&root, |host| host.kernel.push_str("-next"));
+    assert!(matches!(there.lookup(&broken.emulator), Ok(Lookup::Missing)));
+    assert!(matches!(there.get(&broken.emulator), Err(Error::Probe { .. })));
+    assert!(matches!(there.get(&broken.emulator), Err(Error::Failed { .. })));
+    assert!(matches!(here.lookup(&broken.emulator), Ok(Lookup::Missing)));
+}
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_where_the_loaders_cache_and_kvm_move() {
+    let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
+    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    let fails_once = || {
+        assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
+        assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
+    };
+    fails_once();
+    let renew = |path: &str| {
+        fs::copy(path, "/etc/new").expect("a copy");
+        fs::rename("/etc/new", path).expect("a rename");
+    };
+    renew("/etc/ld.so.cache");
+    fails_once();
+    // The node comes, moves and goes; the emulator fails before it could open anything.
+    fs::write("/dev/kvm", "").expect("a file");
+    fails_once();
+    fs::set_permissions("/dev/kvm", std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("a mode");
+    fails_once();
+    fs::remove_file("/dev/kvm").expect("a removal");
+    fails_once();
+}
+
+#[test]
+fn a_failure_is_forgotten_when_the_loaders_cache_or_kvm_moves() {
+    let broken = Broken::new();
+    let script = "cd $ROOT/..; cp -a /etc etc; mount --bind etc /etc; cp -a /dev/null /dev/urandom .; \
+        mount -t tmpfs -o mode=755 dev /dev; cp -a null urandom /dev";
+    let test = "failures::child_where_the_loaders_cache_and_kvm_move";
+    let root = broken.path("cache");
+    fs::create_dir(&root).expect("a root");
+    let variables = [("ROOT", &*root), ("EMULATOR", &*broken.emulator)];
+    let Some(mut child) = crate::child_after(script, test, &variables) else { return };
+    assert!(child.status().expect("unshare is there").success());
 }
 
 #[test]

@@ -227,6 +227,26 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
     }
 }
 
+#[test]
+fn a_library_overwritten_in_place_is_noticed_by_a_thorough_look() {
+    let root = tempfile::tempdir().expect("a root");
+    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let (emulator, library) = emulator_with_own_library(root.path());
+    let caps = cache.get(&emulator).expect("answers");
+    let mapped = caps.input(InputKind::Libraries).expect("an input").value;
+    let mapped = String::from_utf8_lossy(mapped).into_owned();
+    assert!(mapped.lines().any(|line| Path::new(line) == library), "{mapped}");
+    overwrite(&library);
+    let is_hit = |found| matches!(found, Ok(Lookup::Hit(_)));
+    assert!(is_hit(cache.lookup(&emulator)), "the loader's cache did not move");
+    match cache.lookup_thoroughly(&emulator).expect("a lookup") {
+        Lookup::Stale(stale) => {
+            assert_eq!((stale.input, stale.scope), (InputKind::Libraries, Scope::Binary));
+        }
+        other => panic!("not stale but {other:?}"),
+    }
+}
+
 /// A wrapper of an emulator that is loaded with a library of its own, and that library.
 pub(crate) fn emulator_with_own_library(root: &Path) -> (PathBuf, PathBuf) {
     const AVR: &str = "/usr/bin/qemu-system-avr";
@@ -281,7 +301,7 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
 }
 
 /// A cache that holds this host for another one.
-fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
+pub(crate) fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
     let mut host = HostFacts::of_this_host();
     change(&mut host);
     let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
