@@ -496,30 +496,3 @@ pub(crate) fn absolute(emulator: &Path) -> Result<Cow<'_, Path>, Error> {
     }
     std::path::absolute(emulator).map(Cow::Owned).map_err(Error::emulator(emulator))
 }
-
-#[cfg(all(test, feature = "probe"))]
-mod tests {
-    use std::fs::File;
-
-    use super::*;
-
-    #[test]
-    fn microcode_that_is_loaded_late_is_noticed_by_a_process_that_goes_on() {
-        let emulator = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
-        if File::options().read(true).write(true).open("/dev/kvm").is_err() {
-            println!("SKIPPED: /dev/kvm cannot be opened here, so nothing depends on microcode");
-            return;
-        }
-        let root = tempfile::tempdir().unwrap();
-        let cache = Cache::open(root.path()).unwrap();
-        cache.get(&emulator).unwrap();
-        assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
-        let mut updated = HostFacts::of_this_host();
-        updated.cpu.push_str("0xnew");
-        cache.0.host_is(updated);
-        match cache.lookup(&emulator).unwrap() {
-            Lookup::Stale(stale) => assert_eq!(stale.input, capscache_format::InputKind::Cpu),
-            other => panic!("not stale but {other:?}"),
-        }
-    }
-}

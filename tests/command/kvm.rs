@@ -106,7 +106,8 @@ fn kvm_that_opens_and_fails_is_unknown_and_asked_again_once_it_is_itself_again()
         return;
     }
     let dir = Dir::new();
-    // A node that anybody may open, and that makes no machine: as KVM when it is busy.
+    // A node that anybody may open, and that makes no machine: /dev/null stands for KVM that is busy,
+    // which takes another hypervisor on the same processor to have.
     let run = dir.with_own_dev(&format!(
         "cp -a /dev/null /dev/kvm; $C query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
          $C status {NATIVE}; rm /dev/kvm; cp -a $KVM /dev/kvm; $C query {NATIVE} cpu:max@kvm"

@@ -465,3 +465,43 @@ fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
     let Some(mut child) = crate::child_after(script, test, &variables) else { return };
     assert!(child.current_dir(root.path()).status().expect("unshare is there").success());
 }
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_under_which_microcode_is_loaded() {
+    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
+    let emulator = crate::native();
+    let before = cache.get(&emulator).expect("answers");
+    let cpu = before.input(InputKind::Cpu).expect("an input").value;
+    assert!(String::from_utf8_lossy(cpu).ends_with(" microcode 0x1"));
+    fs::write("/sys/devices/system/cpu/cpu0/microcode/version", "0x2\n").expect("a version");
+    let is_hit = |found| matches!(found, Ok(Lookup::Hit(_)));
+    assert!(is_hit(cache.lookup(&emulator)), "a hit does not look at it");
+    match cache.lookup_thoroughly(&emulator).expect("a lookup") {
+        Lookup::Stale(stale) => {
+            assert_eq!((stale.input, stale.scope), (InputKind::Cpu, Scope::Host));
+            assert!(stale.found.ends_with(" microcode 0x2"), "{stale}");
+        }
+        other => panic!("not stale but {other:?}"),
+    }
+    // From then on every look knows.
+    assert_eq!(stale_input(&cache, &emulator), (InputKind::Cpu, Scope::Host));
+    let after = cache.get(&emulator).expect("answers");
+    assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
+    assert_ne!(micros(&after, Accelerator::Kvm), micros(&before, Accelerator::Kvm));
+    assert!(is_hit(cache.lookup_thoroughly(&emulator)));
+}
+
+#[test]
+fn microcode_that_is_loaded_late_is_noticed_by_a_thorough_look_of_a_process_that_goes_on() {
+    if !crate::kvm_works() {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a root");
+    let script = "cpu=/sys/devices/system/cpu/cpu0; mount -t tmpfs none $cpu; \
+        mkdir $cpu/microcode; echo 0x1 > $cpu/microcode/version";
+    let test = "inputs::child_under_which_microcode_is_loaded";
+    let variables = [("ROOT", &*root.path().join("cache"))];
+    let Some(mut child) = crate::child_after(script, test, &variables) else { return };
+    assert!(child.status().expect("unshare is there").success());
+}
