@@ -55,18 +55,6 @@ fn reason(cache: &Cache, emulator: &Path) -> String {
 }
 
 #[test]
-fn an_emulator_that_was_replaced_while_its_probe_failed_is_not_refused() {
-    let broken = Broken::new();
-    let good = broken.path("good");
-    program(&good, "#!/bin/sh\nexec /usr/bin/qemu-system-avr \"$@\"\n");
-    broken.write(&format!("mv {} {}; exit 1", good.display(), broken.emulator.display()));
-    let cache = broken.cache();
-    let first = cache.get(&broken.emulator).expect_err("it fails");
-    assert!(matches!(first, Error::Probe { .. }), "{first}");
-    assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
-}
-
-#[test]
 fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
     let broken = Broken::new();
     let first = broken.cache().get(&broken.emulator).expect_err("it fails");
