@@ -182,7 +182,9 @@ mod remember {
                     program.sha256 = sha256_of(emulator).ok();
                 }
             }
-            directories.retain(|directory| inputs.iter().all(|input| path_of(input) != *directory));
+            let known = inputs.iter().filter(|input| input.kind == InputKind::Modules);
+            let known: Vec<_> = known.map(path_of).collect();
+            directories.retain(|directory| !known.contains(directory));
             directories.sort();
             directories.dedup();
             for directory in directories {

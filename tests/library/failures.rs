@@ -162,6 +162,28 @@ fn a_failure_is_forgotten_when_modules_change() {
 }
 
 #[test]
+fn a_failure_depends_on_each_module_although_the_wrapper_names_their_directory() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    let (module, wrapper) = (installed.module("accel-tcg-x86_64"), installed.path("wrapper"));
+    let good = fs::read(&module).expect("a module");
+    fs::write(&module, "no module").expect("an overwritten module");
+    let (modules, emulator) = (installed.modules(), installed.emulator());
+    let (modules, emulator) = (modules.display(), emulator.display());
+    let script = format!("export QEMU_MODULE_DIR={modules}\nexec {emulator} \"$@\"");
+    program(&wrapper, &format!("#!/bin/sh\n{script}\n"));
+    let cache = &installed.cache;
+    assert!(matches!(cache.get(&wrapper), Err(Error::Probe { .. })));
+    assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Failed(_))));
+    fs::write(&module, good).expect("an overwritten module");
+    assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Missing)));
+    assert_eq!(cache.get(&wrapper).expect("answers").arch(), "x86_64");
+}
+
+#[test]
 fn a_failure_is_forgotten_when_a_shared_object_changes_that_was_mapped_before() {
     let root = tempfile::tempdir().expect("a root");
     let cache = Cache::open(root.path().join("cache")).expect("a cache");
