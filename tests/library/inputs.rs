@@ -126,6 +126,26 @@ fn a_probe_during_which_modules_changed_is_made_again() {
 }
 
 #[test]
+fn a_failure_for_want_of_a_module_is_forgotten_when_that_comes_back() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+        return;
+    }
+    let installed = Installation::new();
+    let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
+    let script = format!("[ -e {} ] || exit 1", module.display());
+    let (wrapper, _) = wrapper_that_does(&installed, &script);
+    let cache = &installed.cache;
+    cache.get(&wrapper).expect("answers");
+    fs::rename(&module, &aside).expect("a removal");
+    cache.get(&wrapper).expect_err("it fails");
+    assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Failed(_))));
+    fs::rename(&aside, &module).expect("a return");
+    assert!(!matches!(cache.lookup(&wrapper), Ok(Lookup::Failed(_))));
+    assert!(cache.get(&wrapper).expect("answers").qom_type("usb-redir").is_ok());
+}
+
+#[test]
 fn what_changes_during_every_probe_is_not_believed() {
     if !cfg!(target_arch = "x86_64") {
         println!("SKIPPED: the modules of QEMU for x86_64 are needed");
