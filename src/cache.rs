@@ -164,8 +164,8 @@ impl Cache {
     /// What the cache knows of an emulator, never probing. Links and wrappers are followed.
     ///
     /// A hit costs a `stat` of the entry, of the emulator and, behind a wrapper, of what really
-    /// runs, of the directories of its modules and of firmware, of the loader's cache and, where
-    /// KVM can run it, of `/dev/kvm`. Only where one of these moved, values are compared; equal ones
+    /// runs, of the directories of its modules, of the loader's cache and, where KVM can run it, of
+    /// `/dev/kvm`. Only where one of these moved, values are compared; equal ones
     /// give the entry a new signature. Kernel, CPU and `memfd_create` are looked at once per
     /// `Cache`.
     ///

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use capscache_format::{Entry, Input, InputKind};
+use capscache_format::{Entry, Groups, Input, InputKind};
 
 use crate::error::Error;
 use crate::host::HostFacts;
@@ -114,7 +114,8 @@ impl Loaded {
     }
 }
 
-fn recorded(entry: &Entry<Bytes>) -> Vec<Input> {
+/// All that an entry's answers depend on, whether it still holds or not.
+pub(crate) fn recorded(entry: &Entry<Bytes>) -> Vec<Input> {
     entry.inputs().map(capscache_format::InputRef::to_owned).collect()
 }
 
@@ -144,6 +145,11 @@ impl Capabilities {
     /// The path of the entry's file; `None` if it is in no file.
     pub fn file_path(&self) -> Option<&Path> {
         self.0.file.as_ref().and_then(Trigger::path)
+    }
+
+    /// Whether all these groups were filled.
+    pub fn has(&self, groups: Groups) -> bool {
+        groups.is_core() || groups.without(self.groups()).is_core()
     }
 
     /// The path of the emulator that was asked for.

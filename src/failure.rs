@@ -91,7 +91,6 @@ impl Shared {
 
 #[cfg(feature = "probe")]
 mod remember {
-    use std::os::unix::fs::PermissionsExt;
     use std::time::{Instant, SystemTime};
 
     use capscache_format::{Entry, Model, Scope};
@@ -100,10 +99,11 @@ mod remember {
     use super::*;
     use crate::error::Error;
     use crate::input::{
-        is_doubtful, path_of, record_for_failure, record_modules_for_failure, sha256_of, stat,
-        time_of_change,
+        is_doubtful, path_of, record_for_failure, record_modules_for_failure, record_value,
+        sha256_of, stat, time_of_change,
     };
     use crate::map::Bytes;
+    use crate::search::is_program;
 
     /// A probe that may fail: what it depends on, from before it.
     pub(crate) struct Attempt {
@@ -141,15 +141,7 @@ mod remember {
             names.extend(error.is_no_emulator().then_some(NO_EMULATOR));
             let reason = reason.replace('\n', " ");
             let value = format!("{}\n{}\n{reason}", boot_seconds(), names.join(" "));
-            inputs.push(Input {
-                kind: InputKind::Failure,
-                scope: Scope::Binary,
-                name: Vec::new(),
-                signature: None,
-                sha256: None,
-                value: value.into_bytes(),
-                racy: false,
-            });
+            inputs.push(record_value(InputKind::Failure, Scope::Binary, value.into_bytes()));
             let mut model = Model::default();
             model.inputs = inputs;
             let Ok(bytes) = model.encode() else { return };
@@ -204,10 +196,5 @@ mod remember {
             let kept = kept.remove(emulator.as_os_str()).is_some();
             Ok(self.store.remove(&self.store.failure_path(emulator))? || kept)
         }
-    }
-
-    fn is_program(path: &Path) -> bool {
-        let status = std::fs::metadata(path);
-        status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
     }
 }

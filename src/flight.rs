@@ -21,7 +21,7 @@ use capscache_format::{
 use capscache_probe::{Options, Probed, RanExecutable, chain, note_failure, probe};
 
 use crate::cache::{Cache, Examined, Shared, absolute};
-use crate::capabilities::{Capabilities, Loaded};
+use crate::capabilities::{Capabilities, Loaded, recorded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
@@ -199,7 +199,7 @@ impl Cache {
     pub fn ready(&self, emulator: impl AsRef<Path>, groups: Groups) -> Option<Capabilities> {
         let emulator = &*absolute(emulator.as_ref()).ok()?;
         let hit = self.0.hit(emulator).or_else(|| self.0.open_untouched(emulator));
-        hit.filter(|hit| has(hit, groups))
+        hit.filter(|hit| hit.has(groups))
     }
 
     /// Forgets that the last probe of an emulator failed, so that the next `get` tries again; whether
@@ -249,7 +249,7 @@ impl Shared {
     /// The entry with all `groups`: from disk, or from a probe of what is missing.
     fn obtain(self: &Arc<Self>, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         if let Ok(Examined::Valid(hit)) = self.examine(emulator, false)
-            && has(&hit, groups)
+            && hit.has(groups)
         {
             return Ok(hit);
         }
@@ -264,12 +264,17 @@ impl Shared {
         let _lock = self.store.lock(&path, self.limits.probe + PATIENCE);
         let known = self.examine(emulator, false);
         if let Ok(Examined::Valid(hit)) = &known
-            && has(hit, groups)
+            && hit.has(groups)
         {
             return Ok(hit.clone());
         }
         self.refuse_what_failed(emulator, groups)?;
-        let attempt = self.attempt(emulator, &recorded(&known));
+        let older = match &known {
+            Ok(Examined::Valid(hit)) => recorded(hit),
+            Ok(Examined::Stale(_, old)) => recorded(old.entry()),
+            Ok(Examined::Missing) | Err(_) => Vec::new(),
+        };
+        let attempt = self.attempt(emulator, &older);
         let result = self.update(emulator, known, groups);
         match (&result, attempt) {
             (Ok(_), _) => drop(self.forget_failure(emulator)),
@@ -299,7 +304,7 @@ impl Shared {
         let updated = match known {
             Ok(Examined::Valid(hit)) => self.fill(emulator, &hit, groups)?,
             Ok(Examined::Stale(stale, old)) if stale.scope == Scope::Host => {
-                self.ask_host(emulator, &old)?.filter(|updated| has(updated, groups))
+                self.ask_host(emulator, &old)?.filter(|updated| updated.has(groups))
             }
             // Stale, missing, damaged: all of it anew.
             _ => None,
@@ -523,16 +528,6 @@ fn note_closed(kvm: &KvmState, model: &mut Model, groups: Groups) {
     }
 }
 
-/// All that an entry's answers depend on, whether it still holds or not.
-fn recorded(known: &Result<Examined, Error>) -> Vec<Input> {
-    let entry: &Entry<Bytes> = match known {
-        Ok(Examined::Valid(hit)) => hit,
-        Ok(Examined::Stale(_, old)) => old.entry(),
-        Ok(Examined::Missing) | Err(_) => return Vec::new(),
-    };
-    entry.inputs().map(InputRef::to_owned).collect()
-}
-
 /// The digest of the executable that an entry is about.
 fn recorded_sha256(entry: &Entry<Bytes>) -> Option<&[u8; 32]> {
     entry.input(InputKind::Executable).and_then(InputRef::sha256)
@@ -573,9 +568,4 @@ fn files(
     inputs.push(record_libraries(&lines(&ran.objects), began));
     inputs.extend(record_all_firmware(began));
     Ok(inputs)
-}
-
-/// Whether an entry has all that was asked for.
-fn has(capabilities: &Capabilities, groups: Groups) -> bool {
-    groups.is_core() || groups.without(capabilities.groups()).is_core()
 }

@@ -189,15 +189,8 @@ pub(crate) fn record(
 /// Records a file that has no path here, such as one inside another mount namespace.
 #[cfg(feature = "probe")]
 pub(crate) fn record_unreachable(kind: InputKind, path: &Path, sha256: [u8; 32]) -> Input {
-    Input {
-        kind,
-        scope: Scope::Binary,
-        name: name_of(path),
-        signature: None,
-        sha256: Some(sha256),
-        value: Vec::new(),
-        racy: false,
-    }
+    let name = name_of(path);
+    Input { name, sha256: Some(sha256), ..record_value(kind, Scope::Binary, Vec::new()) }
 }
 
 /// Records a directory where the emulator looks for modules.
@@ -292,17 +285,12 @@ fn record_firmware(directory: &Path, since: SystemTime) -> Input {
 /// Records KVM as this process sees it; `failed_at`: it opens, and the emulator failed under it.
 #[cfg(feature = "probe")]
 pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
-    let path = Path::new(crate::host::KVM);
-    let value = state.to_value(failed_at);
+    let (name, signature) = (name_of(Path::new(crate::host::KVM)), state.signature);
     // Rights and parameters are compared whenever the node moves; its age says nothing of them.
     Input {
-        kind: InputKind::Kvm,
-        scope: Scope::Host,
-        name: name_of(path),
-        signature: state.signature,
-        sha256: None,
-        value,
-        racy: false,
+        name,
+        signature,
+        ..record_value(InputKind::Kvm, Scope::Host, state.to_value(failed_at))
     }
 }
 
@@ -317,8 +305,8 @@ pub(crate) fn record_for_failure(
 ) -> Option<Vec<Input>> {
     let since = SystemTime::now();
     let here = |kind, path: &Path| input(kind, path, stat(path).ok(), None, Vec::new(), since);
-    fs::metadata(emulator).ok()?;
     let mut program = here(InputKind::Emulator, emulator);
+    program.signature?;
     if program.racy {
         program.sha256 = sha256_of(emulator).ok();
     }
@@ -382,7 +370,12 @@ pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
 /// Records what cannot change under a running process.
 #[cfg(feature = "probe")]
 pub(crate) fn record_fixed(kind: InputKind, scope: Scope, host: &HostFacts) -> Input {
-    let value = fixed(kind, host);
+    record_value(kind, scope, fixed(kind, host))
+}
+
+/// Records what has no path, and nothing but a value.
+#[cfg(feature = "probe")]
+pub(crate) fn record_value(kind: InputKind, scope: Scope, value: Vec<u8>) -> Input {
     Input { kind, scope, name: Vec::new(), signature: None, sha256: None, value, racy: false }
 }
 

@@ -57,10 +57,13 @@ fn is_emulator(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
     let called = name.starts_with("qemu-system-") || name == "qemu-kvm";
     let half_installed = HALF_INSTALLED.iter().any(|suffix| name.ends_with(suffix));
-    called
-        && !half_installed
-        && fs::metadata(path)
-            .is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+    called && !half_installed && is_program(path)
+}
+
+/// Whether a path leads to a file that somebody may execute.
+pub(crate) fn is_program(path: &Path) -> bool {
+    let status = fs::metadata(path);
+    status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -316,8 +316,8 @@ pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<W
     let what = "open alone, and one answer, of a small entry, the real one, and one a hundred times \
                 as large";
     let mut work = Work::new("growth", what, Unit::Seconds);
-    let real = fs::read(entry_file(forms)?)?;
-    let sizes = [("small", 10_000_usize), ("real", 0), ("100 times", real.len() * 100)];
+    let hundredfold = usize::try_from(forms.entry_bytes)? * 100;
+    let sizes = [("small", 10_000_usize), ("real", 0), ("100 times", hundredfold)];
     let mut files = Vec::new();
     for (name, bytes) in sizes {
         let root = directory.join(name);
@@ -342,12 +342,6 @@ pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<W
     let name = |prefix: &str, index: usize| format!("{prefix} {}", files[index].0);
     work.hold(&name("open", 2), &name("open", 1), Limit::AtMost(1.5));
     Ok(work)
-}
-
-fn entry_file(forms: &Forms) -> Result<PathBuf> {
-    let listed = Cache::open(&forms.root)?.list()?;
-    let entry = listed.into_iter().next().context("there is an entry")??;
-    Ok(entry.file)
 }
 
 /// A cache whose one entry has about so many bytes: the real one, without its answers or with many more.
@@ -382,12 +376,11 @@ fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
         let map = model.pool.object(named)?;
         model.set(key(Group::Devices, FactKind::Devices), Fact::Answered(map));
     }
-    let file = entry_file(forms)?;
-    let below = file.strip_prefix(&forms.root)?;
+    let below = forms.entry.strip_prefix(&forms.root)?;
     let copied = root.join(below);
     fs::create_dir_all(copied.parent().context("a directory")?)?;
     let encoded = model.encode()?;
     fs::write(&copied, &encoded)?;
     let entry_bytes = u64::try_from(encoded.len())?;
-    Ok(Forms { root: root.to_owned(), entry_bytes, ..forms.clone() })
+    Ok(Forms { root: root.to_owned(), entry: copied, entry_bytes, ..forms.clone() })
 }

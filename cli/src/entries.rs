@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use capscache::{Accelerator, Capabilities, Error, Group, Listed, Lookup, Stale};
+use capscache::{Accelerator, Cache, Capabilities, Error, Group, Listed, Lookup, Stale};
 
 use crate::interface::{Entry, Reason, State, Status, Version};
 use crate::output;
@@ -57,6 +57,14 @@ pub(crate) fn wrong(error: &Error) -> (&Path, String) {
         Error::Unsafe { path, why } => (path, why.clone()),
         error => ("".as_ref(), output::chain(error)),
     }
+}
+
+/// Looks at the entry of an emulator, without any probe.
+///
+/// # Errors
+/// Those of [`Cache::lookup`].
+pub(crate) fn look(cache: &Cache, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
+    if thorough { cache.lookup_thoroughly(emulator) } else { cache.lookup(emulator) }
 }
 
 /// The state of one emulator.

@@ -8,7 +8,7 @@ use capscache::{Groups, Tri};
 
 use crate::args;
 use crate::output;
-use crate::question::{Question, QuestionError};
+use crate::question::{Question, QuestionError, groups_for};
 use crate::session::{Session, locate};
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
@@ -18,7 +18,7 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     let source = session.source()?;
     let emulator = locate(&args.emulator);
     let mut entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
-    let lacking = queries.iter().fold(Groups::CORE, |groups, query| groups | query.groups(&entry));
+    let lacking = groups_for(&queries, &entry);
     if !lacking.is_core() {
         entry = session.answers(&source, &emulator, lacking, args.probing)?;
     }

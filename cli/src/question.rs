@@ -40,9 +40,13 @@ impl std::str::FromStr for Question {
     }
 }
 
+/// What questions need beyond the core group.
+pub(crate) fn groups_for(questions: &[Question], entry: &Entry<Bytes>) -> Groups {
+    questions.iter().fold(Groups::CORE, |all, question| all | question.groups(entry))
+}
+
 impl Question {
-    /// What it needs beyond the core group.
-    pub(crate) fn groups(&self, entry: &Entry<Bytes>) -> Groups {
+    fn groups(&self, entry: &Entry<Bytes>) -> Groups {
         match self {
             Question::Query(query) => entry.groups_for(query),
             Question::Flag(_) => Groups::CORE,

@@ -101,7 +101,7 @@ impl Session {
         };
         let lookup = cache.lookup(emulator);
         let why = match &lookup {
-            Ok(Lookup::Hit(hit)) if has(hit, groups) => return Ok(hit.clone()),
+            Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(hit.clone()),
             Ok(Lookup::Hit(hit)) => {
                 let lacking: Vec<_> = groups.without(hit.groups()).iter().skip(1).collect();
                 format!("the entry lacks {}", join(&lacking, " and "))
@@ -134,11 +134,6 @@ impl Session {
         }
         Ok(capabilities)
     }
-}
-
-/// Whether an entry has all that is asked for.
-pub(crate) fn has(capabilities: &Capabilities, groups: Groups) -> bool {
-    groups.is_core() || groups.without(capabilities.groups()).is_core()
 }
 
 /// Several things in one line.

@@ -36,10 +36,7 @@ impl Source {
     /// Whether an entry is valid, and if not, why.
     pub(crate) fn status(&self, emulator: &Path, thorough: bool) -> Result<Status> {
         match self {
-            Source::Root(cache) if thorough => {
-                Ok(entries::status(cache.lookup_thoroughly(emulator))?)
-            }
-            Source::Root(cache) => Ok(entries::status(cache.lookup(emulator))?),
+            Source::Root(cache) => Ok(entries::status(entries::look(cache, emulator, thorough))?),
             Source::Service(client, _) => client.status(emulator, thorough),
         }
     }

@@ -16,7 +16,7 @@ use self::board::Board;
 use crate::args::{Probing, Warm};
 use crate::client::Client;
 use crate::output;
-use crate::session::{Session, explain, has, locate};
+use crate::session::{Session, explain, locate};
 use crate::source::Source;
 
 /// What became of one emulator.
@@ -132,7 +132,7 @@ pub(crate) fn look(
     groups: Groups,
 ) -> Result<Looked, capscache::Error> {
     match cache.lookup_thoroughly(emulator) {
-        Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Ok(Looked::Cached(hit)),
+        Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Looked::Cached(hit)),
         Ok(Lookup::Stale(why)) => {
             if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {
                 cache.invalidate(emulator)?;
@@ -197,7 +197,7 @@ fn warm(
 fn ask(client: &Client, emulator: &Path, groups: Groups, board: &Board) -> Outcome {
     let get = |no_probe| client.get(emulator, groups, Probing { no_probe });
     if let Ok(hit) = get(true)
-        && has(&hit, groups)
+        && hit.has(groups)
     {
         return Outcome::Cached(hit);
     }

@@ -19,7 +19,12 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    pub(crate) fn new() -> Installation {
+    /// `None`, and said, where there are no such modules.
+    pub(crate) fn new() -> Option<Installation> {
+        if !cfg!(target_arch = "x86_64") {
+            println!("SKIPPED: the modules of QEMU for x86_64 are needed");
+            return None;
+        }
         let root = tempfile::tempdir().expect("a root");
         let installation =
             Installation { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
@@ -35,7 +40,7 @@ impl Installation {
         }
         age(&installation.emulator());
         age(&installation.modules());
-        installation
+        Some(installation)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -72,11 +77,7 @@ impl Installation {
 
 #[test]
 fn a_module_that_comes_or_goes_is_noticed_and_changes_the_answers() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     let before = installed.get();
     assert_eq!(before.executable(), installed.emulator());
     assert!(before.qom_type("usb-redir").is_ok());
@@ -108,11 +109,7 @@ fn wrapper_that_does(installed: &Installation, script: &str) -> (PathBuf, impl F
 
 #[test]
 fn a_probe_during_which_modules_changed_is_made_again() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     // What it answers may be about the module that it still found, and the directory be recorded
     // without that: it must not be believed.
     let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
@@ -127,11 +124,7 @@ fn a_probe_during_which_modules_changed_is_made_again() {
 
 #[test]
 fn a_failure_for_want_of_a_module_is_forgotten_when_that_comes_back() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
     let script = format!("[ -e {} ] || exit 1", module.display());
     let (wrapper, _) = wrapper_that_does(&installed, &script);
@@ -147,11 +140,7 @@ fn a_failure_for_want_of_a_module_is_forgotten_when_that_comes_back() {
 
 #[test]
 fn what_changes_during_every_probe_is_not_believed() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     let script = format!("echo > {}/hw-$$.so", installed.modules().display());
     let (wrapper, starts) = wrapper_that_does(&installed, &script);
     let cache = &installed.cache;
@@ -170,11 +159,11 @@ fn what_changes_during_every_probe_is_not_believed() {
 
 #[test]
 fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
-    if !cfg!(target_arch = "x86_64") || !crate::kvm_works() {
+    let Some(installed) = Installation::new() else { return };
+    if !crate::kvm_works() {
         println!("SKIPPED: two passes side by side are needed");
         return;
     }
-    let installed = Installation::new();
     // The one pass tells of modules and is over when the other one begins.
     let wrapper = installed.path("qemu-system-x86_64");
     let (emulator, root) = (installed.emulator(), installed.path(""));
@@ -212,11 +201,7 @@ fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
 
 #[test]
 fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     installed.get();
     let module = installed.module("audio-oss");
     overwrite(&module);
@@ -270,11 +255,7 @@ pub(crate) fn overwrite(file: &Path) {
 
 #[test]
 fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_everything() {
-    if !cfg!(target_arch = "x86_64") {
-        println!("SKIPPED: the modules of QEMU for x86_64 are needed");
-        return;
-    }
-    let installed = Installation::new();
+    let Some(installed) = Installation::new() else { return };
     let before = installed.get();
     let replace = |name: &str, content: &str| {
         fs::copy(installed.module(content), installed.path("new")).expect("a copy");

@@ -25,6 +25,13 @@ fn files(directory: &Path) -> Vec<String> {
     files
 }
 
+/// A directory that nobody but root can put aside: below `/tmp` everybody could rename directories.
+fn directory_of_roots() -> tempfile::TempDir {
+    let directory = tempfile::tempdir_in("/opt").unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
 fn refused(client: &mut Client, method: &str, parameters: serde_json::Value) -> String {
     let (error, facts) = client.error(method, parameters);
     assert_eq!(error, "NotPermitted", "{facts}");
@@ -169,8 +176,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
     if !is_root() {
         return;
     }
-    let opt = tempfile::tempdir_in("/opt").unwrap();
-    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let opt = directory_of_roots();
     let dir = Dir::new();
     let ran = dir.path("ran");
     let theirs = dir.program("theirs", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
@@ -190,8 +196,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
     if !is_root() {
         return;
     }
-    let opt = tempfile::tempdir_in("/opt").unwrap();
-    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let opt = directory_of_roots();
     let dir = Dir::new();
     let ran = dir.path("ran");
     let script = format!("#!/bin/sh\ntouch {}\nexec {} \"$@\"\n", ran.display(), avr());
@@ -272,9 +277,7 @@ fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
     if !is_root() {
         return;
     }
-    // Below /tmp everybody could rename directories.
-    let opt = tempfile::tempdir_in("/opt").unwrap();
-    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let opt = directory_of_roots();
     let dir = Dir::new();
     let wrapper = opt.path().join("qemu-system-ours");
     fs::copy(dir.wrapper("copy", &avr()), &wrapper).unwrap();
@@ -293,8 +296,7 @@ fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
     if !is_root() {
         return;
     }
-    let opt = tempfile::tempdir_in("/opt").unwrap();
-    fs::set_permissions(opt.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let opt = directory_of_roots();
     let (real, link) = (opt.path().join("real"), opt.path().join("link"));
     fs::create_dir(&real).unwrap();
     symlink("real", &link).unwrap();

@@ -24,7 +24,7 @@ use crate::interface::{
     Answer, Answers, Dropped, Entries, Entry, Error, Event, Events, Got, Happening, Info, Outcome,
     Progress, Reason, State, Status, Version, Warmed,
 };
-use crate::question::{Question, QuestionError};
+use crate::question::{Question, QuestionError, groups_for};
 
 /// Queries that one call may ask: as many as the largest driver has flags, and some.
 const MOST_QUERIES: usize = 1024;
@@ -111,8 +111,7 @@ impl Peer {
     ) -> Result<(Status, Got, Vec<OwnedFd>), Error> {
         let cache = self.service.cache.clone();
         let look = move || {
-            let looked =
-                if thorough { cache.lookup_thoroughly(&emulator) } else { cache.lookup(&emulator) };
+            let looked = entries::look(&cache, &emulator, thorough);
             let (got, files) = match &looked {
                 Ok(Lookup::Hit(hit)) => got(hit),
                 _ => (nothing(), Vec::new()),
@@ -141,7 +140,7 @@ impl Peer {
         };
         let queries = queries.iter().map(parse).collect::<Result<Vec<Question>, _>>()?;
         let mut entry = self.obtain(emulator, Groups::CORE).await?;
-        let lacking = queries.iter().fold(Groups::CORE, |all, query| all | query.groups(&entry));
+        let lacking = groups_for(&queries, &entry);
         if !lacking.is_core() {
             entry = self.obtain(emulator, lacking).await?;
         }

@@ -13,7 +13,6 @@ use super::limits::Place;
 use super::permission::{self, Caller};
 use crate::interface::{Error, Outcome, Warmed};
 use crate::output;
-use crate::session::has;
 use crate::warm::{Looked, look};
 
 /// What all connections share.
@@ -63,7 +62,7 @@ impl Service {
         let look = move || {
             let looked = cache.lookup(&emulator);
             match looked {
-                Ok(Lookup::Hit(hit)) if has(&hit, groups) => return Ok(Some(hit)),
+                Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Some(hit)),
                 Ok(Lookup::Failed(failure)) if !caller.is_privileged => {
                     let path = emulator.clone();
                     return Err(error(capscache::Error::Failed { path, failure }, &emulator));
@@ -71,12 +70,11 @@ impl Service {
                 _ => {}
             }
             if !caller.is_privileged {
-                let is_known = matches!(
-                    looked,
-                    Ok(Lookup::Hit(_) | Lookup::Stale(_))
-                        | Err(capscache::Error::Format { .. }
-                            | capscache::Error::OtherEmulator { .. })
-                );
+                let is_known = match &looked {
+                    Ok(Lookup::Hit(_) | Lookup::Stale(_)) => true,
+                    Ok(_) => false,
+                    Err(error) => error.is_damage(),
+                };
                 may_be_probed(&cache, &emulator, is_known, &search)?;
             }
             Ok(None)
