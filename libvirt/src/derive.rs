@@ -94,7 +94,8 @@ impl QemuCaps {
         let flags = emulator.flags();
         // Without TCG there is no second pass; without hardware the first one is TCG's.
         let has_tcg = emulator.hardware.is_none() || flags.has("tcg");
-        let sev = sev(&emulator).filter(|_| flags.has("sev-guest") || flags.has("sev-snp-guest"));
+        let has_sev = flags.has("sev-guest") || flags.has("sev-snp-guest");
+        let sev = sev(&emulator).filter(|_| has_sev);
         let told = |kind| emulator.first_told(kind).is_some();
         for (is_told, what) in [
             (told(FactKind::Kvm), "query-kvm"),
@@ -103,7 +104,7 @@ impl QemuCaps {
                 !has_tcg || emulator.told(Accelerator::Tcg, FactKind::Machines).is_some(),
                 "query-machines under TCG",
             ),
-            (sev.is_some() || !flags.has("sev-guest"), "query-sev-capabilities"),
+            (sev.is_some() || !has_sev, "query-sev-capabilities"),
         ] {
             if !is_told {
                 return Err(CapsError::Missing { what });

@@ -284,10 +284,12 @@ fn where_an_answer_is_missing_that_libvirt_cannot_do_without_it_keeps_nothing() 
     assert_eq!(keeps(&cut), Ok(()), "without TCG there is no second pass");
     cut.add_type("tcg-accel");
     assert_eq!(keeps(&cut), Err(CapsError::Missing { what: "query-machines under TCG" }));
-    let mut sev = Replies::new("x86_64");
-    sev.add_type("sev-guest");
-    sev.say("query-sev-capabilities", json!({"cbitpos": 51, "pdh": "P", "cert-chain": "C"}));
-    assert_eq!(keeps(&sev), Err(CapsError::Missing { what: "query-sev-capabilities" }));
+    for name in ["sev-guest", "sev-snp-guest"] {
+        let mut sev = Replies::new("x86_64");
+        sev.add_type(name);
+        sev.say("query-sev-capabilities", json!({"cbitpos": 51, "pdh": "P", "cert-chain": "C"}));
+        assert_eq!(keeps(&sev), Err(CapsError::Missing { what: "query-sev-capabilities" }));
+    }
 }
 
 #[test]
