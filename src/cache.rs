@@ -41,6 +41,11 @@ pub(crate) struct Shared {
     pub(crate) limits: capscache_probe::Limits,
     #[cfg(feature = "probe")]
     pub(crate) run_as: Option<capscache_probe::User>,
+    /// Further variables of the emulators' environment.
+    #[cfg(feature = "probe")]
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    #[cfg(feature = "probe")]
+    pub(crate) writable: Vec<PathBuf>,
 }
 
 /// What a cache may be told when it is opened.
@@ -63,6 +68,13 @@ pub struct CacheOptions {
     /// user.
     #[cfg(feature = "probe")]
     pub run_as: Option<capscache_probe::User>,
+    /// Further variables of the emulators' environment, which replace those of the same name. Answers
+    /// that were given under others are not used.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Directories that emulators may write to, besides their temporary directory: where a wrapper
+    /// keeps a log, say.
+    #[cfg(feature = "probe")]
+    pub writable: Vec<PathBuf>,
     /// What to hold for true of this host instead of looking; for tests, and for caches that are
     /// made for another host.
     pub host: Option<HostFacts>,
@@ -78,6 +90,9 @@ impl Default for CacheOptions {
             limits: capscache_probe::Limits::default(),
             #[cfg(feature = "probe")]
             run_as: None,
+            environment: Vec::new(),
+            #[cfg(feature = "probe")]
+            writable: Vec::new(),
             host: None,
         }
     }
@@ -153,6 +168,10 @@ impl Cache {
             limits: options.limits,
             #[cfg(feature = "probe")]
             run_as: options.run_as,
+            #[cfg(feature = "probe")]
+            environment: options.environment,
+            #[cfg(feature = "probe")]
+            writable: options.writable,
         })))
     }
 

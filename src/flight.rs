@@ -318,6 +318,8 @@ impl Shared {
             limits: self.limits.clone(),
             run_as: self.run_as.clone(),
             temporary: Some(self.store.directory().to_owned()),
+            environment: self.environment.clone(),
+            writable: self.writable.clone(),
             ..Options::default()
         }
     }

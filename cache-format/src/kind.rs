@@ -173,6 +173,14 @@ vocabulary! {
         Firmware = 9 "firmware",
         /// A probe that failed: when, what was asked for, why. Stands in no entry with answers.
         Failure = 10 "failure",
+        /// A file that the executable was reached through: an interpreter, a script, a link, a
+        /// candidate on `PATH`, a file that a script names or reads; present or not.
+        Route = 11 "route",
+        /// The environment that the emulator was started with, as far as its answers depend on it.
+        Environment = 12 "environment",
+        /// Answers that the prober could not get for want of memory, processes, descriptors,
+        /// processor time or permissions.
+        Incomplete = 13 "incomplete",
     }
 }
 

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -45,6 +46,10 @@ pub struct Options {
     /// Where the probe makes its temporary directory, if not where the system has such: a directory
     /// on a local file system, which that user can reach.
     pub temporary: Option<PathBuf>,
+    /// Further variables of the emulator's environment, which replace those of the same name.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Directories that the emulator may write to, besides its temporary directory.
+    pub writable: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -59,6 +64,8 @@ impl Default for Options {
             limits: Limits::default(),
             run_as: None,
             temporary: None,
+            environment: Vec::new(),
+            writable: Vec::new(),
         }
     }
 }
@@ -203,6 +210,7 @@ impl Probe<'_> {
             accelerator: if kvm { "kvm" } else { BINARY_ACCELERATOR },
             user: run_as.as_ref(),
             scratch: self.scratch.path(),
+            environment: &self.options.environment,
         };
         let began = Instant::now();
         let interviewed = interview(&launch, &self.terms, &mut pass).await?;

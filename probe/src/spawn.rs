@@ -14,7 +14,7 @@ use std::ffi::{CStr, CString, OsString};
 use std::io::{self, PipeReader, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr;
@@ -74,6 +74,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) user: Option<&'a User>,
     /// Where it may put temporary files.
     pub(crate) scratch: &'a Path,
+    /// Further variables of its environment, which replace those of the same name.
+    pub(crate) environment: &'a [(OsString, OsString)],
 }
 
 /// A process that was started, and the other ends of what it was given.
@@ -191,7 +193,15 @@ fn environment(launch: &Launch<'_>) -> Vec<OsString> {
     path.push(std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
     let mut scratch = OsString::from("TMPDIR=");
     scratch.push(launch.scratch);
-    vec!["LC_ALL=C".into(), path, scratch]
+    let mut variables = vec!["LC_ALL=C".into(), path, scratch];
+    for (name, value) in launch.environment {
+        let mut variable = name.clone();
+        variable.push("=");
+        variables.retain(|given: &OsString| !given.as_bytes().starts_with(variable.as_bytes()));
+        variable.push(value);
+        variables.push(variable);
+    }
+    variables
 }
 
 fn c_strings(strings: Vec<OsString>) -> io::Result<Vec<CString>> {

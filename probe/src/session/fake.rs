@@ -93,7 +93,13 @@ impl Fake {
 
     /// How it is started under an accelerator.
     pub(crate) fn launch<'a>(&'a self, accelerator: &'a str) -> Launch<'a> {
-        Launch { emulator: &self.path, accelerator, user: None, scratch: self.dir.path() }
+        Launch {
+            emulator: &self.path,
+            accelerator,
+            user: None,
+            scratch: self.dir.path(),
+            environment: &[],
+        }
     }
 
     /// Whether a process runs whose command line has the path of this emulator.

@@ -12,7 +12,13 @@ use crate::session::fake::{Fake, block_on, write_program};
 const LONG: Duration = Duration::from_secs(60);
 
 fn launch(path: &Path) -> Launch<'_> {
-    Launch { emulator: path, accelerator: "tcg:qtest", user: None, scratch: Path::new("/nowhere") }
+    Launch {
+        emulator: path,
+        accelerator: "tcg:qtest",
+        user: None,
+        scratch: Path::new("/nowhere"),
+        environment: &[],
+    }
 }
 
 /// Starts `path`, waits for its end, and returns how it ended and what it wrote.
