@@ -13,8 +13,9 @@ use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::host::{HostFacts, KvmState};
-use crate::input::{Look, Stale, look};
+use crate::input::{Look, Stale, environment_value, look, path_of};
 use crate::store::{Store, Trust};
+use crate::wrapper;
 
 /// A cache under one root. Cheap to clone; all clones share what is open.
 ///
@@ -42,7 +43,6 @@ pub(crate) struct Shared {
     #[cfg(feature = "probe")]
     pub(crate) run_as: Option<capscache_probe::User>,
     /// Further variables of the emulators' environment.
-    #[cfg(feature = "probe")]
     pub(crate) environment: Vec<(OsString, OsString)>,
     #[cfg(feature = "probe")]
     pub(crate) writable: Vec<PathBuf>,
@@ -168,7 +168,6 @@ impl Cache {
             limits: options.limits,
             #[cfg(feature = "probe")]
             run_as: options.run_as,
-            #[cfg(feature = "probe")]
             environment: options.environment,
             #[cfg(feature = "probe")]
             writable: options.writable,
@@ -221,7 +220,9 @@ impl Cache {
         for (file, entry) in self.0.read_all()? {
             listed.push(entry.map(|loaded| {
                 let untouched = loaded.is_untouched();
-                let stale = if untouched { None } else { self.0.compare(&loaded, false).1 };
+                let stale = self.0.environment_differs(&loaded);
+                let compared = || self.0.compare(&loaded, false).1;
+                let stale = stale.or_else(|| if untouched { None } else { compared() });
                 Listed { file, capabilities: Capabilities(Arc::new(loaded)), stale }
             }));
         }
@@ -304,7 +305,8 @@ impl Shared {
     pub(crate) fn open_untouched(&self, emulator: &Path) -> Option<Capabilities> {
         let untouched = |store: &Store| {
             let stored = store.read(&store.entry_path(emulator)).ok()??;
-            Some(Loaded::new(stored, &self.host())).filter(Loaded::is_untouched)
+            let loaded = Loaded::new(stored, &self.host());
+            (loaded.is_untouched() && self.has_environment_of(loaded.inputs())).then_some(loaded)
         };
         self.stores().find_map(untouched).map(|loaded| self.keep(emulator, loaded))
     }
@@ -319,6 +321,37 @@ impl Shared {
             Some((file, stored.map(|stored| Loaded::new(stored, &self.host()))))
         };
         Ok(self.store.entries()?.into_iter().filter_map(read))
+    }
+
+    /// The environment of the emulators, as far as wrappers resolve through it.
+    pub(crate) fn variables(&self) -> Vec<(OsString, OsString)> {
+        wrapper::environment(&self.environment)
+    }
+
+    /// Whether emulators get from this cache the environment that was recorded. Under another `PATH` a
+    /// wrapper may find the same files.
+    pub(crate) fn has_environment_of(&self, inputs: &[Input]) -> bool {
+        let is_path = |variable: &&[u8]| variable.starts_with(b"PATH=");
+        let split = |value: &[u8]| -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+            let variables = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            variables.map(<[u8]>::to_vec).partition(|variable| is_path(&&variable[..]))
+        };
+        let recorded = inputs.iter().find(|input| input.kind == InputKind::Environment);
+        let (path, others) = split(recorded.map_or(&[][..], |input| &input.value));
+        let (_, own_others) = split(&environment_value(&self.environment));
+        let (own_path, _) = split(&environment_value(&self.variables()));
+        others == own_others && (path.is_empty() || path == own_path || self.resolves_alike(inputs))
+    }
+
+    /// Whether a wrapper resolves through the files that were recorded, in the environment of today.
+    fn resolves_alike(&self, inputs: &[Input]) -> bool {
+        let of_kind = |kind| inputs.iter().filter(move |input| input.kind == kind);
+        let Some(emulator) = of_kind(InputKind::Emulator).next() else { return false };
+        let routes = of_kind(InputKind::Route).filter(|input| input.value.is_empty());
+        let recorded: Vec<PathBuf> =
+            routes.chain(of_kind(InputKind::Executable)).map(path_of).collect();
+        let found = wrapper::routes(&path_of(emulator), &self.variables());
+        found.files.iter().all(|file| recorded.contains(file))
     }
 
     /// Where entries are looked for: under the root, then in the fallbacks.
@@ -357,7 +390,7 @@ impl Shared {
     }
 
     /// What a lookup says of what was found.
-    fn told(&self, emulator: &Path, examined: Examined) -> Lookup {
+    pub(crate) fn told(&self, emulator: &Path, examined: Examined) -> Lookup {
         match examined {
             Examined::Valid(capabilities) => Lookup::Hit(capabilities),
             Examined::Stale(stale, _) => match self.failure(emulator) {
@@ -420,10 +453,13 @@ impl Shared {
     /// One whose signatures moved over equal values is written again with the new ones, unless
     /// somebody holds its lock.
     fn examine_loaded(&self, emulator: &Path, loaded: Arc<Loaded>, thorough: bool) -> Examined {
-        if !thorough && loaded.is_untouched() {
-            return Examined::Valid(self.keep(emulator, loaded));
-        }
-        let (inputs, stale) = self.compare(&loaded, thorough);
+        let (inputs, stale) = match self.environment_differs(&loaded) {
+            Some(stale) => (Vec::new(), Some(stale)),
+            None if !thorough && loaded.is_untouched() => {
+                return Examined::Valid(self.keep(emulator, loaded));
+            }
+            None => self.compare(&loaded, thorough),
+        };
         if let Some(stale) = stale {
             return Examined::Stale(stale, Box::new(loaded.with_inputs(inputs, &self.host())));
         }
@@ -435,6 +471,25 @@ impl Shared {
         }
         // Where it cannot be written, this process at least need not compare values again.
         Examined::Valid(self.keep(emulator, loaded.with_inputs(inputs, &self.host())))
+    }
+
+    /// Why an entry does not answer under the environment that emulators get from this cache.
+    fn environment_differs(&self, loaded: &Loaded) -> Option<Stale> {
+        if self.has_environment_of(loaded.inputs()) {
+            return None;
+        }
+        let recorded = loaded.inputs().iter().find(|input| input.kind == InputKind::Environment);
+        let words = |value: &[u8]| match String::from_utf8_lossy(value).replace('\n', " ") {
+            nothing if nothing.is_empty() => "nothing set".to_owned(),
+            words => words,
+        };
+        Some(Stale {
+            input: InputKind::Environment,
+            scope: Scope::Binary,
+            path: PathBuf::new(),
+            recorded: words(recorded.map_or(&[][..], |input| &input.value)),
+            found: words(&environment_value(&self.variables())),
+        })
     }
 
     /// The inputs of an entry that hold, as they are now, and the first that does not: what all

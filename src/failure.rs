@@ -85,6 +85,7 @@ impl Shared {
     /// What a failure's file says, if it is still believed.
     pub(crate) fn failure_in(&self, loaded: &Loaded) -> Option<Failure> {
         let holds = loaded.inputs().iter().all(|input| is_as_recorded(input, &self.host()));
+        let holds = holds && self.has_environment_of(loaded.inputs());
         Failure::of(loaded.inputs(), self.failure_ttl).filter(|_| holds)
     }
 }
@@ -118,7 +119,7 @@ mod remember {
         /// there to be probed.
         pub(crate) fn attempt(&self, emulator: &Path, older: &[Input]) -> Option<Attempt> {
             let (began, deadline) = (time_of_change(), Instant::now() + self.limits.probe);
-            let inputs = record_for_failure(emulator, older, &self.host())?;
+            let inputs = record_for_failure(emulator, older, &self.variables(), &self.host())?;
             Some(Attempt { began, deadline, inputs })
         }
 
@@ -161,13 +162,14 @@ mod remember {
         fn inputs_of_failure(&self, emulator: &Path, attempt: Attempt) -> Option<Vec<Input>> {
             let Attempt { began, deadline, mut inputs } = attempt;
             let programs = |input: &&mut Input| {
-                matches!(input.kind, InputKind::Emulator | InputKind::Executable)
+                let is_file = input.value.is_empty();
+                matches!(input.kind, InputKind::Emulator | InputKind::Route) && is_file
             };
             let mut directories = Vec::new();
             for program in inputs.iter_mut().filter(programs) {
                 let path = path_of(program);
                 directories.extend(module_directories_of(&path, deadline).unwrap_or_default());
-                if program.kind == InputKind::Executable && !is_program(&path) {
+                if program.kind == InputKind::Route && !is_program(&path) {
                     // Such as a log that a wrapper writes: what comes after the probe counts.
                     program.signature = stat(&path).ok();
                 } else if path == emulator && program.sha256.is_none() {

@@ -16,19 +16,24 @@ use std::time::{Duration, SystemTime};
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
-    Scope,
+    Scope, Signature,
 };
-use capscache_probe::{Options, Probed, RanExecutable, chain, note_failure, probe};
+use capscache_probe::{
+    InterviewError, Options, ProbeError, Probed, RanExecutable, StartError, chain, locate,
+    note_failure, probe,
+};
 
-use crate::cache::{Cache, Examined, Shared, absolute};
+use crate::cache::{Cache, Examined, Lookup, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded, recorded};
 use crate::error::Error;
 use crate::host::{KvmState, boot_seconds};
 use crate::input::{
-    distrust, is_doubtful, lines, record, record_all_firmware, record_fixed, record_kvm,
-    record_libraries, record_modules, record_unreachable, sha256_of, signature, time_of_change,
+    Stale, distrust, environment_value, is_doubtful, lines, path_of, record, record_all_firmware,
+    record_fixed, record_kvm, record_libraries, record_modules, record_route, record_unreachable,
+    record_wrapper, sha256_of, signature, stat, time_of_change,
 };
 use crate::map::Bytes;
+use crate::{libraries, wrapper};
 
 /// How often an emulator that is replaced while it is probed is probed again.
 const TRIES: usize = 3;
@@ -202,6 +207,17 @@ impl Cache {
         hit.filter(|hit| hit.has(groups))
     }
 
+    /// As [`Cache::lookup_thoroughly`]; besides, starts a wrapper until its emulator greets, and compares
+    /// which file runs then: what a wrapper decides when it runs shows in no file.
+    ///
+    /// # Errors
+    /// As [`Cache::lookup`].
+    pub fn lookup_starting(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        let examined = self.0.examine_starting(&emulator)?;
+        Ok(self.0.told(&emulator, examined))
+    }
+
     /// Forgets that the last probe of an emulator failed, so that the next `get` tries again; whether
     /// that was remembered.
     ///
@@ -241,6 +257,54 @@ impl Cache {
 }
 
 impl Shared {
+    /// As [`Shared::examine_thoroughly`], with a look at what a wrapper starts.
+    pub(crate) fn examine_starting(&self, emulator: &Path) -> Result<Examined, Error> {
+        let examined = self.examine_thoroughly(emulator)?;
+        let Examined::Valid(valid) = &examined else { return Ok(examined) };
+        let Some(stale) = self.starts_otherwise(emulator, valid) else { return Ok(examined) };
+        self.forget(emulator);
+        Ok(Examined::Stale(stale, Box::new(valid.0.with_inputs(Vec::new(), &self.host()))))
+    }
+
+    /// Whether a wrapper starts another file than the one that was recorded, or with other libraries.
+    fn starts_otherwise(&self, emulator: &Path, valid: &Capabilities) -> Option<Stale> {
+        let of_kind = |kind| valid.0.inputs().iter().find(|input| input.kind == kind);
+        let recorded = of_kind(InputKind::Executable)?;
+        if of_kind(InputKind::Emulator)?.sha256 == recorded.sha256 {
+            return None;
+        }
+        let path = path_of(recorded);
+        let found = match locate(emulator, &self.probe_options()) {
+            Ok(found) => {
+                let status = rustix::fs::fstat(&found.file).ok()?;
+                let at = |signature: &Signature| (signature.device, signature.inode);
+                let is_same = recorded
+                    .signature
+                    .is_some_and(|recorded| at(&recorded) == at(&signature(&status)));
+                if is_same && environment_value(&found.environment) == recorded.value {
+                    return None;
+                }
+                let variables = environment_value(&found.environment);
+                let variables = String::from_utf8_lossy(&variables).replace('\n', " ");
+                format!("{} {variables}", found.path.display()).trim_end().to_owned()
+            }
+            // The prober's own trouble tells nothing about the wrapper.
+            Err(ProbeError::Start(_)) => return None,
+            Err(ProbeError::Interview(InterviewError::Start(StartError::Spawn { .. }))) => {
+                return None;
+            }
+            Err(error) => chain(&error),
+        };
+        let variables = String::from_utf8_lossy(&recorded.value).replace('\n', " ");
+        Some(Stale {
+            input: InputKind::Executable,
+            scope: Scope::Binary,
+            recorded: format!("{} {variables}", path.display()).trim_end().to_owned(),
+            path,
+            found,
+        })
+    }
+
     fn end_flight(&self, emulator: &Path) {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         flights.remove(emulator.as_os_str());
@@ -256,6 +320,7 @@ impl Shared {
         std::fs::metadata(emulator).map_err(Error::emulator(emulator))?;
         self.refuse_what_failed(emulator, groups)?;
         if let Some(target) = plain_link(emulator)
+            && target.file_name() == emulator.file_name()
             && let Some(shared) = self.share(emulator, &target, groups)?
         {
             return Ok(shared);
@@ -329,16 +394,28 @@ impl Shared {
         let mut recorded = Vec::new();
         for tries_left in (0..TRIES).rev() {
             let (began, before) = (time_of_change(), status(emulator)?);
+            let routes = wrapper::routes(emulator, &self.variables());
+            let routes: Vec<_> =
+                routes.files.iter().map(|path| (path.clone(), stat(path).ok())).collect();
             let options = Options { groups, ..self.probe_options() };
             // What is true before and after the probe is true of it; KVM may change meanwhile.
             let kvm = self.kvm();
             let Probed { mut model, ran, native_kvm, .. } = run(emulator, &options)?;
             let after = status(emulator)?;
             let unmoved = signature(&before) == signature(&after) && kvm == self.kvm();
-            if unmoved && !was_removed(&ran) {
-                let before =
-                    std::mem::replace(&mut recorded, files(emulator, &after, &ran, began)?);
-                let is_doubtful = |input: &Input| is_doubtful(input, began, &before);
+            // What a wrapper unpacks and removes again is not there for anybody to replace.
+            let is_replaced = was_removed(&ran) && ran.executable.path.exists();
+            if unmoved && !is_replaced {
+                let files = self.files(emulator, &after, &ran, began)?;
+                let before = std::mem::replace(&mut recorded, files);
+                let is_doubtful = |input: &Input| match input.kind {
+                    InputKind::Route => {
+                        input.value.is_empty()
+                            && !routes.contains(&(path_of(input), input.signature))
+                    }
+                    InputKind::Libraries if !ran.replaced.is_empty() => true,
+                    _ => is_doubtful(input, began, &before),
+                };
                 if tries_left > 0 && recorded.iter().any(is_doubtful) {
                     continue;
                 }
@@ -354,6 +431,54 @@ impl Shared {
             }
         }
         Err(Error::Changing { path: emulator.to_owned() })
+    }
+
+    /// The files that the answers of a probe depend on, which began at the [`time_of_change`] `began`.
+    fn files(
+        &self,
+        emulator: &Path,
+        status: &rustix::fs::Stat,
+        ran: &RanExecutable,
+        began: SystemTime,
+    ) -> Result<Vec<Input>, Error> {
+        let path = &ran.executable.path;
+        let executable = rustix::fs::fstat(&ran.executable.file).map_err(std::io::Error::from);
+        let executable = executable.map_err(Error::emulator(emulator))?;
+        let is_same = |status: &rustix::fs::Stat| {
+            (status.st_dev, status.st_ino) == (executable.st_dev, executable.st_ino)
+        };
+        let emulator_sha256 = if is_same(status) {
+            ran.sha256
+        } else {
+            sha256_of(emulator).map_err(Error::emulator(emulator))?
+        };
+        // In another mount namespace any other file, a module say, may be another one too.
+        let is_reachable = !ran.executable.has_own_mounts
+            && rustix::fs::stat(path).is_ok_and(|status| is_same(&status));
+        let runs = if is_reachable {
+            record(InputKind::Executable, path, &executable, ran.sha256, began)
+        } else {
+            record_unreachable(InputKind::Executable, path, ran.sha256)
+        };
+        let mut inputs = vec![
+            record(InputKind::Emulator, emulator, status, emulator_sha256, began),
+            Input { value: environment_value(&ran.executable.environment), ..runs },
+        ];
+        inputs.extend(ran.executable.interpreter.iter().map(|path| record_route(path, began)));
+        inputs.extend(record_wrapper(emulator, path, &self.variables(), began));
+        inputs.extend(ran.module_directories.iter().map(|path| record_modules(path, began)));
+        for list in [libraries::LOADER_CACHE, libraries::PRELOAD] {
+            let is_cache = list == libraries::LOADER_CACHE;
+            let objects = if is_cache { lines(&ran.objects) } else { Vec::new() };
+            inputs.push(record_libraries(&ran.executable.root.join(list), &objects, began));
+        }
+        for directory in libraries::searched_directories(ran) {
+            let inside = ran.objects.iter().filter(|object| object.parent() == Some(&directory));
+            let objects = lines(&inside.cloned().collect::<Vec<_>>());
+            inputs.push(record_libraries(&directory, &objects, began));
+        }
+        inputs.extend(record_all_firmware(began));
+        Ok(inputs)
     }
 
     /// What depends on the host, asked anew, beside what an entry says of the binary; `None` if the
@@ -449,8 +574,9 @@ impl Shared {
         self.save(emulator, &whole).map(Some)
     }
 
-    /// The entry of a link to a QEMU is a copy of the entry of what it links to: one file, one
-    /// probe. `None` if what it links to runs something else, which may look at how it is called.
+    /// The entry of a link to a QEMU of the same name is a copy of the entry of what it links to: one
+    /// file, one probe. Under another name a program may be another one (`argv[0]`). `None` if what it
+    /// links to runs something else.
     fn share(
         self: &Arc<Self>,
         emulator: &Path,
@@ -535,39 +661,7 @@ fn recorded_sha256(entry: &Entry<Bytes>) -> Option<&[u8; 32]> {
     entry.input(InputKind::Executable).and_then(InputRef::sha256)
 }
 
-/// Whether what ran has no name any more: it was replaced meanwhile.
+/// Whether what ran has no name any more: it was replaced or removed meanwhile.
 fn was_removed(ran: &RanExecutable) -> bool {
-    rustix::fs::fstat(&ran.file).is_ok_and(|status| status.st_nlink == 0)
-}
-
-/// The files that the answers of a probe depend on, which began at the [`time_of_change`] `began`.
-fn files(
-    emulator: &Path,
-    status: &rustix::fs::Stat,
-    ran: &RanExecutable,
-    began: SystemTime,
-) -> Result<Vec<Input>, Error> {
-    let executable = rustix::fs::fstat(&ran.file).map_err(std::io::Error::from);
-    let executable = executable.map_err(Error::emulator(emulator))?;
-    let is_same = |status: &rustix::fs::Stat| {
-        (status.st_dev, status.st_ino) == (executable.st_dev, executable.st_ino)
-    };
-    let emulator_sha256 = if is_same(status) {
-        ran.sha256
-    } else {
-        sha256_of(emulator).map_err(Error::emulator(emulator))?
-    };
-    let is_reachable = rustix::fs::stat(&ran.path).is_ok_and(|status| is_same(&status));
-    let mut inputs = vec![
-        record(InputKind::Emulator, emulator, status, emulator_sha256, began),
-        if is_reachable {
-            record(InputKind::Executable, &ran.path, &executable, ran.sha256, began)
-        } else {
-            record_unreachable(InputKind::Executable, &ran.path, ran.sha256)
-        },
-    ];
-    inputs.extend(ran.module_directories.iter().map(|directory| record_modules(directory, began)));
-    inputs.push(record_libraries(&lines(&ran.objects), began));
-    inputs.extend(record_all_firmware(began));
-    Ok(inputs)
+    rustix::fs::fstat(&ran.executable.file).is_ok_and(|status| status.st_nlink == 0)
 }

@@ -5,7 +5,8 @@
 //! input a new signature and cost no probe; values that differ make the entry stale, as a whole or,
 //! where only facts of the host depend on them, in that part.
 
-use std::ffi::{CString, OsStr};
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,12 +20,16 @@ use sha2::{Digest, Sha256};
 
 use crate::host::{HostFacts, KvmState, is_expired_failure};
 use crate::identity;
+use crate::search::is_program;
+#[cfg(feature = "probe")]
+use crate::wrapper::{self, Routes};
 
 /// Within this time of a file's change another change may leave its time stamps as they are.
 const RACY: Duration = Duration::from_secs(2);
 
-/// Where the loader keeps what it knows of shared objects; every installation of one changes it.
-const LOADER_CACHE: &str = "/etc/ld.so.cache";
+/// A file on the way to the executable that is larger, in bytes, is known by its time stamps alone.
+#[cfg(feature = "probe")]
+const LARGEST_ROUTE_BYTES: u64 = 64 << 20;
 
 /// Where descriptors of firmware lie, in the order of precedence that QEMU's `firmware.json` gives.
 #[cfg(feature = "probe")]
@@ -103,8 +108,8 @@ impl Trigger {
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
                     return None;
                 }
-                // Who asks for firmware looks at it.
-                InputKind::Failure | InputKind::Firmware => continue,
+                // Firmware is compared when it is asked for, the environment when an entry is read.
+                InputKind::Failure | InputKind::Firmware | InputKind::Environment => continue,
                 InputKind::Kvm if has_failure(&input.value) => {
                     triggers.push(Trigger::Failure(input.value.clone()));
                 }
@@ -204,17 +209,104 @@ pub(crate) fn record_modules(directory: &Path, since: SystemTime) -> Input {
     input(InputKind::Modules, directory, signature, digest, value, since)
 }
 
-/// Records the shared objects that the emulator had mapped, given one a line: the value has what
-/// identifies their builds after them.
-pub(crate) fn record_libraries(objects: &[u8], since: SystemTime) -> Input {
-    let path = Path::new(LOADER_CACHE);
+/// Records shared objects by what shows that one of them was replaced, or another one came before it:
+/// the loader's cache with the `objects` that the emulator had mapped, given one a line, the list of
+/// preloaded objects, or a directory that was searched. The value has what identifies their builds
+/// after them.
+pub(crate) fn record_libraries(path: &Path, objects: &[u8], since: SystemTime) -> Input {
+    // The signature first: a change after it shows.
     let signature = stat(path).ok();
-    let mut value = lines(&paths_of(objects).map(Path::to_owned).collect::<Vec<_>>());
+    let mut value = objects_of(path, objects);
     let digest = Some(object_digest(&value));
-    if let Some(builds) = identity::of_builds(paths_of(objects)) {
+    if let Some(builds) = identity::of_builds(paths_of(&value.clone())) {
         value.extend_from_slice(format!("\n{builds}").as_bytes());
     }
     input(InputKind::Libraries, path, signature, digest, value, since)
+}
+
+/// The objects that an input of libraries is about, one a line: those that were recorded, the list itself
+/// where they are preloaded, and of a directory all objects that are in it now.
+fn objects_of(path: &Path, recorded: &[u8]) -> Vec<u8> {
+    let mut objects: BTreeSet<PathBuf> = paths_of(recorded).map(Path::to_owned).collect();
+    match fs::metadata(path) {
+        Ok(status) if status.is_dir() => {
+            objects.extend(files_in(path).unwrap_or_default().into_iter().filter(|file| {
+                let name = file.file_name().unwrap_or_default().as_bytes();
+                name.windows(3).any(|part| part == b".so") || name == b"glibc-hwcaps"
+            }));
+        }
+        Ok(_) if path.ends_with("ld.so.preload") => drop(objects.insert(path.to_owned())),
+        _ => {}
+    }
+    lines(&objects.into_iter().collect::<Vec<_>>())
+}
+
+/// Records a file that the executable was reached through, present or not.
+#[cfg(feature = "probe")]
+pub(crate) fn record_route(path: &Path, since: SystemTime) -> Input {
+    let signature = stat(path).ok();
+    let is_small = signature.is_some_and(|signature| signature.size <= LARGEST_ROUTE_BYTES);
+    let sha256 = is_small.then(|| sha256_of(path).ok()).flatten();
+    input(InputKind::Route, path, signature, sha256, Vec::new(), since)
+}
+
+/// Records a directory in which commands were searched for in vain, given one a line.
+pub(crate) fn record_searched(directory: &Path, commands: Vec<u8>, since: SystemTime) -> Input {
+    input(InputKind::Route, directory, stat(directory).ok(), None, commands, since)
+}
+
+/// Records the environment of an emulator and, if it is a wrapper, all that it resolves through, but for
+/// what is recorded otherwise.
+#[cfg(feature = "probe")]
+pub(crate) fn record_wrapper(
+    emulator: &Path,
+    executable: &Path,
+    variables: &[(OsString, OsString)],
+    since: SystemTime,
+) -> Vec<Input> {
+    let mut routes = wrapper::routes(emulator, variables);
+    routes.files.remove(executable);
+    let environment = record_environment(&routes, variables);
+    record_routes(routes, since).into_iter().chain(environment).collect()
+}
+
+#[cfg(feature = "probe")]
+fn record_routes(routes: Routes, since: SystemTime) -> Vec<Input> {
+    let files = routes.files.iter().map(|path| record_route(path, since));
+    let searched = routes.searched.iter().map(|(directory, commands)| {
+        let commands: Vec<&[u8]> = commands.iter().map(Vec::as_slice).collect();
+        record_searched(directory, commands.join(&b'\n'), since)
+    });
+    files.chain(searched).collect()
+}
+
+/// The paths of a route: the file itself, or the commands that are not in the directory.
+pub(crate) fn paths_of_route(input: &Input) -> Vec<PathBuf> {
+    let path = path_of(input);
+    if input.value.is_empty() {
+        return vec![path];
+    }
+    let commands = input.value.split(|byte| *byte == b'\n');
+    commands.map(|command| path.join(OsStr::from_bytes(command))).collect()
+}
+
+/// Records the environment of an emulator as far as its answers depend on it: what was given to it, and
+/// `PATH` if a wrapper searches there. `None` if that is nothing.
+#[cfg(feature = "probe")]
+fn record_environment(routes: &Routes, variables: &[(OsString, OsString)]) -> Option<Input> {
+    let mut deciding = variables.to_vec();
+    deciding.retain(|(name, _)| name != "PATH" || routes.use_path);
+    let value = environment_value(&deciding);
+    let is_empty = value.is_empty();
+    (!is_empty).then(|| record_value(InputKind::Environment, Scope::Binary, value))
+}
+
+/// Variables, `NAME=VALUE`, one a line, sorted.
+pub(crate) fn environment_value(variables: &[(OsString, OsString)]) -> Vec<u8> {
+    let variables =
+        variables.iter().map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='));
+    let sorted: BTreeSet<Vec<u8>> = variables.collect();
+    sorted.into_iter().collect::<Vec<_>>().join(&b'\n')
 }
 
 /// The time that a file would get that changed now: that of the kernel's last tick.
@@ -254,6 +346,9 @@ pub(crate) fn is_doubtful(input: &Input, began: SystemTime, recorded_before: &[I
 pub(crate) fn distrust(input: &mut Input) {
     input.signature = None;
     input.sha256 = None;
+    if input.kind == InputKind::Route {
+        return;
+    }
     input.value.extend_from_slice(b"\nchanged during the probe");
 }
 
@@ -301,6 +396,7 @@ pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
 pub(crate) fn record_for_failure(
     emulator: &Path,
     older: &[Input],
+    variables: &[(OsString, OsString)],
     host: &HostFacts,
 ) -> Option<Vec<Input>> {
     let since = SystemTime::now();
@@ -311,13 +407,14 @@ pub(crate) fn record_for_failure(
         program.sha256 = sha256_of(emulator).ok();
     }
     let mut inputs = vec![program];
-    for named in named_in_script(emulator) {
-        inputs.push(here(InputKind::Executable, &named));
-    }
+    let routes = wrapper::routes(emulator, variables);
+    inputs.extend(routes.files.iter().map(|path| here(InputKind::Route, path)));
+    inputs.extend(record_environment(&routes, variables));
+    inputs.extend(record_routes(Routes { files: BTreeSet::new(), ..routes }, since));
     let of_kind = |kind| older.iter().filter(move |input| input.kind == kind);
     let objects = of_kind(InputKind::Libraries).flat_map(|input| paths_of(&input.value));
     let value = lines(&objects.map(Path::to_owned).collect::<Vec<_>>());
-    let libraries = Input { value, ..here(InputKind::Libraries, Path::new(LOADER_CACHE)) };
+    let libraries = Input { value, ..here(InputKind::Libraries, Path::new("/etc/ld.so.cache")) };
     inputs.push(Input { sha256: stamps(&libraries), ..libraries });
     let modules = of_kind(InputKind::Modules);
     inputs.extend(modules.map(|input| record_modules_for_failure(&path_of(input))));
@@ -334,34 +431,20 @@ pub(crate) fn record_modules_for_failure(directory: &Path) -> Input {
     Input { sha256: stamps(&input), ..input }
 }
 
-/// The absolute paths that stand in a script as words of their own.
-#[cfg(feature = "probe")]
-pub(crate) fn named_in_script(script: &Path) -> Vec<PathBuf> {
-    const ENOUGH_BYTES: u64 = 64 * 1024;
-    let mut text = Vec::new();
-    let is_file = fs::metadata(script).is_ok_and(|status| status.is_file());
-    if !is_file
-        || File::open(script)
-            .is_ok_and(|file| file.take(ENOUGH_BYTES).read_to_end(&mut text).is_err())
-    {
-        return Vec::new();
-    }
-    let Some(text) = text.strip_prefix(b"#!") else { return Vec::new() };
-    let words = text.split(|byte| byte.is_ascii_whitespace() || b"'\"=;&|()<>".contains(byte));
-    let paths = words.filter(|word| word.starts_with(b"/"));
-    paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
-}
-
 /// Whether what a failure depends on is as it was. No values are compared but the content of an
 /// emulator that had changed just before: another try costs less than a wrong refusal.
 pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
     let is_unmoved = || stat(&path_of(input)).ok() == input.signature;
     match input.kind {
-        InputKind::Failure => true,
+        // The caller knows what environment it gives.
+        InputKind::Failure | InputKind::Environment => true,
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             fixed(input.kind, host) == input.value
         }
         InputKind::Emulator => !matches!(look(input, host, KvmState::now, false), Look::Differs(_)),
+        InputKind::Route if !input.value.is_empty() => {
+            !matches!(look(input, host, KvmState::now, false), Look::Differs(_))
+        }
         InputKind::Modules | InputKind::Libraries => is_unmoved() && stamps(input) == input.sha256,
         _ => is_unmoved(),
     }
@@ -436,18 +519,19 @@ pub(crate) fn look(
             return differs(words(&input.value), words(&found));
         }
         InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
-            let recorded = "a file in another mount namespace";
-            return differs(recorded.to_owned(), "no way to look at it".to_owned());
+            let recorded = "a file that is gone, or in another mount namespace";
+            return differs(recorded.to_owned(), "no way to compare it".to_owned());
         }
+        // Compared when the entry was read.
+        InputKind::Environment => return Look::Same,
         _ => {}
     }
     let since = SystemTime::now();
     let found = stat(&path);
     let is_expired = input.kind == InputKind::Kvm && is_expired_failure(&input.value);
     let unmoved = found.as_ref().ok() == input.signature.as_ref() && !input.racy && !is_expired;
-    // Contents of executables cannot change behind a signature that is old enough.
     let is_file = matches!(input.kind, InputKind::Emulator | InputKind::Executable);
-    if unmoved && (!thorough || is_file) {
+    if unmoved && !thorough {
         return Look::Same;
     }
     // A file of another size has another content, and need not be read.
@@ -470,7 +554,23 @@ pub(crate) fn look(
     }
     let again = match input.kind {
         InputKind::Modules => record_modules(&path, since),
-        InputKind::Libraries => record_libraries(&input.value, since),
+        InputKind::Libraries => record_libraries(&path, &input.value, since),
+        InputKind::Route if !input.value.is_empty() => {
+            if let Some(found) = paths_of_route(input).iter().find(|command| is_program(command)) {
+                return differs("nothing of that name".to_owned(), found.display().to_string());
+            }
+            return Look::Moved(record_searched(&path, input.value.clone(), since));
+        }
+        InputKind::Route if input.signature.is_none() => {
+            let Ok(found) = found else { return Look::Same };
+            return differs("nothing".to_owned(), format!("{} bytes", found.size));
+        }
+        InputKind::Route if input.sha256.is_none() => {
+            if unmoved {
+                return Look::Same;
+            }
+            return differs("a file with other time stamps".to_owned(), words(b"one that changed"));
+        }
         InputKind::Firmware => return Look::Moved(record_firmware(&path, since)),
         InputKind::Kvm => {
             let state = kvm();
@@ -484,7 +584,10 @@ pub(crate) fn look(
             return Look::Moved(Input { signature, ..input.clone() });
         }
         _ => match look_at_file(&path, found) {
-            Ok((status, sha256)) => record(input.kind, &path, &status, sha256, since),
+            Ok((status, sha256)) => {
+                let value = input.value.clone();
+                Input { value, ..record(input.kind, &path, &status, sha256, since) }
+            }
             Err(error) => return differs("a file".to_owned(), error.to_string()),
         },
     };
@@ -520,7 +623,7 @@ fn stamps(input: &Input) -> Option<[u8; 32]> {
         InputKind::Modules => {
             files_in(&path_of(input)).ok().map(|files| object_digest(&lines(&files)))
         }
-        InputKind::Libraries => Some(object_digest(&input.value)),
+        InputKind::Libraries => Some(object_digest(&objects_of(&path_of(input), &input.value))),
         _ => None,
     }
 }

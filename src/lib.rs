@@ -12,10 +12,13 @@ mod gc;
 mod host;
 mod identity;
 mod input;
+#[cfg(feature = "probe")]
+mod libraries;
 mod map;
 mod search;
 mod store;
 mod upkeep;
+mod wrapper;
 
 pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;

@@ -10,7 +10,7 @@ use capscache_format::{Input, InputKind, Scope};
 use crate::cache::{Cache, Examined, absolute};
 use crate::capabilities::Capabilities;
 use crate::error::Error;
-use crate::input::{Stale, path_of, paths_of};
+use crate::input::{Stale, path_of, paths_of, paths_of_route};
 
 /// A path whose change may change answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,23 +29,14 @@ impl Dependency {
         }
     }
 
-    /// What probing an emulator may run of which nothing is known yet: itself and, if it is a script,
-    /// the absolute paths that stand in it and in the scripts among them. Of scripts that name ever
-    /// more of them the first hundreds.
+    /// The files that probing an emulator may run of which nothing is known yet: itself and, if it is a
+    /// script, whatever it resolves through, as far as its text tells. Of scripts that name ever more
+    /// files the first hundreds.
     #[cfg(feature = "probe")]
     pub fn of_unprobed(emulator: &Path) -> Vec<Dependency> {
-        const ENOUGH: usize = 500;
-        let mut paths = vec![emulator.to_owned()];
-        let mut read = 0;
-        while read < paths.len() && paths.len() < ENOUGH {
-            for named in crate::input::named_in_script(&paths[read]) {
-                if !paths.contains(&named) {
-                    paths.push(named);
-                }
-            }
-            read += 1;
-        }
-        paths.into_iter().map(Dependency::File).collect()
+        let routes = crate::wrapper::routes(emulator, &crate::wrapper::environment(&[]));
+        let paths = std::iter::once(emulator.to_owned()).chain(routes.files);
+        paths.map(Dependency::File).collect()
     }
 
     /// What recorded inputs are about, in their order.
@@ -62,9 +53,20 @@ impl Dependency {
                     dependencies.push(Dependency::File(path_of(input)));
                 }
                 InputKind::Libraries => {
-                    let objects = paths_of(&input.value).map(Path::to_owned);
-                    let files = std::iter::once(path_of(input)).chain(objects);
-                    dependencies.extend(files.map(Dependency::File));
+                    let path = path_of(input);
+                    let objects =
+                        paths_of(&input.value).map(|path| Dependency::File(path.to_owned()));
+                    dependencies.extend(objects);
+                    // What is installed without the loader's cache shows in its directory only.
+                    let is_list = path.parent().is_some_and(|parent| parent.ends_with("etc"));
+                    dependencies.push(if is_list {
+                        Dependency::File(path)
+                    } else {
+                        Dependency::Directory(path)
+                    });
+                }
+                InputKind::Route => {
+                    dependencies.extend(paths_of_route(input).into_iter().map(Dependency::File));
                 }
                 // No path says when these change.
                 _ => {}
@@ -109,10 +111,23 @@ impl Cache {
     /// As [`Cache::lookup`], and [`Error::Entry`] if the entry cannot be removed.
     pub fn drop_stale(&self, emulator: impl AsRef<Path>) -> Result<Option<Stale>, Error> {
         let emulator = absolute(emulator.as_ref())?;
-        let path = self.0.store.entry_path(&emulator);
-        let Examined::Stale(stale, entry) = self.0.examine_thoroughly(&emulator)? else {
-            return Ok(None);
-        };
+        self.drop_if_stale(&emulator, self.0.examine_thoroughly(&emulator)?)
+    }
+
+    /// As [`Cache::drop_stale`], and starts a wrapper to compare what it runs, as
+    /// [`Cache::lookup_starting`] does.
+    ///
+    /// # Errors
+    /// As [`Cache::drop_stale`].
+    #[cfg(feature = "probe")]
+    pub fn drop_stale_starting(&self, emulator: impl AsRef<Path>) -> Result<Option<Stale>, Error> {
+        let emulator = absolute(emulator.as_ref())?;
+        self.drop_if_stale(&emulator, self.0.examine_starting(&emulator)?)
+    }
+
+    fn drop_if_stale(&self, emulator: &Path, examined: Examined) -> Result<Option<Stale>, Error> {
+        let path = self.0.store.entry_path(emulator);
+        let Examined::Stale(stale, entry) = examined else { return Ok(None) };
         if stale.scope == Scope::Binary
             && !is_hidden(&stale.path)
             && entry.is_in(&path)
@@ -120,7 +135,7 @@ impl Cache {
             && entry.is_current()
         {
             self.0.store.remove(&path)?;
-            self.0.forget(&emulator);
+            self.0.forget(emulator);
         }
         Ok(Some(stale))
     }

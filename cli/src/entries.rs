@@ -64,7 +64,7 @@ pub(crate) fn wrong(error: &Error) -> (&Path, String) {
 /// # Errors
 /// Those of [`Cache::lookup`].
 pub(crate) fn look(cache: &Cache, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
-    if thorough { cache.lookup_thoroughly(emulator) } else { cache.lookup(emulator) }
+    if thorough { cache.lookup_starting(emulator) } else { cache.lookup(emulator) }
 }
 
 /// The state of one emulator.

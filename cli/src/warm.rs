@@ -131,7 +131,7 @@ pub(crate) fn look(
     emulator: &Path,
     groups: Groups,
 ) -> Result<Looked, capscache::Error> {
-    match cache.lookup_thoroughly(emulator) {
+    match cache.lookup_starting(emulator) {
         Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Looked::Cached(hit)),
         Ok(Lookup::Stale(why)) => {
             if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::files::{OVERLAP_BYTES, module_directories, named_module_directories};
-use crate::session::Executable;
+use crate::process::Executable;
 
 /// How many module directories an executable may name. QEMU's names one.
 const MAX_NAMED: usize = 1000;
@@ -20,8 +20,7 @@ const MAX_NAMED: usize = 1000;
 /// An executable that was read from end to end.
 #[derive(Debug)]
 pub(crate) struct Read {
-    pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) executable: Executable,
     pub(crate) sha256: [u8; 32],
     /// The module directories that it names.
     pub(crate) named: BTreeSet<PathBuf>,
@@ -68,7 +67,7 @@ impl Drop for Reading {
 }
 
 fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::Result<Read> {
-    let Executable { path, file } = executable;
+    let mut file = &executable.file;
     let mut hasher = Sha256::new();
     let mut named = BTreeSet::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -76,7 +75,7 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
     let mut kept = 0;
     loop {
         may_go_on()?;
-        let read = (&file).read(&mut buffer[kept..])?;
+        let read = file.read(&mut buffer[kept..])?;
         if read == 0 {
             break;
         }
@@ -90,7 +89,7 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
         buffer.copy_within(keep_from..end, 0);
         kept = end - keep_from;
     }
-    Ok(Read { path, file, sha256: hasher.finalize().into(), named })
+    Ok(Read { sha256: hasher.finalize().into(), named, executable })
 }
 
 /// Where the program at `path` looks for QEMU's modules, as far as its file tells while it does not
@@ -111,8 +110,8 @@ pub fn module_directories_of(path: &Path, deadline: Instant) -> io::Result<Vec<P
         return Ok(Vec::new());
     }
     let in_time = || if Instant::now() < deadline { Ok(()) } else { Err(too_large()) };
-    let Read { path, named, .. } = read(Executable { path, file }, in_time)?;
-    Ok(module_directories(&path, "", &named, &[]))
+    let Read { executable, named, .. } = read(Executable::stopped(path, file), in_time)?;
+    Ok(module_directories(&executable, "", &named, &[]))
 }
 
 fn too_large() -> io::Error {
@@ -131,7 +130,7 @@ mod tests {
         let path = dir.path().join("huge");
         let file = File::options().create(true).truncate(true).write(true).open(&path).unwrap();
         file.set_len(1 << 40).unwrap();
-        Executable { file: File::open(&path).unwrap(), path }
+        Executable::stopped(path.clone(), File::open(&path).unwrap())
     }
 
     #[test]
@@ -160,7 +159,7 @@ mod tests {
         let path = dir.path().join("names");
         let names: String = (0..2000).map(|n| format!("\0/{n}/lib/qemu\0")).collect();
         std::fs::write(&path, names).unwrap();
-        let executable = Executable { file: File::open(&path).unwrap(), path };
+        let executable = Executable::stopped(path.clone(), File::open(&path).unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = Reading::start(executable, deadline).unwrap().finish().unwrap_err();
         assert_eq!(error.to_string(), "it names more module directories than any QEMU");

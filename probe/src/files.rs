@@ -2,52 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Pid;
+use crate::process::Executable;
 
 /// Longer than any path of a module directory; what a search of the executable keeps of the block
 /// before.
 pub(crate) const OVERLAP_BYTES: usize = 256;
-
-/// How much is read of the list of what a process has mapped. QEMU's has some 50 KB.
-const MAX_MAPS_BYTES: u64 = 4 << 20;
-
-/// The shared objects that a process has mapped, as paths of this mount namespace, sorted.
-///
-/// Read from `/proc/PID/maps`, whose paths are those of the process: one that leads to another file
-/// here is left out.
-pub(crate) fn mapped_objects(pid: Pid) -> io::Result<Vec<PathBuf>> {
-    let mut maps = Vec::new();
-    let file = File::open(format!("/proc/{}/maps", pid.as_raw_pid()))?;
-    file.take(MAX_MAPS_BYTES).read_to_end(&mut maps)?;
-    let mut objects: Vec<PathBuf> =
-        maps.split(|byte| *byte == b'\n').filter_map(mapped_object).collect();
-    objects.sort();
-    Ok(objects)
-}
-
-/// A line is `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH`; an object has several, one of
-/// which is its beginning.
-fn mapped_object(line: &[u8]) -> Option<PathBuf> {
-    let start = line.iter().position(|byte| *byte == b'/')?;
-    let (columns, path) = line.split_at(start);
-    let columns = std::str::from_utf8(columns).ok()?;
-    let mut columns = columns.split_ascii_whitespace().skip(2);
-    let offset = columns.next()?;
-    let inode: u64 = columns.nth(1)?.parse().ok()?;
-    if offset.bytes().any(|digit| digit != b'0') {
-        return None;
-    }
-    let path = Path::new(OsStr::from_bytes(path));
-    let is_object = path.file_name()?.as_bytes().windows(3).any(|part| part == b".so");
-    let is_here = std::fs::metadata(path).is_ok_and(|status| status.ino() == inode);
-    (is_object && is_here).then(|| path.to_owned())
-}
 
 /// The module directories that an executable names: absolute paths `…/lib*/qemu` or
 /// `…/lib/MULTIARCH/qemu` that end with a zero byte in `block`.
@@ -67,17 +29,19 @@ pub(crate) fn named_module_directories(block: &[u8], found: &mut BTreeSet<PathBu
     }
 }
 
-/// Where an emulator looks for modules, present or not: the directories that it was built with, the
-/// same relative to where its executable lies, those that it has modules of, and the directory for
-/// modules of a package that was upgraded meanwhile. None for an emulator without modules.
+/// The directories in which an emulator searches for modules, present or not, as paths of this process:
+/// `QEMU_MODULE_DIR`, those that it was built with, the same relative to where its executable lies, those
+/// that it has modules of, and the directory for modules of a package that was upgraded meanwhile. None
+/// for an emulator without modules. (QEMU 7.2, `util/module.c`)
 pub(crate) fn module_directories(
-    executable: &Path,
+    executable: &Executable,
     package: &str,
     named: &BTreeSet<PathBuf>,
     objects: &[PathBuf],
 ) -> Vec<PathBuf> {
-    let mut directories = named.clone();
-    let prefix = executable.parent().and_then(Path::parent);
+    let in_root = |path: &Path| executable.root.join(path.strip_prefix("/").unwrap_or(path));
+    let mut directories: BTreeSet<PathBuf> = named.iter().map(|path| in_root(path)).collect();
+    let prefix = executable.path.parent().and_then(Path::parent);
     for directory in named {
         let mut parts = directory.iter();
         let is_lib = |part: &OsStr| part.as_bytes().starts_with(b"lib");
@@ -90,7 +54,10 @@ pub(crate) fn module_directories(
         of_modules.filter(|path| path.file_name() == Some(OsStr::new("qemu"))).map(Path::to_owned),
     );
     if !directories.is_empty() {
-        directories.insert(Path::new("/var/run/qemu").join(version_directory(package)));
+        let upgraded = Path::new("/var/run/qemu").join(version_directory(package));
+        directories.insert(in_root(&upgraded));
+        let given = executable.environment.iter().filter(|(name, _)| name == "QEMU_MODULE_DIR");
+        directories.extend(given.map(|(_, value)| in_root(Path::new(value))));
     }
     directories.into_iter().collect()
 }
@@ -104,7 +71,25 @@ fn version_directory(package: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+
+    fn stopped(path: &str) -> Executable {
+        Executable::stopped(path.into(), File::open("/dev/null").unwrap())
+    }
+
+    #[test]
+    fn an_emulator_looks_where_its_environment_says_and_inside_of_its_root() {
+        let mut executable = stopped("/jail/usr/bin/qemu-system-x86_64");
+        executable.root = "/jail".into();
+        executable.environment = vec![("QEMU_MODULE_DIR".into(), "/m".into())];
+        let named = BTreeSet::from([PathBuf::from("/usr/lib/qemu")]);
+        assert_eq!(
+            module_directories(&executable, "7", &named, &[]),
+            ["/jail/m", "/jail/usr/lib/qemu", "/jail/var/run/qemu/7"].map(PathBuf::from)
+        );
+    }
 
     #[test]
     fn an_executable_names_its_module_directory_among_other_strings() {
@@ -122,7 +107,7 @@ mod tests {
         let named = BTreeSet::from([PathBuf::from("/usr/lib/x86_64-linux-gnu/qemu")]);
         let looked = |executable: &str| {
             let package = "Debian 1:7.2+dfsg-7";
-            module_directories(Path::new(executable), package, &named, &[])
+            module_directories(&stopped(executable), package, &named, &[])
         };
         assert_eq!(
             looked("/usr/bin/qemu-system-x86_64"),
@@ -142,17 +127,7 @@ mod tests {
 
     #[test]
     fn an_emulator_without_modules_looks_nowhere() {
-        let executable = Path::new("/usr/bin/qemu-system-avr");
-        assert!(module_directories(executable, "", &BTreeSet::new(), &[]).is_empty());
-    }
-
-    #[test]
-    fn this_process_has_mapped_objects_and_all_of_them_are_files() {
-        let objects = mapped_objects(rustix::process::getpid()).unwrap();
-        assert!(
-            objects.iter().any(|path| path.to_string_lossy().contains("libc.so")),
-            "{objects:?}"
-        );
-        assert!(objects.iter().all(|path| path.is_file()), "{objects:?}");
+        let executable = stopped("/usr/bin/qemu-system-avr");
+        assert!(module_directories(&executable, "", &BTreeSet::new(), &[]).is_empty());
     }
 }

@@ -12,14 +12,14 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 use crate::error::{InterviewError, Loss, StartError};
 use crate::limits::Terms;
-use crate::session::{Executable, Reply, Request, Session};
+use crate::process::Executable;
+use crate::session::{Reply, Request, Session};
 use crate::spawn::Launch;
 
 /// The question that harms nobody.
@@ -218,8 +218,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
             Err(error) => return Err(InterviewError::Start(error)),
         };
         let executable = session.take_executable();
-        let status = executable.as_ref().and_then(|executable| executable.file.metadata().ok());
-        let identity = status.map(|status| (status.dev(), status.ino()));
+        let identity = executable.as_ref().and_then(Executable::identity);
         match &self.greeting {
             Some(greeting) if greeting != session.greeting() || self.identity != identity => {
                 return Err(InterviewError::Replaced);

@@ -31,6 +31,7 @@ mod learn;
 mod limits;
 mod pass;
 mod probe;
+mod process;
 mod questions;
 mod scratch;
 mod session;
@@ -44,7 +45,8 @@ pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
+pub use probe::{Options, ProbeError, Probed, chain, locate, note_failure, probe};
+pub use process::Executable;
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
 pub use user::User;
 

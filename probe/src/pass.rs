@@ -1,8 +1,6 @@
 //! One pass: an interview under one accelerator, its answers learnt and, if wanted, recorded.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,11 +9,12 @@ use rustix::process::Pid;
 
 use crate::cpuid::supported_cpuid;
 use crate::executable::{Read, Reading};
-use crate::files::{mapped_objects, module_directories};
+use crate::files::module_directories;
 use crate::interview::Interviewer;
 use crate::learn::{LearnError, Learner, Outcome};
+use crate::process::{Executable, Mapped};
 use crate::questions::{Questions, TYPES, Wanted};
-use crate::session::{Executable, Reply, Request};
+use crate::session::{Reply, Request};
 use crate::transcript::Recorder;
 
 /// Why answers that arrived make no model.
@@ -64,17 +63,17 @@ const ESSENTIAL: [&str; 4] = ["query-version", "query-target", "query-machines",
 /// The file that ran, read while it ran.
 #[derive(Debug)]
 pub struct RanExecutable {
-    /// Its path as `/proc/PID/exe` told it, which may be a path in another mount namespace.
-    pub path: PathBuf,
-    /// The very file, still open.
-    pub file: File,
+    /// The file, still open, and how it was run.
+    pub executable: Executable,
     /// The SHA-256 of its content.
     pub sha256: [u8; 32],
     /// Where it looks for modules, present or not.
     pub module_directories: Vec<PathBuf>,
-    /// The shared objects that it had mapped when it had answered everything, modules included, as
-    /// far as they are to be found here under the same path.
+    /// The shared objects and other files that it had mapped code from when it had answered everything,
+    /// modules included, as far as they are to be found here under the same path.
     pub objects: Vec<PathBuf>,
+    /// Those of its objects that were removed or replaced while it had them mapped.
+    pub replaced: Vec<PathBuf>,
 }
 
 /// Follows one interview.
@@ -89,7 +88,9 @@ pub(crate) struct Pass {
     reads_until: Option<Instant>,
     reading: Option<Reading>,
     identity: Option<(u64, u64)>,
-    objects: Vec<PathBuf>,
+    /// Whether the emulator has another mount namespace than this process.
+    has_own_mounts: bool,
+    mapped: Mapped,
 }
 
 impl Pass {
@@ -108,7 +109,8 @@ impl Pass {
             reads_until,
             reading: None,
             identity: None,
-            objects: Vec::new(),
+            has_own_mounts: false,
+            mapped: Mapped::default(),
         }
     }
 
@@ -134,7 +136,7 @@ impl Pass {
             model: self.learner.finish(accelerator, report)?,
             identity: self.identity,
             reading: self.reading,
-            objects: self.objects,
+            mapped: self.mapped,
             package: self.questions.package().to_owned(),
             recorder: self.recorder,
         })
@@ -190,7 +192,7 @@ pub(crate) struct Passed {
     /// Device and inode of the file that ran.
     pub(crate) identity: Option<(u64, u64)>,
     reading: Option<Reading>,
-    objects: Vec<PathBuf>,
+    mapped: Mapped,
     package: String,
     pub(crate) recorder: Option<Recorder>,
 }
@@ -199,10 +201,11 @@ impl Passed {
     /// Waits until the file that ran is read. Only a pass that was to tell about the binary has it.
     pub(crate) fn ran(&mut self) -> io::Result<RanExecutable> {
         let reading = self.reading.take().ok_or_else(|| io::Error::other("nothing was read"))?;
-        let Read { path, file, sha256, named } = reading.finish()?;
-        let objects = std::mem::take(&mut self.objects);
-        let module_directories = module_directories(&path, &self.package, &named, &objects);
-        Ok(RanExecutable { path, file, sha256, module_directories, objects })
+        let Read { executable, sha256, named } = reading.finish()?;
+        let Mapped { objects, replaced } = std::mem::take(&mut self.mapped);
+        let module_directories = module_directories(&executable, &self.package, &named, &objects);
+        let replaced = replaced.into_iter().collect();
+        Ok(RanExecutable { executable, sha256, module_directories, objects, replaced })
     }
 }
 
@@ -214,7 +217,8 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.greeting(greeting);
         }
-        self.identity = executable.file.metadata().ok().map(|status| (status.dev(), status.ino()));
+        self.identity = executable.identity();
+        self.has_own_mounts = executable.has_own_mounts;
         if let Some(deadline) = self.reads_until {
             let reading = Reading::start(executable, deadline);
             self.reading = Some(reading.map_err(AnswerError::Thread)?);
@@ -273,7 +277,8 @@ impl Interviewer for Pass {
     fn finishing(&mut self, pid: Pid) {
         // What cannot be read, since the emulator runs as somebody else, is not tracked.
         if self.reads_until.is_some() {
-            self.objects = mapped_objects(pid).unwrap_or_default();
+            let own = self.identity.unwrap_or_default();
+            self.mapped = Mapped::of(pid, own, self.has_own_mounts).unwrap_or_default();
         }
     }
 

@@ -16,14 +16,19 @@ use crate::host;
 use crate::interview::{Interviewed, LostEmulator, interview};
 use crate::limits::{Limits, Terms};
 use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
+use crate::process::Executable;
 use crate::questions::Wanted;
 use crate::scratch::Scratch;
+use crate::session::Session;
 use crate::spawn::Launch;
 use crate::transcript::{self, Subject};
 use crate::user::User;
 
 /// Without TCG QEMU falls back to qtest, under which the binary's facts are the same.
 const BINARY_ACCELERATOR: &str = "tcg:qtest";
+
+/// Whatever lets an emulator greet.
+const ANY_ACCELERATOR: &str = "tcg:qtest:kvm";
 
 /// What a probe is to bring, and how.
 #[derive(Clone, Debug)]
@@ -115,8 +120,25 @@ pub enum ProbeError {
 /// [`ProbeError`]. Commands that the emulator refuses, or that kill it, are none: they stand in
 /// the model's report.
 pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
-    // The emulators ask to be killed when the thread that started them ends: it must be one that
-    // lives as long as they do.
+    on_own_thread(emulator, options, async |probe| probe.run().await)
+}
+
+/// Starts an emulator until it greets, and returns which file runs then: for a wrapper the one that it
+/// executes or starts last. Asks nothing; otherwise as [`probe`].
+///
+/// # Errors
+/// [`ProbeError::Interview`] for an emulator that cannot be started, [`ProbeError::Start`].
+pub fn locate(emulator: &Path, options: &Options) -> Result<Executable, ProbeError> {
+    on_own_thread(emulator, options, async |probe| probe.locate().await)
+}
+
+/// Works on a thread that lives as long as the emulators that it starts: they ask to be killed when the
+/// thread that started them ends.
+fn on_own_thread<T: Send>(
+    emulator: &Path,
+    options: &Options,
+    work: impl AsyncFnOnce(&Probe<'_>) -> Result<T, ProbeError> + Send,
+) -> Result<T, ProbeError> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("capscache-probe".to_owned())
@@ -128,7 +150,7 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
                 let within = options.temporary.clone().unwrap_or_else(std::env::temp_dir);
                 let scratch = Scratch::new(&within, options.run_as.as_ref());
                 let terms = Terms::new(&options.limits);
-                runtime.block_on(Probe { emulator, options, scratch, terms }.run())
+                runtime.block_on(work(&Probe { emulator, options, scratch, terms }))
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -193,8 +215,27 @@ impl Probe<'_> {
         self.options.kvm && (self.options.core || further)
     }
 
+    async fn locate(&self) -> Result<Executable, ProbeError> {
+        let failed = |error| ProbeError::Interview(InterviewError::Start(error));
+        let launch = self.launch(ANY_ACCELERATOR);
+        let mut session = Session::start(&launch, &self.terms).await.map_err(failed)?;
+        let executable = session.take_executable();
+        session.end().await;
+        Ok(executable.expect("a session that has just started has its executable"))
+    }
+
+    fn launch<'a>(&'a self, accelerator: &'a str) -> Launch<'a> {
+        Launch {
+            emulator: self.emulator,
+            accelerator,
+            user: self.options.run_as.as_ref(),
+            scratch: self.scratch.path(),
+            environment: &self.options.environment,
+        }
+    }
+
     async fn pass(&self, role: Role) -> Result<Passed, ProbeError> {
-        let Options { core, groups, record, run_as, .. } = self.options;
+        let Options { core, groups, record, .. } = self.options;
         let wanted = Wanted {
             core: *core,
             groups: *groups,
@@ -205,13 +246,7 @@ impl Probe<'_> {
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
         let mut pass = Pass::new(kvm, wanted, reads.then_some(self.terms.deadline), *record);
-        let launch = Launch {
-            emulator: self.emulator,
-            accelerator: if kvm { "kvm" } else { BINARY_ACCELERATOR },
-            user: run_as.as_ref(),
-            scratch: self.scratch.path(),
-            environment: &self.options.environment,
-        };
+        let launch = self.launch(if kvm { "kvm" } else { BINARY_ACCELERATOR });
         let began = Instant::now();
         let interviewed = interview(&launch, &self.terms, &mut pass).await?;
         Ok(pass.finish(report(interviewed, began))?)
@@ -237,7 +272,7 @@ impl Probe<'_> {
         }
         let transcript = self.options.record.then(|| {
             let emulator = self.emulator.to_string_lossy().into_owned();
-            let executable = ran.path.to_string_lossy().into_owned();
+            let executable = ran.executable.path.to_string_lossy().into_owned();
             let subject = Subject::new(emulator, executable, &ran.sha256, self.options.groups);
             transcript::write(&subject, &recorded)
         });

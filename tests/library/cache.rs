@@ -225,7 +225,7 @@ fn a_retargeted_link_is_noticed() {
 #[test]
 fn a_link_shares_the_probe_of_what_it_links_to() {
     let fixture = Fixture::new();
-    let link = fixture.path("qemu");
+    let link = fixture.path("qemu-system-avr");
     symlink(AVR, &link).expect("a link");
     let by_link = fixture.cache.get(&link).expect("answers");
     assert_eq!(by_link.emulator(), link);

@@ -264,10 +264,10 @@ fn what_was_known_before_a_group_failed_stays_and_less_can_be_asked() {
     broken.mend();
     let cache = broken.cache();
     cache.get(&broken.emulator).expect("answers");
-    // Nothing that a hit looks at: the script does not change, only what it reads.
+    // Nothing that a hit looks at: what the script reads shows only when it runs.
     let flag = broken.path("flag");
     let script = "exec /usr/bin/qemu-system-avr \"$@\"";
-    broken.write(&format!("[ -e {} ] && exit 7\n{script}", flag.display()));
+    broken.write(&format!("[ -e {}/fl?g ] && exit 7\n{script}", broken.path("").display()));
     cache.get(&broken.emulator).expect("answers");
     fs::write(&flag, "").expect("a flag");
     let error = cache.get_with(&broken.emulator, Groups::DEVICES).expect_err("it fails");

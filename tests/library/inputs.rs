@@ -169,8 +169,8 @@ fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
     let (emulator, root) = (installed.emulator(), installed.path(""));
     let script = format!(
         "#!/bin/sh\ncd {root}\ncase \"$*\" in\n\
-         *accel=kvm*) until [ -e go ]; do sleep 0.01; done ;;\n\
-         *) echo $$ > pid.new; mv pid.new pid ;;\n\
+         *accel=kvm*) until [ -e g? ]; do sleep 0.01; done ;;\n\
+         *) echo $$ > pid ;;\n\
          esac\nexec {emulator} \"$@\"\n",
         emulator = emulator.display(),
         root = root.display()

@@ -11,6 +11,7 @@ mod qmp;
 mod replaced;
 mod replay;
 mod roots;
+mod routes;
 mod truth;
 mod upkeep;
 mod writers;

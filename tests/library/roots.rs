@@ -378,7 +378,7 @@ fn a_root_that_is_removed_during_a_probe_is_made_again() {
     let emulator = roots.path("qemu-system-avr");
     let (root, ran) = (roots.path("root"), roots.path("ran"));
     let script = format!(
-        "#!/bin/sh\n[ -e {ran} ] || rm -r {root}; touch {ran}; exec {AVR} \"$@\"\n",
+        "#!/bin/sh\n[ -e {ran}* ] || rm -r {root}/../roo[t]; : > {ran}; exec {AVR} \"$@\"\n",
         ran = ran.display(),
         root = root.display()
     );
@@ -398,7 +398,7 @@ fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
     let (root, runs) = (roots.path("root"), roots.path("runs"));
     // A file takes its place while the emulator runs: not even root can make it again.
     let script = format!(
-        "#!/bin/sh\nrm -r {root} 2>/dev/null; touch {root}; echo run >> {runs}; exec {AVR} \"$@\"\n",
+        "#!/bin/sh\nrm -r {root}/../roo[t] 2>/dev/null; : > {root}; echo run >> {runs}; exec {AVR} \"$@\"\n",
         root = root.display(),
         runs = runs.display()
     );

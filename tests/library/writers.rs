@@ -114,7 +114,7 @@ fn sixty_four_processes_that_ask_at_once_start_one_probe() {
 #[test]
 fn nobody_waits_for_the_probe_of_another_emulator() {
     let scene = Scene::new(&format!(
-        "while [ ! -e $(dirname $0)/go ]; do sleep 0.01; done; exec {AVR} \"$@\""
+        "while [ ! -e $(dirname $0)/g? ]; do sleep 0.01; done; exec {AVR} \"$@\""
     ));
     let waiting = scene.ask("core");
     scene.wait_for_runs(1);

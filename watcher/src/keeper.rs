@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capscache::{
-    Cache, Capabilities, Dependency, Groups, Input, InputRef, Lookup, find_emulators, is_hidden,
-    search_directories,
+    Cache, Capabilities, Dependency, Error, Groups, Input, InputRef, Lookup, Stale, find_emulators,
+    is_hidden, search_directories,
 };
 
 use crate::Options;
@@ -306,6 +306,19 @@ impl<S: FnMut(Event)> Keeper<S> {
         }
     }
 
+    /// Drops an entry that is stale. A wrapper is started to see what it runs, if probing in the background
+    /// is wanted and nobody else could have written what that runs.
+    fn drop_stale(&self, emulator: &Path) -> Result<Option<Stale>, Error> {
+        let depends_on = self.known.get(emulator).map(|known| &*known.depends_on);
+        let may_start =
+            self.options.rewarm && check_probe(emulator, depends_on.unwrap_or_default()).is_ok();
+        if may_start {
+            self.cache.drop_stale_starting(emulator)
+        } else {
+            self.cache.drop_stale(emulator)
+        }
+    }
+
     /// Looks at the entry of an emulator: drops it, or tells that it was refreshed. One that is being
     /// probed is looked at after that.
     fn look_at(&mut self, emulator: &Arc<Path>) {
@@ -314,7 +327,7 @@ impl<S: FnMut(Event)> Keeper<S> {
             return;
         }
         let began = Instant::now();
-        let found = self.cache.drop_stale(emulator).and_then(|stale| match stale {
+        let found = self.drop_stale(emulator).and_then(|stale| match stale {
             Some(stale) => Ok(Err(stale.to_string())),
             None => Ok(match self.cache.lookup(emulator)? {
                 Lookup::Hit(capabilities) => Ok(capabilities),

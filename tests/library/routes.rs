@@ -1,0 +1,403 @@
+//! What a wrapper resolves through, and what an emulator is loaded with, wherever that lies: each change
+//! is noticed by the next lookup, and what only running a wrapper shows by one that starts it.
+
+use std::fs;
+use std::io::{BufRead, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use capscache::{Cache, CacheOptions, InputKind, Lookup, Stale};
+use tempfile::TempDir;
+
+use crate::cache::age;
+
+const FIRST: &str = "/usr/bin/qemu-system-riscv32";
+const SECOND: &str = "/usr/bin/qemu-system-or1k";
+
+/// A directory with a cache, which is `@/` in scripts.
+struct Place {
+    root: TempDir,
+    cache: Cache,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place::with(|_| CacheOptions::default())
+    }
+
+    fn with(options: impl FnOnce(&Path) -> CacheOptions) -> Place {
+        let root = tempfile::tempdir().expect("a root");
+        let options = options(root.path());
+        let cache = Cache::open_with(root.path().join("cache"), options).expect("a cache");
+        Place { root, cache }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        let root = self.root.path().to_str().expect("text");
+        fs::write(&path, text.replace("@/", &format!("{root}/")).replace("$*", "\"$@\""))
+            .expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        path
+    }
+
+    /// As [`Place::script`], of an age at which its time stamps are relied on.
+    fn old_script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.script(name, text);
+        age(&path);
+        path
+    }
+
+    fn copy(&self, of: &str, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        let new = path.with_extension("new");
+        fs::copy(of, &new).expect("a copy");
+        fs::rename(new, &path).expect("a rename");
+        path
+    }
+
+    fn arch(&self, emulator: &Path) -> String {
+        self.cache.get(emulator).expect("answers").arch().to_owned()
+    }
+
+    fn stale(&self, emulator: &Path) -> Option<Stale> {
+        stale(self.cache.lookup(emulator))
+    }
+}
+
+fn stale(looked: Result<Lookup, capscache::Error>) -> Option<Stale> {
+    match looked.expect("a lookup") {
+        Lookup::Stale(stale) => Some(stale),
+        Lookup::Hit(_) => None,
+        other => panic!("neither a hit nor stale but {other:?}"),
+    }
+}
+
+#[test]
+fn whatever_a_wrapper_resolves_through_is_noticed_when_it_leads_elsewhere() {
+    type Change = fn(&Place);
+    let relink: Change = |place| {
+        fs::remove_file(place.path("current")).expect("a removal");
+        symlink(SECOND, place.path("current")).expect("a link");
+    };
+    let shadow: Change = |place| drop(place.copy(SECOND, "a/qemu-x"));
+    let cases: [(&str, &str, Change); 12] = [
+        ("a link named in it", "#!/bin/sh\nexec @/current $*\n", relink),
+        ("a link in a variable", "#!/bin/sh\nQ=@/current\nexec \"$Q\" $*\n", relink),
+        ("a link in a default", "#!/bin/sh\nexec ${NOT_SET:-@/current} $*\n", relink),
+        ("a relative link", "#!/bin/sh\ncd @/ && exec ./current $*\n", relink),
+        ("a link beside it", "#!/bin/sh\nexec \"$(dirname \"$0\")/current\" $*\n", relink),
+        ("another language", "#!/usr/bin/perl\nexec('@/current', @ARGV);\n", relink),
+        ("an earlier directory of PATH", "#!/bin/sh\nPATH=@/a:@/b:$PATH\nexec qemu-x $*\n", shadow),
+        ("a command by name", "#!/bin/sh\nPATH=@/a:@/b:$PATH exec env qemu-x $*\n", shadow),
+        ("a second script", "#!/bin/sh\nexec @/second $*\n", |place| {
+            place.script("second", &format!("#!/bin/sh\nexec {SECOND} $*\n"));
+        }),
+        ("a link in a second script", "#!/bin/sh\nexec @/third $*\n", relink),
+        ("a sourced file", "#!/bin/sh\n. @/conf\nexec $Q $*\n", |place| {
+            fs::write(place.path("conf"), format!("Q={SECOND}\n")).expect("a file");
+        }),
+        (
+            "a file that appears",
+            "#!/bin/sh\n[ -e @/flag ] && exec @/b/other $*\nexec @/current $*\n",
+            |place| fs::write(place.path("flag"), "").expect("a file"),
+        ),
+    ];
+    let places = cases.map(|(what, script, change)| {
+        let place = Place::new();
+        symlink(FIRST, place.path("current")).expect("a link");
+        place.script("second", &format!("#!/bin/sh\nexec {FIRST} $*\n"));
+        place.script("third", "#!/bin/sh\nexec @/current $*\n");
+        fs::create_dir(place.path("a")).expect("a directory");
+        place.copy(FIRST, "b/qemu-x");
+        place.copy(SECOND, "b/other");
+        fs::write(place.path("conf"), format!("Q={FIRST}\n")).expect("a file");
+        let wrapper = place.script("wrapper", script);
+        (what, change, place, wrapper)
+    });
+    age(&places[places.len() - 1].3);
+    for (what, change, place, wrapper) in places {
+        assert_eq!(place.arch(&wrapper), "riscv32", "{what}");
+        assert_eq!(place.stale(&wrapper), None, "{what}");
+        change(&place);
+        let stale = place.stale(&wrapper).unwrap_or_else(|| panic!("{what} is a hit"));
+        assert!(matches!(stale.input, InputKind::Route | InputKind::Executable), "{what}: {stale}");
+        assert_eq!(place.arch(&wrapper), "or1k", "{what}");
+        assert_eq!(place.stale(&wrapper), None, "{what}");
+    }
+}
+
+#[test]
+fn a_command_is_searched_for_on_the_path_of_the_prober() {
+    let place = Place::new();
+    let (a, b) = (place.path("a"), place.path("b"));
+    fs::create_dir(&a).expect("a directory");
+    place.copy(FIRST, "b/qemu-x");
+    let wrapper = place.script("wrapper", "#!/bin/sh\nexec qemu-x $*\n");
+    let with_path = |directories: &[&Path]| {
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let usual: Vec<PathBuf> = std::env::split_paths(&usual).collect();
+        let all = directories.iter().map(|path| path.to_path_buf()).chain(usual);
+        let path = std::env::join_paths(all).expect("a list");
+        let environment = vec![("PATH".into(), path)];
+        let options = CacheOptions { environment, ..CacheOptions::default() };
+        Cache::open_with(place.path("cache"), options).expect("a cache")
+    };
+    let both = with_path(&[&a, &b]);
+    assert_eq!(both.get(&wrapper).expect("answers").arch(), "riscv32");
+    // Who has another PATH and finds the same has the same answers, and probes nothing.
+    assert_eq!(stale(with_path(&[&b]).lookup(&wrapper)), None);
+    place.copy(SECOND, "a/qemu-x");
+    assert_eq!(stale(both.lookup(&wrapper)).expect("stale").input, InputKind::Route);
+    assert_eq!(
+        stale(with_path(&[&a, &b]).lookup(&wrapper)).expect("stale").input,
+        InputKind::Route
+    );
+    assert_eq!(both.get(&wrapper).expect("answers").arch(), "or1k");
+    let stale = stale(with_path(&[&b]).lookup(&wrapper)).expect("stale");
+    assert_eq!(stale.input, InputKind::Environment, "{stale}");
+}
+
+#[test]
+fn answers_under_one_environment_are_not_used_under_another() {
+    let place = Place::new();
+    let emulator = Path::new("/usr/bin/qemu-system-avr");
+    let with = |environment: &[(&str, &str)]| {
+        let pairs = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let options = CacheOptions { environment: pairs.collect(), ..CacheOptions::default() };
+        Cache::open_with(place.path("cache"), options).expect("a cache")
+    };
+    let answers = with(&[("QEMU_MODULE_DIR", "/nowhere")]).get(emulator).expect("answers");
+    assert!(answers.inputs().any(|input| input.kind == InputKind::Environment));
+    for other in [&[][..], &[("QEMU_MODULE_DIR", "/elsewhere")]] {
+        let stale = stale(with(other).lookup(emulator)).expect("stale");
+        assert_eq!(stale.input, InputKind::Environment, "{stale}");
+    }
+    assert_eq!(stale(with(&[("QEMU_MODULE_DIR", "/nowhere")]).lookup(emulator)), None);
+}
+
+#[test]
+fn what_a_wrapper_decides_when_it_runs_is_noticed_by_a_lookup_that_starts_it() {
+    let place = Place::new();
+    symlink(FIRST, place.path("current")).expect("a link");
+    let wrapper = place.script("wrapper", "#!/bin/sh\nexec @/c?rrent $*\n");
+    assert_eq!(place.arch(&wrapper), "riscv32");
+    assert_eq!(stale(place.cache.lookup_starting(&wrapper)), None);
+    fs::remove_file(place.path("current")).expect("a removal");
+    symlink(SECOND, place.path("current")).expect("a link");
+    assert_eq!(stale(place.cache.lookup_thoroughly(&wrapper)), None, "no file shows it");
+    let found = stale(place.cache.lookup_starting(&wrapper)).expect("stale");
+    assert_eq!((found.input, &*found.path), (InputKind::Executable, Path::new(FIRST)));
+    assert_eq!(found.found, SECOND);
+    fs::remove_file(place.path("current")).expect("a removal");
+    let found = stale(place.cache.lookup_starting(&wrapper)).expect("stale");
+    assert!(found.found.contains("did not greet"), "{found}");
+}
+
+/// The dynamic loader of this host's programs.
+fn loader() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").expect("a list");
+    let paths = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));
+    let is_loader = |path: &&str| {
+        Path::new(path).file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ld"))
+    };
+    paths.into_iter().find(is_loader).expect("a loader").into()
+}
+
+#[test]
+fn an_emulator_that_a_loader_runs_is_the_executable_and_the_loader_a_route() {
+    let place = Place::new();
+    let emulator = place.copy(FIRST, "q");
+    let script = format!("#!/bin/sh\nexec {} @/q $*\n", loader().display());
+    let wrapper = place.old_script("wrapper", &script);
+    let answers = place.cache.get(&wrapper).expect("answers");
+    assert_eq!((answers.arch(), answers.executable()), ("riscv32", emulator.clone()));
+    let routes = answers.inputs().filter(|input| input.kind == InputKind::Route);
+    let routes: Vec<_> = routes.map(|input| String::from_utf8_lossy(input.name)).collect();
+    assert!(routes.iter().any(|route| Path::new(&**route) == loader()), "{routes:?}");
+    place.copy(SECOND, "q");
+    assert_eq!(place.stale(&wrapper).expect("stale").path, emulator);
+    assert_eq!(place.arch(&wrapper), "or1k");
+}
+
+#[test]
+fn modules_are_looked_for_where_the_environment_of_the_emulator_says() {
+    let place = Place::new();
+    fs::create_dir(place.path("m")).expect("a directory");
+    let script = "#!/bin/sh\nexport QEMU_MODULE_DIR=@/m\nexec /usr/bin/qemu-system-x86_64 $*\n";
+    let wrapper = place.script("wrapper", script);
+    let answers = place.cache.get(&wrapper).expect("answers");
+    let modules = answers.inputs().filter(|input| input.kind == InputKind::Modules);
+    let modules: Vec<_> = modules.map(|input| String::from_utf8_lossy(input.name)).collect();
+    if modules.len() < 2 {
+        println!("SKIPPED: this emulator has no modules");
+        return;
+    }
+    let own = place.path("m");
+    assert!(modules.iter().any(|path| Path::new(&**path) == own), "{modules:?}");
+    fs::write(place.path("m/hw-display-qxl.so"), "").expect("a module");
+    let stale = place.stale(&wrapper).expect("stale");
+    assert_eq!((stale.input, stale.path), (InputKind::Modules, own));
+}
+
+#[test]
+fn an_emulator_that_unpacks_itself_is_probed_each_time() {
+    let place = Place::new();
+    let script =
+        format!("#!/bin/sh\nd=$(mktemp -d)\ncp {FIRST} $d/q\n$d/q $*\nr=$?\nrm -rf $d\nexit $r\n");
+    let wrapper = place.old_script("wrapper", &script);
+    for _ in 0..2 {
+        let answers = place.cache.get(&wrapper).expect("answers");
+        assert!(answers.answer(&"machine:virt".parse().expect("a query")).is_yes());
+        let stale = place.stale(&wrapper).expect("nothing is there to compare");
+        assert_eq!(stale.input, InputKind::Executable);
+    }
+}
+
+#[test]
+fn a_library_beyond_the_loaders_cache_is_noticed_wherever_it_was_found_or_would_be() {
+    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is there");
+    let ldd = String::from_utf8(ldd.stdout).expect("text");
+    let zlib =
+        ldd.split_whitespace().find(|word| word.contains("/libz.so")).expect("QEMU needs it");
+    let cases = [
+        ("LD_LIBRARY_PATH=@/lib", "lib/libz.so.1", "lib/libz.so.1"),
+        ("LD_PRELOAD=@/lib/whatever", "lib/whatever", "lib/whatever"),
+        ("LD_LIBRARY_PATH=@/earlier:@/lib", "lib/libz.so.1", "earlier/libz.so.1"),
+        ("LD_LIBRARY_PATH=@/absent:@/lib", "lib/libz.so.1", "absent/libz.so.1"),
+        ("LD_LIBRARY_PATH=@/lib", "lib/libz.so.1", "lib/glibc-hwcaps/x86-64-v2/libz.so.1"),
+    ];
+    for (setting, used, changed) in cases {
+        let place = Place::new();
+        fs::create_dir(place.path("earlier")).expect("a directory");
+        let library = place.copy(zlib, used);
+        let wrapper = place.script("wrapper", &format!("#!/bin/sh\n{setting} exec {FIRST} $*\n"));
+        let answers = place.cache.get(&wrapper).expect("answers");
+        let mapped = answers.inputs().filter(|input| input.kind == InputKind::Libraries);
+        let mapped: Vec<String> =
+            mapped.map(|input| String::from_utf8_lossy(input.value).into_owned()).collect();
+        let named = library.to_str().expect("text");
+        assert!(mapped.iter().any(|value| value.contains(named)), "{setting}: {mapped:?}");
+        assert_eq!(place.stale(&wrapper), None, "{setting}");
+        let mut content = fs::read(zlib).expect("a library");
+        content.push(0);
+        fs::create_dir_all(place.path(changed).parent().expect("a parent")).expect("a directory");
+        fs::write(place.path("new"), content).expect("a file");
+        fs::rename(place.path("new"), place.path(changed)).expect("a rename");
+        let stale = place.stale(&wrapper).unwrap_or_else(|| panic!("{setting} {changed}: a hit"));
+        // What the script names is a route as well.
+        assert!(
+            matches!(stale.input, InputKind::Libraries | InputKind::Route),
+            "{setting}: {stale}"
+        );
+        place.cache.get(&wrapper).expect("answers");
+        assert_eq!(place.stale(&wrapper), None, "{setting}");
+    }
+}
+
+#[test]
+fn a_library_that_is_replaced_while_the_emulator_has_it_mapped_is_probed_again() {
+    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is there");
+    let ldd = String::from_utf8(ldd.stdout).expect("text");
+    let zlib =
+        ldd.split_whitespace().find(|word| word.contains("/libz.so")).expect("QEMU needs it");
+    // The replacement is there before the probe began, so that no time stamp tells of it.
+    let place = Place::with(|root| CacheOptions {
+        writable: vec![root.join("lib"), root.join("log")],
+        ..CacheOptions::default()
+    });
+    fs::create_dir(place.path("log")).expect("a directory");
+    place.copy(zlib, "lib/libz.so.1");
+    let other = place.copy(zlib, "lib/aside");
+    age(&other);
+    let script = format!(
+        "#!/bin/sh\necho >> @/log/starts\n(while ! grep -q @/lib/libz /proc/$$/maps; do :; done\n\
+         mv @/lib/a?ide @/lib/libz.so.1) 2>/dev/null &\nLD_LIBRARY_PATH=@/lib exec {FIRST} $*\n"
+    );
+    let wrapper = place.old_script("wrapper", &script);
+    place.cache.get(&wrapper).expect("answers");
+    let starts = fs::read(place.path("log/starts")).expect("a log").len();
+    assert_eq!(starts, 2, "the second probe had the new library from its start");
+    assert_eq!(place.stale(&wrapper), None);
+}
+
+#[test]
+fn a_list_of_preloaded_libraries_that_appears_is_noticed() {
+    let place = Place::new();
+    let answers = place.cache.get("/usr/bin/qemu-system-avr").expect("answers");
+    let list = b"/etc/ld.so.preload";
+    assert!(answers.inputs().any(|input| input.kind == InputKind::Libraries && input.name == list));
+    let (root, test) = (place.path("cache"), "routes::child_under_a_list_of_preloaded_libraries");
+    // A library of the system, so that nothing else changes.
+    let script = "mkdir -p $ROOT/../etc $ROOT/../work; \
+                  mount -t overlay -o lowerdir=/etc,upperdir=$ROOT/../etc,workdir=$ROOT/../work none /etc; \
+                  echo > /etc/ld.so.preload";
+    let Some(mut child) = crate::child_after(script, test, &[("ROOT", &root)]) else { return };
+    assert!(child.status().expect("unshare is there").success());
+}
+
+#[test]
+#[ignore = "runs in a mount namespace of its own"]
+fn child_under_a_list_of_preloaded_libraries() {
+    let root = PathBuf::from(std::env::var_os("ROOT").expect("a variable"));
+    let cache = Cache::open(root).expect("a cache");
+    let stale = stale(cache.lookup("/usr/bin/qemu-system-avr")).expect("stale");
+    assert_eq!(stale.input, InputKind::Libraries, "{stale}");
+}
+
+/// Maps a file, dirties its last page, and changes its last byte when it gets a line.
+const WRITER: &str = "\
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+map = mmap.mmap(file.fileno(), 0)
+map[-1] = map[-1]
+print(flush=True)
+sys.stdin.readline()
+map[-1] ^= 1
+print(flush=True)
+";
+
+#[test]
+fn an_executable_that_is_written_through_a_dirty_map_is_noticed_by_a_thorough_lookup() {
+    let place = Place::new();
+    let emulator = place.copy(FIRST, "q");
+    // What is open for writing cannot be executed, but a loader can map it.
+    let script = format!("#!/bin/sh\nexec {} @/q $*\n", loader().display());
+    let wrapper = place.old_script("wrapper", &script);
+    let mut python = Command::new("python3");
+    python.args(["-c", WRITER]).arg(&emulator);
+    python.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let Ok(mut writer) = python.spawn() else {
+        println!("SKIPPED: there is no python3 to write through a map");
+        return;
+    };
+    let mut said = std::io::BufReader::new(writer.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("it maps the file");
+    age(&emulator);
+    assert_eq!(place.arch(&wrapper), "riscv32");
+    let times = |path: &Path| {
+        let status = fs::metadata(path).expect("a file");
+        (status.mtime(), status.mtime_nsec(), status.ctime(), status.ctime_nsec())
+    };
+    let before = times(&emulator);
+    writer.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it writes");
+    said.read_line(&mut line).expect("it has written");
+    if times(&emulator) == before {
+        assert_eq!(place.stale(&wrapper), None, "no time stamp tells of it");
+    } else {
+        println!(
+            "SKIPPED: the page was written back meanwhile, and the time stamps tell of the change"
+        );
+    }
+    let found = stale(place.cache.lookup_thoroughly(&wrapper)).expect("stale");
+    assert_eq!((found.input, &*found.path), (InputKind::Executable, &*emulator));
+    writer.wait().expect("it ends");
+}
