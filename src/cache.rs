@@ -12,8 +12,9 @@ use capscache_format::{Input, InputKind, Scope};
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::failure::Failure;
-use crate::host::{HostFacts, KvmState};
+use crate::host::HostFacts;
 use crate::input::{Look, Stale, environment_value, look, path_of};
+use crate::kvm::{self, Kvm};
 use crate::store::{Store, Trust};
 use crate::wrapper;
 
@@ -370,13 +371,13 @@ impl Shared {
 
     /// KVM as the emulator will see it.
     #[cfg(feature = "probe")]
-    pub(crate) fn kvm(&self) -> KvmState {
-        KvmState::of(self.run_as.as_ref())
+    pub(crate) fn kvm(&self) -> Kvm {
+        Kvm::of(self.run_as.as_ref())
     }
 
     #[cfg(not(feature = "probe"))]
-    fn kvm(&self) -> KvmState {
-        KvmState::now()
+    fn kvm(&self) -> Kvm {
+        Kvm::now()
     }
 
     /// Takes notice of what the host is now: microcode can be loaded late.
@@ -537,8 +538,11 @@ impl Shared {
     /// What to tell others of an input that holds under a new signature. Only who sees KVM with the
     /// rights of the prober knows whether it still opens for that one, who would not look again.
     fn told_of(&self, old: &Input, new: &Input) -> Input {
-        let is_other_view =
-            old.kind == InputKind::Kvm && old != new && !self.kvm().is_by_same_user(&old.value);
+        let is_by_same_user = || {
+            let recorded = kvm::State::from_value(&old.value);
+            recorded.is_some_and(|recorded| self.kvm().state.is_by_same_user(&recorded))
+        };
+        let is_other_view = old.kind == InputKind::Kvm && old != new && !is_by_same_user();
         if is_other_view { old.clone() } else { new.clone() }
     }
 

@@ -26,12 +26,12 @@ use capscache_probe::{
 use crate::cache::{Cache, Examined, Lookup, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded, recorded};
 use crate::error::Error;
-use crate::host::{KvmState, boot_seconds};
 use crate::input::{
     Stale, distrust, environment_value, is_doubtful, lines, path_of, record, record_all_firmware,
     record_fixed, record_kvm, record_libraries, record_modules, record_route, record_unreachable,
     record_wrapper, sha256_of, signature, stat, time_of_change,
 };
+use crate::kvm::Kvm;
 use crate::map::Bytes;
 use crate::{libraries, wrapper};
 
@@ -529,11 +529,11 @@ impl Shared {
     }
 
     /// What the answers about the host depend on.
-    fn host_inputs(&self, kvm: &KvmState, model: &Model) -> [Input; 3] {
+    fn host_inputs(&self, kvm: &Kvm, model: &Model) -> [Input; 3] {
         let (group, accelerator, kind) = (Group::Core, Accelerator::Kvm, FactKind::Ran);
         let failed = model.get(FactKey { group, accelerator, kind }) == Some(Fact::Refused);
         [
-            record_kvm(kvm, (failed && kvm.opens()).then(boot_seconds)),
+            record_kvm(kvm, failed && kvm.opens()),
             record_fixed(InputKind::Kernel, Scope::Host, &self.host()),
             record_fixed(InputKind::Cpu, Scope::Host, &self.host()),
         ]
@@ -649,7 +649,7 @@ fn plain_link(emulator: &Path) -> Option<PathBuf> {
 }
 
 /// KVM is there, but this process may not open it: what the emulator can do under it is unknown.
-fn note_closed(kvm: &KvmState, model: &mut Model, groups: Groups) {
+fn note_closed(kvm: &Kvm, model: &mut Model, groups: Groups) {
     if kvm.is_there() && !kvm.opens() {
         let reason = "/dev/kvm cannot be opened by the user who probed";
         note_failure(model, true, groups, Accelerator::Kvm, reason);

@@ -18,8 +18,9 @@ use capscache_format::{Input, InputKind, Scope, Signature};
 use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
-use crate::host::{HostFacts, KvmState, is_expired_failure};
+use crate::host::HostFacts;
 use crate::identity;
+use crate::kvm::{self, KVM, Kvm, Right};
 use crate::search::is_program;
 #[cfg(feature = "probe")]
 use crate::wrapper::{self, Routes};
@@ -77,8 +78,11 @@ pub(crate) enum Look {
 pub(crate) enum Trigger {
     /// One `stat`; `None`: nothing is there.
     Stat(CString, Option<Signature>),
-    /// The clock: a failure of KVM is not believed for long. Costs no system call.
-    Failure(Vec<u8>),
+    /// The clock, since a failure of KVM does not count for long, and the module behind a node that does
+    /// not show it. Costs a system call for the module.
+    Kvm(kvm::State),
+    /// Whether this process may open a node; one system call.
+    Right(Right),
 }
 
 impl Trigger {
@@ -110,8 +114,12 @@ impl Trigger {
                 }
                 // Firmware is compared when it is asked for, the environment when an entry is read.
                 InputKind::Failure | InputKind::Firmware | InputKind::Environment => continue,
-                InputKind::Kvm if has_failure(&input.value) => {
-                    triggers.push(Trigger::Failure(input.value.clone()));
+                InputKind::Kvm => {
+                    let state = kvm::State::from_value(&input.value)?;
+                    triggers.extend(state.rights(&host.cpu).into_iter().map(Trigger::Right));
+                    if state.is_watched() {
+                        triggers.push(Trigger::Kvm(state));
+                    }
                 }
                 _ => {}
             }
@@ -129,7 +137,7 @@ impl Trigger {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Trigger::Stat(path, _) => Some(Path::new(OsStr::from_bytes(path.as_bytes()))),
-            Trigger::Failure(_) => None,
+            Trigger::Kvm(_) | Trigger::Right(_) => None,
         }
     }
 
@@ -153,13 +161,10 @@ impl Trigger {
             Trigger::Stat(path, recorded) => {
                 rustix::fs::stat(&**path).ok().map(|status| signature(&status)) != *recorded
             }
-            Trigger::Failure(value) => is_expired_failure(value),
+            Trigger::Kvm(state) => state.is_expired() || state.driver_has_changed(),
+            Trigger::Right(right) => right.has_changed(),
         }
     }
-}
-
-fn has_failure(value: &[u8]) -> bool {
-    value.iter().filter(|byte| **byte == b'\n').count() > 1
 }
 
 pub(crate) fn stat(path: &Path) -> io::Result<Signature> {
@@ -377,15 +382,16 @@ fn record_firmware(directory: &Path, since: SystemTime) -> Input {
     input(InputKind::Firmware, directory, signature, None, lines(&descriptors), since)
 }
 
-/// Records KVM as this process sees it; `failed_at`: it opens, and the emulator failed under it.
+/// Records KVM as an emulator saw it; `has_failed`: it opens, and the emulator failed under it.
 #[cfg(feature = "probe")]
-pub(crate) fn record_kvm(state: &KvmState, failed_at: Option<i64>) -> Input {
-    let (name, signature) = (name_of(Path::new(crate::host::KVM)), state.signature);
-    // Rights and parameters are compared whenever the node moves; its age says nothing of them.
+pub(crate) fn record_kvm(kvm: &Kvm, has_failed: bool) -> Input {
+    let Kvm { signature, state } = kvm.clone();
+    let state = if has_failed { state.failed_now() } else { state };
+    // Rights and parameters are compared whenever the trigger moves; its age says nothing of them.
     Input {
-        name,
+        name: name_of(Path::new(KVM)),
         signature,
-        ..record_value(InputKind::Kvm, Scope::Host, state.to_value(failed_at))
+        ..record_value(InputKind::Kvm, Scope::Host, state.to_value())
     }
 }
 
@@ -418,7 +424,7 @@ pub(crate) fn record_for_failure(
     inputs.push(Input { sha256: stamps(&libraries), ..libraries });
     let modules = of_kind(InputKind::Modules);
     inputs.extend(modules.map(|input| record_modules_for_failure(&path_of(input))));
-    inputs.push(here(InputKind::Kvm, Path::new(crate::host::KVM)));
+    inputs.push(here(InputKind::Kvm, Path::new(KVM)));
     inputs.push(record_fixed(InputKind::Kernel, Scope::Binary, host));
     Some(inputs)
 }
@@ -441,9 +447,9 @@ pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             fixed(input.kind, host) == input.value
         }
-        InputKind::Emulator => !matches!(look(input, host, KvmState::now, false), Look::Differs(_)),
+        InputKind::Emulator => !matches!(look(input, host, Kvm::now, false), Look::Differs(_)),
         InputKind::Route if !input.value.is_empty() => {
-            !matches!(look(input, host, KvmState::now, false), Look::Differs(_))
+            !matches!(look(input, host, Kvm::now, false), Look::Differs(_))
         }
         InputKind::Modules | InputKind::Libraries => is_unmoved() && stamps(input) == input.sha256,
         _ => is_unmoved(),
@@ -501,7 +507,7 @@ pub(crate) fn paths_of(value: &[u8]) -> impl Iterator<Item = &Path> {
 pub(crate) fn look(
     input: &Input,
     host: &HostFacts,
-    kvm: impl FnOnce() -> KvmState,
+    kvm: impl FnOnce() -> Kvm,
     thorough: bool,
 ) -> Look {
     let path = path_of(input);
@@ -509,7 +515,7 @@ pub(crate) fn look(
         let (path, scope) = (path.clone(), input.scope);
         Look::Differs(Stale { input: input.kind, scope, path, recorded, found })
     };
-    let words = |value: &[u8]| String::from_utf8_lossy(value).replace('\n', " ");
+    let words = |value: &[u8]| String::from_utf8_lossy(value).trim_end().replace('\n', " ");
     match input.kind {
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             let found = fixed(input.kind, host);
@@ -528,8 +534,12 @@ pub(crate) fn look(
     }
     let since = SystemTime::now();
     let found = stat(&path);
-    let is_expired = input.kind == InputKind::Kvm && is_expired_failure(&input.value);
+    let kvm_state =
+        || kvm::State::from_value(&input.value).filter(|_| input.kind == InputKind::Kvm);
+    let is_expired = kvm_state().is_some_and(|state| state.is_expired());
     let unmoved = found.as_ref().ok() == input.signature.as_ref() && !input.racy && !is_expired;
+    // Who may open a node is no matter of its time stamps.
+    let unmoved = unmoved && input.kind != InputKind::Kvm;
     let is_file = matches!(input.kind, InputKind::Emulator | InputKind::Executable);
     if unmoved && !thorough {
         return Look::Same;
@@ -573,15 +583,16 @@ pub(crate) fn look(
         }
         InputKind::Firmware => return Look::Moved(record_firmware(&path, since)),
         InputKind::Kvm => {
-            let state = kvm();
-            if is_expired || !state.agrees_with(&input.value) {
+            let found = kvm();
+            let recorded = kvm_state().filter(|recorded| found.state.agrees_with(recorded));
+            let Some(recorded) = recorded.filter(|_| !is_expired) else {
                 let failure = if is_expired { " (and the emulator failed under it)" } else { "" };
                 let recorded = words(&input.value) + failure;
-                return differs(recorded, words(&state.to_value(None)));
-            }
-            // The value stays the prober's.
-            let signature = found.ok();
-            return Look::Moved(Input { signature, ..input.clone() });
+                return differs(recorded, words(&found.state.to_value()));
+            };
+            // The view stays the prober's.
+            let value = recorded.driven_as(&found.state).to_value();
+            return Look::Moved(Input { signature: found.signature, value, ..input.clone() });
         }
         _ => match look_at_file(&path, found) {
             Ok((status, sha256)) => {

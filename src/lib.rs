@@ -12,6 +12,7 @@ mod gc;
 mod host;
 mod identity;
 mod input;
+mod kvm;
 #[cfg(feature = "probe")]
 mod libraries;
 mod map;

@@ -11,6 +11,7 @@ use crate::cache::{Cache, Examined, absolute};
 use crate::capabilities::Capabilities;
 use crate::error::Error;
 use crate::input::{Stale, path_of, paths_of, paths_of_route};
+use crate::kvm::KVM;
 
 /// A path whose change may change answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,9 +50,10 @@ impl Dependency {
                 }
                 // Another mount namespace's file: its path means nothing here.
                 InputKind::Executable if input.signature.is_none() && input.sha256.is_some() => {}
-                InputKind::Emulator | InputKind::Executable | InputKind::Kvm => {
+                InputKind::Emulator | InputKind::Executable => {
                     dependencies.push(Dependency::File(path_of(input)));
                 }
+                InputKind::Kvm => dependencies.push(Dependency::File(KVM.into())),
                 InputKind::Libraries => {
                     let path = path_of(input);
                     let objects =

@@ -10,6 +10,7 @@ mod inputs;
 mod qmp;
 mod replaced;
 mod replay;
+mod rights;
 mod roots;
 mod routes;
 mod truth;
@@ -33,8 +34,9 @@ fn kvm_works() -> bool {
 /// A process that runs one of these tests, an ignored one, with further variables.
 fn child(test: &str, variables: &[(&str, &std::path::Path)]) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", test, "--include-ignored", "--quiet"]).envs(variables.iter().copied());
-    command.stdout(std::process::Stdio::null());
+    // Whatever it prints is this test's, be it why it failed or what it skipped.
+    command.args(["--exact", test, "--include-ignored", "--quiet", "--nocapture"]);
+    command.envs(variables.iter().copied());
     command
 }
 
@@ -54,7 +56,6 @@ fn child_after(
     let script = format!("set -e; {script}; exec \"$@\"");
     command.args(["--mount", "sh", "-c", &script, "sh"]).arg(child.get_program());
     command.args(child.get_args()).envs(variables.iter().copied());
-    command.stdout(std::process::Stdio::null());
     Some(command)
 }
 

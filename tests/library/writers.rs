@@ -127,7 +127,7 @@ fn nobody_waits_for_the_probe_of_another_emulator() {
 #[test]
 fn when_a_prober_is_killed_one_of_those_who_wait_takes_its_place() {
     let scene = Scene::new(&format!(
-        "[ $(wc -l < $(dirname $0)/runs) = 1 ] && sleep 60; exec {AVR} \"$@\""
+        "[ $(wc -l < $(dirname $0)/run?) = 1 ] && sleep 60; exec {AVR} \"$@\""
     ));
     let mut first = scene.ask("core");
     scene.wait_for_runs(1);
@@ -141,7 +141,7 @@ fn when_a_prober_is_killed_one_of_those_who_wait_takes_its_place() {
 #[test]
 fn a_prober_that_is_stopped_costs_those_who_wait_one_deadline_together() {
     let scene = Scene::new(&format!(
-        "[ $(wc -l < $(dirname $0)/runs) = 1 ] && sleep 60; exec {AVR} \"$@\""
+        "[ $(wc -l < $(dirname $0)/run?) = 1 ] && sleep 60; exec {AVR} \"$@\""
     ));
     let mut first = scene.ask("core");
     scene.wait_for_runs(1);

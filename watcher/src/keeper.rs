@@ -44,6 +44,8 @@ pub(crate) struct Keeper<S> {
     /// Emulators to which something happened while they were probed.
     touched_in_probe: HashSet<Arc<Path>>,
     next_sweep: Option<Instant>,
+    /// Wrappers to start when they are next looked at: a sweep compares what they run.
+    to_start: HashSet<Arc<Path>>,
     /// Why everything is looked at from time to time, as it was told.
     told_deaf: Option<String>,
 }
@@ -104,6 +106,7 @@ impl<S: FnMut(Event)> Keeper<S> {
             settling: HashMap::new(),
             touched_in_probe: HashSet::new(),
             next_sweep: None,
+            to_start: HashSet::new(),
             told_deaf: None,
             cache,
             options,
@@ -161,6 +164,7 @@ impl<S: FnMut(Event)> Keeper<S> {
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
             self.next_sweep = None;
+            self.to_start = self.known.keys().cloned().collect();
             subjects.insert(Subject::Everything);
         }
         if subjects.remove(&Subject::Everything) {
@@ -306,12 +310,14 @@ impl<S: FnMut(Event)> Keeper<S> {
         }
     }
 
-    /// Drops an entry that is stale. A wrapper is started to see what it runs, if probing in the background
-    /// is wanted and nobody else could have written what that runs.
-    fn drop_stale(&self, emulator: &Path) -> Result<Option<Stale>, Error> {
+    /// Drops an entry that is stale. A sweep starts a wrapper to see what it runs, if probing in the
+    /// background is wanted and nobody else could have written what that runs.
+    fn drop_stale(&mut self, emulator: &Path) -> Result<Option<Stale>, Error> {
+        let is_swept = self.to_start.remove(emulator);
         let depends_on = self.known.get(emulator).map(|known| &*known.depends_on);
-        let may_start =
-            self.options.rewarm && check_probe(emulator, depends_on.unwrap_or_default()).is_ok();
+        let may_start = is_swept
+            && self.options.rewarm
+            && check_probe(emulator, depends_on.unwrap_or_default()).is_ok();
         if may_start {
             self.cache.drop_stale_starting(emulator)
         } else {
