@@ -20,7 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::host::HostFacts;
 use crate::identity;
-use crate::kvm::{self, KVM, Kvm, Right};
+#[cfg(feature = "probe")]
+use crate::kvm::KVM;
+use crate::kvm::{self, Kvm, Right};
 use crate::search::is_program;
 #[cfg(feature = "probe")]
 use crate::wrapper::{self, Routes};
