@@ -37,6 +37,7 @@ mod contract;
 mod encode;
 mod entry;
 mod error;
+mod escaped;
 mod hex;
 mod input;
 mod interner;
@@ -58,6 +59,7 @@ pub use answers::{
 };
 pub use entry::{Entry, InputRef};
 pub use error::{FormatError, ModelError};
+pub use escaped::Escaped;
 pub use hex::hex;
 pub use input::{Input, Scope, Signature};
 pub use kind::{Accelerator, FactKind, Group, Groups, InputKind};
