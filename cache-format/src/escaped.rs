@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 ///
 /// `Display` writes ordinary text of any script as it is. What would move a cursor, start a terminal
 /// command, end a line, change the order of what follows, or not be seen at all is written as an escape:
-/// control characters as `\n`, `\r`, `\t` or `\x1b`; line separators, bidirectional controls, and format
+/// control characters as `\n`, `\r`, `\t` or `\x1b`; those of C1, line separators, bidirectional controls, and format
 /// and invisible characters (Unicode's general category Cf and property `Default_Ignorable_Code_Point`) as
 /// `\u{202e}`; bytes that are not UTF-8 as `\xff`. A backslash stays one, so that text which was escaped
 /// before is not changed by escaping it again; what is to be read back exactly belongs in JSON instead.
@@ -34,10 +34,19 @@ impl<'a> Escaped<'a> {
         Escaped(bytes)
     }
 
+    /// Whether a character is shown as an escape: it is not seen, or does something else than being seen.
+    pub fn hides(c: char) -> bool {
+        match c {
+            ' '..='~' => false,
+            c if c.is_control() => true,
+            c => HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&c)),
+        }
+    }
+
     fn write(self, out: &mut impl Write) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             let mut plain = chunk.valid();
-            while let Some(at) = plain.find(is_hidden) {
+            while let Some(at) = plain.find(Escaped::hides) {
                 let (before, rest) = plain.split_at(at);
                 out.write_str(before)?;
                 let mut rest = rest.chars();
@@ -68,7 +77,7 @@ impl<'a> From<Escaped<'a>> for Cow<'a, str> {
     /// Borrows where nothing has to be escaped.
     fn from(escaped: Escaped<'a>) -> Cow<'a, str> {
         match std::str::from_utf8(escaped.0) {
-            Ok(text) if !text.contains(is_hidden) => Cow::Borrowed(text),
+            Ok(text) if !text.contains(Escaped::hides) => Cow::Borrowed(text),
             _ => Cow::Owned(escaped.to_string()),
         }
     }
@@ -79,19 +88,10 @@ fn escape(hidden: char, out: &mut impl Write) -> fmt::Result {
         '\n' => out.write_str("\\n"),
         '\r' => out.write_str("\\r"),
         '\t' => out.write_str("\\t"),
-        hidden if u32::from(hidden) < 0x100 && hidden.is_control() => {
+        hidden if hidden.is_ascii() => {
             write!(out, "\\x{:02x}", u32::from(hidden))
         }
         hidden => write!(out, "\\u{{{:x}}}", u32::from(hidden)),
-    }
-}
-
-/// Whether a character is not seen, or does something else than being seen.
-fn is_hidden(c: char) -> bool {
-    match c {
-        ' '..='~' => false,
-        c if c.is_control() => true,
-        c => HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&c)),
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
         for (text, expected) in [
             ("a\nb\r\tc", r"a\nb\r\tc"),
             ("\0\x07\x08\x1b[31m\x7f", r"\x00\x07\x08\x1b[31m\x7f"),
-            ("\u{85}\u{90}\u{9b}31m\u{9d}0;x\u{9c}", r"\x85\x90\x9b31m\x9d0;x\x9c"),
+            ("\u{85}\u{90}\u{9b}31m\u{9d}0;x\u{9c}", r"\u{85}\u{90}\u{9b}31m\u{9d}0;x\u{9c}"),
             ("a\u{202a}b\u{202e}c\u{2066}d\u{2069}", r"a\u{202a}b\u{202e}c\u{2066}d\u{2069}"),
             ("\u{200e}\u{200f}\u{61c}", r"\u{200e}\u{200f}\u{61c}"),
             (
