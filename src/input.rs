@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use capscache_format::{Input, InputKind, Scope, Signature};
+use capscache_format::{Escaped, Input, InputKind, Scope, Signature};
 use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
@@ -50,8 +50,9 @@ impl fmt::Display for Stale {
         let Stale { input, path, recorded, found, .. } = self;
         write!(f, "the {input}")?;
         if !path.as_os_str().is_empty() {
-            write!(f, " {}", path.display())?;
+            write!(f, " {}", Escaped::new(path))?;
         }
+        let (recorded, found) = (Escaped::new(recorded), Escaped::new(found));
         write!(f, " changed: recorded {recorded}, found {found}")
     }
 }

@@ -33,6 +33,7 @@ mod pass;
 mod probe;
 mod questions;
 mod scratch;
+mod security;
 mod session;
 mod spawn;
 mod transcript;
@@ -44,7 +45,8 @@ pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, chain, note_failure, probe};
+pub use probe::{Options, ProbeError, Probed, TimedOut, chain, note_failure, probe};
+pub use security::SecurityModules;
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
 pub use user::User;
 
