@@ -33,7 +33,7 @@ fn write(
 
 /// JSON text, such as a transcript: what is hidden can only be in its strings.
 pub(crate) fn harmless_json(text: &str) -> String {
-    replaced(text, |hidden, out| {
+    replaced(text, is_harmful, |hidden, out| {
         let mut units = [0; 2];
         for unit in hidden.encode_utf16(&mut units) {
             let _ = write!(out, "\\u{unit:04x}");
@@ -41,22 +41,31 @@ pub(crate) fn harmless_json(text: &str) -> String {
     })
 }
 
-/// XML text: what is hidden can only be in its attributes and content.
+/// XML text: what is hidden can only be in its attributes and content. XML has no way to write most
+/// characters of C0, which libvirt leaves there: U+FFFD stands for them.
 pub(crate) fn harmless_xml(text: &str) -> String {
-    replaced(text, |hidden, out| {
-        let _ = write!(out, "&#x{:x};", u32::from(hidden));
+    let is_hidden = |c| c != '\n' && Escaped::hides(c);
+    replaced(text, is_hidden, |hidden, out| match hidden {
+        '\0'..='\x1f' if !matches!(hidden, '\t' | '\r') => out.push(char::REPLACEMENT_CHARACTER),
+        _ => {
+            let _ = write!(out, "&#x{:x};", u32::from(hidden));
+        }
     })
 }
 
-fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> String {
+fn replaced(
+    text: &str,
+    is_replaced: impl Fn(char) -> bool,
+    replace: impl Fn(char, &mut String),
+) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_harmful(c) { replace(c, &mut out) } else { out.push(c) }
+        if is_replaced(c) { replace(c, &mut out) } else { out.push(c) }
     }
     out
 }
 
-/// Blanks between words of the language are its own; other ASCII is escaped in strings already.
+/// In JSON, ASCII is escaped in strings already, and blanks between words are the language's own.
 fn is_harmful(c: char) -> bool {
     !matches!(c, '\0'..='~') && Escaped::hides(c)
 }
@@ -136,6 +145,6 @@ mod tests {
 
     #[test]
     fn xml_has_references_in_the_place_of_what_is_hidden() {
-        assert_eq!(harmless_xml("<a b='\u{202e}é'/>\n"), "<a b='&#x202e;é'/>\n");
+        assert_eq!(harmless_xml("<a b='\u{202e}é\t\x1b'/>\n"), "<a b='&#x202e;é&#x9;\u{fffd}'/>\n");
     }
 }

@@ -62,10 +62,14 @@ done
 impl Dir {
     /// The emulator, under a hostile name.
     fn hostile(&self) -> String {
+        self.hostile_of("aH")
+    }
+
+    fn hostile_of(&self, arch: &str) -> String {
         let escaped = json!(HOSTILE).to_string();
         let escaped: String = escaped.trim_matches('"').chars().map(ascii).collect();
         // One line a message: only the script has them broken.
-        let script = EMULATOR.replace(",\n        ", ", ");
+        let script = EMULATOR.replace("aH", arch).replace(",\n        ", ", ");
         self.program(HOSTILE_NAME, script.replace('H', &escaped))
     }
 }
@@ -279,6 +283,18 @@ fn json_has_outside_text_exactly() {
         replayed["accelerators"]["tcg"]["machines"],
         export["accelerators"]["tcg"]["machines"]
     );
+}
+
+#[test]
+fn xml_has_references_in_the_place_of_what_acts_on_a_terminal() {
+    let dir = Dir::new();
+    let hostile = dir.hostile_of("s390x");
+    let xml = dir.shows(&["export", &hostile, "--format", "libvirt-xml"]);
+    assert_eq!(xml.code, Some(0), "{xml:?}");
+    assert!(xml.stdout.contains("&#x202e;&#x2066;&#x200f;&#x61c;&#x200b;"), "{xml:?}");
+    fs::write(dir.path("transcript"), dir.answer(&["record", &hostile])).expect("a file");
+    let replayed = dir.shows(&["replay", "transcript", "--format", "libvirt-xml"]);
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
 }
 
 #[test]
