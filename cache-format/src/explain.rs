@@ -386,10 +386,18 @@ fn names(arguments: Option<&str>, name: &str, by_name: bool) -> bool {
 /// The first of the features that keep a model from running.
 fn unavailable<B: AsRef<[u8]>>(accelerated: Accelerated<'_, B>, name: &str) -> String {
     let Ok(model) = accelerated.cpu_model(name) else { return String::new() };
-    let mut features: Vec<&str> = model.unavailable_features().into_iter().flatten().collect();
-    features.dedup();
-    let more = features.len().saturating_sub(SHOWN_FEATURES);
-    features.truncate(SHOWN_FEATURES);
+    let (mut shown, mut more, mut last) = (Vec::new(), 0_usize, None);
+    for feature in model.unavailable_features().into_iter().flatten() {
+        // QEMU names some twice.
+        if last.replace(feature) == Some(feature) {
+            continue;
+        }
+        if shown.len() < SHOWN_FEATURES {
+            shown.push(feature);
+        } else {
+            more = more.saturating_add(1);
+        }
+    }
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    features.join(", ") + &more
+    shown.join(", ") + &more
 }

@@ -72,6 +72,9 @@ pub struct VersionQuery {
     parts: Vec<u64>,
 }
 
+/// More than there are versions of the GIC.
+const MOST_GICS: usize = 16;
+
 /// What may stand before a version, the longest first; nothing means that they are equal.
 const COMPARISONS: [&str; 6] = [">=", "<=", "=", "<", ">", ""];
 
@@ -292,7 +295,13 @@ impl<B: AsRef<[u8]>> Entry<B> {
             let is = |key| one.get(key).and_then(Value::as_bool).unwrap_or(false);
             (is("emulated") || is("kernel")).then(|| one.get("version")?.as_u64()).flatten()
         };
-        Ok(told.as_array().into_iter().flat_map(Array::iter).filter_map(can).collect())
+        Ok(told
+            .as_array()
+            .into_iter()
+            .flat_map(Array::iter)
+            .filter_map(can)
+            .take(MOST_GICS)
+            .collect())
     }
 
     fn gic(&self, version: u64) -> Tri {
