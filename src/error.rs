@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use capscache_format::FormatError;
+use capscache_format::{Escaped, FormatError};
 
 use crate::failure::Failure;
 
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 #[non_exhaustive]
 pub enum Error {
     /// The directory of the cache cannot be made or read.
-    #[error("cannot use {} as the root of the cache: give another one", path.display())]
+    #[error("cannot use {} as the root of the cache: give another one", Escaped::new(path))]
     Root {
         /// The root.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A directory or an entry of the cache could be written by somebody who is not trusted.
-    #[error("{} is not safe to use: {why}", path.display())]
+    #[error("{} is not safe to use: {}", Escaped::new(path), Escaped::new(why))]
     Unsafe {
         /// The root, a directory under it, or an entry.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum Error {
         why: String,
     },
     /// There is nothing at the path that was asked for, or it cannot be looked at.
-    #[error("cannot look at the emulator {}", path.display())]
+    #[error("cannot look at the emulator {}", Escaped::new(path))]
     Emulator {
         /// The path.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// An entry cannot be read or written.
-    #[error("cannot {action} the entry {}", path.display())]
+    #[error("cannot {action} the entry {}", Escaped::new(path))]
     Entry {
         /// What was to be done: `read`, `write`, `lock`, `remove`.
         action: &'static str,
@@ -52,7 +52,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// An entry is damaged or of another version.
-    #[error("the entry {} cannot be used", path.display())]
+    #[error("the entry {} cannot be used", Escaped::new(path))]
     Format {
         /// The entry's file.
         path: PathBuf,
@@ -61,7 +61,11 @@ pub enum Error {
         source: FormatError,
     },
     /// An entry lies where that of another emulator belongs: it was copied or renamed there.
-    #[error("the entry {} is that of {}, and lies in the place of another", path.display(), emulator.display())]
+    #[error(
+        "the entry {} is that of {}, and lies in the place of another",
+        Escaped::new(path),
+        Escaped::new(emulator)
+    )]
     OtherEmulator {
         /// The entry's file.
         path: PathBuf,
@@ -70,7 +74,7 @@ pub enum Error {
     },
     /// The emulator could not be asked.
     #[cfg(feature = "probe")]
-    #[error("cannot probe {}", path.display())]
+    #[error("cannot probe {}", Escaped::new(path))]
     Probe {
         /// The emulator.
         path: PathBuf,
@@ -79,7 +83,7 @@ pub enum Error {
         source: Arc<capscache_probe::ProbeError>,
     },
     /// The emulator could not be asked not long ago, and nothing changed since.
-    #[error("cannot probe {}: {failure}", path.display())]
+    #[error("cannot probe {}: {failure}", Escaped::new(path))]
     Failed {
         /// The emulator.
         path: PathBuf,
@@ -87,7 +91,10 @@ pub enum Error {
         failure: Failure,
     },
     /// The emulator was replaced again and again while it was probed.
-    #[error("{} keeps changing while it is probed: try again when it is installed", path.display())]
+    #[error(
+        "{} keeps changing while it is probed: try again when it is installed",
+        Escaped::new(path)
+    )]
     Changing {
         /// The emulator.
         path: PathBuf,
@@ -101,13 +108,13 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The probe ended without a result, which is a fault of this library.
-    #[error("the probe of {} broke off: please report it", path.display())]
+    #[error("the probe of {} broke off: please report it", Escaped::new(path))]
     Abandoned {
         /// The emulator.
         path: PathBuf,
     },
     /// The answers are too many for an entry.
-    #[error("the answers of {} make no entry", path.display())]
+    #[error("the answers of {} make no entry", Escaped::new(path))]
     Model {
         /// The emulator.
         path: PathBuf,
@@ -148,7 +155,7 @@ impl Error {
             | StartError::WrongFormat { .. }
             | StartError::NotQmp { .. } => true,
             StartError::NoGreeting { source, .. } => {
-                !matches!(source, Loss::Silent { .. } | Loss::Io(_))
+                !matches!(source, Loss::Silent { .. } | Loss::OutOfTime { .. } | Loss::Io(_))
             }
             _ => false,
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use capscache_format::{Group, Groups, Input, InputKind};
+use capscache_format::{Escaped, Group, Groups, Input, InputKind};
 
 use crate::cache::Shared;
 use crate::capabilities::Loaded;
@@ -43,7 +43,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs().max(1));
-        write!(f, "{} ({age} s ago; tried again in {retry_in} s)", self.reason)
+        write!(f, "{} ({age} s ago; tried again in {retry_in} s)", Escaped::new(&self.reason))
     }
 }
 

@@ -15,8 +15,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use capscache_format::{
-    Accelerator, Entry, Fact, FactKey, FactKind, Group, Groups, Input, InputKind, InputRef, Model,
-    Scope, Signature,
+    Accelerator, Entry, Escaped, Fact, FactKey, FactKind, Group, Groups, Input, InputKind,
+    InputRef, Model, Scope, Signature,
 };
 use capscache_probe::{
     InterviewError, Options, ProbeError, Probed, RanExecutable, StartError, chain, locate,
@@ -286,7 +286,7 @@ impl Shared {
                 }
                 let variables = environment_value(&found.environment);
                 let variables = String::from_utf8_lossy(&variables).replace('\n', " ");
-                format!("{} {variables}", found.path.display()).trim_end().to_owned()
+                format!("{} {variables}", Escaped::new(&found.path)).trim_end().to_owned()
             }
             // The prober's own trouble tells nothing about the wrapper.
             Err(ProbeError::Start(_)) => return None,
@@ -299,7 +299,7 @@ impl Shared {
         Some(Stale {
             input: InputKind::Executable,
             scope: Scope::Binary,
-            recorded: format!("{} {variables}", path.display()).trim_end().to_owned(),
+            recorded: format!("{} {variables}", Escaped::new(&path)).trim_end().to_owned(),
             path,
             found,
         })

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use capscache_format::{Input, InputKind, Scope, Signature};
+use capscache_format::{Escaped, Input, InputKind, Scope, Signature};
 use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
@@ -58,8 +58,9 @@ impl fmt::Display for Stale {
         let Stale { input, path, recorded, found, .. } = self;
         write!(f, "the {input}")?;
         if !path.as_os_str().is_empty() {
-            write!(f, " {}", path.display())?;
+            write!(f, " {}", Escaped::new(path))?;
         }
+        let (recorded, found) = (Escaped::new(recorded), Escaped::new(found));
         write!(f, " changed: recorded {recorded}, found {found}")
     }
 }
@@ -569,7 +570,7 @@ pub(crate) fn look(
         InputKind::Libraries => record_libraries(&path, &input.value, since),
         InputKind::Route if !input.value.is_empty() => {
             if let Some(found) = paths_of_route(input).iter().find(|command| is_program(command)) {
-                return differs("nothing of that name".to_owned(), found.display().to_string());
+                return differs("nothing of that name".to_owned(), Escaped::new(found).to_string());
             }
             return Look::Moved(record_searched(&path, input.value.clone(), since));
         }

@@ -126,7 +126,8 @@ impl State {
         let opened = |opens: bool| if opens { "open" } else { "closed" };
         let further: Vec<String> =
             further.iter().map(|(path, opens)| format!("{path} {}", opened(*opens))).collect();
-        let driver = driver.as_ref().map(|(path, inode)| format!("{} {inode}", path.display()));
+        let driver =
+            driver.as_ref().map(|(path, inode)| format!("{} {inode}", path.to_string_lossy()));
         let driver = text(driver);
         let failed_at = text(failed_at.map(|at| at.to_string()));
         let (opens, further) = (opened(*opens), further.join(" "));

@@ -34,13 +34,13 @@ pub use upkeep::{Dependency, is_hidden};
 
 pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
-    Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Expansion, Fact, FactKey,
-    FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model, ModelError,
-    Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError, Report, Schema, Scope,
-    Signature, Tri, Type, Unanswered, Value, Version,
+    Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Escaped, Expansion, Fact,
+    FactKey, FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model,
+    ModelError, Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError, Report,
+    Schema, Scope, Signature, Tri, Type, Unanswered, Value, Version, VersionQuery,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{
-    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TranscriptError,
-    User, kvm_opens, probe, replay, replay_under,
+    Limits, MAX_TRANSCRIPT_BYTES, Options as ProbeOptions, ProbeError, Probed, TimedOut,
+    TranscriptError, User, kvm_opens, probe, replay, replay_under,
 };

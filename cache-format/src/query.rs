@@ -5,9 +5,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::answers::Version;
 use crate::entry::Entry;
-use crate::kind::{Accelerator, Groups};
+use crate::kind::{Accelerator, FactKind, Groups};
 use crate::tri::{Tri, Unanswered};
+use crate::value::{Array, Value};
 
 /// A question that has a yes, a no, or an unknown.
 ///
@@ -23,8 +25,12 @@ use crate::tri::{Tri, Unanswered};
 pub enum Query {
     /// `machine:q35`: a machine type of that name or alias, under the best accelerator.
     Machine(String),
+    /// `machine-deprecated:pc-i440fx-1.4`: whether QEMU calls the machine type of that name or alias
+    /// deprecated; *no* for one that it does not have.
+    MachineDeprecated(String),
     /// `cpu:EPYC@kvm`: whether the CPU model runs here under the accelerator; without `@`, under
-    /// the best one.
+    /// the best one that the emulator ran under. Where it should have run under a better one, and was
+    /// lost, a *no* of the others is *unknown*.
     Cpu(String, Option<Accelerator>),
     /// `cpu-model:EPYC`: whether QEMU knows the CPU model.
     CpuModel(String),
@@ -42,6 +48,78 @@ pub enum Query {
     Option(String),
     /// `schema:blockdev-add/arg-type/+file/aio/^io_uring`: see [`Schema::has`](crate::Schema::has).
     Schema(String),
+    /// `version:>=8.2`: the version of QEMU, compared.
+    Version(VersionQuery),
+    /// `gic:3`: an ARM guest can have an interrupt controller of this version
+    /// (`query-gic-capabilities`), emulated or in the kernel, under any accelerator.
+    Gic(u64),
+}
+
+/// A comparison with QEMU's version, in the parts that it names: `8.2.1` is neither `>8.2` nor `<8.2`,
+/// but `8.2`.
+///
+/// ```
+/// use capscache_format::{Version, VersionQuery};
+/// let asked: VersionQuery = ">=8.2".parse()?;
+/// assert!(asked.holds(Version { major: 8, minor: 2, micro: 0 }));
+/// assert!(!asked.holds(Version { major: 7, minor: 2, micro: 22 }));
+/// # Ok::<(), capscache_format::QueryError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VersionQuery {
+    comparison: &'static str,
+    /// One to three numbers.
+    parts: Vec<u64>,
+}
+
+/// More than there are versions of the GIC.
+const MOST_GICS: usize = 16;
+
+/// What may stand before a version, the longest first; nothing means that they are equal.
+const COMPARISONS: [&str; 6] = [">=", "<=", "=", "<", ">", ""];
+
+impl VersionQuery {
+    /// Whether the comparison holds for `version`.
+    pub fn holds(&self, version: Version) -> bool {
+        let Version { major, minor, micro } = version;
+        let named = [major, minor, micro].into_iter().take(self.parts.len());
+        let order = named.cmp(self.parts.iter().copied());
+        match self.comparison {
+            ">=" => order.is_ge(),
+            "<=" => order.is_le(),
+            ">" => order.is_gt(),
+            "<" => order.is_lt(),
+            _ => order.is_eq(),
+        }
+    }
+}
+
+impl FromStr for VersionQuery {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<VersionQuery, QueryError> {
+        let found = COMPARISONS.iter().find_map(|known| Some((*known, text.strip_prefix(known)?)));
+        let (comparison, version) = found.unwrap_or(("", text));
+        // Not what the standard library takes beside digits, such as a sign.
+        let number =
+            |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok());
+        let parts: Option<Vec<u64>> =
+            version.split('.').take(4).map(|part| number(part)?).collect();
+        match parts {
+            Some(parts) if parts.len() <= 3 => Ok(VersionQuery { comparison, parts }),
+            _ => Err(QueryError::NoVersion(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for VersionQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.comparison)?;
+        for (at, part) in self.parts.iter().enumerate() {
+            write!(f, "{}{part}", if at == 0 { "" } else { "." })?;
+        }
+        Ok(())
+    }
 }
 
 /// A question that cannot be understood.
@@ -63,11 +141,17 @@ pub enum QueryError {
     /// `property:` without a dot.
     #[error("{0:?} names no property: write property:TYPE.PROPERTY")]
     NoProperty(String),
+    /// `version:` without a version of one to three numbers.
+    #[error("{0:?} is not a version: write version:8.2, or >=, >, <=, < or = before the number")]
+    NoVersion(String),
+    /// `gic:` without a number.
+    #[error("{0:?} is not a version of the GIC: write gic:2, gic:3 or gic:4")]
+    NoGic(String),
 }
 
 /// The kinds of query, for messages.
-pub const QUERY_KINDS: &str =
-    "machine, cpu, cpu-model, device, property, type, command, event, option, schema";
+pub const QUERY_KINDS: &str = "machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, \
+     command, event, option, schema";
 
 impl FromStr for Query {
     type Err = QueryError;
@@ -98,6 +182,12 @@ impl FromStr for Query {
             "event" => Query::Event(owned),
             "option" => Query::Option(owned),
             "schema" => Query::Schema(owned),
+            "machine-deprecated" => Query::MachineDeprecated(owned),
+            "version" => Query::Version(name.parse()?),
+            "gic" => match name.parse() {
+                Ok(version) if name.bytes().all(|b| b.is_ascii_digit()) => Query::Gic(version),
+                _ => return Err(QueryError::NoGic(owned)),
+            },
             _ => return Err(QueryError::UnknownKind { kind: kind.to_owned() }),
         })
     }
@@ -117,6 +207,9 @@ impl fmt::Display for Query {
             Query::Event(name) => write!(f, "event:{name}"),
             Query::Option(name) => write!(f, "option:{name}"),
             Query::Schema(path) => write!(f, "schema:{path}"),
+            Query::MachineDeprecated(name) => write!(f, "machine-deprecated:{name}"),
+            Query::Version(asked) => write!(f, "version:{asked}"),
+            Query::Gic(version) => write!(f, "gic:{version}"),
         }
     }
 }
@@ -128,7 +221,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
     pub fn answer(&self, query: &Query) -> Tri {
         match query {
             Query::Machine(name) => Tri::from(&self.best().and_then(|best| best.machine(name))),
-            Query::Cpu(name, accelerator) => self.cpu_usable(name, *accelerator),
+            Query::Cpu(name, Some(accelerator)) => settled(self.cpu_usable(name, *accelerator)),
+            Query::Cpu(name, None) => self.cpu_usable_at_best(name),
             Query::CpuModel(name) => self.cpu_known(name),
             Query::Device(name) => self.has_device(name),
             Query::Property(name) => self.property(name).0,
@@ -137,6 +231,12 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Query::Event(name) => self.has_event(name),
             Query::Option(name) => Tri::from(&self.command_line_option(name)),
             Query::Schema(path) => self.schema().has(path),
+            Query::MachineDeprecated(name) => self.machine_deprecated(name),
+            Query::Version(asked) => match self.core(FactKind::Version) {
+                Ok(_) => Tri::from(asked.holds(self.version())),
+                Err(_) => Tri::Unknown,
+            },
+            Query::Gic(version) => self.gic(*version),
         }
     }
 
@@ -148,15 +248,70 @@ impl<B: AsRef<[u8]>> Entry<B> {
         }
     }
 
-    fn cpu_usable(&self, name: &str, accelerator: Option<Accelerator>) -> Tri {
-        let accelerated = match accelerator {
-            Some(accelerator) => self.accelerator(accelerator),
-            None => self.best(),
-        };
-        match accelerated.and_then(|answers| answers.cpu_model(name)) {
-            Ok(model) => model.usable(),
+    /// Whether a CPU model runs here under an accelerator.
+    pub(crate) fn cpu_usable(
+        &self,
+        name: &str,
+        accelerator: Accelerator,
+    ) -> Result<Tri, Unanswered> {
+        Ok(self.accelerator(accelerator)?.cpu_model(name)?.usable())
+    }
+
+    /// Under the best accelerator. Where a better one was lost, another cannot say *no* for it.
+    fn cpu_usable_at_best(&self, name: &str) -> Tri {
+        let mut lost = false;
+        for accelerator in Accelerator::ALL {
+            match self.accelerator(*accelerator) {
+                Ok(_) => {
+                    let answer = settled(self.cpu_usable(name, *accelerator));
+                    return if lost && answer.is_no() { Tri::Unknown } else { answer };
+                }
+                Err(Unanswered::Absent { .. }) => {}
+                Err(_) => lost = true,
+            }
+        }
+        Tri::Unknown
+    }
+
+    fn machine_deprecated(&self, name: &str) -> Tri {
+        match self.best().and_then(|best| best.machine(name)) {
+            Ok(machine) => match machine.raw().get("deprecated").and_then(Value::as_bool) {
+                Some(deprecated) => Tri::from(deprecated),
+                None => Tri::Unknown,
+            },
             missing => Tri::from(&missing),
         }
+    }
+
+    /// Whether guests of the architecture have a GIC at all.
+    pub(crate) fn has_gic(&self) -> bool {
+        matches!(self.arch(), "arm" | "aarch64")
+    }
+
+    /// The versions of the GIC that guests can have under an accelerator.
+    pub(crate) fn gic_versions(&self, accelerator: Accelerator) -> Result<Vec<u64>, Unanswered> {
+        let told = self.accelerator(accelerator)?.answer(FactKind::Gic)?;
+        let can = |one: Value<'_>| {
+            let is = |key| one.get(key).and_then(Value::as_bool).unwrap_or(false);
+            (is("emulated") || is("kernel")).then(|| one.get("version")?.as_u64()).flatten()
+        };
+        Ok(told
+            .as_array()
+            .into_iter()
+            .flat_map(Array::iter)
+            .filter_map(can)
+            .take(MOST_GICS)
+            .collect())
+    }
+
+    fn gic(&self, version: u64) -> Tri {
+        if !self.has_gic() {
+            return Tri::No;
+        }
+        any(Accelerator::ALL.iter().map(|accelerator| match self.gic_versions(*accelerator) {
+            Ok(versions) => Tri::from(versions.contains(&version)),
+            missing => Tri::from(&missing),
+        }))
     }
 
     /// Known under any accelerator; unknown only if none knows it and one did not say.
@@ -197,9 +352,65 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 }
 
+fn settled(answer: Result<Tri, Unanswered>) -> Tri {
+    answer.unwrap_or_else(|why| Tri::from(&Err::<(), _>(why)))
+}
+
+/// *Yes* if one is, *no* if all are.
+fn any(answers: impl Iterator<Item = Tri>) -> Tri {
+    answers.fold(Tri::No, |known, answer| match (known, answer) {
+        (Tri::Yes, _) | (_, Tri::Yes) => Tri::Yes,
+        (Tri::Unknown, _) | (_, Tri::Unknown) => Tri::Unknown,
+        (Tri::No, Tri::No) => Tri::No,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_compared_in_the_parts_that_are_named() {
+        let holds = |query: &str, (major, minor, micro)| {
+            query.parse::<VersionQuery>().unwrap().holds(Version { major, minor, micro })
+        };
+        for (query, yes, no) in [
+            (
+                ">=8.2",
+                vec![(8, 2, 0), (8, 2, 1), (8, 10, 0), (9, 0, 0)],
+                vec![(8, 1, 9), (7, 9, 9)],
+            ),
+            (">8.2", vec![(8, 3, 0), (10, 0, 0)], vec![(8, 2, 0), (8, 2, 9), (7, 2, 0)]),
+            ("<=8.2", vec![(8, 2, 9), (7, 2, 22)], vec![(8, 3, 0), (11, 1, 0)]),
+            ("<8.2", vec![(8, 1, 9), (7, 2, 0)], vec![(8, 2, 0), (8, 2, 9), (10, 0, 0)]),
+            ("=8.2", vec![(8, 2, 0), (8, 2, 9)], vec![(8, 20, 0), (8, 1, 2)]),
+            ("8", vec![(8, 0, 0), (8, 2, 9)], vec![(9, 0, 0), (80, 0, 0)]),
+            ("8.2.1", vec![(8, 2, 1)], vec![(8, 2, 0), (8, 2, 10)]),
+        ] {
+            for version in yes {
+                assert!(holds(query, version), "{version:?} {query}");
+            }
+            for version in no {
+                assert!(!holds(query, version), "{version:?} not {query}");
+            }
+        }
+        for text in [
+            "",
+            "x",
+            ">=",
+            "8.",
+            ".8",
+            "8.2.1.0",
+            "+8",
+            "-1",
+            "8.2-rc1",
+            "==8",
+            "99999999999999999999",
+        ] {
+            let error = text.parse::<VersionQuery>().unwrap_err();
+            assert_eq!(error, QueryError::NoVersion(text.into()));
+        }
+    }
 
     #[test]
     fn every_kind_of_query_is_written_as_it_was_read() {
@@ -215,6 +426,10 @@ mod tests {
             "event:SHUTDOWN",
             "option:spice",
             "schema:blockdev-add/arg-type/+file/aio/^io_uring",
+            "machine-deprecated:pc-i440fx-1.4",
+            "version:>=8.2",
+            "version:7.2.22",
+            "gic:3",
         ] {
             assert_eq!(text.parse::<Query>().map(|query| query.to_string()).as_deref(), Ok(text));
         }
@@ -227,6 +442,9 @@ mod tests {
         assert_eq!(error("machine:"), QueryError::Shape("machine:".into()));
         assert_eq!(error("colour:red"), QueryError::UnknownKind { kind: "colour".into() });
         assert_eq!(error("cpu:EPYC@xyz"), QueryError::UnknownAccelerator("xyz".into()));
+        assert_eq!(error("version:new"), QueryError::NoVersion("new".into()));
+        assert_eq!(error("gic:v3"), QueryError::NoGic("v3".into()));
+        assert_eq!(error("gic:+3"), QueryError::NoGic("+3".into()));
         assert_eq!(error("property:virtio"), QueryError::NoProperty("virtio".into()));
     }
 }

@@ -1,8 +1,13 @@
 //! What can be said on the command line.
 
-use std::num::NonZeroUsize;
+use std::ffi::{OsStr, OsString};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use capscache::Limits;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -47,6 +52,30 @@ pub(crate) struct Place {
     #[arg(long, value_name = "UID", global = true, hide_short_help = true)]
     pub(crate) trust_owner: Option<u32>,
 
+    /// A variable of the emulators' environment, which is empty but for PATH and a locale; may be
+    /// repeated.
+    #[arg(long, value_name = "NAME=VALUE", global = true, value_parser = OsStringValueParser::new().try_map(variable))]
+    pub(crate) env: Vec<(OsString, OsString)>,
+
+    /// How long one process of an emulator may take to answer, on a slow host.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = NonZeroU32::new(10).expect("it is not zero"),
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) start_timeout: NonZeroU32,
+
+    /// How long a whole probe may take, with all the processes that it needs; 60 by default, or as long
+    /// as --start-timeout if that is longer.
+    #[arg(long, value_name = "SECONDS", global = true, hide_short_help = true)]
+    pub(crate) probe_timeout: Option<NonZeroU32>,
+
+    /// How often a probe may start an emulator again that is lost, to get around what ends it.
+    #[arg(long, value_name = "N", default_value_t = 16, global = true, hide_short_help = true)]
+    pub(crate) restarts: u32,
+
     /// How long to believe that an emulator cannot be probed, if nothing changes.
     #[arg(
         long,
@@ -56,6 +85,32 @@ pub(crate) struct Place {
         hide_short_help = true
     )]
     pub(crate) failure_ttl: u32,
+}
+
+impl Place {
+    /// What a probe may cost.
+    pub(crate) fn limits(&self) -> Limits {
+        let seconds = |number: NonZeroU32| Duration::from_secs(number.get().into());
+        let (start, default) = (seconds(self.start_timeout), Limits::default());
+        Limits {
+            start,
+            probe: self.probe_timeout.map_or(default.probe.max(start), seconds),
+            restarts: self.restarts,
+            ..default
+        }
+    }
+}
+
+/// The name and the value of an environment variable.
+fn variable(text: OsString) -> Result<(OsString, OsString), &'static str> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        None | Some(0) => Err("write NAME=VALUE"),
+        Some(at) => {
+            let (name, value) = (&bytes[..at], &bytes[at + 1..]);
+            Ok((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+        }
+    }
 }
 
 // Only the subcommand that is called is built: that is a good part of what a hit takes.
@@ -169,8 +224,10 @@ pub(crate) struct Inspect {
 const QUERIES: &str = "\
 Queries:
   machine:q35                         a machine type, by name or alias
+  machine-deprecated:pc-i440fx-1.4    a machine type that QEMU calls deprecated
   cpu:EPYC@kvm                        a CPU model that runs here under KVM; without @, under the
-                                      best accelerator
+                                      best accelerator; where that was lost, unknown rather than
+                                      the no of another
   cpu-model:EPYC                      a CPU model that QEMU knows
   device:virtio-blk-pci               a device that can be made
   property:virtio-blk-pci.queue-size  a property of a device or object
@@ -181,8 +238,14 @@ Queries:
   schema:blockdev-add/arg-type/+file/aio/^io_uring
                                       a path in the QMP schema
   flag:virtio-gpu                     a capability flag of libvirt's
+  version:>=8.2                       the version of QEMU; >=, >, <=, < or =, which may be left
+                                      out, in the parts that are named: 8.2.1 is 8.2, not >8.2
+  gic:3                               an interrupt controller of this version for an ARM guest
+  firmware:uefi,secure-boot           a firmware of this host for the emulator's architecture with
+                                      all of these interfaces and features, by the names of
+                                      QEMU's firmware.json: bios, uefi, acpi-s3, amd-sev, ...
 
-Prints QUERY, a tab, and yes, no or unknown. Exits with 0 if all are yes, 1 if one is no, 3 if
+Prints QUERY, a tab, and yes, no or unknown; with --explain another tab and the reason. Exits with 0 if all are yes, 1 if one is no, 3 if
 one is unknown and none is no, 2 on error.";
 
 #[derive(Args, Debug)]
@@ -194,6 +257,11 @@ pub(crate) struct Query {
     /// What to ask, as KIND:NAME.
     #[arg(required = true)]
     pub(crate) query: Vec<String>,
+
+    /// Add a tab and the reason to each line: why an answer is unknown, what a CPU model lacks, under
+    /// which accelerator it runs.
+    #[arg(long)]
+    pub(crate) explain: bool,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -269,7 +337,10 @@ pub(crate) struct Verify {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Lines begin with - for what only A can do, with + for what only B can do.")]
+#[command(
+    after_help = "Lines begin with - for what only A can do, with + for what only B can do, and with ? for \
+                      what one of them did not tell."
+)]
 pub(crate) struct Diff {
     /// Path of an emulator, or its name on PATH.
     pub(crate) a: PathBuf,

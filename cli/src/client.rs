@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use capscache::{Capabilities, Group, Groups};
+use capscache::{Capabilities, Escaped, Group, Groups};
 use zlink::tokio::unix::{Connection, connect};
 
 use crate::args::Probing;
@@ -107,7 +107,7 @@ impl Client {
         runtime.block_on(async {
             let mut connection = connect(&self.socket)
                 .await
-                .with_context(|| format!("cannot connect to {}", self.socket.display()))?;
+                .with_context(|| format!("cannot connect to {}", Escaped::new(&self.socket)))?;
             method(&mut connection).await
         })
     }
@@ -117,5 +117,5 @@ impl Client {
 fn text(emulator: &Path) -> Result<String> {
     let absolute = std::path::absolute(emulator)?;
     let text = absolute.to_str().map(str::to_owned);
-    text.ok_or_else(|| anyhow!("{}: the service takes only UTF-8", absolute.display()))
+    text.ok_or_else(|| anyhow!("{}: the service takes only UTF-8", Escaped::new(&absolute)))
 }

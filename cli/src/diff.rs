@@ -1,32 +1,66 @@
 //! `diff`: what one emulator can do that another cannot, and the reverse.
 
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{
-    Accelerator, Capabilities, FactKind, Group, Groups, Machine, Tri, Unanswered, Value,
+    Accelerator, Capabilities, Escaped, FactKind, Group, Groups, Machine, Tri, Unanswered, Value,
 };
 use serde_json::{Map, json};
 
 use crate::args;
 use crate::output;
 use crate::session::{Session, locate};
-use crate::table::{BAD, FAINT, GOOD, HEADING, natural_key};
+use crate::table::{BAD, DOUBTFUL, FAINT, GOOD, HEADING, natural_key};
+use crate::text::Text;
 
 /// One kind of thing, and what each side has of it; `None` if it did not tell.
 struct Kind {
     name: String,
-    a: Option<Vec<String>>,
-    b: Option<Vec<String>>,
+    a: Option<Had>,
+    b: Option<Had>,
 }
 
-/// What only one of two has.
+/// What one side has of a kind.
+#[derive(Default)]
+struct Had {
+    names: Vec<String>,
+    /// What it may have or not: it did not tell.
+    unknown: Vec<String>,
+}
+
+impl From<Vec<String>> for Had {
+    fn from(names: Vec<String>) -> Had {
+        Had { names, unknown: Vec::new() }
+    }
+}
+
+/// What only one of two has, and what one has where the other did not tell.
 struct Difference {
     name: String,
     only_a: Vec<String>,
     only_b: Vec<String>,
+    unknown_a: Vec<String>,
+    unknown_b: Vec<String>,
+}
+
+impl Difference {
+    fn between(name: String, a: &Had, b: &Had) -> Difference {
+        Difference {
+            name,
+            only_a: minus(&minus(&a.names, &b.names), &b.unknown),
+            only_b: minus(&minus(&b.names, &a.names), &a.unknown),
+            unknown_a: both(&b.names, &a.unknown),
+            unknown_b: both(&a.names, &b.unknown),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        [&self.only_a, &self.only_b, &self.unknown_a, &self.unknown_b]
+            .iter()
+            .all(|all| all.is_empty())
+    }
 }
 
 pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
@@ -37,33 +71,29 @@ pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
     let mut unknown = Vec::new();
     for Kind { name, a, b } in kinds(&a, &b) {
         match (a, b) {
-            (Some(a), Some(b)) => {
-                let (only_a, only_b) = (minus(&a, &b), minus(&b, &a));
-                differences.push(Difference { name, only_a, only_b });
-            }
-            (None, None) => {}
-            (a, _) => unknown.push((name, if a.is_none() { "A" } else { "B" })),
+            (Some(a), Some(b)) => differences.push(Difference::between(name, &a, &b)),
+            (None, None) => unknown.push((name, "both")),
+            (None, _) => unknown.push((name, "A")),
+            (_, None) => unknown.push((name, "B")),
         }
     }
-    differences.retain(|found| !found.only_a.is_empty() || !found.only_b.is_empty());
+    differences.retain(|found| !found.is_empty());
     if args.json {
         output::print_json_pretty(&as_json(&a, &b, &differences, &unknown))?;
     } else {
-        output::print_styled(&as_text(&a, &b, &differences, &unknown))?;
+        output::print(&as_text(&a, &b, &differences, &unknown))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
     let mut kinds = Vec::new();
-    let mut add = |name: &str, names: &dyn Fn(&Capabilities) -> Option<Vec<String>>| {
-        kinds.push(Kind { name: name.to_owned(), a: names(a), b: names(b) });
+    let mut add = |name: &str, had: &dyn Fn(&Capabilities) -> Option<Had>| {
+        kinds.push(Kind { name: name.to_owned(), a: had(a), b: had(b) });
     };
-    add("accelerators", &|caps| {
-        Some(caps.accelerators().map(|accelerator| accelerator.to_string()).collect())
-    });
-    add("machines", &machines);
-    add("cpu-models", &|caps| best(caps, FactKind::CpuDefinitions));
+    add("accelerators", &|caps| Some(accelerators(caps)));
+    add("machines", &|caps| Some(machines(caps)?.into()));
+    add("cpu-models", &|caps| Some(best(caps, FactKind::CpuDefinitions)?.into()));
     // Where one of them cannot run, the accelerators tell.
     let may_run = |caps: &Capabilities, accelerator| {
         !matches!(caps.accelerator(accelerator), Err(Unanswered::Absent { .. }))
@@ -74,14 +104,14 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
         }
         add(&format!("usable-cpu-models@{accelerator}"), &|caps| usable(caps, *accelerator));
     }
-    add("devices", &|caps| core(caps, FactKind::DeviceTypes, "name"));
-    add("objects", &|caps| core(caps, FactKind::ObjectTypes, "name"));
-    add("types", &|caps| core(caps, FactKind::Types, "name"));
-    add("commands", &|caps| owned(caps.commands().into_iter()));
-    add("events", &|caps| owned(caps.schema().names("event")));
-    add("command-line-options", &options);
+    add("devices", &|caps| Some(core(caps, FactKind::DeviceTypes, "name")?.into()));
+    add("objects", &|caps| Some(core(caps, FactKind::ObjectTypes, "name")?.into()));
+    add("types", &|caps| Some(core(caps, FactKind::Types, "name")?.into()));
+    add("commands", &|caps| Some(owned(caps.commands().into_iter())?.into()));
+    add("events", &|caps| Some(owned(caps.schema().names("event"))?.into()));
+    add("command-line-options", &|caps| Some(options(caps)?.into()));
     add("migration-capabilities", &|caps| {
-        core(caps, FactKind::MigrationCapabilities, "capability")
+        Some(core(caps, FactKind::MigrationCapabilities, "capability")?.into())
     });
     // Only where both have the thing is a property that one of them lacks worth a word.
     for (name, group, kind) in [
@@ -101,7 +131,7 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
                     let list = lists(caps, group, name).unwrap_or_default();
                     properties.extend(list.iter().map(|property| format!("{name}.{property}")));
                 }
-                Some(properties)
+                Some(properties.into())
             };
             kinds.push(Kind { name: name.to_owned(), a: properties(a), b: properties(b) });
         }
@@ -144,15 +174,29 @@ fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// The CPU models that run here; those that QEMU does not tell about are in neither list.
-fn usable(caps: &Capabilities, accelerator: Accelerator) -> Option<Vec<String>> {
+/// The accelerators that it ran under; unknown is whether it does under those that failed.
+fn accelerators(caps: &Capabilities) -> Had {
+    let failed = |accelerator: &&Accelerator| {
+        matches!(caps.accelerator(**accelerator), Err(Unanswered::DidNotRun { .. }))
+    };
+    Had {
+        names: caps.accelerators().map(|accelerator| accelerator.to_string()).collect(),
+        unknown: Accelerator::ALL.iter().filter(failed).map(Accelerator::to_string).collect(),
+    }
+}
+
+/// The CPU models that run here.
+fn usable(caps: &Capabilities, accelerator: Accelerator) -> Option<Had> {
     let accelerated = caps.accelerator(accelerator).ok()?;
-    let models: Vec<_> = accelerated.cpu_models().collect();
-    if models.iter().all(|model| model.usable() == Tri::Unknown) {
+    let with = |usable: Tri| {
+        let models = accelerated.cpu_models().filter(move |model| model.usable() == usable);
+        models.map(|model| model.name().to_owned()).collect()
+    };
+    let (names, unknown): (Vec<String>, Vec<String>) = (with(Tri::Yes), with(Tri::Unknown));
+    if names.is_empty() && unknown.len() == accelerated.cpu_models().count() {
         return None;
     }
-    let usable = models.iter().filter(|model| model.usable().is_yes());
-    Some(usable.map(|model| model.name().to_owned()).collect())
+    Some(Had { names, unknown })
 }
 
 /// The groups of command-line options, and their parameters as `GROUP.PARAMETER`.
@@ -172,46 +216,72 @@ fn minus(these: &[String], those: &[String]) -> Vec<String> {
     these.iter().filter(|name| !those.contains(name)).cloned().collect()
 }
 
+/// What is in both, in the order of `these`.
+fn both(these: &[String], those: &[String]) -> Vec<String> {
+    let those: HashSet<&String> = those.iter().collect();
+    these.iter().filter(|name| those.contains(name)).cloned().collect()
+}
+
 fn as_text(
     a: &Capabilities,
     b: &Capabilities,
     differences: &[Difference],
     unknown: &[(String, &str)],
-) -> String {
-    let mut text = String::new();
+) -> Text {
+    let mut text = Text::new();
     for (sign, style, caps) in [("-", BAD, a), ("+", GOOD, b)] {
-        let (emulator, version, arch) = (caps.emulator(), caps.version(), caps.arch());
-        let emulator = emulator.display();
-        let _ = writeln!(text, "{style}{sign}{sign}{sign} {emulator}{style:#}  {version}  {arch}");
+        let emulator = caps.emulator();
+        text.styled(style, format_args!("{sign}{sign}{sign} {}", Escaped::new(&emulator)));
+        text.line(format_args!("  {}  {}", caps.version(), caps.arch()));
     }
-    for Difference { name, only_a, only_b } in differences {
-        let (less, more) = (only_a.len(), only_b.len());
-        let _ = writeln!(text, "\n{HEADING}{name}{HEADING:#}  -{less} +{more}");
-        for (sign, style, names) in [("-", BAD, only_a), ("+", GOOD, only_b)] {
+    for found in differences {
+        text.end();
+        text.styled(HEADING, &found.name);
+        text.add(format_args!("  -{} +{}", found.only_a.len(), found.only_b.len()));
+        let unknown = found.unknown_a.len() + found.unknown_b.len();
+        text.line(if unknown > 0 { format!(" ?{unknown}") } else { String::new() });
+        for (sign, style, names, note) in [
+            ("-", BAD, &found.only_a, ""),
+            ("+", GOOD, &found.only_b, ""),
+            ("?", DOUBTFUL, &found.unknown_a, ": only B has it for certain, unknown for A"),
+            ("?", DOUBTFUL, &found.unknown_b, ": only A has it for certain, unknown for B"),
+        ] {
             let mut names: Vec<_> = names.iter().collect();
             names.sort_by_cached_key(|name| natural_key(name));
             for name in names {
                 // QEMU has had an option without a name.
                 let name = if name.is_empty() { "(unnamed)" } else { name };
-                let _ = writeln!(text, "{style}{sign} {name}{style:#}");
+                text.styled(style, format_args!("{sign} {name}{note}"));
+                text.end();
             }
         }
     }
     if differences.is_empty() {
-        text.push_str("\nno differences\n");
+        text.end();
+        text.line("no differences");
     }
     if !unknown.is_empty() {
-        text.push('\n');
+        text.end();
     }
     for (name, side) in unknown {
-        let _ = writeln!(text, "{FAINT}{name}: unknown for {side}{FAINT:#}");
+        text.styled(DOUBTFUL, format_args!("? {name}: unknown for {side}"));
+        text.end();
+    }
+    for (side, caps) in [("A", a), ("B", b)] {
+        for reason in caps.missing() {
+            text.styled(FAINT, format_args!("{side}: {reason}"));
+            text.end();
+        }
     }
     let lacking: Vec<_> =
         [a, b].into_iter().filter(|caps| !caps.groups().contains(Group::Devices)).collect();
     if !lacking.is_empty() {
-        let paths: Vec<_> = lacking.iter().map(|c| c.emulator().display().to_string()).collect();
+        let path = |caps: &&Capabilities| Escaped::new(&caps.emulator()).to_string();
+        let paths: Vec<String> = lacking.iter().map(path).collect();
         let hint = format!("`capscache warm --full {}` adds them", paths.join(" "));
-        let _ = writeln!(text, "\n{FAINT}properties were not compared: {hint}{FAINT:#}");
+        text.end();
+        text.styled(FAINT, format_args!("properties were not compared: {hint}"));
+        text.end();
     }
     text
 }
@@ -225,8 +295,13 @@ fn as_json(
     let differences: Map<_, _> = differences
         .iter()
         .map(|found| {
-            let Difference { name, only_a, only_b } = found;
-            (name.clone(), json!({"only-a": only_a, "only-b": only_b}))
+            let mut lists = json!({"only-a": found.only_a, "only-b": found.only_b});
+            for (key, names) in [("unknown-a", &found.unknown_a), ("unknown-b", &found.unknown_b)] {
+                if !names.is_empty() {
+                    lists[key] = json!(names);
+                }
+            }
+            (found.name.clone(), lists)
         })
         .collect();
     let unknown: Map<_, _> =

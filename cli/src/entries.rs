@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use capscache::{Accelerator, Cache, Capabilities, Error, Group, Listed, Lookup, Stale};
+use capscache::{Accelerator, Cache, Capabilities, Error, Escaped, Group, Listed, Lookup, Stale};
 
 use crate::interface::{Entry, Reason, State, Status, Version};
 use crate::output;
@@ -51,7 +51,7 @@ pub(crate) fn wrong(error: &Error) -> (&Path, String) {
     match error {
         Error::Format { path, source } => (path, output::chain(source)),
         Error::OtherEmulator { path, emulator } => {
-            (path, format!("it is the entry of {}", emulator.display()))
+            (path, format!("it is the entry of {}", Escaped::new(emulator)))
         }
         Error::Entry { path, source, .. } => (path, output::chain(source)),
         Error::Unsafe { path, why } => (path, why.clone()),

@@ -10,6 +10,7 @@ use capscache::{Capabilities, Groups};
 use capscache_libvirt::QemuCaps;
 
 use crate::args::{self, Format, Libvirt};
+use crate::document::harmless_xml;
 use crate::output;
 use crate::session::{Session, locate};
 
@@ -19,7 +20,9 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
     let entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
     match args.format {
         Format::Json => output::print_json(&*entry)?,
-        Format::LibvirtXml => output::print(&xml(&emulator, &entry, args.libvirt)?)?,
+        Format::LibvirtXml => {
+            output::print_document(&harmless_xml(&xml(&emulator, &entry, args.libvirt)?))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,21 +1,22 @@
 //! `gc`: removes what nobody needs any more.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::Escaped;
 
 use crate::output::{self, count};
 use crate::session::Session;
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session) -> Result<ExitCode> {
     let collected = session.cache()?.collect_garbage()?;
-    let mut text = String::new();
+    let mut text = Text::new();
     for emulator in &collected.emulators {
-        let _ = writeln!(text, "dropped: {}, which is gone", emulator.display());
+        text.line(format_args!("dropped: {}, which is gone", Escaped::new(emulator)));
     }
     for release in &collected.releases {
-        let _ = writeln!(text, "removed: {}, of an older release", release.display());
+        text.line(format_args!("removed: {}, of an older release", Escaped::new(release)));
     }
     let numbers = [
         (collected.damaged, "damaged entry", "damaged entries"),
@@ -29,15 +30,15 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
     ];
     for (number, one, several) in numbers {
         if number > 0 {
-            let _ = writeln!(text, "removed: {}", count(number, one, several));
+            text.line(format_args!("removed: {}", count(number, one, several)));
         }
     }
-    if text.is_empty() {
-        text.push_str("nothing to remove\n");
+    if text.is_blank() {
+        text.line("nothing to remove");
     }
     output::print(&text)?;
     for (file, why) in &collected.skipped {
-        output::warn(format_args!("left alone: {}: {why}", file.display()));
+        output::warn(format_args!("left alone: {}: {why}", Escaped::new(file)));
     }
     Ok(ExitCode::SUCCESS)
 }

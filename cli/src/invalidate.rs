@@ -1,23 +1,24 @@
 //! `invalidate`: drops entries.
 
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::Escaped;
 
 use crate::args;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::source::Source;
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode> {
     let source = session.source()?;
-    let mut text = String::new();
+    let mut text = Text::new();
     if args.all {
         let dropped = all(&source)?;
-        let _ = writeln!(text, "dropped {}", output::count(dropped, "entry", "entries"));
+        text.line(format_args!("dropped {}", output::count(dropped, "entry", "entries")));
     }
     let emulators = args.emulators.iter().map(|named| std::path::absolute(locate(named)));
     let emulators = emulators.collect::<Result<Vec<_>, _>>()?;
@@ -27,7 +28,7 @@ pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode
     }
     for emulator in emulators {
         let what = if dropped.remove(&emulator) { "dropped" } else { "there was no entry" };
-        let _ = writeln!(text, "{}: {what}", emulator.display());
+        text.line(format_args!("{}: {what}", Escaped::new(&emulator)));
     }
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)

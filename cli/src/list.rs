@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::Escaped;
 use serde_json::{Value, json};
 
 use crate::args;
@@ -18,7 +19,7 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
     if args.json {
         output::print_json_pretty(&entries.iter().map(as_json).collect::<Vec<_>>())?;
     } else if entries.is_empty() {
-        let root = source.root().display();
+        let root = Escaped::new(source.root());
         output::warn(format_args!("nothing is cached in {root}; `capscache warm --all` asks"));
     } else {
         let heading = ["EMULATOR", "VERSION", "ARCH", "ACCELERATORS", "GROUPS", "SIZE", "STATE"];
@@ -26,7 +27,7 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
         for entry in &entries {
             table.row(row(entry));
         }
-        output::print_styled(&table.render())?;
+        output::print(&table.render())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -36,7 +37,7 @@ fn row(entry: &Entry) -> [Cell; 7] {
     let state = match (entry.state, &entry.reason) {
         (State::Valid, _) => Cell::styled(state, GOOD),
         (State::Stale, _) => Cell::styled(state, DOUBTFUL),
-        (_, Some(why)) => Cell::styled(format!("{state}: {}", output::printable(&why.found)), BAD),
+        (_, Some(why)) => Cell::styled(format!("{state}: {}", why.found), BAD),
         (_, None) => Cell::styled(state, BAD),
     };
     let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());

@@ -6,8 +6,10 @@
 mod args;
 mod client;
 mod diff;
+mod document;
 mod entries;
 mod export;
+mod firmware;
 mod gc;
 mod inspect;
 mod interface;
@@ -24,6 +26,7 @@ mod shell;
 mod source;
 mod status;
 mod table;
+mod text;
 mod verify;
 mod warm;
 mod watch;

@@ -6,9 +6,12 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use capscache::Tri;
+use capscache::{Escaped, Tri};
 use clap::error::ErrorKind;
 use serde_json::Value;
+
+use crate::document;
+use crate::text::Text;
 
 /// Exit code: an answer is *no*, something is stale, or something failed among others.
 pub(crate) const NO: u8 = 1;
@@ -54,49 +57,48 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     inner.and_then(|inner| inner.downcast_ref::<Closed>()).is_some()
 }
 
-/// Prints text as it is.
-pub(crate) fn print(text: &str) -> Result<()> {
+/// Prints a document for programs, such as XML, as it is. What people read is a [`Text`].
+pub(crate) fn print_document(document: &str) -> Result<()> {
     let mut answer = Answer(io::stdout().lock());
-    answer.write_all(text.as_bytes()).and_then(|()| answer.flush()).context(UNWRITTEN)
+    answer.write_all(document.as_bytes()).and_then(|()| answer.flush()).context(UNWRITTEN)
 }
 
-/// Prints text with styles, which only a terminal gets to see, and not with `NO_COLOR`.
-pub(crate) fn print_styled(text: &str) -> Result<()> {
-    let choice = anstream::AutoStream::choice(&io::stdout());
-    match choice {
-        anstream::ColorChoice::Never => print(&anstream::adapter::strip_str(text).to_string()),
-        _ => print(text),
+/// Prints text, with its styles on a terminal, and without them elsewhere and with `NO_COLOR`.
+pub(crate) fn print(text: &Text) -> Result<()> {
+    let text = text.with_styles();
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => {
+            print_document(&anstream::adapter::strip_str(text).to_string())
+        }
+        _ => print_document(text),
     }
 }
 
 /// Prints compact JSON on one line.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    serde_json::to_writer(&mut answer, value)
-        .map_err(io::Error::from)
-        .and_then(|()| answer.write_all(b"\n"))
-        .and_then(|()| answer.flush())
-        .context(UNWRITTEN)
+    document::write_json(value, &mut answer).and_then(|()| answer.flush()).context(UNWRITTEN)
 }
 
 /// Prints JSON made for reading.
 pub(crate) fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    print(&(text + "\n"))
+    let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
+    document::write_json_pretty(value, &mut answer).and_then(|()| answer.flush()).context(UNWRITTEN)
 }
 
 /// A value as compact JSON; text without quotes.
 pub(crate) fn json_line(value: &capscache::Value<'_>) -> String {
     match value.as_str() {
-        Some(text) => printable(text),
+        Some(text) => text.to_owned(),
         None => serde_json::to_string(value).unwrap_or_default(),
     }
 }
 
-/// Says something on stderr.
+/// Says something on stderr, in one line; what others named or said in it is escaped.
 pub(crate) fn warn(what: fmt::Arguments<'_>) {
+    let line = format!("capscache: {}\n", printable(&what.to_string()));
     // There is nobody left to be told that this cannot be told.
-    let _ = io::stderr().write_all(format!("capscache: {what}\n").as_bytes());
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Says on stderr what went wrong.
@@ -107,7 +109,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
 /// Says on stderr what went wrong with one of several things.
 pub(crate) fn complain_about(name: &str, error: &anyhow::Error) {
     let text = chain(error.as_ref());
-    if text.contains(name) {
+    if text.contains(&printable(name)) {
         warn(format_args!("{text}"));
     } else {
         warn(format_args!("{name}: {text}"));
@@ -127,16 +129,16 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     printable(&line.unwrap_or_default())
 }
 
-/// An emulator's own words, on one line and without anything that moves a terminal's cursor.
+/// Outside text in one line, without anything that acts on a terminal or cannot be seen.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    Escaped::new(text).to_string()
 }
 
 /// Whether an error only names an emulator that its cause names as well.
 fn is_told_by_cause(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref() {
         Some(capscache::Error::Probe { path, source }) => {
-            source.to_string().contains(&*path.to_string_lossy())
+            source.to_string().contains(&Escaped::new(path).to_string())
         }
         _ => false,
     }
@@ -237,6 +239,6 @@ mod tests {
     #[test]
     fn an_error_loses_its_number_and_stays_on_one_line() {
         let error = anyhow::Error::from(io::Error::from_raw_os_error(2)).context("cannot\nread");
-        assert_eq!(chain(error.as_ref()), "cannot read: No such file or directory");
+        assert_eq!(chain(error.as_ref()), "cannot\\nread: No such file or directory");
     }
 }

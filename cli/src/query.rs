@@ -1,6 +1,5 @@
 //! `query`: one line per question, yes, no or unknown.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -10,6 +9,7 @@ use crate::args;
 use crate::output;
 use crate::question::{Question, QuestionError, groups_for};
 use crate::session::{Session, locate};
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     // A question that makes no sense is told before anything is probed.
@@ -23,9 +23,13 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
         entry = session.answers(&source, &emulator, lacking, args.probing)?;
     }
     let answers: Vec<Tri> = queries.iter().map(|query| query.answer(&entry)).collect();
-    let mut text = String::new();
-    for (query, answer) in args.query.iter().zip(&answers) {
-        let _ = writeln!(text, "{query}\t{answer}");
+    let mut text = Text::new();
+    for ((asked, query), answer) in args.query.iter().zip(&queries).zip(&answers) {
+        if args.explain {
+            text.fields(&[asked, answer, &query.explain(&entry)]);
+        } else {
+            text.fields(&[asked, answer]);
+        }
     }
     output::print(&text)?;
     Ok(output::code_of(answers))

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use capscache::{Groups, ProbeOptions, probe};
+use anyhow::{Context, Result, anyhow};
+use capscache::{Escaped, Groups, ProbeOptions, probe};
 
-use crate::args;
 use crate::output;
 use crate::session::{Session, exists, locate};
+use crate::{args, document};
 
 pub(crate) fn run(session: &Session, args: &args::Record) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
@@ -17,16 +17,22 @@ pub(crate) fn run(session: &Session, args: &args::Record) -> Result<ExitCode> {
         groups: if args.full { Groups::ALL } else { Groups::CORE },
         kvm: !args.no_kvm,
         record: true,
+        limits: session.place().limits(),
+        environment: session.place().env.clone(),
         ..ProbeOptions::default()
     };
-    let transcript = probe(&emulator, &options)?.transcript.unwrap_or_default();
+    let probed = probe(&emulator, &options).map_err(|error| {
+        let advice = session.advice(error.timed_out());
+        anyhow!("{}{advice}", output::chain(&error))
+    })?;
+    let transcript = document::harmless_json(&probed.transcript.unwrap_or_default());
     match &args.output {
-        None => output::print(&transcript)?,
+        None => output::print_document(&transcript)?,
         Some(file) => {
             std::fs::write(file, &transcript)
-                .with_context(|| format!("cannot write the transcript {}", file.display()))?;
+                .with_context(|| format!("cannot write the transcript {}", Escaped::new(file)))?;
             let bytes = transcript.len();
-            session.tell(format_args!("wrote {bytes} bytes to {}", file.display()));
+            session.tell(format_args!("wrote {bytes} bytes to {}", Escaped::new(file)));
         }
     }
     Ok(ExitCode::SUCCESS)

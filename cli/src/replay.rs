@@ -6,19 +6,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use capscache::{Accelerator, Entry, MAX_TRANSCRIPT_BYTES, replay_under};
+use capscache::{Accelerator, Entry, Escaped, MAX_TRANSCRIPT_BYTES, replay_under};
 use capscache_libvirt::{QemuCaps, Surroundings};
 use flate2::read::MultiGzDecoder;
 
 use crate::args::{self, Format, Untold};
+use crate::document::harmless_xml;
 use crate::output;
 
 pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
     let file = &args.file;
-    let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = read(file).with_context(|| format!("cannot read {}", Escaped::new(file)))?;
     let first = args.accelerator.map(|Untold::Hvf| Accelerator::Hvf);
-    let model =
-        replay_under(&text, first).with_context(|| format!("cannot replay {}", file.display()))?;
+    let model = replay_under(&text, first)
+        .with_context(|| format!("cannot replay {}", Escaped::new(file)))?;
     let entry = Entry::open(model.encode()?)?;
     match args.format {
         Format::Json => output::print_json(&entry)?,
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
             if args.emulator.is_none() {
                 caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
             }
-            output::print(&caps.to_xml())?;
+            output::print_document(&harmless_xml(&caps.to_xml()))?;
         }
     }
     Ok(ExitCode::SUCCESS)

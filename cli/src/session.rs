@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use capscache::{Cache, CacheOptions, Capabilities, Groups, Lookup};
+use capscache::{Cache, CacheOptions, Capabilities, Escaped, Groups, Lookup, TimedOut};
+use rustix::io::Errno;
 
 use crate::args::{Place, Probing};
 use crate::client::Client;
@@ -32,6 +33,11 @@ impl Session {
         self.verbose
     }
 
+    /// Where the cache is, and what emulators get and may cost.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Opens the cache.
     pub(crate) fn cache(&self) -> Result<Cache> {
         self.open(self.root()?)
@@ -41,11 +47,12 @@ impl Session {
     /// otherwise the root itself.
     pub(crate) fn source(&self) -> Result<Source> {
         let root = self.root()?;
-        if !is_writable(&root) {
+        // The service gives emulators an environment of its own.
+        if !is_writable(&root) && self.place.env.is_empty() {
             let client = Client::new();
             match client.root() {
                 Ok(served) if served == root => {
-                    let (root, socket) = (root.display(), client.socket().display());
+                    let (root, socket) = (Escaped::new(&root), Escaped::new(client.socket()));
                     self.tell(format_args!(
                         "{root} cannot be written by you: asking the service at {socket}"
                     ));
@@ -53,7 +60,7 @@ impl Session {
                 }
                 Ok(served) => self.tell(format_args!(
                     "the service is for another cache, in {}",
-                    served.display()
+                    Escaped::new(&served)
                 )),
                 Err(error) => {
                     let error = output::chain(error.as_ref());
@@ -70,11 +77,13 @@ impl Session {
     }
 
     fn open(&self, root: PathBuf) -> Result<Cache> {
-        self.tell(format_args!("the cache is in {}", root.display()));
+        self.tell(format_args!("the cache is in {}", Escaped::new(&root)));
         let options = CacheOptions {
             fallbacks: self.place.fallback.clone(),
             trusted_owner: self.place.trust_owner.or_else(|| keeper_of(&root)),
             failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
+            limits: self.place.limits(),
+            environment: self.place.env.clone(),
             ..CacheOptions::default()
         };
         Ok(Cache::open_with(root, options)?)
@@ -117,7 +126,7 @@ impl Session {
         if probing.no_probe {
             exists(emulator)?;
             let full = if groups.is_core() { "" } else { "--full " };
-            let emulator = emulator.display();
+            let emulator = Escaped::new(emulator);
             bail!(
                 "{emulator}: {why}; run `capscache warm {full}{emulator}`, or leave out --no-probe"
             );
@@ -125,10 +134,10 @@ impl Session {
         if lookup.is_err() {
             output::warn(format_args!("{why}; probing anew"));
         } else {
-            self.tell(format_args!("{}: {why}; probing", emulator.display()));
+            self.tell(format_args!("{}: {why}; probing", Escaped::new(emulator)));
         }
         let capabilities =
-            cache.get_with(emulator, groups).map_err(|error| explain(error, emulator))?;
+            cache.get_with(emulator, groups).map_err(|error| self.explain(error, emulator))?;
         if let Some(error) = capabilities.not_kept() {
             output::warn(format_args!("the answers could not be kept: {}", output::chain(error)));
         }
@@ -141,14 +150,46 @@ pub(crate) fn join<T: ToString>(things: &[T], between: &str) -> String {
     things.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }
 
-/// What a library's error means to somebody who typed a path.
-pub(crate) fn explain(error: capscache::Error, emulator: &Path) -> anyhow::Error {
-    match error {
-        capscache::Error::Emulator { .. } => exists(emulator).err().unwrap_or_else(|| error.into()),
-        capscache::Error::Failed { .. } => {
-            anyhow!("{error}; `capscache warm {}` tries at once", emulator.display())
+/// Variables by which a user makes an emulator find its libraries and modules.
+const TELLING: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "QEMU_MODULE_DIR"];
+
+impl Session {
+    /// What a library's error means to somebody who typed a path.
+    pub(crate) fn explain(&self, error: capscache::Error, emulator: &Path) -> anyhow::Error {
+        match &error {
+            capscache::Error::Emulator { .. } => {
+                exists(emulator).err().unwrap_or_else(|| error.into())
+            }
+            capscache::Error::Failed { .. } => {
+                let (emulator, advice) = (Escaped::new(emulator), self.advice(None));
+                anyhow!("{error}; `capscache warm {emulator}` tries at once{advice}")
+            }
+            capscache::Error::Probe { source, .. } => match self.advice(source.timed_out()) {
+                advice if advice.is_empty() => error.into(),
+                advice => anyhow!("{}{advice}", output::chain(&error)),
+            },
+            _ => error.into(),
         }
-        error => error.into(),
+    }
+
+    /// What to try when an emulator cannot be probed, as an addition to a message: more time if that was
+    /// over, and variables of this process that emulators do not get.
+    pub(crate) fn advice(&self, timed_out: Option<TimedOut>) -> String {
+        let mut advice = match timed_out {
+            Some(TimedOut::Start) => "; --start-timeout SECONDS gives it more".to_owned(),
+            Some(_) => "; --probe-timeout SECONDS gives it more".to_owned(),
+            None => String::new(),
+        };
+        for name in TELLING {
+            let is_given = self.place.env.iter().any(|(given, _)| given == name);
+            if !is_given && std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
+                advice.push_str(&format!(
+                    "; {name} is set here, but emulators get no variable of this process: \
+                     --env {name}=\"${name}\" gives it to them"
+                ));
+            }
+        }
+        advice
     }
 }
 
@@ -160,11 +201,26 @@ pub(crate) fn exists(emulator: &Path) -> Result<()> {
             let place = if is_bare(emulator) { ", neither here nor on PATH" } else { "" };
             bail!(
                 "there is no emulator {}{place}; give the path of a QEMU system emulator",
-                emulator.display()
+                Escaped::new(emulator)
             )
         }
-        Err(error) => Err(error)
-            .with_context(|| format!("cannot look at the emulator {}", emulator.display())),
+        Err(error) => {
+            let advice = match Errno::from_io_error(&error) {
+                Some(Errno::ACCESS) => {
+                    "; a directory above it may not be searched (`namei -l` shows which), or a security \
+                     module such as AppArmor or SELinux refuses it (`journalctl -k`, `ausearch -m avc`)"
+                }
+                Some(Errno::LOOP) => {
+                    "; links lead to one another (`namei -l` shows them): mend them"
+                }
+                Some(Errno::NAMETOOLONG) => "; give a shorter path",
+                _ => "",
+            };
+            let emulator = Escaped::new(emulator);
+            let cause = error.to_string();
+            let cause = output::without_number(&cause);
+            Err(anyhow!("cannot look at the emulator {emulator}: {cause}{advice}"))
+        }
     }
 }
 
@@ -197,7 +253,6 @@ fn keeper_of(root: &Path) -> Option<u32> {
 /// Whether a root can be written by this user or, where it is not there yet, made.
 fn is_writable(root: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    use rustix::io::Errno;
     for directory in root.ancestors() {
         match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
             Ok(()) => return true,

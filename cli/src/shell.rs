@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use capscache::Escaped;
 use clap::{Command, CommandFactory};
 
 use crate::args::{Arguments, Completions, Man};
@@ -11,7 +12,7 @@ use crate::output;
 pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Arguments::command(), "capscache", &mut script);
-    output::print(&String::from_utf8(script)?)?;
+    output::print_document(&String::from_utf8(script)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -24,11 +25,11 @@ pub(crate) fn man(args: &Man) -> Result<ExitCode> {
     let command = complete(Arguments::command());
     match &args.dir {
         Some(directory) => clap_mangen::generate_to(command, directory)
-            .with_context(|| format!("cannot write into {}", directory.display()))?,
+            .with_context(|| format!("cannot write into {}", Escaped::new(directory)))?,
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;
-            output::print(&String::from_utf8(page)?)?;
+            output::print_document(&String::from_utf8(page)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,18 +3,20 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::Escaped;
 use serde_json::{Value, json};
 
 use crate::args;
 use crate::interface::{Reason, State, Status};
 use crate::output;
 use crate::session::{Session, exists, locate};
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
     let source = session.source()?;
     let emulator = std::path::absolute(locate(&args.emulator))?;
     let status = source.status(&emulator, args.thorough)?;
-    let name = emulator.display();
+    let name = Escaped::new(&emulator).to_string();
     let state = status.state;
     let code = match state {
         State::Valid => 0,
@@ -26,11 +28,12 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
     };
     if args.json {
         let reason = status.reason.as_ref().map(as_json);
-        let status = json!({"emulator": name.to_string(), "state": state.name(), "reason": reason});
+        let status = json!({"emulator": emulator.to_string_lossy(), "state": state.name(), "reason": reason});
         output::print_json_pretty(&status)?;
     } else {
-        let detail = detail(&status, &name.to_string());
-        output::print(&format!("{name}: {}{detail}\n", state.name()))?;
+        let mut text = Text::new();
+        text.line(format_args!("{name}: {}{}", state.name(), detail(&status, &name)));
+        output::print(&text)?;
     }
     Ok(ExitCode::from(code))
 }
@@ -38,7 +41,7 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
 /// What follows the state on its line.
 fn detail(status: &Status, name: &str) -> String {
     let reason = status.reason.clone().unwrap_or_default();
-    let found = output::printable(&reason.found);
+    let found = reason.found;
     let path = reason.path.unwrap_or_default();
     match status.state {
         State::Valid => String::new(),
@@ -54,7 +57,7 @@ fn detail(status: &Status, name: &str) -> String {
         State::Stale => {
             let input = reason.input.unwrap_or_default();
             let between = if path.is_empty() { "" } else { " " };
-            let recorded = output::printable(&reason.recorded.unwrap_or_default());
+            let recorded = reason.recorded.unwrap_or_default();
             format!(": the {input}{between}{path} changed: recorded {recorded}, found {found}")
         }
         State::Damaged | State::Unreadable => {

@@ -1,10 +1,9 @@
 //! Columns that line up.
 
-use std::fmt::Write;
-
 use anstyle::{AnsiColor, Style};
 
 use crate::output::printable;
+use crate::text::Text;
 
 pub(crate) const PLAIN: Style = Style::new();
 pub(crate) const HEADING: Style = Style::new().bold();
@@ -23,12 +22,12 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn styled(text: impl Into<String>, style: Style) -> Cell {
-        Cell { text: printable(&text.into()).trim_end().to_owned(), style, right: false }
+        Cell { text: printable(text.into().trim_end()), style, right: false }
     }
 
     /// A number, set so that its digits line up.
     pub(crate) fn number(number: impl ToString) -> Cell {
-        Cell { text: number.to_string(), style: PLAIN, right: true }
+        Cell { text: printable(&number.to_string()), style: PLAIN, right: true }
     }
 
     /// The same, set at the right edge of its column.
@@ -90,9 +89,9 @@ impl Table {
     }
 
     /// The table as text with styles; nothing if it has no rows.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> Text {
         if self.rows.is_empty() {
-            return String::new();
+            return Text::new();
         }
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let used: Vec<usize> = (0..columns)
@@ -112,7 +111,7 @@ impl Table {
         let rows: Vec<&Vec<Cell>> = heading.into_iter().chain(&self.rows).collect();
         let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(Cell::width).max();
         let widths: Vec<usize> = used.iter().map(|&at| width(at).unwrap_or(0)).collect();
-        let mut text = String::new();
+        let mut text = Text::new();
         for row in rows {
             let mut blanks = self.indent;
             for (&at, &width) in used.iter().zip(&widths) {
@@ -125,12 +124,13 @@ impl Table {
                 if !cell.text.is_empty() {
                     let Cell { text: word, style, .. } = cell;
                     // Blanks are written when something follows, so that no line ends in one.
-                    let _ = write!(text, "{:blanks$}{style}{word}{style:#}", "");
+                    text.blanks(blanks);
+                    text.styled(*style, word);
                     blanks = 0;
                 }
                 blanks += if cell.right { 2 } else { padding + 2 };
             }
-            text.push('\n');
+            text.end();
         }
         text
     }
@@ -161,25 +161,27 @@ pub(crate) fn size(bytes: usize) -> String {
 }
 
 /// Words, in lines of at most a hundred characters, indented.
-pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> String {
+pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> Text {
     const LINE: usize = 100;
-    let mut text = String::new();
+    let mut text = Text::new();
     let mut column = 0;
     for word in words {
+        let word = printable(word);
         let width = word.chars().count();
         if column == 0 || column + 1 + width > LINE {
             if column > 0 {
-                text.push('\n');
+                text.end();
             }
-            let _ = write!(text, "{:indent$}{word}", "");
+            text.blanks(indent);
             column = indent + width;
         } else {
-            let _ = write!(text, " {word}");
+            text.blanks(1);
             column += 1 + width;
         }
+        text.add(word);
     }
     if column > 0 {
-        text.push('\n');
+        text.end();
     }
     text
 }
@@ -188,8 +190,8 @@ pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -
 mod tests {
     use super::*;
 
-    fn plain(text: &str) -> String {
-        anstream::adapter::strip_str(text).to_string()
+    fn plain(text: &Text) -> String {
+        anstream::adapter::strip_str(text.with_styles()).to_string()
     }
 
     #[test]
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn words_are_wrapped_at_a_hundred_characters() {
         let words = vec!["feature"; 20];
-        let text = wrapped(words.iter().copied(), 2);
+        let text = plain(&wrapped(words.iter().copied(), 2));
         assert!(text.lines().all(|line| line.len() <= 100 && line.starts_with("  feature")));
         assert_eq!(text.split_whitespace().count(), 20);
     }

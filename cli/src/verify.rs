@@ -1,14 +1,15 @@
 //! `verify`: is what lies in the cache what was written?
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use capscache::Escaped;
 
 use crate::args;
 use crate::entries::wrong;
 use crate::output;
 use crate::session::{Session, locate};
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     let cache = session.cache()?;
@@ -19,18 +20,18 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     for emulator in args.emulators.iter().map(|named| locate(named)) {
         match cache.verify(&emulator) {
             Ok(true) => good += 1,
-            Ok(false) => bail!("{} has no entry; see `capscache list`", emulator.display()),
+            Ok(false) => bail!("{} has no entry; see `capscache list`", Escaped::new(&emulator)),
             Err(error) => bad.push(error),
         }
     }
-    let mut text = String::new();
+    let mut text = Text::new();
     for error in &bad {
         let (file, why) = wrong(error);
-        let _ = writeln!(text, "damaged: {}: {why}", file.display());
+        text.line(format_args!("damaged: {}: {why}", Escaped::new(file)));
     }
     let bad = bad.len();
     let entries = output::count(good + bad, "entry", "entries");
-    let _ = writeln!(text, "{entries}: {good} good, {bad} damaged");
+    text.line(format_args!("{entries}: {good} good, {bad} damaged"));
     output::print(&text)?;
     if bad == 0 {
         return Ok(ExitCode::SUCCESS);

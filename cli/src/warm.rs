@@ -10,13 +10,13 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use capscache::{Cache, Capabilities, Groups, Lookup, Stale, find_emulators};
+use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, Stale, find_emulators};
 
 use self::board::Board;
 use crate::args::{Probing, Warm};
 use crate::client::Client;
 use crate::output;
-use crate::session::{Session, explain, locate};
+use crate::session::{Session, locate};
 use crate::source::Source;
 
 /// What became of one emulator.
@@ -161,7 +161,7 @@ fn warm(
     match look(cache, emulator, groups) {
         Ok(Looked::Cached(hit)) => return Outcome::Cached(hit),
         Ok(Looked::Stale(why)) => board.aside(|| {
-            let (emulator, why) = (emulator.display(), why.to_string());
+            let (emulator, why) = (Escaped::new(emulator), why.to_string());
             let why = output::without_number(&why);
             session.tell(format_args!("{emulator} is stale: {why}"));
         }),
@@ -179,7 +179,7 @@ fn warm(
     running.end();
     let capabilities = match result {
         Ok(capabilities) => capabilities,
-        Err(error) => return Outcome::Failed(explain(error, emulator)),
+        Err(error) => return Outcome::Failed(session.explain(error, emulator)),
     };
     if let Some(error) = capabilities.not_kept() {
         let error = anyhow!("the answers could not be kept: {}", output::chain(error));

@@ -9,6 +9,7 @@ use capscache_watcher::{Event, Options, Watcher};
 use crate::args;
 use crate::output;
 use crate::session::Session;
+use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
     let cache = session.cache()?;
@@ -30,5 +31,7 @@ fn print(event: &Event, json: bool) -> Result<()> {
         return output::print_json(event);
     }
     let line = event.to_string();
-    output::print(&(output::printable(output::without_number(&line)) + "\n"))
+    let mut text = Text::new();
+    text.line(output::without_number(&line));
+    output::print(&text)
 }

@@ -93,8 +93,10 @@ fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
     }
     for query in QUERIES {
         let query: Query = query.parse().expect("a query");
-        seen += entry.answer(&query).to_string().len();
+        seen += entry.answer(&query).to_string().len() + entry.explain(&query).len();
     }
+    seen += entry.missing().len();
+    seen += Accelerator::ALL.iter().filter_map(|one| entry.why_not_under(*one)).count();
     for path in PATHS {
         seen += entry.schema().has(path).to_string().len();
     }
@@ -106,7 +108,10 @@ fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
     let _ = entry.to_model();
 }
 
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 15] = [
+    "machine-deprecated:pc",
+    "version:>=8.2",
+    "gic:3",
     "machine:q35",
     "machine:pc",
     "cpu:EPYC@kvm",
@@ -359,6 +364,7 @@ pub fn query(data: &[u8]) {
         assert_eq!(entry.schema().has(text), answer, "asked twice");
         if let Ok(query) = text.parse::<Query>() {
             entry.answer(&query);
+            entry.explain(&query);
             let groups: Groups = entry.groups_for(&query);
             assert!(groups.iter().count() <= Group::ALL.len());
             let again: Query = query.to_string().parse().expect("what it prints is a query");

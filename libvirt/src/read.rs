@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use capscache_format::Escaped;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -29,7 +30,7 @@ pub enum XmlError {
         bytes: usize,
     },
     /// It is not well formed.
-    #[error("not XML at byte {at}: {what}")]
+    #[error("not XML at byte {at}: {}", Escaped::new(what))]
     Syntax {
         /// Where.
         at: u64,
@@ -43,7 +44,7 @@ pub enum XmlError {
         at: u64,
     },
     /// Its root is another element.
-    #[error("the root is <{found}>, not <qemuCaps>")]
+    #[error("the root is <{}>, not <qemuCaps>", Escaped::new(found))]
     Root {
         /// The root's name.
         found: String,

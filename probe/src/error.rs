@@ -5,6 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use capscache_format::Escaped;
+
+use crate::security::SecurityModules;
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,7 +63,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 #[non_exhaustive]
 pub enum Loss {
     /// Its process ended.
-    #[error("{exit}{}", last_line(output))]
+    #[error("{exit}{}", cause(output))]
     Exited {
         /// How it ended.
         exit: Exit,
@@ -72,8 +76,14 @@ pub enum Loss {
     /// It lives, keeps its monitor open, and was not done when its time was over.
     #[error("gave no answer within {} s", waited.as_secs_f64())]
     Silent {
-        /// The time it had, from its start.
+        /// The time it had, from its start: [`Limits::start`](crate::Limits::start).
         waited: Duration,
+    },
+    /// It lives, and the time of the whole probe was over before its own was.
+    #[error("was not done when the {} s of the whole probe were over", limit.as_secs_f64())]
+    OutOfTime {
+        /// The time of the whole probe: [`Limits::probe`](crate::Limits::probe).
+        limit: Duration,
     },
     /// It sent a line longer than [`Limits::line_bytes`](crate::Limits::line_bytes).
     #[error("sent a line of more than {limit_bytes} bytes")]
@@ -100,7 +110,7 @@ pub enum Loss {
         valid_bytes: usize,
     },
     /// It sent a line that QMP does not allow.
-    #[error("sent a line that is not QMP ({what}): {line}")]
+    #[error("sent a line that is not QMP ({}): {}", Escaped::new(what), Escaped::new(line))]
     Malformed {
         /// What is wrong with it.
         what: String,
@@ -115,16 +125,72 @@ pub enum Loss {
 /// How much of what an emulator said a message shows, in characters.
 pub(crate) const SHOWN_CHARS: usize = 200;
 
-/// The last line that says something, as an addition to a message.
-fn last_line(output: &str) -> String {
-    output
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .map_or_else(String::new, |line| {
-            format!(": {}", line.chars().take(SHOWN_CHARS).collect::<String>())
-        })
+/// How many lines of what an emulator said a message shows.
+const SHOWN_LINES: usize = 4;
+
+/// What a line has that says why a program ended, in lower case.
+const CAUSES: [&str; 29] = [
+    "error",
+    "fail",
+    "fatal",
+    "panic",
+    "abort",
+    "assert",
+    "signal",
+    "fault",
+    "killed",
+    "cannot",
+    "can't",
+    "could not",
+    "couldn't",
+    "unable",
+    "not found",
+    "no such",
+    "denied",
+    "not permitted",
+    "invalid",
+    "unknown",
+    "unrecognized",
+    "unsupported",
+    "not supported",
+    "missing",
+    "undefined",
+    "out of memory",
+    "no space",
+    "too many",
+    "refused",
+];
+
+/// The lines of an emulator's output that carry the cause of its end, as an addition to a message: those
+/// that look like it, and the last one. Where the cause stands before a description of the usage, nothing
+/// from that on is shown.
+fn cause(output: &str) -> String {
+    let lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines: Vec<&str> = lines.collect();
+    let is_usage =
+        |line: &&str| line.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("usage:"));
+    let is_cause = |line: &&str| {
+        let line = line.to_lowercase();
+        CAUSES.iter().any(|cause| line.contains(cause))
+    };
+    if let Some(usage) = lines.iter().position(is_usage)
+        && lines.iter().take(usage).any(is_cause)
+    {
+        lines.truncate(usage);
+    }
+    let Some(last) = lines.pop() else { return String::new() };
+    let mut shown: Vec<&str> = Vec::new();
+    for line in lines.into_iter().filter(is_cause) {
+        if shown.len() + 1 < SHOWN_LINES && line != last && !shown.contains(&line) {
+            shown.push(line);
+        }
+    }
+    shown.push(last);
+    let shown = shown.into_iter().map(|line| {
+        let begin: String = line.chars().take(SHOWN_CHARS).collect();
+        Escaped::new(&begin).to_string()
+    });
+    format!(": {}", shown.collect::<Vec<_>>().join("; "))
 }
 
 /// Why an emulator could not be started, or not far enough to take commands.
@@ -132,21 +198,21 @@ fn last_line(output: &str) -> String {
 #[non_exhaustive]
 pub enum StartError {
     /// Nothing has this path.
-    #[error("there is no emulator at {}", path.display())]
+    #[error("there is no emulator at {}", Escaped::new(path))]
     NotFound {
         /// The emulator asked for.
         path: PathBuf,
     },
     /// The path is a directory.
-    #[error("{} is a directory; give the path of a QEMU system emulator", path.display())]
+    #[error("{} is a directory; give the path of a QEMU system emulator", Escaped::new(path))]
     IsDirectory {
         /// The emulator asked for.
         path: PathBuf,
     },
-    /// The user who was to run it may not.
+    /// The user who was to run it may not (EACCES).
     #[error(
-        "{} may not be executed{}: look at its mode, at the directories above it, and for a noexec mount",
-        path.display(),
+        "{} may not be executed{}: look at its mode, at the directories above it, and for a noexec mount{security}",
+        Escaped::new(path),
         by(*uid)
     )]
     NotExecutable {
@@ -154,11 +220,37 @@ pub enum StartError {
         path: PathBuf,
         /// The user who was to run it, if that was another one than the caller.
         uid: Option<u32>,
+        /// What else may have refused it.
+        security: SecurityModules,
+    },
+    /// The kernel does not let it be run by anybody with the rights that this process has (EPERM).
+    #[error(
+        "the kernel does not permit {} to be executed{}: it has file capabilities that this process may not have \
+         (`getcap`), a set-user-ID bit that no_new_privs bars, or a seccomp filter or a security module such as \
+         AppArmor or SELinux refuses it: see `journalctl -k` and `ausearch -m avc`{security}",
+        Escaped::new(path),
+        by(*uid)
+    )]
+    NotPermitted {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// The user who was to run it, if that was another one than the caller.
+        uid: Option<u32>,
+        /// What may have refused it.
+        security: SecurityModules,
+    },
+    /// The kernel found it, and failed to execute it for another reason.
+    #[error("cannot execute {}{}", Escaped::new(path), advice(source))]
+    NotExecuted {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
     },
     /// This process may not run anything as the user who was named.
     #[error(
         "cannot run {} as user {uid}: that takes root, or CAP_SETUID and CAP_SETGID",
-        path.display()
+        Escaped::new(path)
     )]
     User {
         /// The emulator asked for.
@@ -169,19 +261,24 @@ pub enum StartError {
         source: io::Error,
     },
     /// It is there, but what it needs to run is not: a script's interpreter or a program's loader.
-    #[error("the interpreter or dynamic loader of {} is missing", path.display())]
+    #[error("the interpreter or dynamic loader of {} is missing", Escaped::new(path))]
     NoInterpreter {
         /// The emulator asked for.
         path: PathBuf,
     },
     /// It is neither a script nor a program for this machine (ENOEXEC).
-    #[error("{} is not a program that this host can run", path.display())]
+    #[error(
+        "{} is not a program that this host can run: it is neither a script that begins with #! nor a program for {}, \
+         and nothing in /proc/sys/fs/binfmt_misc takes it; give the path of a QEMU system emulator",
+        Escaped::new(path),
+        std::env::consts::ARCH
+    )]
     WrongFormat {
         /// The emulator asked for.
         path: PathBuf,
     },
     /// The operating system failed while the process was made.
-    #[error("cannot {step} to start {}", path.display())]
+    #[error("cannot {step} to start {}", Escaped::new(path))]
     Spawn {
         /// The emulator asked for.
         path: PathBuf,
@@ -192,7 +289,7 @@ pub enum StartError {
     },
     /// It ran, and no greeting came: the source says what came instead. Most often it exited because it is no
     /// QEMU, lacks the accelerator, or misses a library.
-    #[error("{} did not greet; is it a QEMU system emulator?", path.display())]
+    #[error("{} did not greet; is it a QEMU system emulator?", Escaped::new(path))]
     NoGreeting {
         /// The emulator asked for.
         path: PathBuf,
@@ -205,7 +302,7 @@ pub enum StartError {
     #[error(
         "{} did not get its monitor: what starts QEMU there closes the descriptors it inherits; let it pass on \
          descriptor 3 (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
-        path.display()
+        Escaped::new(path)
     )]
     NoMonitor {
         /// The emulator asked for.
@@ -216,7 +313,11 @@ pub enum StartError {
         output: String,
     },
     /// Its first line is JSON, but not QMP's greeting.
-    #[error("{} greeted with something else than QMP; is it a QEMU system emulator? {line}", path.display())]
+    #[error(
+        "{} greeted with something else than QMP; is it a QEMU system emulator? {}",
+        Escaped::new(path),
+        Escaped::new(line)
+    )]
     NotQmp {
         /// The emulator asked for.
         path: PathBuf,
@@ -226,7 +327,7 @@ pub enum StartError {
         output: String,
     },
     /// It greeted, and was lost before it took commands.
-    #[error("{} greeted, but did not come to take commands", path.display())]
+    #[error("{} greeted, but did not come to take commands", Escaped::new(path))]
     NotReady {
         /// The emulator asked for.
         path: PathBuf,
@@ -236,7 +337,7 @@ pub enum StartError {
         output: String,
     },
     /// It greeted, but which file runs there cannot be read from `/proc`.
-    #[error("cannot learn from /proc/{pid}/exe which file runs as {}", path.display())]
+    #[error("cannot learn from /proc/{pid}/exe which file runs as {}", Escaped::new(path))]
     Executable {
         /// The emulator asked for.
         path: PathBuf,
@@ -245,6 +346,28 @@ pub enum StartError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// What to do about an error of execve(2), as an addition to a message.
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ETXTBSY) => {
+            ", which a process has open for writing; try again when it is installed"
+        }
+        Some(libc::ELOOP) => {
+            ": links or interpreters lead to one another without end (`namei -l` shows the links); mend them"
+        }
+        Some(libc::ENAMETOOLONG) => {
+            ": its path, or that of its interpreter, is too long; give a shorter one"
+        }
+        Some(libc::EIO) => {
+            ", as it cannot be read from its disk or over its network; see `journalctl -k`"
+        }
+        Some(libc::ENOMEM | libc::EAGAIN) => {
+            ": memory or processes are short here; see `ulimit -a` and the limits of the cgroup"
+        }
+        _ => "",
+    }
 }
 
 fn by(uid: Option<u32>) -> String {
@@ -260,11 +383,14 @@ pub enum InterviewError<E: std::error::Error + 'static> {
     Start(StartError),
     /// The time for the whole probe was over.
     #[error(
-        "the probe was not done within {:.1} s: {unanswered} queries are unanswered, {restarts} restarts were needed",
-        waited.as_secs_f64()
+        "the probe was not done within the {} s that a whole probe may take: {unanswered} queries are unanswered, \
+         {restarts} restarts were needed",
+        limit.as_secs_f64()
     )]
     Deadline {
-        /// How long the interview went on.
+        /// The time of the whole probe: [`Limits::probe`](crate::Limits::probe).
+        limit: Duration,
+        /// How long the interview went on, which may have begun in the middle of the probe.
         waited: Duration,
         /// How many queries had no answer yet.
         unanswered: usize,

@@ -307,7 +307,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
             let Some(guilty) = self.suspects.pop_front() else { return Ok(()) };
             let reason = match loss {
                 _ if held.is_none() => loss.to_string(),
-                Loss::Silent { .. } => "answered, then went deaf".into(),
+                Loss::Silent { .. } | Loss::OutOfTime { .. } => "answered, then went deaf".into(),
                 _ => format!("answered, then {loss}"),
             };
             self.interviewer.quarantined(&guilty, reason)?;
@@ -350,6 +350,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         let restarts = self.report.starts.saturating_sub(1);
         if Instant::now() >= self.terms.deadline {
             return Err(InterviewError::Deadline {
+                limit: self.terms.limits.probe,
                 waited: self.began.elapsed(),
                 unanswered: self.waiting.len() + self.suspects.len(),
                 restarts,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use capscache_format::{
-    Accelerator, CommandReport, Fact, FactKey, FactKind, Group, Handle, Model, ModelError,
+    Accelerator, CommandReport, Escaped, Fact, FactKey, FactKind, Group, Handle, Model, ModelError,
     PassReport, Quarantine, Refusal, Source,
 };
 use indexmap::IndexMap;
@@ -306,7 +306,7 @@ pub enum LearnError {
         limit: usize,
     },
     /// The arguments of a recorded command lack what QMP requires.
-    #[error("{command} without the argument {argument}")]
+    #[error("{} without the argument {argument}", Escaped::new(command))]
     MissingArgument {
         /// The command.
         command: String,

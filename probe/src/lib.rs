@@ -4,7 +4,7 @@
 //! use capscache_probe::{Options, probe};
 //!
 //! let probed = probe("/usr/bin/qemu-system-x86_64".as_ref(), &Options::default())?;
-//! println!("{} facts, executable {}", probed.model.facts().count(), probed.ran.path.display());
+//! println!("{} facts, executable {}", probed.model.facts().count(), probed.ran.executable.path.display());
 //! # Ok::<(), capscache_probe::ProbeError>(())
 //! ```
 //!
@@ -34,6 +34,7 @@ mod probe;
 mod process;
 mod questions;
 mod scratch;
+mod security;
 mod session;
 mod spawn;
 mod transcript;
@@ -45,8 +46,9 @@ pub use host::{is_native, kvm_opens};
 pub use learn::LearnError;
 pub use limits::Limits;
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, chain, locate, note_failure, probe};
+pub use probe::{Options, ProbeError, Probed, TimedOut, chain, locate, note_failure, probe};
 pub use process::Executable;
+pub use security::SecurityModules;
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
 pub use user::User;
 

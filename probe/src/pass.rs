@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use capscache_format::{Accelerator, Group, Handle, Model, ModelError, PassReport};
+use capscache_format::{Accelerator, Escaped, Group, Handle, Model, ModelError, PassReport};
 use rustix::process::Pid;
 
 use crate::cpuid::supported_cpuid;
@@ -22,7 +22,7 @@ use crate::transcript::Recorder;
 #[non_exhaustive]
 pub enum AnswerError {
     /// One cannot be learnt.
-    #[error("the answer to {command} cannot be used")]
+    #[error("the answer to {} cannot be used", Escaped::new(command))]
     Unusable {
         /// The command.
         command: String,
@@ -39,7 +39,7 @@ pub enum AnswerError {
         kvm: bool,
     },
     /// They lead to more questions than any QEMU's answers.
-    #[error("the answer to {command} leads to more questions than any QEMU's does")]
+    #[error("the answer to {} leads to more questions than any QEMU's does", Escaped::new(command))]
     TooManyQuestions {
         /// The command.
         command: String,
@@ -48,7 +48,7 @@ pub enum AnswerError {
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     /// QEMU did not answer a command without which nothing else makes sense.
-    #[error("the emulator does not answer {command}: {desc}")]
+    #[error("the emulator does not answer {}: {}", Escaped::new(command), Escaped::new(desc))]
     Essential {
         /// The command.
         command: String,

@@ -110,6 +110,35 @@ pub enum ProbeError {
     Start(#[source] std::io::Error),
 }
 
+/// Which time of [`Limits`] was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimedOut {
+    /// That of one process: [`Limits::start`].
+    Start,
+    /// That of the whole probe: [`Limits::probe`].
+    Probe,
+}
+
+impl ProbeError {
+    /// Which time was over, if the probe failed for that: on a slow host a longer one helps.
+    pub fn timed_out(&self) -> Option<TimedOut> {
+        use crate::error::{Loss, StartError};
+        let ProbeError::Interview(error) = self else { return None };
+        match error {
+            InterviewError::Deadline { .. } => Some(TimedOut::Probe),
+            InterviewError::Start(
+                StartError::NoGreeting { source, .. } | StartError::NotReady { source, .. },
+            ) => match source {
+                Loss::Silent { .. } => Some(TimedOut::Start),
+                Loss::OutOfTime { .. } => Some(TimedOut::Probe),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Asks an emulator, under every accelerator that it can run under here.
 ///
 /// Works on a thread of its own, so it may be called from anywhere, an async runtime included;

@@ -32,6 +32,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::{Exit, StartError};
+use crate::security::SecurityModules;
 use crate::user::{Identity, User};
 
 /// The descriptor at which an emulator finds its monitor. Not 0: some queries make QEMU close its stdin.
@@ -220,9 +221,14 @@ fn not_executed(launch: &Launch<'_>, source: io::Error) -> StartError {
         Some(Errno::NOENT) if path.exists() => StartError::NoInterpreter { path },
         Some(Errno::NOENT | Errno::NOTDIR) => StartError::NotFound { path },
         Some(Errno::ACCESS | Errno::PERM) if path.is_dir() => StartError::IsDirectory { path },
-        Some(Errno::ACCESS | Errno::PERM) => StartError::NotExecutable { path, uid },
+        Some(Errno::ACCESS) => {
+            StartError::NotExecutable { path, uid, security: SecurityModules::active() }
+        }
+        Some(Errno::PERM) => {
+            StartError::NotPermitted { path, uid, security: SecurityModules::active() }
+        }
         Some(Errno::NOEXEC) => StartError::WrongFormat { path },
-        _ => StartError::Spawn { path, step: "execute it", source },
+        _ => StartError::NotExecuted { path, source },
     }
 }
 

@@ -13,7 +13,7 @@
 use std::fmt;
 
 use capscache_format::{
-    Accelerator, Groups, Input, InputKind, Model, ModelError, PassReport, Scope,
+    Accelerator, Escaped, Groups, Input, InputKind, Model, ModelError, PassReport, Scope,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -150,7 +150,7 @@ pub enum TranscriptError {
         source: serde_json::Error,
     },
     /// It ends behind a command.
-    #[error("the transcript is cut off: {command} has no reply")]
+    #[error("the transcript is cut off: {} has no reply", Escaped::new(command))]
     NoReply {
         /// The command.
         command: String,

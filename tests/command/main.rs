@@ -9,6 +9,8 @@ mod disasters;
 mod kvm;
 mod libvirt;
 mod manners;
+mod outside;
+mod reasons;
 mod transcripts;
 mod upkeep;
 mod watch;

@@ -156,3 +156,27 @@ fn a_root_that_cannot_be_used_is_told_and_the_service_does_not_start() {
     assert!(String::from_utf8(run.stderr).unwrap().contains("as the root of the cache"));
     assert!(!dir.socket().exists());
 }
+
+#[test]
+fn a_client_forges_no_line_of_the_log_and_reaches_no_terminal_by_it() {
+    let dir = Dir::new();
+    let mut service = dir.serve(&["--verbose"]);
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}\r\n<3>forged\ncapscache: forged";
+    let mut client = service.connect();
+    client.send(&json!({"method": format!("evil.{hostile}.Do"), "parameters": {}}));
+    assert!(client.receive()["error"].is_string());
+    client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": format!("/{hostile}")}}));
+    assert!(client.receive()["error"].is_string());
+    service.stop();
+    let log = service.log();
+    assert!(
+        log.contains(
+            r"evil.\x1b]0;owned\x07\u{9b}31m\u{202e}\u{200b}\r\n<3>forged\ncapscache: forged"
+        ),
+        "{log}"
+    );
+    assert!(!log.lines().any(|line| line.starts_with("capscache: forged")), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("capscache: ")), "{log}");
+    let harmful = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{200b}');
+    assert!(!log.contains(harmful), "{log:?}");
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use capscache::Escaped;
 use serde::{Serialize, Serializer};
 
 /// What happened to an emulator's entry, or to the watching itself.
@@ -92,17 +93,17 @@ pub enum Notice {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Appeared { emulator } => write!(f, "appeared {}", emulator.display()),
+            Event::Appeared { emulator } => write!(f, "appeared {}", Escaped::new(emulator)),
             Event::Dropped { emulator, reason } => {
-                write!(f, "dropped {}: {reason}", emulator.display())
+                write!(f, "dropped {}: {}", Escaped::new(emulator), Escaped::new(reason))
             }
             Event::Refreshed { emulator, probed: true, took } => {
                 let milliseconds = took.as_millis();
-                write!(f, "refreshed {}: probed in {milliseconds} ms", emulator.display())
+                write!(f, "refreshed {}: probed in {milliseconds} ms", Escaped::new(emulator))
             }
-            Event::Refreshed { emulator, .. } => write!(f, "refreshed {}", emulator.display()),
+            Event::Refreshed { emulator, .. } => write!(f, "refreshed {}", Escaped::new(emulator)),
             Event::Failed { emulator, reason } => {
-                write!(f, "failed {}: {reason}", emulator.display())
+                write!(f, "failed {}: {}", Escaped::new(emulator), Escaped::new(reason))
             }
             Event::Notice(notice) => notice.fmt(f),
         }
@@ -122,7 +123,7 @@ impl fmt::Display for Notice {
             }
             Notice::Overflow => write!(f, "missed events: looked at everything again"),
             Notice::Lost { directories } => {
-                let first = directories.first().map(|path| path.display().to_string());
+                let first = directories.first().map(|path| Escaped::new(path).to_string());
                 let first = first.unwrap_or_default();
                 let more = match directories.len() {
                     0 | 1 => String::new(),
@@ -131,10 +132,13 @@ impl fmt::Display for Notice {
                 write!(f, "lost {first}{more}: looked at everything again")
             }
             Notice::Mounted => write!(f, "mounts changed: looked at everything again"),
-            Notice::Unreadable { reason } => write!(f, "cannot read the entries: {reason}"),
+            Notice::Unreadable { reason } => {
+                write!(f, "cannot read the entries: {}", Escaped::new(reason))
+            }
             Notice::Sweeping { directories, reason, every } => {
                 let (directories, seconds) =
                     (count(*directories, "directory", "directories"), every.as_secs());
+                let reason = Escaped::new(reason);
                 write!(f, "sweeping every {seconds} s: {directories} may tell nothing ({reason})")
             }
         }

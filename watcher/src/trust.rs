@@ -4,13 +4,13 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use capscache::Dependency;
+use capscache::{Dependency, Escaped};
 
 use crate::route::Route;
 
 /// Somebody else than root and the user of this process could have put there what is at a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} {why}: it is not run in the background", path.display())]
+#[error("{} {}: it is not run in the background", Escaped::new(path), Escaped::new(why))]
 pub struct Untrusted {
     /// The file, or the directory or link on the way to it.
     pub path: PathBuf,

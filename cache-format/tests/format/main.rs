@@ -4,6 +4,7 @@
 
 mod damage;
 mod example;
+mod explain;
 mod file;
 mod golden;
 mod hostile;

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use capscache::Capabilities;
+use capscache::{Capabilities, Escaped};
 use capscache_libvirt::Surroundings;
 
 use crate::args;
@@ -17,7 +17,7 @@ pub(super) fn surroundings(
 ) -> Result<Surroundings> {
     let path = std::path::absolute(emulator)?;
     let status =
-        fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+        fs::metadata(&path).with_context(|| format!("cannot look at {}", Escaped::new(&path)))?;
     let modules = module_directories().into_iter().find_map(|path| fs::metadata(path).ok());
     let mut surroundings = Surroundings {
         emulator: path.to_string_lossy().into_owned(),

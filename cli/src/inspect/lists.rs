@@ -1,7 +1,6 @@
 //! The sections that are lists.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use capscache::{
     Accelerator, Array, Capabilities, CpuModel, FactKind, Machine, Tri, Unanswered, Value,
@@ -10,16 +9,17 @@ use capscache::{
 use super::List;
 use crate::session::join;
 use crate::table::{BAD, Cell, DOUBTFUL, FAINT, GOOD, HEADING, Table, natural_key, wrapped};
+use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities, list: List) -> String {
-    let text = section(caps, list);
-    if text.trim().is_empty() {
-        return "QEMU does not tell for this architecture\n".to_owned();
+pub(super) fn render(caps: &Capabilities, list: List) -> Text {
+    let mut text = section(caps, list);
+    if text.is_blank() {
+        text.line("QEMU does not tell for this architecture");
     }
     text
 }
 
-fn section(caps: &Capabilities, list: List) -> String {
+fn section(caps: &Capabilities, list: List) -> Text {
     match list {
         List::Machines => machines(caps),
         List::Cpus => cpus(caps),
@@ -51,7 +51,7 @@ pub(super) fn yes_no(answer: Tri) -> Cell {
     Cell::styled(answer.to_string(), style)
 }
 
-fn machines(caps: &Capabilities) -> String {
+fn machines(caps: &Capabilities) -> Text {
     let mut rows: BTreeMap<_, (Machine<'_>, Vec<Accelerator>)> = BTreeMap::new();
     for accelerator in caps.accelerators() {
         let Ok(answers) = caps.accelerator(accelerator) else { continue };
@@ -91,7 +91,7 @@ fn machines(caps: &Capabilities) -> String {
     table.render()
 }
 
-fn cpus(caps: &Capabilities) -> String {
+fn cpus(caps: &Capabilities) -> Text {
     let accelerators: Vec<Accelerator> = caps.accelerators().collect();
     let mut rows: BTreeMap<_, Vec<Option<CpuModel<'_>>>> = BTreeMap::new();
     for (at, accelerator) in accelerators.iter().enumerate() {
@@ -140,23 +140,30 @@ fn lacking(model: CpuModel<'_>) -> Cell {
     Cell::styled(join(&features, " ") + &more, FAINT)
 }
 
-fn host_cpu(caps: &Capabilities) -> String {
-    let mut text = String::new();
+fn host_cpu(caps: &Capabilities) -> Text {
+    let mut text = Text::new();
     for accelerator in caps.accelerators() {
         let Ok(answers) = caps.accelerator(accelerator) else { continue };
         for (arguments, answer) in answers.host_cpu() {
             let asked = crate::output::json_line(&arguments);
-            let between = if text.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{between}{HEADING}{accelerator}{HEADING:#}  {asked}");
-            text.push_str(&expansion(answer));
+            if !text.is_blank() {
+                text.end();
+            }
+            text.styled(HEADING, accelerator);
+            text.line(format_args!("  {asked}"));
+            text.append(&expansion(answer));
         }
     }
     text
 }
 
 /// What an expansion says: features that are on, values, and how many are off.
-pub(super) fn expansion(answer: Value<'_>) -> String {
-    let Some(model) = answer.get("model") else { return "  refused: see report\n".to_owned() };
+pub(super) fn expansion(answer: Value<'_>) -> Text {
+    let mut text = Text::new();
+    let Some(model) = answer.get("model") else {
+        text.line("  refused: see report");
+        return text;
+    };
     let mut on = Vec::new();
     let mut off = 0;
     let mut values = Vec::new();
@@ -171,10 +178,10 @@ pub(super) fn expansion(answer: Value<'_>) -> String {
     on.sort_unstable();
     values.sort_unstable();
     let name = model.get("name").and_then(Value::as_str).unwrap_or("");
-    let numbers = format!("{name}: {} on, {off} off, {} values", on.len(), values.len());
-    let mut text = format!("  {numbers}\n");
-    text.push_str(&wrapped(on.into_iter(), 4));
-    text.push_str(&wrapped(values.iter().map(String::as_str), 4));
+    let (on_count, values_count) = (on.len(), values.len());
+    text.line(format_args!("  {name}: {on_count} on, {off} off, {values_count} values"));
+    text.append(&wrapped(on.into_iter(), 4));
+    text.append(&wrapped(values.iter().map(String::as_str), 4));
     text
 }
 
@@ -183,7 +190,7 @@ fn implementers(
     kind: FactKind,
     heading: &str,
     properties: impl Fn(&str) -> Cell,
-) -> String {
+) -> Text {
     let types = caps.core(kind).ok().and_then(Value::as_array);
     let text = |one: Value<'_>, key| one.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let types = types.into_iter().flat_map(Array::iter);
@@ -206,7 +213,7 @@ fn count(properties: Result<capscache::Properties<'_>, Unanswered>) -> Cell {
     }
 }
 
-fn types(caps: &Capabilities) -> String {
+fn types(caps: &Capabilities) -> Text {
     let mut types: Vec<_> = caps.types().collect();
     types.sort_by_cached_key(|known| natural_key(known.name()));
     let mut table = Table::new(&["TYPE", "PARENT", "NOTES"]);
@@ -219,7 +226,7 @@ fn types(caps: &Capabilities) -> String {
 }
 
 /// The capability flags that libvirt would give the emulator, in its order.
-fn flags(caps: &Capabilities) -> String {
+fn flags(caps: &Capabilities) -> Text {
     let mut table = Table::new(&["FLAG"]);
     for name in capscache_libvirt::flags(caps).names() {
         table.row([name.into()]);
@@ -228,7 +235,7 @@ fn flags(caps: &Capabilities) -> String {
 }
 
 /// Commands or events, with the features that the schema gives them.
-fn entries(caps: &Capabilities, meta_type: &str, mut names: Vec<&str>) -> String {
+fn entries(caps: &Capabilities, meta_type: &str, mut names: Vec<&str>) -> Text {
     names.sort_by_cached_key(|name| natural_key(name));
     let entries = caps.schema().entries();
     let features = |name: &str| {
@@ -244,7 +251,7 @@ fn entries(caps: &Capabilities, meta_type: &str, mut names: Vec<&str>) -> String
     table.render()
 }
 
-fn options(caps: &Capabilities) -> String {
+fn options(caps: &Capabilities) -> Text {
     let mut options: Vec<_> = caps.command_line_options().collect();
     options.sort_by_cached_key(|option| natural_key(option.name()));
     let mut table = Table::new(&["OPTION", "PARAMETER", "TYPE", "DEFAULT", "HELP"]);
@@ -269,7 +276,7 @@ fn options(caps: &Capabilities) -> String {
     table.render()
 }
 
-fn migration(caps: &Capabilities) -> String {
+fn migration(caps: &Capabilities) -> Text {
     let known = caps.core(FactKind::MigrationCapabilities).ok().and_then(Value::as_array);
     let mut table = Table::new(&["CAPABILITY", "BY DEFAULT"]);
     for one in known.into_iter().flat_map(Array::iter) {
@@ -284,7 +291,7 @@ fn migration(caps: &Capabilities) -> String {
     table.render()
 }
 
-fn tpm(caps: &Capabilities) -> String {
+fn tpm(caps: &Capabilities) -> Text {
     let mut table = Table::of_pairs();
     for (name, kind) in [("models", FactKind::TpmModels), ("types", FactKind::TpmTypes)] {
         let cell = match caps.core(kind).map(Value::as_array) {
@@ -299,7 +306,7 @@ fn tpm(caps: &Capabilities) -> String {
     table.render()
 }
 
-fn schema(caps: &Capabilities) -> String {
+fn schema(caps: &Capabilities) -> Text {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for entry in caps.schema().entries().into_iter().flat_map(Array::iter) {
         let meta_type = entry.get("meta-type").and_then(Value::as_str).unwrap_or("");

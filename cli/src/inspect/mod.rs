@@ -117,7 +117,7 @@ pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
             Section::List(list) => lists::render(&caps, *list),
             Section::One(thing, name) => one::render(&caps, *thing, name)?,
         };
-        output::print_styled(&text)?;
+        output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }

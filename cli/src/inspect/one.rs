@@ -1,6 +1,6 @@
 //! One machine, CPU model, device, object or type.
 
-use std::fmt::Write;
+use std::fmt;
 
 use anyhow::Result;
 use capscache::{Accelerator, Capabilities, Expansion, Properties, Unanswered, Value};
@@ -11,8 +11,9 @@ use super::lists::{expansion, yes_no};
 use crate::output::{json_line, print_json_pretty};
 use crate::session::join;
 use crate::table::{Cell, DOUBTFUL, FAINT, HEADING, Table, natural_key, wrapped};
+use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities, thing: Thing, name: &str) -> Result<String> {
+pub(super) fn render(caps: &Capabilities, thing: Thing, name: &str) -> Result<Text> {
     Ok(match thing {
         Thing::Machine => machine(caps, name)?,
         Thing::Cpu => cpu(caps, name)?,
@@ -83,10 +84,10 @@ fn raw(properties: Properties<'_>) -> Vec<Value<'_>> {
     properties.iter().map(capscache::Property::raw).collect()
 }
 
-fn machine(caps: &Capabilities, name: &str) -> Result<String> {
+fn machine(caps: &Capabilities, name: &str) -> Result<Text> {
     let found = under_each(caps, |accelerator| caps.accelerator(accelerator)?.machine(name))?;
-    let mut text = String::new();
-    let mut shown: Vec<(String, Vec<Accelerator>, String)> = Vec::new();
+    let mut text = Text::new();
+    let mut shown: Vec<(String, Vec<Accelerator>, Text)> = Vec::new();
     for (accelerator, machine) in found {
         let pairs = pairs(machine.raw());
         match shown.iter_mut().find(|(.., known)| *known == pairs) {
@@ -95,18 +96,20 @@ fn machine(caps: &Capabilities, name: &str) -> Result<String> {
         }
     }
     for (name, accelerators, pairs) in &shown {
-        let _ =
-            write!(text, "{HEADING}{name}{HEADING:#}  under {}\n{pairs}", join(accelerators, ", "));
+        text.styled(HEADING, name);
+        text.line(format_args!("  under {}", join(accelerators, ", ")));
+        text.append(pairs);
     }
     let properties = shown.first().map(|(name, ..)| caps.object(&format!("{name}-machine")));
     if let Some(Ok(properties)) = properties {
-        let _ = write!(text, "\n{}", table_of(properties));
+        text.end();
+        text.append(&table_of(properties));
     }
     Ok(text)
 }
 
 /// The keys and values of a QMP object.
-fn pairs(object: Value<'_>) -> String {
+fn pairs(object: Value<'_>) -> Text {
     let mut table = Table::of_pairs();
     for (key, value) in object.as_object().into_iter().flat_map(capscache::Object::iter) {
         table.pair(key, json_line(&value));
@@ -114,12 +117,15 @@ fn pairs(object: Value<'_>) -> String {
     table.render()
 }
 
-fn cpu(caps: &Capabilities, name: &str) -> Result<String> {
+fn cpu(caps: &Capabilities, name: &str) -> Result<Text> {
     let found = under_each(caps, |accelerator| caps.accelerator(accelerator)?.cpu_model(name))?;
-    let mut text = String::new();
+    let mut text = Text::new();
     for (accelerator, model) in found {
-        let between = if text.is_empty() { "" } else { "\n" };
-        let _ = writeln!(text, "{between}{HEADING}{name}{HEADING:#}  under {accelerator}");
+        if !text.is_blank() {
+            text.end();
+        }
+        text.styled(HEADING, name);
+        text.line(format_args!("  under {accelerator}"));
         let mut table = Table::of_pairs();
         let mut lacking = Vec::new();
         table.pair("usable", yes_no(model.usable()));
@@ -134,21 +140,26 @@ fn cpu(caps: &Capabilities, name: &str) -> Result<String> {
                 None => table.pair(key, json_line(&value)),
             }
         }
-        text.push_str(&table.render());
+        text.append(&table.render());
+        let remark = |text: &mut Text, style, words: fmt::Arguments<'_>| {
+            text.blanks(2);
+            text.styled(style, words);
+            text.end();
+        };
         for (key, words) in lacking {
-            let _ = writeln!(text, "  {FAINT}{key} ({}){FAINT:#}", words.len());
-            text.push_str(&wrapped(words.iter().filter_map(Value::as_str), 4));
+            remark(&mut text, FAINT, format_args!("{key} ({})", words.len()));
+            text.append(&wrapped(words.iter().filter_map(Value::as_str), 4));
         }
         for kind in [Expansion::Static, Expansion::Full] {
             let kind_name = kind.name();
             match caps.accelerator(accelerator)?.cpu_expansion(name, kind) {
                 Ok(answer) => {
-                    let _ = writeln!(text, "  {FAINT}{kind_name} expansion{FAINT:#}");
-                    text.push_str(&expansion(answer));
+                    remark(&mut text, FAINT, format_args!("{kind_name} expansion"));
+                    text.append(&expansion(answer));
                 }
                 Err(Unanswered::NeverAsked { .. } | Unanswered::Absent { .. }) => {}
                 Err(why) => {
-                    let _ = writeln!(text, "  {DOUBTFUL}{kind_name} expansion: {why}{DOUBTFUL:#}");
+                    remark(&mut text, DOUBTFUL, format_args!("{kind_name} expansion: {why}"));
                 }
             }
         }
@@ -156,12 +167,21 @@ fn cpu(caps: &Capabilities, name: &str) -> Result<String> {
     Ok(text)
 }
 
-fn with_properties(caps: &Capabilities, name: &str, properties: Properties<'_>) -> String {
-    let ancestry = ancestry(caps, name);
-    format!("{HEADING}{name}{HEADING:#}{ancestry}\n{}", table_of(properties))
+fn with_properties(caps: &Capabilities, name: &str, properties: Properties<'_>) -> Text {
+    let mut text = heading(caps, name);
+    text.append(&table_of(properties));
+    text
 }
 
-fn table_of(properties: Properties<'_>) -> String {
+/// A type, and those that it inherits from.
+fn heading(caps: &Capabilities, name: &str) -> Text {
+    let mut text = Text::new();
+    text.styled(HEADING, name);
+    text.line(ancestry(caps, name));
+    text
+}
+
+fn table_of(properties: Properties<'_>) -> Text {
     let mut properties: Vec<_> = properties.iter().collect();
     properties.sort_by_cached_key(|property| natural_key(property.name()));
     let mut table = Table::new(&["PROPERTY", "TYPE", "DEFAULT", "DESCRIPTION"]);
@@ -183,13 +203,14 @@ fn ancestry(caps: &Capabilities, name: &str) -> String {
     // No chain is as long as this; a damaged one may go round in circles.
     for _ in 0..32 {
         let Some(parent) = known.and_then(capscache::Type::parent) else { break };
-        let _ = write!(text, " < {parent}");
+        text.push_str(" < ");
+        text.push_str(parent);
         known = caps.qom_type(parent).ok();
     }
     text
 }
 
-fn qom_type(caps: &Capabilities, name: &str) -> Result<String> {
+fn qom_type(caps: &Capabilities, name: &str) -> Result<Text> {
     let known = caps.qom_type(name)?;
     let mut table = Table::of_pairs();
     table.pair("abstract", if known.is_abstract() { "yes" } else { "no" });
@@ -203,5 +224,7 @@ fn qom_type(caps: &Capabilities, name: &str) -> Result<String> {
     if !heirs.is_empty() {
         table.pair("parent of", join(&heirs, " "));
     }
-    Ok(format!("{HEADING}{name}{HEADING:#}{}\n{}", ancestry(caps, name), table.render()))
+    let mut text = heading(caps, name);
+    text.append(&table.render());
+    Ok(text)
 }

@@ -2,24 +2,29 @@
 
 use std::fmt::Write;
 
-use capscache::{Accelerator, Capabilities, FactKind, Group, Tri, Unanswered, Value};
+use capscache::{Accelerator, Capabilities, Escaped, FactKind, Group, Tri, Value};
 
 use crate::output::count;
 use crate::session::join;
 use crate::table::{Cell, DOUBTFUL, FAINT, GOOD, HEADING, Table, size};
+use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities) -> String {
+pub(super) fn render(caps: &Capabilities) -> Text {
     let mut table = Table::of_pairs();
     files(caps, &mut table);
     accelerators(caps, &mut table);
     numbers(caps, &mut table);
     entry(caps, &mut table);
     let emulator = caps.emulator();
-    format!("{HEADING}{}{HEADING:#}\n{}", emulator.display(), table.render())
+    let mut text = Text::new();
+    text.styled(HEADING, Escaped::new(&emulator));
+    text.end();
+    text.append(&table.render());
+    text
 }
 
 fn files(caps: &Capabilities, table: &mut Table) {
-    table.pair("executable", caps.executable().to_string_lossy().into_owned());
+    table.pair("executable", Escaped::new(&caps.executable()).to_string());
     let version = match caps.package() {
         "" => caps.version().to_string(),
         package => format!("{} ({})", caps.version(), bare(package)),
@@ -38,14 +43,8 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
     let ran = join(&caps.accelerators().collect::<Vec<_>>(), ", ");
     let built_in = join(&caps.accelerators_present(), ", ");
     table.pair("accelerators", format!("{ran} (built in: {built_in})"));
-    if let Err(Unanswered::DidNotRun { .. }) = caps.accelerator(Accelerator::Kvm) {
-        table.pair(
-            "",
-            Cell::styled(
-                "KVM is there, but the emulator did not run under it: see report",
-                DOUBTFUL,
-            ),
-        );
+    for reason in not_under(caps) {
+        table.pair("", Cell::styled(reason, DOUBTFUL));
     }
     let Ok(best) = caps.best() else { return };
     if let Some(machine) = best.default_machine() {
@@ -90,6 +89,22 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
         };
         table.pair(name, cell);
     }
+}
+
+/// Why an accelerator that is built in is not among those that it ran under, and what else is missing.
+fn not_under(caps: &Capabilities) -> Vec<String> {
+    let present = caps.accelerators_present();
+    let built_in = Accelerator::ALL.iter().filter(|accelerator| {
+        **accelerator != Accelerator::Qtest && present.contains(&accelerator.name())
+    });
+    let mut reasons: Vec<String> =
+        built_in.filter_map(|accelerator| caps.why_not_under(*accelerator)).collect();
+    for missing in caps.missing() {
+        if !reasons.contains(&missing) {
+            reasons.push(missing);
+        }
+    }
+    reasons
 }
 
 fn count_cpus(max: u64) -> String {

@@ -1,18 +1,17 @@
 //! How the probes of an emulator went.
 
-use std::fmt::Write;
-
 use capscache::Capabilities;
 
 use crate::output::command;
 use crate::table::{BAD, Cell, FAINT, HEADING, Table};
+use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities) -> String {
+pub(super) fn render(caps: &Capabilities) -> Text {
     let report = caps.report().unwrap_or_default();
     let mut passes = Table::new(&["PASS", "UNDER", "TIME", "RESTARTS", "FAILED"]);
     let mut commands = Table::new(&["COMMAND", "PASS", "UNDER", "ASKED", "TIME"]);
     let mut rows = Vec::new();
-    let mut output = String::new();
+    let mut output = Text::new();
     for pass in &report.passes {
         let group = pass.source.group().map_or("?", capscache::Group::name);
         let accelerator = pass.source.accelerator().map_or("?", capscache::Accelerator::name);
@@ -25,12 +24,13 @@ pub(super) fn render(caps: &Capabilities) -> String {
         ]);
         rows.extend(pass.commands.iter().map(|command| (group, accelerator, command)));
         if !pass.output_tail.trim().is_empty() {
-            let _ = writeln!(
-                output,
-                "\n{HEADING}The emulator said ({group}, {accelerator}){HEADING:#}"
-            );
+            output.end();
+            output.styled(HEADING, format_args!("The emulator said ({group}, {accelerator})"));
+            output.end();
             for line in pass.output_tail.trim_end().lines() {
-                let _ = writeln!(output, "  {FAINT}{}{FAINT:#}", crate::output::printable(line));
+                output.blanks(2);
+                output.styled(FAINT, line);
+                output.end();
             }
         }
     }
@@ -46,7 +46,8 @@ pub(super) fn render(caps: &Capabilities) -> String {
     }
     let mut text = passes.render();
     if !commands.is_empty() {
-        let _ = write!(text, "\n{}", commands.render());
+        text.end();
+        text.append(&commands.render());
     }
     let mut left_out = Table::new(&["LEFT OUT", "UNDER", "WHY"]);
     for query in &report.quarantined {
@@ -64,9 +65,11 @@ pub(super) fn render(caps: &Capabilities) -> String {
         ]);
     }
     if !left_out.is_empty() {
-        let _ = write!(text, "\n{}", left_out.render());
+        text.end();
+        text.append(&left_out.render());
     }
-    text + &output
+    text.append(&output);
+    text
 }
 
 fn time(micros: u64) -> Cell {

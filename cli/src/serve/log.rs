@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 
+use capscache::Escaped;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields};
@@ -54,7 +55,9 @@ where
             };
             write!(writer, "<{priority}>")?;
         }
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        // One line an event, whatever a client or an emulator names in it.
+        let mut line = String::new();
+        context.format_fields(Writer::new(&mut line), event)?;
+        writeln!(writer, "{}", Escaped::new(&line))
     }
 }

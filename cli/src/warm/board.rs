@@ -1,27 +1,27 @@
 //! What `warm` shows: a line for each running probe on a terminal, a line for each emulator, a summary.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use capscache::Capabilities;
+use capscache::{Capabilities, Escaped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use crate::output;
 use crate::session::join;
-use crate::table::{BAD, FAINT};
+use crate::table::{BAD, DOUBTFUL, FAINT, PLAIN};
+use crate::text::Text;
 
 /// How often a running probe's line is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
 pub(super) struct Board {
     began: Instant,
-    /// Short names where they tell the emulators apart.
+    /// Short names where they tell the emulators apart, escaped.
     names: HashMap<PathBuf, String>,
     width: usize,
     full: bool,
@@ -56,7 +56,7 @@ impl Board {
         }
         let name = |emulator: &PathBuf| {
             let short = emulator.file_name().filter(|_| uses[&emulator.file_name()] == 1);
-            let name = short.unwrap_or(emulator.as_os_str()).to_string_lossy().into_owned();
+            let name = Escaped::new(short.unwrap_or(emulator.as_os_str())).to_string();
             (emulator.clone(), name)
         };
         let names: HashMap<_, _> = emulators.iter().map(name).collect();
@@ -85,43 +85,49 @@ impl Board {
     /// Shows what became of an emulator.
     pub(super) fn show(&self, emulator: &Path, outcome: Outcome) -> Result<()> {
         let mut tally = self.tally();
-        let (capabilities, end, error) = match outcome {
+        let (capabilities, (style, end), error) = match outcome {
             Outcome::Cached(caps) => {
                 tally.cached += 1;
-                (Some(caps), format!("{FAINT}cached{FAINT:#}"), None)
+                (Some(caps), (FAINT, "cached".to_owned()), None)
             }
             Outcome::Probed(caps, elapsed) => {
                 tally.probed += 1;
-                (Some(caps), format!("probed in {:.2} s", elapsed.as_secs_f64()), None)
+                (Some(caps), (PLAIN, format!("probed in {:.2} s", elapsed.as_secs_f64())), None)
             }
             Outcome::Shared(caps, first) => {
                 tally.shared += 1;
-                (Some(caps), format!("{FAINT}same file as {}{FAINT:#}", self.name(&first)), None)
+                (Some(caps), (FAINT, format!("same file as {}", self.name(&first))), None)
             }
             Outcome::NotKept(caps, error) => {
                 tally.failed += 1;
-                (Some(caps), format!("{BAD}probed, not kept{BAD:#}"), Some(error))
+                (Some(caps), (BAD, "probed, not kept".to_owned()), Some(error))
             }
             Outcome::Failed(error) => {
                 tally.failed += 1;
-                (None, format!("{BAD}FAILED{BAD:#}"), Some(error))
+                (None, (BAD, "FAILED".to_owned()), Some(error))
             }
         };
-        let mut text = format!("{:width$}", self.name(emulator), width = self.width);
+        let mut text = Text::new();
+        text.add(format_args!("{:width$}", self.name(emulator), width = self.width));
         if let Some(caps) = &capabilities {
             let accelerators = join(&caps.accelerators().collect::<Vec<_>>(), " ");
-            let (version, arch) = (caps.version(), caps.arch());
-            let _ = write!(text, "  {version:8} {arch:12} {accelerators:9}");
+            let (version, arch) = (caps.version(), Escaped::new(caps.arch()));
+            text.add(format_args!("  {version:8} {arch:12} {accelerators:9}"));
         }
-        let _ = writeln!(text, "  {end}");
-        if let (true, Some(caps)) = (self.full, &capabilities) {
-            text.push_str(&quarantined(caps));
+        text.blanks(2);
+        text.styled(style, end);
+        text.end();
+        if let Some(caps) = &capabilities {
+            text.append(&missing(caps));
+            if self.full {
+                text.append(&quarantined(caps));
+            }
         }
         self.aside(|| {
             if let Some(error) = &error {
                 output::complain_about(self.name(emulator), error);
             }
-            output::print_styled(&text)
+            output::print(&text)
         })
     }
 
@@ -138,7 +144,9 @@ impl Board {
         let parts: Vec<_> = parts.map(|(number, what)| format!("{number} {what}")).collect();
         let emulators = output::count(probed + shared + cached + failed, "emulator", "emulators");
         let seconds = self.began.elapsed().as_secs_f64();
-        output::print(&format!("{emulators} in {seconds:.2} s: {}\n", parts.join(", ")))?;
+        let mut text = Text::new();
+        text.line(format_args!("{emulators} in {seconds:.2} s: {}", parts.join(", ")));
+        output::print(&text)?;
         Ok(failed > 0)
     }
 
@@ -159,12 +167,23 @@ impl Board {
     }
 }
 
+/// A line for each part of the answers that is missing, with the reason.
+fn missing(caps: &Capabilities) -> Text {
+    let mut text = Text::new();
+    for reason in caps.missing() {
+        text.blanks(4);
+        text.styled(DOUBTFUL, format_args!("missing: {reason}"));
+        text.end();
+    }
+    text
+}
+
 /// A line for each query that has to be left out.
-fn quarantined(caps: &Capabilities) -> String {
-    let mut text = String::new();
+fn quarantined(caps: &Capabilities) -> Text {
+    let mut text = Text::new();
     for query in caps.report().unwrap_or_default().quarantined {
         let command = output::command(&query.command, query.arguments.as_deref());
-        let _ = writeln!(text, "    quarantined: {command}: {}", query.reason);
+        text.line(format_args!("    quarantined: {command}: {}", query.reason));
     }
     text
 }

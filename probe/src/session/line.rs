@@ -36,8 +36,6 @@ pub(super) struct Line<'t> {
     incoming: Frames,
     outgoing: VecDeque<u8>,
     terms: &'t Terms<'t>,
-    /// How long the emulator may take, for messages.
-    patience: Duration,
     deadline: Instant,
     /// The process that was started has ended: nothing more will be sent.
     ended: bool,
@@ -59,7 +57,6 @@ impl<'t> Line<'t> {
             incoming: Frames::new(terms.limits.line_bytes),
             outgoing: VecDeque::new(),
             terms,
-            patience: deadline.saturating_duration_since(started),
             deadline,
             ended: false,
         })
@@ -144,7 +141,12 @@ impl<'t> Line<'t> {
     }
 
     fn silent(&self) -> Loss {
-        Loss::Silent { waited: self.patience }
+        let limits = self.terms.limits;
+        if self.deadline < self.terms.deadline {
+            Loss::Silent { waited: limits.start }
+        } else {
+            Loss::OutOfTime { limit: limits.probe }
+        }
     }
 
     /// After a read that failed: waits if there was nothing to read yet.

@@ -158,7 +158,7 @@ fn a_path_that_cannot_be_executed_is_told_apart() {
     write_program(&at("script"), "#!/no/such/interpreter\n");
     assert!(matches!(run(&at("script")), Err(StartError::NoInterpreter { .. })));
     let error = run(Path::new("a\0b")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot pass arguments to start a\0b");
+    assert_eq!(error.to_string(), r"cannot pass arguments to start a\x00b");
 }
 
 #[test]

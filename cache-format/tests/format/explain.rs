@@ -1,0 +1,252 @@
+//! Reasons for answers.
+
+use capscache_format::{
+    Accelerator, Fact, FactKind, Group, Handle, Input, InputKind, Model, PassReport, Quarantine,
+    Query, Refusal, Scope, Source, Tri,
+};
+
+use crate::example::{core, entry, key};
+
+const TCG: Accelerator = Accelerator::Tcg;
+const KVM: Accelerator = Accelerator::Kvm;
+
+fn input(kind: InputKind, value: &str) -> Input {
+    Input {
+        kind,
+        scope: Scope::Host,
+        name: b"/dev/kvm".to_vec(),
+        signature: None,
+        sha256: None,
+        value: value.into(),
+        racy: false,
+    }
+}
+
+/// An emulator under TCG, into which KVM is built.
+fn model() -> Model {
+    let mut model = Model::default();
+    let m = &mut model;
+    core(m, TCG, FactKind::Ran, "true");
+    core(m, TCG, FactKind::Target, r#"{"arch":"x86_64"}"#);
+    core(m, TCG, FactKind::Version, r#"{"qemu":{"micro":22,"minor":2,"major":7},"package":""}"#);
+    core(m, TCG, FactKind::Types, r#"[{"name":"kvm-accel"},{"name":"tcg-accel"},{"name":"disk"}]"#);
+    core(m, TCG, FactKind::DeviceTypes, r#"[{"name":"disk"},{"name":"killer"}]"#);
+    core(
+        m,
+        TCG,
+        FactKind::Machines,
+        r#"[{"name":"pc-1.4","deprecated":true},{"name":"pc-7.2","alias":"pc","deprecated":false},{"name":"old"}]"#,
+    );
+    core(
+        m,
+        TCG,
+        FactKind::CpuDefinitions,
+        r#"[{"name":"EPYC","unavailable-features":[]},{"name":"Icelake","unavailable-features":["pku","la57"]},
+            {"name":"silent"}]"#,
+    );
+    model
+}
+
+/// KVM is there, and the emulator did not run under it.
+fn lost(model: &mut Model, failure: &str, kvm: &str) {
+    model.set(key(Group::Core, KVM, FactKind::Ran), Fact::Refused);
+    model.report.passes.push(PassReport {
+        source: Source::new(Group::Core, KVM),
+        failure: Some(failure.into()),
+        ..PassReport::default()
+    });
+    model.inputs.push(input(InputKind::Kvm, kvm));
+}
+
+#[track_caller]
+fn check(model: &Model, query: &str, answer: Tri, reason: &str) {
+    let (entry, query) = (entry(model), query.parse::<Query>().unwrap());
+    assert_eq!(entry.answer(&query), answer, "{query}");
+    let explained = entry.explain(&query);
+    assert!(explained.contains(reason), "{query}: {explained}");
+}
+
+use Tri::{No, Unknown, Yes};
+
+#[test]
+fn kvm_that_could_not_be_opened_is_told_with_who_could_not_and_whose_it_is() {
+    let mut model = model();
+    lost(
+        &mut model,
+        "/dev/kvm cannot be opened by the user who probed",
+        "0:107 660 ae8\nuid 54321 closed",
+    );
+    let reason = "the emulator did not run under kvm: /dev/kvm could not be opened by user 54321, who probed \
+                  (it belongs to 0:107, mode 660: group 107";
+    check(&model, "cpu:EPYC@kvm", Unknown, reason);
+    check(&model, "cpu:Icelake", Unknown, reason);
+    check(&model, "cpu:none-such", Unknown, reason);
+    assert!(entry(&model).missing()[0].starts_with(reason));
+    assert!(entry(&model).why_not_under(KVM).unwrap().starts_with(reason));
+    assert_eq!(entry(&model).why_not_under(TCG), None);
+}
+
+#[test]
+fn kvm_that_failed_is_told_with_what_the_emulator_said_and_what_the_node_is() {
+    let mut busy = model();
+    lost(
+        &mut busy,
+        "exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
+        "0:107 660 ae8\nuid 0 open",
+    );
+    check(
+        &busy,
+        "cpu:EPYC@kvm",
+        Unknown,
+        "under kvm: exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
+    );
+    let mut file = model();
+    lost(&mut file, "exited with status 1: ENOTTY", "0:0 644 0\nuid 0 open");
+    let reason =
+        "/dev/kvm is a file or directory here, not the device of KVM: exited with status 1: ENOTTY";
+    check(&file, "cpu:EPYC@kvm", Unknown, reason);
+    let mut other = model();
+    lost(&mut other, "x", "0:0 644 103\nuid 0 open");
+    check(&other, "cpu:EPYC@kvm", Unknown, "another device here (number 103, in hexadecimal)");
+}
+
+#[test]
+fn a_lost_accelerator_makes_the_no_of_another_unknown_and_not_its_yes() {
+    let mut model = model();
+    check(&model, "cpu:Icelake", No, "under tcg it lacks pku, la57");
+    check(&model, "cpu:EPYC", Yes, "it runs under tcg");
+    check(&model, "cpu:none-such", No, "under tcg the emulator has no CPU model \"none-such\"");
+    lost(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    check(&model, "cpu:Icelake", Unknown, "under kvm: busy; under tcg it lacks pku, la57");
+    check(&model, "cpu:EPYC", Yes, "under kvm: busy; it runs under tcg");
+    check(&model, "cpu:Icelake@tcg", No, "under tcg it lacks pku, la57");
+    check(&model, "cpu:silent", Unknown, "QEMU knows the model and does not say whether it runs");
+}
+
+#[test]
+fn an_accelerator_that_is_not_there_is_told_with_the_reason() {
+    let mut model = model();
+    check(&model, "cpu:EPYC@hvf", No, "cannot run under hvf, which is not built in");
+    check(&model, "cpu:EPYC@kvm", No, "this host's does not run x86_64");
+    model.inputs.push(input(InputKind::Kvm, "absent\nuid 0 closed"));
+    check(&model, "cpu:EPYC@kvm", No, "there is no /dev/kvm here");
+    assert_eq!(entry(&model).missing(), [""; 0], "what this host does not have is not missing");
+}
+
+#[test]
+fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
+    let mut model = model();
+    let (group, source) = (Group::Devices, Source::new(Group::Devices, TCG));
+    check(&model, "property:disk.size", Unknown, "the group devices was not asked yet");
+    crate::example::set(
+        &mut model,
+        key(group, TCG, FactKind::Devices),
+        r#"{"disk":null,"killer":false}"#,
+    );
+    core(&mut model, TCG, FactKind::Types, r#"[{"name":"disk"},{"name":"killer"}]"#);
+    let arguments = |name: &str| Some(format!(r#"{{"typename":"{name}"}}"#));
+    model.report.refused.push(Refusal {
+        source,
+        command: "device-list-properties".into(),
+        arguments: arguments("disk"),
+        class: "GenericError".into(),
+        desc: "Can't list properties of device 'disk'".into(),
+    });
+    model.report.quarantined.push(Quarantine {
+        source,
+        command: "device-list-properties".into(),
+        arguments: arguments("killer"),
+        reason: "was killed by signal 6 (SIGABRT): missing object type".into(),
+    });
+    let reason =
+        "QEMU refuses device-list-properties of disk: Can't list properties of device 'disk'";
+    check(&model, "property:disk.size", Unknown, reason);
+    let reason = "asked for device-list-properties of killer, the emulator was killed by signal 6 (SIGABRT): missing";
+    check(&model, "property:killer.size", Unknown, reason);
+    model.set(key(Group::Core, TCG, FactKind::Schema), Fact::Refused);
+    model.report.refused.push(Refusal {
+        source: Source::new(Group::Core, TCG),
+        command: "query-qmp-schema".into(),
+        arguments: None,
+        class: "CommandNotFound".into(),
+        desc: "The command query-qmp-schema has not been found".into(),
+    });
+    check(
+        &model,
+        "event:STOP",
+        Unknown,
+        "QEMU refuses query-qmp-schema: The command query-qmp-schema has",
+    );
+    check(&model, "schema:stop", Unknown, "QEMU refuses query-qmp-schema");
+}
+
+#[test]
+fn what_the_prober_was_short_of_is_told_with_each_unknown_answer() {
+    let mut model = model();
+    model.inputs.push(input(InputKind::Incomplete, "modules could not be read: Permission denied"));
+    model.set(key(Group::Core, TCG, FactKind::Schema), Fact::Refused);
+    let reason = "the answers are incomplete: modules could not be read: Permission denied";
+    check(&model, "event:STOP", Unknown, reason);
+    assert_eq!(entry(&model).missing(), [reason]);
+}
+
+#[test]
+fn versions_deprecation_and_the_gic_are_answered_with_what_they_are() {
+    let mut model = model();
+    check(&model, "version:>=7.2", Yes, "the version is 7.2.22");
+    check(&model, "version:>=8.2", No, "the version is 7.2.22");
+    check(&model, "machine-deprecated:pc-1.4", Yes, "QEMU calls pc-1.4 deprecated");
+    check(&model, "machine-deprecated:pc-7.2", No, "QEMU does not call pc-7.2 deprecated");
+    check(&model, "machine-deprecated:none-such", No, "the emulator has no machine \"none-such\"");
+    check(
+        &model,
+        "machine-deprecated:old",
+        Unknown,
+        "QEMU does not say which machines are deprecated",
+    );
+    check(&model, "gic:3", No, "guests of x86_64 have no GIC");
+    core(&mut model, TCG, FactKind::Target, r#"{"arch":"aarch64"}"#);
+    check(
+        &model,
+        "gic:3",
+        Unknown,
+        "the emulator was not asked query-gic-capabilities, or does not have it",
+    );
+    let versions = r#"[{"emulated":true,"version":3,"kernel":false},{"emulated":false,"version":4,"kernel":false}]"#;
+    core(&mut model, TCG, FactKind::Gic, versions);
+    check(&model, "gic:3", Yes, "under tcg 3");
+    check(&model, "gic:4", No, "under tcg 3");
+    lost(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    check(&model, "gic:4", Unknown, "did not run under kvm: busy");
+}
+
+#[test]
+fn every_answer_of_a_damaged_or_empty_entry_has_a_reason() {
+    let mut nothing = Model::default();
+    let ran = key(Group::Core, TCG, FactKind::Ran);
+    for ran_under in [None, Some(Fact::Answered(Handle::bool(true))), Some(Fact::Refused)] {
+        if let Some(fact) = ran_under {
+            nothing.set(ran, fact);
+        }
+        for query in [
+            "machine:pc",
+            "machine-deprecated:pc",
+            "cpu:EPYC",
+            "cpu:EPYC@kvm",
+            "cpu-model:EPYC",
+            "device:disk",
+            "property:disk.size",
+            "type:disk",
+            "command:stop",
+            "event:STOP",
+            "option:spice",
+            "schema:stop",
+            "version:8",
+            "gic:3",
+        ] {
+            let query: Query = query.parse().unwrap();
+            let entry = entry(&nothing);
+            assert!(entry.answer(&query).is_no() || !entry.explain(&query).is_empty(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Documents for programs, which a terminal may get to see all the same.
+//!
+//! What [`Escaped`] hides stands in them as JSON and XML write it in ASCII: a program reads the exact text.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use capscache::Escaped;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+
+/// A value as compact JSON on one line.
+pub(crate) fn write_json(value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {
+    write(value, out, CompactFormatter)
+}
+
+/// A value as JSON made for reading.
+pub(crate) fn write_json_pretty(
+    value: &impl serde::Serialize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    write(value, out, PrettyFormatter::new())
+}
+
+fn write(
+    value: &impl serde::Serialize,
+    out: &mut impl Write,
+    formatter: impl Formatter,
+) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless(formatter));
+    value.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// JSON text, such as a transcript: what is hidden can only be in its strings.
+pub(crate) fn harmless_json(text: &str) -> String {
+    replaced(text, is_harmful, |hidden, out| {
+        let mut units = [0; 2];
+        for unit in hidden.encode_utf16(&mut units) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    })
+}
+
+/// XML text: what is hidden can only be in its attributes and content. XML has no way to write most
+/// characters of C0, which libvirt leaves there: U+FFFD stands for them.
+pub(crate) fn harmless_xml(text: &str) -> String {
+    let is_hidden = |c| c != '\n' && Escaped::hides(c);
+    replaced(text, is_hidden, |hidden, out| match hidden {
+        '\0'..='\x1f' if !matches!(hidden, '\t' | '\r') => out.push(char::REPLACEMENT_CHARACTER),
+        _ => {
+            let _ = write!(out, "&#x{:x};", u32::from(hidden));
+        }
+    })
+}
+
+fn replaced(
+    text: &str,
+    is_replaced: impl Fn(char) -> bool,
+    replace: impl Fn(char, &mut String),
+) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_replaced(c) { replace(c, &mut out) } else { out.push(c) }
+    }
+    out
+}
+
+/// In JSON, ASCII is escaped in strings already, and blanks between words are the language's own.
+fn is_harmful(c: char) -> bool {
+    !matches!(c, '\0'..='~') && Escaped::hides(c)
+}
+
+/// A formatter of which nothing reaches a terminal that acts on it.
+struct Harmless<F>(F);
+
+macro_rules! delegate {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: $type)*) -> io::Result<()> {
+            self.0.$name(out $(, $argument)*)
+        })*
+    };
+}
+
+impl<F: Formatter> Formatter for Harmless<F> {
+    delegate! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        end_object_key();
+        begin_object_value();
+        end_object_value();
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        if text.contains(is_harmful) {
+            out.write_all(harmless_json(text).as_bytes())
+        } else {
+            out.write_all(text.as_bytes())
+        }
+    }
+
+    fn write_raw_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        self.write_string_fragment(out, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn json_parses_back_to_the_exact_text_and_has_nothing_that_acts_on_a_terminal() {
+        let text = "Zürich 🦀 \x1b]0;\x07\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}\n\"\\";
+        let value = json!({"list": [1, 1.5, null, true, {}, []], text: text, "plain": "東京"});
+        for pretty in [false, true] {
+            let mut out = Vec::new();
+            let written = if pretty {
+                write_json_pretty(&value, &mut out)
+            } else {
+                write_json(&value, &mut out)
+            };
+            written.unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert!(!out.contains(|c| c != '\n' && Escaped::hides(c)), "{out:?}");
+            assert!(out.contains("東京") && out.contains("Zürich 🦀"), "{out:?}");
+            assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), value);
+            let usual = if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            };
+            assert_eq!(out, harmless_json(&(usual.unwrap() + "\n")));
+        }
+    }
+
+    #[test]
+    fn xml_has_references_in_the_place_of_what_is_hidden() {
+        assert_eq!(harmless_xml("<a b='\u{202e}é\t\x1b'/>\n"), "<a b='&#x202e;é&#x9;\u{fffd}'/>\n");
+    }
+}
