@@ -113,6 +113,12 @@ pub enum Error {
         /// The emulator.
         path: PathBuf,
     },
+    /// The answers are incomplete, and those of a complete entry stay in their place.
+    #[error("the answers of {} are incomplete and serve this process only", Escaped::new(path))]
+    Incomplete {
+        /// The emulator.
+        path: PathBuf,
+    },
     /// The answers are too many for an entry.
     #[error("the answers of {} make no entry", Escaped::new(path))]
     Model {
@@ -156,6 +162,20 @@ impl Error {
             | StartError::NotQmp { .. } => true,
             StartError::NoGreeting { source, .. } => {
                 !matches!(source, Loss::Silent { .. } | Loss::OutOfTime { .. } | Loss::Io(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the error is about this process, which was short of memory, processes, descriptors or
+    /// processor time, and not about the emulator. Such a failure is not remembered.
+    #[cfg(feature = "probe")]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Error::Thread { .. } => true,
+            Error::Probe { source, .. } => {
+                matches!(**source, capscache_probe::ProbeError::Start(_))
+                    || crate::shortage::is_shown_in(&capscache_probe::chain(&**source))
             }
             _ => false,
         }

@@ -132,6 +132,9 @@ mod remember {
             groups: Groups,
             error: &Error,
         ) {
+            if error.is_shortage() {
+                return;
+            }
             let reason = match error {
                 Error::Probe { source, .. } => chain(&**source),
                 Error::Model { source, .. } => chain(&**source),
@@ -146,7 +149,9 @@ mod remember {
             let mut model = Model::default();
             model.inputs = inputs;
             let Ok(bytes) = model.encode() else { return };
-            if self.store.write(&self.store.failure_path(emulator), &bytes).is_err()
+            let path = self.store.failure_path(emulator);
+            let written = self.fits(&path, &bytes).and_then(|()| self.store.write(&path, &bytes));
+            if written.is_err()
                 && let Ok(entry) = Entry::open(Bytes::in_memory(bytes))
             {
                 let loaded = Arc::new(Loaded::in_memory(entry, &self.host()));

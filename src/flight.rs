@@ -33,7 +33,7 @@ use crate::input::{
 };
 use crate::kvm::Kvm;
 use crate::map::Bytes;
-use crate::{libraries, wrapper};
+use crate::{libraries, shortage, wrapper};
 
 /// How often an emulator that is replaced while it is probed is probed again.
 const TRIES: usize = 3;
@@ -427,6 +427,7 @@ impl Shared {
                     let inputs = self.host_inputs(&kvm, &model);
                     model.inputs.extend(inputs);
                 }
+                shortage::note(&mut model, !kvm.opens());
                 return self.save(emulator, &model);
             }
         }
@@ -523,6 +524,7 @@ impl Shared {
             let of_host = self.host_inputs(&kvm, &whole);
             let of_binary = old.inputs().iter().filter(|input| input.scope == Scope::Binary);
             whole.inputs = of_binary.cloned().chain(of_host).collect();
+            shortage::note(&mut whole, !kvm.opens());
             return self.save(emulator, &whole).map(Some);
         }
         Err(Error::Changing { path: emulator.to_owned() })
@@ -558,6 +560,7 @@ impl Shared {
             return Ok(None);
         }
         model.inputs = hit.0.inputs().to_vec();
+        model.inputs.retain(|input| input.kind != InputKind::Incomplete);
         let path = self.store.entry_path(emulator);
         let mut whole =
             hit.to_model().map_err(|source| Error::Format { path: path.clone(), source })?;
@@ -570,6 +573,12 @@ impl Shared {
                     note_failure(&mut whole, false, Groups::CPU_MODELS, accelerator, reason);
                 }
             }
+        }
+        shortage::note(&mut whole, !self.kvm().opens());
+        let is_incomplete = whole.inputs.iter().any(|input| input.kind == InputKind::Incomplete);
+        if is_incomplete && hit.incomplete().is_none() {
+            // What was complete stays for everybody else.
+            return self.keep_incomplete(emulator, &whole).map(Some);
         }
         self.save(emulator, &whole).map(Some)
     }
@@ -603,7 +612,8 @@ impl Shared {
     fn save(&self, emulator: &Path, model: &Model) -> Result<Capabilities, Error> {
         let bytes = model.encode().map_err(|source| too_much(emulator, source))?;
         let path = self.store.entry_path(emulator);
-        let written = self.store.write(&path, &bytes).and_then(|()| self.store.read(&path));
+        let written = self.fits(&path, &bytes).and_then(|()| self.store.write(&path, &bytes));
+        let written = written.and_then(|()| self.store.read(&path));
         let loaded = match written {
             Ok(Some(stored)) => Loaded::new(stored, &self.host()),
             Ok(None) => {
@@ -612,6 +622,24 @@ impl Shared {
             }
             Err(error) => self.unwritten(bytes, &path, error)?,
         };
+        Ok(self.keep(emulator, loaded))
+    }
+
+    /// Refuses to write what is beyond the limit of this process for files: SIGXFSZ would end it.
+    pub(crate) fn fits(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit) {
+            let too_large = std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+            return Err(Error::entry("write", path)(too_large));
+        }
+        Ok(())
+    }
+
+    /// Keeps incomplete answers in this process only.
+    fn keep_incomplete(&self, emulator: &Path, model: &Model) -> Result<Capabilities, Error> {
+        let bytes = model.encode().map_err(|source| too_much(emulator, source))?;
+        let why = Error::Incomplete { path: emulator.to_owned() };
+        let loaded = self.unwritten(bytes, &self.store.entry_path(emulator), why)?;
         Ok(self.keep(emulator, loaded))
     }
 

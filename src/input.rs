@@ -24,6 +24,7 @@ use crate::identity;
 use crate::kvm::KVM;
 use crate::kvm::{self, Kvm, Right};
 use crate::search::is_program;
+use crate::shortage;
 #[cfg(feature = "probe")]
 use crate::wrapper::{self, Routes};
 
@@ -86,6 +87,8 @@ pub(crate) enum Trigger {
     Kvm(kvm::State),
     /// Whether this process may open a node; one system call.
     Right(Right),
+    /// Whether incomplete answers serve this process still.
+    Incomplete(Box<Input>),
 }
 
 impl Trigger {
@@ -115,6 +118,10 @@ impl Trigger {
                 InputKind::Emulator | InputKind::Executable if input.signature.is_none() => {
                     return None;
                 }
+                InputKind::Incomplete => {
+                    triggers.push(Trigger::Incomplete(Box::new(input.clone())));
+                    continue;
+                }
                 // Firmware is compared when it is asked for, the environment when an entry is read.
                 InputKind::Failure | InputKind::Firmware | InputKind::Environment => continue,
                 InputKind::Kvm => {
@@ -140,7 +147,7 @@ impl Trigger {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Trigger::Stat(path, _) => Some(Path::new(OsStr::from_bytes(path.as_bytes()))),
-            Trigger::Kvm(_) | Trigger::Right(_) => None,
+            Trigger::Kvm(_) | Trigger::Right(_) | Trigger::Incomplete(_) => None,
         }
     }
 
@@ -166,6 +173,7 @@ impl Trigger {
             }
             Trigger::Kvm(state) => state.is_expired() || state.driver_has_changed(),
             Trigger::Right(right) => right.has_changed(),
+            Trigger::Incomplete(input) => shortage::expired(input).is_some(),
         }
     }
 }
@@ -427,6 +435,7 @@ pub(crate) fn record_for_failure(
     inputs.push(Input { sha256: stamps(&libraries), ..libraries });
     let modules = of_kind(InputKind::Modules);
     inputs.extend(modules.map(|input| record_modules_for_failure(&path_of(input))));
+    inputs.push(shortage::record_for_failure());
     inputs.push(here(InputKind::Kvm, Path::new(KVM)));
     inputs.push(record_fixed(InputKind::Kernel, Scope::Binary, host));
     Some(inputs)
@@ -447,6 +456,8 @@ pub(crate) fn is_as_recorded(input: &Input, host: &HostFacts) -> bool {
     match input.kind {
         // The caller knows what environment it gives.
         InputKind::Failure | InputKind::Environment => true,
+        // Who has other rights or limits may have more luck.
+        InputKind::Incomplete => shortage::is_same_context(input),
         InputKind::Memfd | InputKind::Kernel | InputKind::Cpu => {
             fixed(input.kind, host) == input.value
         }
@@ -533,6 +544,9 @@ pub(crate) fn look(
         }
         // Compared when the entry was read.
         InputKind::Environment => return Look::Same,
+        InputKind::Incomplete => {
+            return shortage::expired(input).map_or(Look::Same, Look::Differs);
+        }
         _ => {}
     }
     let since = SystemTime::now();

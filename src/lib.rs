@@ -4,6 +4,7 @@
 
 mod cache;
 mod capabilities;
+mod context;
 mod error;
 mod failure;
 #[cfg(feature = "probe")]
@@ -17,6 +18,7 @@ mod kvm;
 mod libraries;
 mod map;
 mod search;
+mod shortage;
 mod store;
 mod upkeep;
 mod wrapper;
@@ -35,9 +37,9 @@ pub use upkeep::{Dependency, is_hidden};
 pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Escaped, Expansion, Fact,
-    FactKey, FactKind, FormatError, Group, Groups, Input, InputKind, InputRef, Machine, Model,
-    ModelError, Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError, Report,
-    Schema, Scope, Signature, Tri, Type, Unanswered, Value, Version, VersionQuery,
+    FactKey, FactKind, FormatError, Group, Groups, Incomplete, Input, InputKind, InputRef, Machine,
+    Model, ModelError, Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError,
+    Report, Schema, Scope, Signature, Tri, Type, Unanswered, Value, Version, VersionQuery,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{

@@ -70,7 +70,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     pub fn accelerator(&self, accelerator: Accelerator) -> Result<Accelerated<'_, B>, Unanswered> {
         let key = FactKey { group: Group::Core, accelerator, kind: FactKind::Ran };
         settle(self.fact(key), "accelerator", accelerator.name()).map_err(|why| match why {
-            Unanswered::NeverAsked { what, name } => Unanswered::Absent { what, name },
+            Unanswered::NeverAsked { what, name } => self.absent(what, &name),
             Unanswered::Refused { .. } => Unanswered::DidNotRun { accelerator },
             other => other,
         })?;
@@ -84,7 +84,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     pub fn best(&self) -> Result<Accelerated<'_, B>, Unanswered> {
         match self.accelerators().next() {
             Some(accelerator) => Ok(Accelerated { entry: self, accelerator }),
-            None => Err(absent("accelerator", "")),
+            None => Err(self.absent("accelerator", "")),
         }
     }
 
@@ -130,14 +130,24 @@ impl<B: AsRef<[u8]>> Entry<B> {
     pub fn qom_type(&self, name: &str) -> Result<Type<'_>, Unanswered> {
         if let Some(all @ Fact::Answered(_)) = self.core_fact(FactKind::AllTypes) {
             let all = settle_array(Some(all), "type", name)?;
-            return all.find("name", name).map(Type).ok_or_else(|| absent("type", name));
+            return all.find("name", name).map(Type).ok_or_else(|| self.absent("type", name));
         }
         let concrete = settle_array(self.core_fact(FactKind::Types), "type", name)?;
         if let Some(found) = concrete.find("name", name) {
             return Ok(Type(found));
         }
         let is_parent = concrete.iter().any(|one| Type(one).parent() == Some(name));
-        Err(if is_parent { never_asked("type", name) } else { absent("type", name) })
+        Err(if is_parent { never_asked("type", name) } else { self.absent("type", name) })
+    }
+
+    /// That there is no such thing; or, where modules could not be opened, that there may be one.
+    fn absent(&self, what: &'static str, name: &str) -> Unanswered {
+        match self.incomplete() {
+            Some(short) if !short.unopened.is_empty() => {
+                Unanswered::Incomplete { what, name: name.to_owned(), reason: short.reason }
+            }
+            _ => absent(what, name),
+        }
     }
 
     /// Whether `device_add` can make a `name`: a concrete QOM type that is a device.
@@ -160,6 +170,9 @@ impl<B: AsRef<[u8]>> Entry<B> {
         if self.has_device(name).is_no() {
             return Err(absent("device", name));
         }
+        if let Err(why @ Unanswered::Incomplete { .. }) = self.qom_type(name) {
+            return Err(why);
+        }
         self.properties(Group::Devices, FactKind::Devices, "device", name)
     }
 
@@ -170,8 +183,10 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// [`Unanswered::Absent`] for a type that does not exist or is no such object;
     /// [`Unanswered::NotProbed`] without [`Group::Objects`].
     pub fn object(&self, name: &str) -> Result<Properties<'_>, Unanswered> {
-        if Tri::from(&self.qom_type(name)).is_no() {
-            return Err(absent("object", name));
+        match self.qom_type(name) {
+            Err(Unanswered::Absent { .. }) => return Err(absent("object", name)),
+            Err(why @ Unanswered::Incomplete { .. }) => return Err(why),
+            _ => {}
         }
         self.properties(Group::Objects, FactKind::Objects, "object", name)
     }
@@ -189,7 +204,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         let fact = self.core_fact(FactKind::CommandLineOptions);
         let options = settle_array(fact, "command-line option", name)?;
         let found = options.find("option", name).map(CommandLineOption);
-        found.ok_or_else(|| absent("command-line option", name))
+        found.ok_or_else(|| self.absent("command-line option", name))
     }
 
     /// Whether migration knows the capability `name` (`query-migrate-capabilities`).
@@ -240,7 +255,9 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// *No* for what is no type at all, even where the list of those that implement was not asked.
     fn implements(&self, kind: FactKind, name: &str) -> Tri {
         match settle_array(self.core_fact(kind), "type", name) {
-            Ok(types) => Tri::from(types.find("name", name).is_some()),
+            Ok(types) if types.find("name", name).is_some() => Tri::Yes,
+            Ok(_) if self.lacks_modules() && self.qom_type(name).is_err() => Tri::Unknown,
+            Ok(_) => Tri::No,
             Err(_) if Tri::from(&self.qom_type(name)).is_no() => Tri::No,
             Err(_) => Tri::Unknown,
         }

@@ -91,9 +91,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     /// What the prober was short of, if answers are missing for that.
     fn why_incomplete(&self) -> Option<String> {
-        let short = self.input(InputKind::Incomplete)?;
-        let reason = String::from_utf8_lossy(short.value);
-        Some(format!("the answers are incomplete: {}", reason.trim()))
+        Some(format!("the answers are incomplete: {}", self.incomplete()?.reason))
     }
 
     /// Why there is no answer, with what the report says of it.

@@ -67,6 +67,16 @@ pub enum Unanswered {
         /// The name that was asked for.
         name: String,
     },
+    /// The emulator may have such a thing in a module that could not be opened when it was probed.
+    #[error("whether the emulator has {what} {name:?} is unknown: {reason}")]
+    Incomplete {
+        /// Kind of thing.
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// What the prober was short of.
+        reason: String,
+    },
     /// The group that would tell was not filled: ask for the entry with that group.
     #[error("{what} {name:?} was not probed: get the entry with the group {group}")]
     NotProbed {

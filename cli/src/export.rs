@@ -12,12 +12,13 @@ use capscache_libvirt::QemuCaps;
 use crate::args::{self, Format, Libvirt};
 use crate::document::harmless_xml;
 use crate::output;
-use crate::session::{Session, locate};
+use crate::session::{Session, locate, warn_of_missing};
 
 pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
     let source = session.source()?;
     let emulator = locate(&args.emulator);
     let entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
+    warn_of_missing(&entry);
     match args.format {
         Format::Json => output::print_json(&*entry)?,
         Format::LibvirtXml => {

@@ -8,7 +8,7 @@ use capscache::{Groups, Tri};
 use crate::args;
 use crate::output;
 use crate::question::{Question, QuestionError, groups_for};
-use crate::session::{Session, locate};
+use crate::session::{Session, locate, warn_of_missing};
 use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
@@ -30,6 +30,9 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
         } else {
             text.fields(&[asked, answer]);
         }
+    }
+    if !args.explain {
+        warn_of_missing(&entry);
     }
     output::print(&text)?;
     Ok(output::code_of(answers))

@@ -145,6 +145,13 @@ impl Session {
     }
 }
 
+/// Warns that answers are missing because the prober was short of something.
+pub(crate) fn warn_of_missing(capabilities: &Capabilities) {
+    if let Some(short) = capabilities.incomplete() {
+        output::warn(format_args!("the answers are incomplete: {}", short.reason));
+    }
+}
+
 /// Several things in one line.
 pub(crate) fn join<T: ToString>(things: &[T], between: &str) -> String {
     things.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)

@@ -132,6 +132,8 @@ pub(crate) fn look(
     groups: Groups,
 ) -> Result<Looked, capscache::Error> {
     match cache.lookup_starting(emulator) {
+        // What somebody was short of before, this process may have.
+        Ok(Lookup::Hit(hit)) if hit.incomplete().is_some() => drop(cache.invalidate(emulator)?),
         Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Looked::Cached(hit)),
         Ok(Lookup::Stale(why)) => {
             if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {

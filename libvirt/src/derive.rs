@@ -38,6 +38,14 @@ pub struct Surroundings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CapsError {
+    /// Answers are missing because the prober was short of something: libvirt would take that for good.
+    #[error(
+        "the answers are incomplete, and libvirt would keep what is missing for good: {reason}"
+    )]
+    Incomplete {
+        /// What the prober was short of.
+        reason: String,
+    },
     /// libvirt has no name for the architecture.
     #[error(
         "libvirt has no name for the architecture {arch:?}, and cannot use such an emulator; \
@@ -74,6 +82,9 @@ impl QemuCaps {
         entry: &Entry<B>,
         surroundings: Surroundings,
     ) -> Result<QemuCaps, CapsError> {
+        if let Some(short) = entry.incomplete() {
+            return Err(CapsError::Incomplete { reason: short.reason });
+        }
         let emulator = Emulator::of(entry);
         let arch = emulator
             .arch

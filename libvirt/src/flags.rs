@@ -136,7 +136,11 @@ pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
 
 /// As [`flag`], of a flag that was found before.
 pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
-    Emulator::of(entry).has(flag)
+    match Emulator::of(entry).has(flag) {
+        // What sets it may be in a module that could not be opened.
+        Tri::No if entry.lacks_modules() => Tri::Unknown,
+        has => has,
+    }
 }
 
 /// A name that no flag can be asked by.

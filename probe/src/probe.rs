@@ -11,6 +11,8 @@ use capscache_format::{
     Accelerator, Fact, FactKey, FactKind, Group, Groups, Model, ModelError, PassReport, Source,
 };
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::error::InterviewError;
 use crate::host;
 use crate::interview::{Interviewed, LostEmulator, interview};
@@ -161,6 +163,17 @@ pub fn locate(emulator: &Path, options: &Options) -> Result<Executable, ProbeErr
     on_own_thread(emulator, options, async |probe| probe.locate().await)
 }
 
+/// Fails where there are fewer descriptors left than a probe under two accelerators needs: tokio panics
+/// where it has none for its own pipes.
+fn reserve_descriptors() -> std::io::Result<()> {
+    const NEEDED: usize = 18;
+    let first = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let others: Result<Vec<_>, _> =
+        (1..NEEDED).map(|_| rustix::io::fcntl_dupfd_cloexec(&first, 0)).collect();
+    others?;
+    Ok(())
+}
+
 /// Works on a thread that lives as long as the emulators that it starts: they ask to be killed when the
 /// thread that started them ends.
 fn on_own_thread<T: Send>(
@@ -172,6 +185,7 @@ fn on_own_thread<T: Send>(
         std::thread::Builder::new()
             .name("capscache-probe".to_owned())
             .spawn_scoped(scope, || {
+                reserve_descriptors().map_err(ProbeError::Start)?;
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()

@@ -303,7 +303,7 @@ fn fork(report: &OwnedFd, task: impl FnOnce() -> Option<Failure>) -> io::Result<
     }
     let failure = io::Error::last_os_error();
     change_mask(libc::SIG_SETMASK, &before);
-    Pid::from_raw(pid).filter(|_| pid > 0).ok_or(failure)
+    if pid < 0 { Err(failure) } else { Pid::from_raw(pid).ok_or(failure) }
 }
 
 /// What happens between fork and exec. Only returns on failure.

@@ -11,6 +11,7 @@ mod libvirt;
 mod manners;
 mod outside;
 mod reasons;
+mod shortage;
 mod transcripts;
 mod upkeep;
 mod watch;

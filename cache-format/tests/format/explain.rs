@@ -183,7 +183,8 @@ fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
 #[test]
 fn what_the_prober_was_short_of_is_told_with_each_unknown_answer() {
     let mut model = model();
-    model.inputs.push(input(InputKind::Incomplete, "modules could not be read: Permission denied"));
+    let value = "1\ncontext\nmodules could not be read: Permission denied";
+    model.inputs.push(input(InputKind::Incomplete, value));
     model.set(key(Group::Core, TCG, FactKind::Schema), Fact::Refused);
     let reason = "the answers are incomplete: modules could not be read: Permission denied";
     check(&model, "event:STOP", Unknown, reason);

@@ -1,0 +1,113 @@
+//! Finds out, after a probe, what this process was short of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use capscache_format::{
+    Accelerator, Escaped, Incomplete, Input, InputKind, Model, PassReport, Scope,
+};
+
+use super::{is_absent, opens};
+use crate::context;
+use crate::host::boot_seconds;
+use crate::input::path_of;
+
+/// How a program says in the C locale that it is short of something (errno(3): ENOMEM, EAGAIN, EMFILE,
+/// ENFILE, ENOSPC; of glibc and musl), or what ended it that a limit or the kernel decides.
+const SIGNS: [&str; 14] = [
+    "Cannot allocate memory",
+    "Out of memory",
+    "out of memory",
+    "failed to allocate",
+    "Resource temporarily unavailable",
+    "Failed to create thread",
+    "Too many open files",
+    "No file descriptors available",
+    "No space left on device",
+    "SIGKILL",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "gave no answer within",
+    "was not done within",
+];
+
+/// Whether a text, such as an error with its causes or what an emulator wrote, shows a shortage.
+pub(crate) fn is_shown_in(text: &str) -> bool {
+    SIGNS.iter().any(|sign| text.contains(sign))
+}
+
+/// Adds to what was asked what is missing from it, if anything is: an accelerator that is built in and did
+/// not run, queries that ended an emulator that was short of something, and modules that could not be
+/// opened. `closed_kvm`: KVM could not be opened, which is compared by itself.
+pub(crate) fn note(model: &mut Model, closed_kvm: bool) {
+    let mut unopened = Vec::new();
+    let mut reasons = Vec::new();
+    let directories = model.inputs.iter().filter(|input| input.kind == InputKind::Modules);
+    for directory in directories.map(path_of) {
+        unopened.extend(unopened_in(&directory));
+    }
+    for pass in &model.report.passes {
+        let unloaded =
+            pass.output_tail.lines().filter(|line| line.contains("ailed to open module"));
+        for line in unloaded {
+            let words = line.split([' ', ':']).filter(|word| word.starts_with('/'));
+            let found = words.map(PathBuf::from).filter(|path| path.exists());
+            let before = unopened.len();
+            unopened.extend(found.filter(|path| !unopened.contains(path)).collect::<Vec<_>>());
+            if unopened.len() > before {
+                reasons.push(line.trim().to_owned());
+            }
+        }
+    }
+    if let Some(first) = unopened.first() {
+        reasons.push(format!("{} cannot be opened", Escaped::new(first)));
+    }
+    let is_kvm = |pass: &&PassReport| pass.source.accelerator() == Some(Accelerator::Kvm);
+    let failed = model.report.passes.iter().filter(|pass| pass.failure.is_some());
+    let (kvm, binary): (Vec<_>, Vec<_>) = failed.partition(is_kvm);
+    let kvm = if closed_kvm { Vec::new() } else { kvm };
+    let failures = binary.iter().chain(&kvm);
+    reasons.extend(failures.filter_map(|pass| pass.failure.clone()));
+    let short = context::shortage();
+    let quarantined = model.report.quarantined.iter();
+    let lost_query = quarantined
+        .filter(|lost| short.is_some() || is_shown_in(&lost.reason))
+        .map(|lost| format!("{}: it {}", lost.command, lost.reason))
+        .next();
+    let lost_binary = !binary.is_empty() || lost_query.is_some() || !unopened.is_empty();
+    reasons.extend(lost_query);
+    if !lost_binary && kvm.is_empty() {
+        return;
+    }
+    let mut reason = reasons.into_iter().next().unwrap_or_else(|| "an accelerator was lost".into());
+    if let Some(short) = short {
+        reason = format!("{reason} (the prober was short: {short})");
+    }
+    let scope = if lost_binary { Scope::Binary } else { Scope::Host };
+    model.inputs.push(record(scope, reason, unopened));
+}
+
+fn record(scope: Scope, reason: String, unopened: Vec<PathBuf>) -> Input {
+    let (at, context) = (boot_seconds(), context::of_this_process());
+    let value = Incomplete { at, context, reason, unopened }.to_value();
+    let kind = InputKind::Incomplete;
+    Input { kind, scope, name: Vec::new(), signature: None, sha256: None, value, racy: false }
+}
+
+/// Records the rights and limits under which a probe failed.
+pub(crate) fn record_for_failure() -> Input {
+    record(Scope::Binary, String::new(), Vec::new())
+}
+
+/// Modules in a directory that are there and cannot be opened, or the directory itself.
+fn unopened_in(directory: &Path) -> Vec<PathBuf> {
+    match fs::read_dir(directory) {
+        Ok(entries) => {
+            let modules = entries.flatten().map(|entry| entry.path());
+            let modules = modules.filter(|path| path.extension().is_some_and(|so| so == "so"));
+            modules.filter(|path| !opens(path)).collect()
+        }
+        Err(error) if is_absent(&error) => Vec::new(),
+        Err(_) => vec![directory.to_owned()],
+    }
+}
