@@ -182,11 +182,13 @@ impl Cache {
 
     /// What the cache knows of an emulator, never probing. Links and wrappers are followed.
     ///
-    /// A hit costs a `stat` of the entry, of the emulator and, behind a wrapper, of what really
-    /// runs, of the directories of its modules, of the loader's cache and, where KVM can run it, of
-    /// `/dev/kvm`. Only where one of these moved, values are compared; equal ones
-    /// give the entry a new signature. Kernel, CPU and `memfd_create` are looked at once per
-    /// `Cache`.
+    /// A hit costs a `stat` of the entry, of the emulator, of the directories of its modules, of the
+    /// loader's cache and its list of preloaded libraries and, where KVM can run it, of `/dev/kvm`,
+    /// and the question whether that opens: at most eight system calls. Behind a wrapper it costs a
+    /// `stat` more for what really runs and for each script, link and candidate on the way, and for
+    /// each directory of libraries that the loader's cache does not know. Only where one of these
+    /// moved, values are compared; equal ones give the entry a new signature. Kernel, CPU and
+    /// `memfd_create` are looked at once per `Cache`.
     ///
     /// # Errors
     /// [`Error::Format`] for a damaged entry, [`Error::OtherEmulator`] for one that lies in the wrong

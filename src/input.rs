@@ -719,7 +719,7 @@ fn content(input: &Input) -> String {
     let Some(sha256) = input.sha256 else { return "nothing".to_owned() };
     let hex = capscache_format::hex(&sha256[..6]);
     match (input.kind, input.signature) {
-        (InputKind::Emulator | InputKind::Executable, Some(signature)) => {
+        (InputKind::Emulator | InputKind::Executable | InputKind::Route, Some(signature)) => {
             format!("SHA-256 {hex}… of {} bytes", signature.size)
         }
         (InputKind::Libraries, _) => {

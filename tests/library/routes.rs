@@ -248,6 +248,26 @@ fn modules_are_looked_for_where_the_environment_of_the_emulator_says() {
 }
 
 #[test]
+fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_here() {
+    let place = Place::new();
+    fs::create_dir(place.path("m")).expect("a directory");
+    let script = "#!/bin/sh\n\
+        exec unshare -m sh -c 'mount --bind @/m @/empty; exec \"$0\" \"$@\"' @/q $*\n";
+    let can_mount = Command::new("unshare").args(["-m", "true"]).status();
+    if !can_mount.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no mount namespace can be made here");
+        return;
+    }
+    place.copy(FIRST, "q");
+    fs::create_dir(place.path("empty")).expect("a directory");
+    let wrapper = place.script("wrapper", script);
+    let answers = place.cache.get(&wrapper).expect("answers");
+    assert_eq!((answers.arch(), answers.executable()), ("riscv32", place.path("q")));
+    let stale = place.stale(&wrapper).expect("its modules cannot be compared");
+    assert_eq!(stale.input, InputKind::Executable, "{stale}");
+}
+
+#[test]
 fn an_emulator_that_unpacks_itself_is_probed_each_time() {
     let place = Place::new();
     let script =
