@@ -18,6 +18,9 @@ const MAX_SCRIPT_BYTES: u64 = 64 * 1024;
 /// How many files are followed. Scripts that name more are followed so far and no further.
 const MAX_FILES: usize = 300;
 
+/// How many different words are resolved.
+const MAX_WORDS: usize = 5000;
+
 /// How many values of one variable are followed, how many times a variable is replaced in one word, and
 /// how long that may become.
 const MAX_VALUES: usize = 8;
@@ -144,6 +147,8 @@ struct Resolver {
     bases: BTreeSet<PathBuf>,
     /// Words with a slash that are relative, for directories that are found later.
     relative: BTreeSet<Vec<u8>>,
+    /// Words that were resolved, as the scripts have them.
+    words: BTreeSet<Vec<u8>>,
     seen: BTreeSet<PathBuf>,
     unread: VecDeque<PathBuf>,
 }
@@ -157,6 +162,7 @@ impl Resolver {
             variables: variables.iter().map(|(n, v)| (n.as_bytes().to_vec(), value(v))).collect(),
             bases: std::env::current_dir().into_iter().collect(),
             relative: BTreeSet::new(),
+            words: BTreeSet::new(),
             seen: BTreeSet::new(),
             unread: VecDeque::new(),
         }
@@ -185,7 +191,7 @@ impl Resolver {
         for line in lines() {
             for word in words(line) {
                 let values = self.expand(&word);
-                values.iter().for_each(|word| self.resolve(word));
+                values.iter().for_each(|word| self.resolve_once(word));
             }
         }
     }
@@ -235,6 +241,12 @@ impl Resolver {
             open.extend(values.iter().map(|value| [before, value, after].concat()));
         }
         expanded
+    }
+
+    fn resolve_once(&mut self, word: &[u8]) {
+        if self.words.len() < MAX_WORDS && self.words.insert(word.to_vec()) {
+            self.resolve(word);
+        }
     }
 
     fn resolve(&mut self, word: &[u8]) {
@@ -532,6 +544,11 @@ mod tests {
             (0..9999).map(|n| format!("/nowhere/{n}\nA{n}=$A{n}$A{n}$B\n")).collect();
         let many = place.file("many", &many);
         assert!(routes(&many, &[]).files.len() <= MAX_FILES);
+        let words: String = (0..99_999).map(|n| format!("w{n} ./{n} $A{n} ")).collect();
+        let files: Vec<_> = (0..9).map(|n| place.file(&format!("words{n}"), &words)).collect();
+        let all: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+        let all = place.file("all", &all);
+        assert!(routes(&all, &environment(&[])).files.len() <= MAX_FILES);
         let deep = place.file("deep", &format!("A=$A$A$A\nB=$A$A\n{}\n", "$A$B".repeat(2000)));
         drop(routes(&deep, &[]));
     }
