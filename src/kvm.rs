@@ -226,7 +226,7 @@ impl State {
     }
 
     /// What a lookup by this process compares beside the trigger, at a system call each: who may open the
-    /// node, and the further ones where they are there or, on AMD, may come.
+    /// node, and the further ones where they are there or, where KVM offers SEV, may come.
     pub(crate) fn rights(&self, cpu: &str) -> Vec<Right> {
         let is_own = self.uid == rustix::process::geteuid().as_raw();
         let right = |path: &str, opens: bool| {
@@ -236,10 +236,18 @@ impl State {
         let mut rights = Vec::new();
         rights.extend(right(KVM, self.opens));
         rights.extend(self.further.iter().filter_map(|(path, opens)| right(path, *opens)));
-        if cpu.contains("AMD") && !self.further.contains_key(FURTHER_NODES[0]) {
+        if !self.further.contains_key(FURTHER_NODES[0]) && self.may_offer_sev(cpu) {
             rights.extend(right(FURTHER_NODES[0], false));
         }
         rights
+    }
+
+    /// Whether SEV lacks nothing but its node: without a security processor `kvm_amd` sets its parameter
+    /// `sev` to `N` (Linux, arch/x86/kvm/svm/sev.c). Where no parameters can be read, the CPU decides.
+    fn may_offer_sev(&self, cpu: &str) -> bool {
+        let is_set = |parameter| matches!(parameter, "kvm_amd.sev=Y" | "kvm_amd.sev=1");
+        let mut parameters = self.parameters.split(' ');
+        cpu.contains("AMD") && (self.parameters.is_empty() || parameters.any(is_set))
     }
 }
 
@@ -385,6 +393,24 @@ mod tests {
             State { further: [("/dev/sev".into(), true)].into(), ..state(1000, true) },
         ] {
             assert!(!other.agrees_with(&recorded), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_node_of_sev_is_opened_on_each_hit_only_where_sev_may_come() {
+        let opened = |parameters: &str, cpu: &str| {
+            let uid = rustix::process::geteuid().as_raw();
+            State { parameters: parameters.into(), ..state(uid, true) }.rights(cpu).len() == 2
+        };
+        for (parameters, cpu, may_come) in [
+            ("kvm.x=1 kvm_amd.sev=Y", "AuthenticAMD", true),
+            ("kvm_amd.sev=1", "AuthenticAMD", true),
+            ("", "AuthenticAMD", true),
+            ("kvm_amd.sev=N kvm_amd.sev_es=Y", "AuthenticAMD", false),
+            ("kvm_pvm.x=1", "AuthenticAMD", false),
+            ("", "GenuineIntel", false),
+        ] {
+            assert_eq!(opened(parameters, cpu), may_come, "{parameters} {cpu}");
         }
     }
 
