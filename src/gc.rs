@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::{Cache, Shared};
 use crate::capabilities::Loaded;
 use crate::error::Error;
-use crate::store::{ENTRY, FAILURE, Store};
+use crate::store::{Directory, ENTRY, FAILURE, Store};
 
 /// What [`Cache::collect_garbage`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,41 +129,34 @@ fn is_gone(emulator: &Path) -> bool {
 /// of our business.
 fn remove_older_releases(root: &Path, store: &Store) -> Result<Vec<PathBuf>, Error> {
     let ours = store.directory().file_name().and_then(release);
-    let directories = match fs::read_dir(root) {
-        Ok(directories) => directories,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::entry("read", root)(error)),
-    };
+    let Some(opened) = store.open_root()? else { return Ok(Vec::new()) };
     let mut removed = Vec::new();
-    for directory in directories {
-        let directory = directory.map_err(Error::entry("read", root))?;
-        let path = directory.path();
-        let is_directory = directory.file_type().is_ok_and(|kind| kind.is_dir());
-        let release = release(&directory.file_name());
-        if is_directory && release.is_some() && release < ours {
-            // Held until the directory is gone: nobody begins meanwhile.
-            let Some(_locks) = lock_all(&path)? else { continue };
-            fs::remove_dir_all(&path).map_err(Error::entry("remove", &path))?;
-            removed.push(path);
+    for name in opened.names().map_err(Error::entry("read", root))? {
+        let release = release(&name);
+        if release.is_none() || release >= ours {
+            continue;
         }
+        // A link is no release.
+        let Ok(directory) = opened.inside(&name) else { continue };
+        // Held until the directory is gone: nobody begins meanwhile.
+        let Some(_locks) = lock_all(&directory)? else { continue };
+        let path = root.join(&name);
+        opened.remove_all(&name).map_err(Error::entry("remove", &path))?;
+        removed.push(path);
     }
     removed.sort();
     Ok(removed)
 }
 
 /// Locks whatever in a release's directory those lock who work there; `None` if somebody does.
-fn lock_all(directory: &Path) -> Result<Option<Vec<File>>, Error> {
+fn lock_all(directory: &Directory) -> Result<Option<Vec<File>>, Error> {
     let mut locks = Vec::new();
-    for entry in fs::read_dir(directory).map_err(Error::entry("read", directory))? {
-        let entry = entry.map_err(Error::entry("read", directory))?;
-        let path = entry.path();
+    for name in directory.names().map_err(Error::entry("read", directory.path()))? {
         // Everybody can lock what everybody can read, and no writer does. A link or a pipe is
         // nobody's lock.
-        let is_answer = path.extension().is_some_and(|kind| kind == ENTRY || kind == FAILURE);
-        if !is_answer
-            && entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir())
-            && let Ok(file) = File::open(path)
-        {
+        let kind = Path::new(&name).extension();
+        let is_answer = kind.is_some_and(|kind| kind == ENTRY || kind == FAILURE);
+        if !is_answer && let Ok(file) = directory.lockable(&name) {
             match file.try_lock() {
                 Ok(()) => locks.push(file),
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -187,12 +180,14 @@ impl Store {
     /// Removes a file or directory that a writer left which died; whether it did. A writer that lives
     /// holds it locked.
     fn remove_abandoned(&self, temporary: &Path) -> Result<bool, Error> {
-        let Ok(file) = File::open(temporary) else { return Ok(false) };
+        let Some(directory) = self.open()? else { return Ok(false) };
+        let name = temporary.file_name().unwrap_or_default();
+        let Ok(file) = directory.lockable(name) else { return Ok(false) };
         if file.try_lock().is_err() {
             return Ok(false);
         }
         if file.metadata().is_ok_and(|status| status.is_dir()) {
-            let removed = fs::remove_dir_all(temporary);
+            let removed = directory.remove_all(name);
             return removed.map(|()| true).map_err(Error::entry("remove", temporary));
         }
         self.remove(temporary)

@@ -5,21 +5,23 @@
 //! they mapped. A lock is replaced only by one that is held already, and never deleted while its
 //! directory is in use: whoever gets one looks whether it is still the one of that name.
 
+mod directory;
 mod lock;
 mod trust;
 
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use capscache_format::{Entry, InputKind};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::directory::Directory;
 pub(crate) use self::trust::Trust;
 
 use crate::error::Error;
@@ -38,6 +40,10 @@ const SCRATCH: &[u8] = b"capscache-probe-";
 /// One release's directory under a root.
 #[derive(Debug)]
 pub(crate) struct Store {
+    root: PathBuf,
+    /// The name of the release's directory under the root.
+    release: OsString,
+    /// Both together.
     directory: PathBuf,
     trust: Trust,
 }
@@ -62,11 +68,86 @@ impl Store {
     pub(crate) fn new(root: &Path, trust: Trust) -> Result<Store, Error> {
         let release =
             format!("v{}-{}", capscache_format::layout::FORMAT_VERSION, env!("CARGO_PKG_VERSION"));
-        let store = Store { directory: root.join(release), trust };
-        for directory in [root, &store.directory] {
-            trust.check_directory(directory)?;
-        }
+        let (root, directory) = (root.to_owned(), root.join(&release));
+        let store = Store { root, release: release.into(), directory, trust };
+        store.open()?;
         Ok(store)
+    }
+
+    /// Opens the root; `None` if it is not there yet.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub(crate) fn open_root(&self) -> Result<Option<Directory>, Error> {
+        // Each time: before, it may not have been there.
+        self.trust.check_parents(&self.root)?;
+        self.checked(Directory::at(&self.root), &self.root)
+    }
+
+    /// Opens the directory of this release; `None` if it is not there yet, or if a link or a file is in
+    /// its place: nothing is read from there, and [`Store::write`] says why nothing can be kept.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub(crate) fn open(&self) -> Result<Option<Directory>, Error> {
+        let Some(root) = self.open_root()? else { return Ok(None) };
+        match root.inside(&self.release) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+            opened => self.checked(opened, &self.directory),
+        }
+    }
+
+    /// Refuses a directory that somebody could write who is not trusted, by what was opened.
+    fn checked(
+        &self,
+        opened: io::Result<Directory>,
+        path: &Path,
+    ) -> Result<Option<Directory>, Error> {
+        let refused = |source| Error::Root { path: path.into(), source: Arc::new(source) };
+        match opened {
+            Ok(directory) => {
+                self.trust.check(path, &directory.status().map_err(refused)?)?;
+                Ok(Some(directory))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Opens the directory of this release, made if need be, whatever the umask lets others do.
+    fn make(&self) -> Result<Directory, Error> {
+        let failed = |source| Error::entry("write", &self.directory)(source);
+        let mut missing = vec![&*self.release];
+        let mut directory = self.open_root().map_err(|error| match error {
+            Error::Root { source, .. } => {
+                Error::Entry { action: "write", path: self.directory.clone(), source }
+            }
+            error => error,
+        })?;
+        let mut path = &*self.root;
+        // From what is there downwards by descriptor: nobody can put a link in the way meanwhile.
+        while directory.is_none() {
+            let split = path.parent().zip(path.file_name());
+            let (parent, name) = split.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+            missing.push(name);
+            path = parent;
+            directory = match Directory::at(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                opened => Some(opened.map_err(failed)?),
+            };
+        }
+        let there = directory.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        missing.iter().rev().try_fold(there, |above, name| self.make_inside(&above, name))
+    }
+
+    /// Makes a directory in another one, if need be, and opens it.
+    fn make_inside(&self, above: &Directory, name: &OsStr) -> Result<Directory, Error> {
+        let path = above.path().join(name);
+        let opened = above.make(name).and_then(|()| above.inside(name));
+        let directory = opened.map_err(Error::entry("write", &path))?;
+        let status = directory.status().map_err(Error::entry("write", &path))?;
+        self.trust.check(&path, &status)?;
+        Ok(directory)
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -92,10 +173,8 @@ impl Store {
     /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one,
     /// [`Error::OtherEmulator`] for one that lies in the place of another.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
-        // A pipe would keep its opener waiting, and a link could lead anywhere.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-        let file = match opened {
+        let Some(directory) = self.open()? else { return Ok(None) };
+        let file = match directory.file(name_of(path), OFlags::RDONLY, 0) {
             Ok(file) => file,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(Error::entry("read", path)(error)),
@@ -119,40 +198,29 @@ impl Store {
     /// after a power cut.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let failed = |error| Error::entry("write", path)(error);
-        self.make().map_err(failed)?;
-        let (temporary, file) = create_beside(path, 0o644).map_err(failed)?;
-        self.replace(path, &temporary, file, bytes).map_err(|error| {
+        let directory = self.make()?;
+        let (temporary, mut file) = create_beside(&directory, path, 0o644).map_err(failed)?;
+        let mut replace = || {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            directory.rename(&temporary, name_of(path))?;
+            directory.sync()
+        };
+        replace().map_err(|error| {
             // Without a rename it is litter; if it cannot be removed either, so be it.
-            let _ = fs::remove_file(&temporary);
+            let _ = directory.remove(&temporary);
             failed(error)
         })
     }
 
-    fn replace(
-        &self,
-        path: &Path,
-        temporary: &Path,
-        mut file: File,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        File::open(&self.directory)?.sync_all()
-    }
-
     /// Removes an entry; whether there was one.
     pub(crate) fn remove(&self, path: &Path) -> Result<bool, Error> {
-        match fs::remove_file(path) {
+        let Some(directory) = self.open()? else { return Ok(false) };
+        match directory.remove(name_of(path)) {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(Error::entry("remove", path)(error)),
         }
-    }
-
-    /// Makes the directory, whatever the umask lets others do.
-    fn make(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o755).create(&self.directory)
     }
 
     /// The files of all entries, sorted.
@@ -181,18 +249,10 @@ impl Store {
     }
 
     fn paths(&self, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
-        let directory = match fs::read_dir(&self.directory) {
-            Ok(directory) => directory,
-            Err(error) if is_missing(&error) => return Ok(Vec::new()),
-            Err(error) => return Err(Error::entry("read", &self.directory)(error)),
-        };
-        let mut paths = Vec::new();
-        for entry in directory {
-            let path = entry.map_err(Error::entry("read", &self.directory))?.path();
-            if is_wanted(&path) {
-                paths.push(path);
-            }
-        }
+        let Some(directory) = self.open()? else { return Ok(Vec::new()) };
+        let names = directory.names().map_err(Error::entry("read", &self.directory))?;
+        let paths = names.into_iter().map(|name| self.directory.join(name));
+        let mut paths: Vec<PathBuf> = paths.filter(|path| is_wanted(path)).collect();
         paths.sort();
         Ok(paths)
     }
@@ -202,26 +262,38 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// The name of a file of a store.
+fn name_of(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+/// How often another name is tried for a new file: nobody takes so many by accident.
+const TRIES: usize = 1000;
+
 /// A new file beside an entry, locked, so that it is not taken for what a writer left that died.
 /// Another process may have our number, in another pid namespace, or may have had it before it died:
 /// its file is left alone. So is one that `gc` was faster to lock: it is about to remove it.
-fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
+fn create_beside(directory: &Directory, path: &Path, mode: u32) -> io::Result<(OsString, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    loop {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    for _ in 0..TRIES {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
-        let temporary = path.with_extension(name);
-        match File::options().write(true).create_new(true).mode(mode).open(&temporary) {
-            Ok(file) if lock::hold(&file, &temporary) => return Ok((temporary, file)),
+        let temporary = name_of(&path.with_extension(name)).to_owned();
+        match directory.file(&temporary, flags, mode) {
+            Ok(file) if lock::hold(directory, &file, &temporary) => return Ok((temporary, file)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     pub(super) fn store() -> (tempfile::TempDir, Store) {

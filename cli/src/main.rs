@@ -14,6 +14,7 @@ mod gc;
 mod inspect;
 mod interface;
 mod invalidate;
+mod keeper;
 mod list;
 mod output;
 mod query;

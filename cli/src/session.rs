@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::args::{Place, Probing};
 use crate::client::Client;
+use crate::keeper;
 use crate::output;
 use crate::source::Source;
 
@@ -43,19 +44,23 @@ impl Session {
         self.open(self.root()?)
     }
 
-    /// Where answers come from: the service, if it serves the root and this user may not write there;
-    /// otherwise the root itself.
+    /// Where answers come from: the service, if it serves the root and this user may not write there, or
+    /// is root and it belongs to somebody else; otherwise the root itself.
     pub(crate) fn source(&self) -> Result<Source> {
         let root = self.root()?;
         // The service gives emulators an environment of its own.
-        if !is_writable(&root) && self.place.env.is_empty() {
+        let kept = keeper::of(&root);
+        if (kept.is_some() || !is_writable(&root)) && self.place.env.is_empty() {
             let client = Client::new();
             match client.root() {
                 Ok(served) if served == root => {
                     let (root, socket) = (Escaped::new(&root), Escaped::new(client.socket()));
-                    self.tell(format_args!(
-                        "{root} cannot be written by you: asking the service at {socket}"
-                    ));
+                    let why = if kept.is_some() {
+                        "is another user's"
+                    } else {
+                        "cannot be written by you"
+                    };
+                    self.tell(format_args!("{root} {why}: asking the service at {socket}"));
                     return Ok(Source::Service(client, served));
                 }
                 Ok(served) => self.tell(format_args!(
@@ -78,9 +83,16 @@ impl Session {
 
     fn open(&self, root: PathBuf) -> Result<Cache> {
         self.tell(format_args!("the cache is in {}", Escaped::new(&root)));
+        let trusted_owner = self.place.trust_owner.or_else(|| keeper_of(&root));
+        if let Some(keeper) = keeper::of(&root)
+            && trusted_owner == Some(keeper)
+        {
+            self.tell(format_args!("it belongs to the user {keeper}: going on as that user"));
+            keeper::become_user(keeper, &root)?;
+        }
         let options = CacheOptions {
             fallbacks: self.place.fallback.clone(),
-            trusted_owner: self.place.trust_owner.or_else(|| keeper_of(&root)),
+            trusted_owner,
             failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
             limits: self.place.limits(),
             environment: self.place.env.clone(),

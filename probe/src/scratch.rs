@@ -4,10 +4,8 @@
 mod tests;
 
 use std::ffi::{CStr, CString};
-use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
@@ -30,8 +28,17 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
-    /// Locked. None if the directory could not be made.
-    directory: Option<OwnedFd>,
+    /// `None` if the directory could not be made.
+    made: Option<Made>,
+}
+
+/// What was made, reached by descriptors: nobody can exchange what lies on the path to it.
+#[derive(Debug)]
+struct Made {
+    within: OwnedFd,
+    name: String,
+    /// Locked.
+    directory: OwnedFd,
 }
 
 impl Scratch {
@@ -40,18 +47,25 @@ impl Scratch {
     /// Where none can be made (a full disk, a read-only system) the path is of one that is not there: then the emulator
     /// can have no temporary files, and needs none.
     pub(crate) fn new(within: &Path, owner: Option<&User>) -> Self {
-        sweep(within, owner);
-        let mut path = within.to_owned();
-        for _ in 0..TRIES {
-            // A number that nobody can guess.
-            path = within.join(format!("{PREFIX}{:016x}", RandomState::new().hash_one(0)));
-            match make(&path, owner) {
-                Ok(directory) => return Self { path, directory: Some(directory) },
-                Err(Errno::EXIST | Errno::NOENT | Errno::WOULDBLOCK) => {}
-                Err(_) => break,
+        let mut path = within.join(PREFIX);
+        let follow = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(opened) = rustix::fs::open(within, follow, Mode::empty()) {
+            sweep(&opened, owner);
+            for _ in 0..TRIES {
+                // A number that nobody can guess.
+                let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(0));
+                path.set_file_name(&name);
+                match make(&opened, &name, owner) {
+                    Ok(directory) => {
+                        let made = Made { within: opened, name, directory };
+                        return Self { path, made: Some(made) };
+                    }
+                    Err(Errno::EXIST | Errno::NOENT | Errno::WOULDBLOCK) => {}
+                    Err(_) => break,
+                }
             }
         }
-        Self { path, directory: None }
+        Self { path, made: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -61,26 +75,41 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(directory) = &self.directory {
-            remove(directory, &self.path);
+        if let Some(made) = &self.made {
+            made.remove();
+        }
+    }
+}
+
+impl Made {
+    fn remove(&self) {
+        let remove = || rustix::fs::unlinkat(&self.within, &*self.name, AtFlags::REMOVEDIR);
+        // Nearly always it is empty.
+        if remove().is_err() {
+            empty(&self.directory);
+            let _ = remove();
         }
     }
 }
 
 /// Makes a directory and locks it. EXIST, NOENT and WOULDBLOCK if somebody else was faster.
-fn make(path: &Path, owner: Option<&User>) -> Result<OwnedFd, Errno> {
-    let made = DirBuilder::new().mode(0o700).create(path);
-    made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let directory = take(path, owner);
+fn make(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, Errno> {
+    rustix::fs::mkdirat(within, name, Mode::RWXU)?;
+    let directory = take(within, name, owner);
     if directory.is_err() {
-        let _ = std::fs::remove_dir(path);
+        let _ = rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR);
     }
     directory
 }
 
 /// Locks a directory that was just made, and hands it over to its owner.
-fn take(path: &Path, owner: Option<&User>) -> Result<OwnedFd, Errno> {
-    let directory = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+fn take(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, Errno> {
+    let directory = rustix::fs::openat(within, name, DIRECTORY, Mode::empty())?;
+    let status = rustix::fs::fstat(&directory)?;
+    if status.st_uid != rustix::process::geteuid().as_raw() {
+        // Whoever may write there put another one in its place.
+        return Err(Errno::PERM);
+    }
     let locked = rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
     // A file system without locks can do without: nobody there can tell that an owner is gone.
     if locked == Err(Errno::WOULDBLOCK) {
@@ -98,15 +127,13 @@ fn take(path: &Path, owner: Option<&User>) -> Result<OwnedFd, Errno> {
 }
 
 /// Removes the directories of probes that were killed.
-fn sweep(within: &Path, owner: Option<&User>) {
-    let follow = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(parent) = rustix::fs::open(within, follow, Mode::empty()) else { return };
+fn sweep(parent: &OwnedFd, owner: Option<&User>) {
     let me = rustix::process::geteuid().as_raw();
-    for name in names(&parent) {
+    for name in names(parent) {
         if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        let Ok(directory) = rustix::fs::openat(&parent, &*name, DIRECTORY, Mode::empty()) else {
+        let Ok(directory) = rustix::fs::openat(parent, &*name, DIRECTORY, Mode::empty()) else {
             continue;
         };
         let owned = rustix::fs::fstat(&directory).is_ok_and(|status| {
@@ -115,16 +142,8 @@ fn sweep(within: &Path, owner: Option<&User>) {
         let lock = || rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
         if owned && lock().is_ok() {
             empty(&directory);
-            let _ = rustix::fs::unlinkat(&parent, &*name, AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(parent, &*name, AtFlags::REMOVEDIR);
         }
-    }
-}
-
-fn remove(directory: &OwnedFd, path: &Path) {
-    // Nearly always it is empty.
-    if std::fs::remove_dir(path).is_err() {
-        empty(directory);
-        let _ = std::fs::remove_dir(path);
     }
 }
 

@@ -1,12 +1,15 @@
 //! The lock of an entry: one process at a time probes or rewrites it.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{LOCK, Store, create_beside};
+use rustix::fs::OFlags;
+
+use super::{Directory, LOCK, Store, create_beside, name_of};
 
 /// How long after one look at a lock that another process holds comes the next: at first, and at
 /// most. Many who wait should not take the time of the one that they wait for.
@@ -30,9 +33,10 @@ impl Store {
     /// or its file system has no locks. The caller goes on without: two probes at once are a waste,
     /// and nothing worse.
     pub(crate) fn lock(&self, path: &Path, patience: Duration) -> Option<File> {
-        self.make().ok()?;
+        let directory = self.make().ok()?;
         let path = path.with_extension(LOCK);
-        let open = || open_private(&path).ok();
+        let name = name_of(&path);
+        let open = || self.open_private(&directory, name).ok();
         let mut file = open()?;
         let end = Instant::now() + 2 * patience;
         let mut until = Instant::now() + patience;
@@ -44,18 +48,22 @@ impl Store {
                 Err(TryLockError::WouldBlock) => false,
                 Err(TryLockError::Error(_)) => return None,
             };
-            if !is_named(&file, &path) {
+            if Instant::now() >= end && !taken {
+                return None;
+            } else if !is_named(&directory, &file, name) {
+                if Instant::now() >= end && !patience.is_zero() {
+                    // Somebody exchanges it again and again.
+                    return None;
+                }
                 // Its holder lost it: the lock that counts is another file now.
                 file = open()?;
                 until = Instant::now() + patience;
             } else if taken {
                 return Some(file);
             } else if Instant::now() >= until
-                && let Some(lock) = self.take_over(&file, &path)
+                && let Some(lock) = self.take_over(&directory, &file, name)
             {
                 return Some(lock);
-            } else if Instant::now() >= end {
-                return None;
             } else {
                 std::thread::sleep(interval);
                 interval = longest.min(2 * interval);
@@ -65,44 +73,49 @@ impl Store {
 
     /// Puts a lock of our own in place of one whose holder does nothing; `None` if somebody else
     /// does so now.
-    fn take_over(&self, held: &File, path: &Path) -> Option<File> {
-        let one_at_a_time = open_private(&self.directory().join(TAKE_OVER)).ok()?;
+    fn take_over(&self, directory: &Directory, held: &File, name: &OsStr) -> Option<File> {
+        let one_at_a_time = self.open_private(directory, OsStr::new(TAKE_OVER)).ok()?;
         one_at_a_time.try_lock().ok()?;
-        if !is_named(held, path) {
+        if !is_named(directory, held, name) {
             return None;
         }
-        let (temporary, file) = create_beside(path, PRIVATE).ok()?;
-        fs::rename(temporary, path).ok()?;
+        let (temporary, file) = create_beside(directory, Path::new(name), PRIVATE).ok()?;
+        directory.rename(&temporary, name).ok()?;
         Some(file)
     }
-}
 
-/// Opens a lock that nobody else can open, also if it was made by who thought of this less.
-fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
-    if file.metadata()?.mode() & 0o777 != PRIVATE {
-        // Only its owner can; who holds it now is not turned out by it, but by those who wait.
-        let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
+    /// Opens a lock that nobody else can open, also if it was made by who thought of this less. One of a
+    /// user who is not trusted is refused, and so is one with a second name, which may be anybody's file.
+    fn open_private(&self, directory: &Directory, name: &OsStr) -> io::Result<File> {
+        let file = directory.file(name, OFlags::WRONLY | OFlags::CREATE, PRIVATE)?;
+        let status = file.metadata()?;
+        if !self.trust.is_trusted(status.uid()) || status.nlink() > 1 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if status.mode() & 0o777 != PRIVATE {
+            // Only its owner can; who holds it now is not turned out by it, but by those who wait.
+            let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
+        }
+        Ok(file)
     }
-    Ok(file)
 }
 
 /// Locks a file that was just made; not, if somebody else was faster, who may be about to remove it.
-pub(super) fn hold(file: &File, path: &Path) -> bool {
+pub(super) fn hold(directory: &Directory, file: &File, name: &OsStr) -> bool {
     // Where there are no locks, `gc` does not remove what it cannot lock.
-    !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_named(file, path)
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_named(directory, file, name)
 }
 
 /// Whether an open file is still the one that has this name.
-fn is_named(file: &File, path: &Path) -> bool {
-    let identity = |status: fs::Metadata| (status.dev(), status.ino());
-    let named = fs::symlink_metadata(path).map(identity).ok();
-    named.is_some() && file.metadata().map(identity).ok() == named
+fn is_named(directory: &Directory, file: &File, name: &OsStr) -> bool {
+    let named = directory.status_of(name).map(|status| (status.st_dev, status.st_ino)).ok();
+    let own = file.metadata().map(|status| (status.dev(), status.ino())).ok();
+    named.is_some() && own == named
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -184,7 +197,8 @@ mod tests {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let _stopped = store.lock(&path, Duration::ZERO).unwrap();
-        let taking_over = open_private(&store.directory().join(TAKE_OVER)).unwrap();
+        let directory = store.open().unwrap().unwrap();
+        let taking_over = store.open_private(&directory, OsStr::new(TAKE_OVER)).unwrap();
         taking_over.try_lock().unwrap();
         assert!(lock_within_a_minute(store, &path, Duration::from_millis(10)).is_none());
     }
@@ -194,16 +208,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("1-0.tmp");
         let make = || File::create(&path).unwrap();
+        let opened = Directory::at(directory.path()).unwrap();
+        let hold = |file: &File| hold(&opened, file, name_of(&path));
         let file = make();
-        assert!(hold(&file, &path));
+        assert!(hold(&file));
         fs::remove_file(&path).unwrap();
         // `gc` took it for litter: it locks first, and removes then.
         let file = make();
         let collector = File::open(&path).unwrap();
         collector.try_lock().unwrap();
-        assert!(!hold(&file, &path));
+        assert!(!hold(&file));
         fs::remove_file(&path).unwrap();
         drop(collector);
-        assert!(!hold(&file, &path));
+        assert!(!hold(&file));
     }
 }

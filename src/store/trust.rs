@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use capscache_format::Escaped;
 use rustix::fs::{FileType, Mode, Stat};
 
 use crate::error::Error;
@@ -20,18 +21,44 @@ impl Trust {
         Trust { reader: rustix::process::geteuid().as_raw(), named }
     }
 
-    /// Refuses a directory where somebody else could replace entries. One that is not there yet is
-    /// made when something is written.
-    pub(crate) fn check_directory(self, path: &Path) -> Result<(), Error> {
-        let refused = |source: io::Error| Error::Root { path: path.into(), source: source.into() };
-        match rustix::fs::stat(path).map_err(io::Error::from) {
-            Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::Directory => {
-                Err(refused(io::ErrorKind::NotADirectory.into()))
+    /// Whether the files of a user are trusted.
+    pub(super) fn is_trusted(self, owner: u32) -> bool {
+        owner == 0 || owner == self.reader || Some(owner) == self.named
+    }
+
+    /// Refuses a root above which somebody else could put another directory in its place: each directory on
+    /// the way to it, by its path and with links followed, has to belong to a trusted user, and nobody else
+    /// may write to it. In one where nobody may rename what belongs to others, such as `/tmp`, what is below
+    /// has to belong to a trusted user; what is not there yet will.
+    pub(super) fn check_parents(self, root: &Path) -> Result<(), Error> {
+        self.check_way_to(root)?;
+        let there = root.ancestors().find_map(|path| path.canonicalize().ok());
+        there.map_or(Ok(()), |there| self.check_way_to(&there))
+    }
+
+    fn check_way_to(self, path: &Path) -> Result<(), Error> {
+        for inside in path.ancestors() {
+            let Some(parent) = inside.parent() else { return Ok(()) };
+            let Ok(status) = rustix::fs::stat(parent) else { continue };
+            if FileType::from_raw_mode(status.st_mode) != FileType::Directory {
+                // Nothing can be reached through it.
+                continue;
             }
-            Ok(status) => self.check(path, &status),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(refused(error)),
+            let is_sticky = Mode::from_raw_mode(status.st_mode).contains(Mode::SVTX);
+            let below = rustix::fs::lstat(inside).map(|below| below.st_uid);
+            if is_sticky && self.is_trusted(status.st_uid) {
+                match below {
+                    Ok(owner) if !self.is_trusted(owner) => {
+                        let why =
+                            format!("{} in it belongs to the user {owner}", Escaped::new(inside));
+                        return Err(Error::Unsafe { path: parent.into(), why });
+                    }
+                    _ => continue,
+                }
+            }
+            self.check(parent, &status)?;
         }
+        Ok(())
     }
 
     /// Refuses an entry that somebody else could have written.
@@ -47,16 +74,20 @@ impl Trust {
         self.check(path, status)
     }
 
-    fn check(self, path: &Path, status: &Stat) -> Result<(), Error> {
+    /// Refuses what belongs to somebody else, or what somebody else may write to.
+    pub(super) fn check(self, path: &Path, status: &Stat) -> Result<(), Error> {
         let owner = status.st_uid;
-        let why = if owner != 0 && owner != self.reader && Some(owner) != self.named {
+        let why = if !self.is_trusted(owner) {
             format!(
                 "it belongs to the user {owner}, who is neither root nor you: trust that user by \
                  name, or use another root"
             )
         } else if Mode::from_raw_mode(status.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
             let mode = status.st_mode & 0o7777;
-            format!("its mode {mode:o} lets others write to it: `chmod go-w` it")
+            format!(
+                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
+                 only you may write to"
+            )
         } else {
             return Ok(());
         };
@@ -77,7 +108,8 @@ mod tests {
         let trust = Trust::new(None);
         for mode in [0o700, 0o755, 0o775, 0o757, 0o1777] {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let checked = trust.check_directory(directory.path());
+            let status = rustix::fs::stat(directory.path()).unwrap();
+            let checked = trust.check(directory.path(), &status);
             if mode & 0o022 == 0 {
                 checked.unwrap();
             } else {

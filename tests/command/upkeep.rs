@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use serde_json::Value;
@@ -295,4 +295,45 @@ fn what_is_valid_in_a_fallback_is_used_without_a_probe() {
     let asked = dir.answer(&["--fallback", &image, "query", &avr(), "machine:uno", "--no-probe"]);
     assert_eq!(asked, "machine:uno\tyes\n");
     assert_eq!(dir.run(&["query", &avr(), "machine:uno", "--no-probe"]).code, Some(2));
+}
+
+#[test]
+fn root_writes_to_the_cache_of_another_user_as_that_user() {
+    const KEEPER: u32 = 12345;
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: not root, so no root of another user can be made");
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.root()).unwrap();
+    std::os::unix::fs::chown(dir.root(), Some(KEEPER), Some(KEEPER)).unwrap();
+    let owners = || {
+        let mut owners = Vec::new();
+        let mut directories = vec![dir.root()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let (path, status) = entry.map(|entry| (entry.path(), entry.metadata())).unwrap();
+                let status = status.unwrap();
+                owners.push(status.uid());
+                directories.extend(status.is_dir().then_some(path));
+            }
+        }
+        owners
+    };
+    // Not unless it is trusted by name.
+    let run = dir.run(&["warm", &avr()]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.complaint().contains("it belongs to the user 12345"), "{run:?}");
+    assert_eq!(owners(), [0; 0]);
+    let trusting = ["--trust-owner", "12345"];
+    dir.answer(&[&trusting[..], &["warm", &avr()]].concat());
+    let run = dir.run(&[&trusting[..], &["--verbose", "query", &avr(), "machine:uno"]].concat());
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
+    let told = "it belongs to the user 12345: going on as that user";
+    assert!(run.stderr.contains(told), "{run:?}");
+    let found = owners();
+    assert!(found.len() >= 3 && found.iter().all(|owner| *owner == KEEPER), "{found:?}");
+    dir.answer(&[&trusting[..], &["invalidate", &avr()]].concat());
+    dir.answer(&[&trusting[..], &["gc"]].concat());
+    assert!(owners().iter().all(|owner| *owner == KEEPER), "{:?}", owners());
 }

@@ -7,6 +7,7 @@ mod failures;
 mod fuzzing;
 mod guards;
 mod inputs;
+mod planted;
 mod qmp;
 mod replaced;
 mod replay;

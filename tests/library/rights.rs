@@ -166,7 +166,7 @@ fn child_whose_modules_are_loaded_again() {
     assert_eq!((usable(&cache), stale(&cache)), (Tri::Yes, None));
     let caps = cache.get(crate::native()).expect("answers");
     assert!(caps.accelerators().any(|accelerator| accelerator == Accelerator::Kvm));
-    // A further node shows when the other trigger moves, or to a thorough look; on AMD at once.
+    // A further node shows when the other trigger moves, or to a thorough look; where KVM offers SEV at once.
     sh("mknod /dev/sev c 10 124");
     match cache.lookup_thoroughly(crate::native()).expect("a lookup") {
         Lookup::Stale(stale) => assert!(stale.found.contains("/dev/sev"), "{stale}"),

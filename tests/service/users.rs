@@ -355,7 +355,7 @@ fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
         std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
     }
     // The supervisor's socket is in a directory of root's.
-    fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let socket = dir.path("run/socket");
     dir.prepare(&mut command);
     command.arg(binary).args(["serve", "--socket"]).arg(&socket).uid(NOBODY);

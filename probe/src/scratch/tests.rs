@@ -16,7 +16,7 @@ fn content(directory: &TempDir) -> Vec<String> {
 
 /// As if the prober had been killed: its locks are gone, and nobody has removed anything.
 fn forget_as_a_killed_prober_does(mut scratch: Scratch) -> PathBuf {
-    drop(scratch.directory.take());
+    drop(scratch.made.take());
     scratch.path().to_owned()
 }
 

@@ -1,0 +1,38 @@
+//! The user who keeps a root: root does not write to a directory that somebody less trusted could
+//! rearrange at the same time, but goes on as that user.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::process::{DumpableBehavior, Gid, Uid};
+
+/// The user to whom a root belongs, where that is neither this process' user nor root, and this process
+/// is root.
+pub(crate) fn of(root: &Path) -> Option<u32> {
+    let owner = std::fs::metadata(root).ok()?.uid();
+    (rustix::process::geteuid().is_root() && owner != 0).then_some(owner)
+}
+
+/// Takes on a user for good, with the group of its root and the one that may open `/dev/kvm`, as the
+/// service's unit gives them.
+///
+/// # Errors
+/// The system's, where this process may not do so: the caller must not go on as root.
+pub(crate) fn become_user(uid: u32, root: &Path) -> Result<()> {
+    let gid_of = |path: &Path| std::fs::metadata(path).map(|status| Gid::from_raw(status.gid()));
+    let take_on = || {
+        let gid = gid_of(root)?;
+        let kvm: Vec<Gid> = gid_of(Path::new("/dev/kvm")).into_iter().collect();
+        let uid = Uid::from_raw(uid);
+        rustix::thread::set_thread_groups(&kvm)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        // The kernel hides what is in /proc of a process that changed its user, also from itself.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .map_err(std::io::Error::from)
+    };
+    take_on().with_context(|| {
+        format!("cannot go on as the user {uid}, to whom the root of the cache belongs: run it as that user")
+    })
+}

@@ -1,0 +1,219 @@
+//! What somebody who may write to the directories of a cache can put there: nothing leads out of it,
+//! and nothing keeps anybody waiting.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use capscache::Cache;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+const AVR: &str = "/usr/bin/qemu-system-avr";
+
+/// A user who is neither root nor anybody who runs tests.
+const STRANGER: u32 = 12345;
+
+/// Puts something at a path, given the directory that must stay as it is.
+type Plant = fn(&Path, &Path);
+
+const PLANTS: [(&str, Plant); 10] = [
+    ("a link to a file", |at, outside| symlink(outside.join("file"), at).expect("a link")),
+    ("a link to a directory", |at, outside| symlink(outside, at).expect("a link")),
+    ("a link to nothing yet", |at, outside| symlink(outside.join("new"), at).expect("a link")),
+    ("a link to itself", |at, _| symlink(at, at).expect("a link")),
+    ("a second name of a file", |at, outside| {
+        fs::hard_link(outside.join("file"), at).expect("a link");
+    }),
+    ("a pipe", |at, _| node(at, FileType::Fifo, 0)),
+    ("a socket", |at, _| drop(UnixListener::bind(short(at)).expect("a socket"))),
+    ("a directory", |at, _| {
+        fs::create_dir_all(at.join("within")).expect("a directory");
+        fs::write(at.join("within/file"), "").expect("a file");
+    }),
+    ("a device", |at, _| node(at, FileType::CharacterDevice, rustix::fs::makedev(1, 3))),
+    ("a file of somebody else", |at, _| {
+        fs::write(at, "").expect("a file");
+        std::os::unix::fs::lchown(at, Some(STRANGER), None).expect("another owner");
+    }),
+];
+
+fn node(at: &Path, kind: FileType, device: u64) {
+    mknodat(CWD, at, kind, Mode::from_raw_mode(0o666), device).expect("a node");
+}
+
+/// The path by a directory's descriptor: a socket's address has room for a hundred bytes.
+fn short(path: &Path) -> PathBuf {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    let parent = fs::File::open(path.parent().expect("a directory")).expect("a directory");
+    let name = path.file_name().expect("a name");
+    let short = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
+    // Open until the test ends.
+    let _ = parent.into_raw_fd();
+    short
+}
+
+/// A directory that nobody may change through the cache.
+fn outside(within: &Path) -> PathBuf {
+    let outside = within.join("outside");
+    fs::create_dir(&outside).expect("a directory");
+    for name in ["file", "old.tmp", "capscache-probe-1", "uno.lock"] {
+        fs::write(outside.join(name), name).expect("a file");
+    }
+    outside
+}
+
+/// Names, modes, times of change and content of what is in a directory.
+fn state(directory: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut state: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            let status = fs::metadata(&path).expect("a file");
+            let content = fs::read(&path).expect("a file");
+            (path, status.mode(), status.mtime(), status.mtime_nsec(), content)
+        })
+        .collect();
+    state.sort();
+    state
+}
+
+/// Does all that a cache can do; what fails is fine, as long as it ends.
+fn use_in_every_way(root: &Path) {
+    let (root, (sender, receiver)) = (root.to_owned(), channel());
+    std::thread::spawn(move || {
+        let Ok(cache) = Cache::open(root) else { return sender.send(()) };
+        let _ = (cache.verify(AVR), cache.verify_all(), cache.list());
+        let _ = (cache.lookup(AVR), cache.lookup_thoroughly(AVR), cache.drop_stale(AVR));
+        if let Ok(caps) = cache.get(AVR) {
+            assert_eq!(caps.arch(), "avr");
+        }
+        let _ = (cache.collect_garbage(), cache.forget_failure(AVR));
+        let _ = (cache.invalidate(AVR), cache.get(AVR), cache.invalidate_all());
+        let _ = cache.collect_garbage();
+        sender.send(())
+    });
+    receiver.recv_timeout(Duration::from_secs(60)).expect("it ends, and nothing panics");
+}
+
+/// The names of everything that is ever made in the directory of a release, and of a release.
+fn names(root: &Path) -> Vec<PathBuf> {
+    let cache = Cache::open(root).expect("a cache");
+    cache.get(AVR).expect("answers");
+    let entry = cache.list().expect("a list").remove(0).expect("an entry").file;
+    cache.invalidate_all().expect("an empty cache");
+    let release = entry.parent().expect("a directory").to_owned();
+    let mut names: Vec<_> = ["caps", "failed", "lock", "1-0.tmp"]
+        .into_iter()
+        .map(|extension| entry.with_extension(extension))
+        .collect();
+    for name in ["take-over.lock", "capscache-probe-0123456789abcdef"] {
+        names.push(release.join(name));
+    }
+    names.extend([root.join("v1-0.0.1"), release]);
+    names
+}
+
+/// Plants one thing under every name, one after the other.
+fn plant_everywhere(what: &str, plant: Plant) {
+    let within = tempfile::tempdir().expect("a directory");
+    let outside = outside(within.path());
+    let before = state(&outside);
+    let root = within.path().join("root");
+    for name in names(&root) {
+        let _ = fs::remove_file(&name);
+        if name.exists() {
+            fs::remove_dir_all(&name).expect("an empty cache");
+        }
+        fs::create_dir_all(name.parent().expect("a directory")).expect("a directory");
+        plant(&name, &outside);
+        use_in_every_way(&root);
+        assert_eq!(state(&outside), before, "{what} at {name:?}");
+        fs::remove_dir_all(&root).expect("an empty cache");
+    }
+}
+
+#[test]
+fn whatever_is_planted_under_whatever_name_nothing_outside_changes_and_everything_ends() {
+    let is_root = rustix::process::geteuid().is_root();
+    std::thread::scope(|scope| {
+        for (what, plant) in PLANTS {
+            if !is_root && matches!(what, "a device" | "a file of somebody else") {
+                println!("SKIPPED: not root, so {what} was not planted");
+                continue;
+            }
+            scope.spawn(move || plant_everywhere(what, plant));
+        }
+    });
+}
+
+#[test]
+fn answers_are_given_and_kept_whatever_is_planted_in_the_place_of_a_file() {
+    let within = tempfile::tempdir().expect("a directory");
+    let outside = outside(within.path());
+    for (what, plant) in &PLANTS[..7] {
+        let root = within.path().join("root");
+        let entry = names(&root).remove(0);
+        for extension in ["caps", "failed", "lock", "1-0.tmp"] {
+            let path = entry.with_extension(extension);
+            let _ = fs::remove_file(&path);
+            plant(&path, &outside);
+        }
+        let caps = Cache::open(&root).expect("a cache").get(AVR).expect("answers");
+        assert!(caps.not_kept().is_none(), "{what}: {:?}", caps.not_kept());
+        let kept = Cache::open(&root).expect("a cache").lookup(AVR).expect("a lookup");
+        assert!(matches!(kept, capscache::Lookup::Hit(_)), "{what}: {kept:?}");
+        fs::remove_dir_all(&root).expect("a cache");
+    }
+}
+
+#[test]
+fn a_root_that_somebody_else_makes_or_links_between_check_and_use_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: not root, so nobody else could make a root");
+        return;
+    }
+    let within = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(within.path(), fs::Permissions::from_mode(0o1777)).expect("a mode");
+    let outside = outside(within.path());
+    let before = state(&outside);
+    let root = within.path().join("root");
+    let plants: [Plant; 2] = [
+        |root, outside| symlink(outside, root).expect("a link"),
+        |root, _| fs::create_dir(root).expect("a directory"),
+    ];
+    for plant in plants {
+        let cache = Cache::open(&root).expect("a cache");
+        plant(&root, &outside);
+        std::os::unix::fs::lchown(&root, Some(STRANGER), None).expect("another owner");
+        match cache.get(AVR) {
+            Ok(caps) => assert!(caps.not_kept().is_some(), "it was kept"),
+            Err(error) => assert!(matches!(error, capscache::Error::Unsafe { .. }), "{error}"),
+        }
+        let error = cache.collect_garbage().expect_err("it is refused");
+        assert!(matches!(error, capscache::Error::Unsafe { .. }), "{error}");
+        assert_eq!(state(&outside), before);
+        let _ = fs::remove_file(&root);
+        let _ = fs::remove_dir_all(&root);
+    }
+}
+
+#[test]
+fn a_directory_above_the_root_that_others_may_write_to_is_refused() {
+    let within = tempfile::tempdir().expect("a directory");
+    let above = within.path().join("above");
+    fs::create_dir_all(above.join("root")).expect("a directory");
+    for (mode, is_refused) in [(0o755, false), (0o777, true), (0o775, true), (0o1777, false)] {
+        fs::set_permissions(&above, fs::Permissions::from_mode(mode)).expect("a mode");
+        let opened = Cache::open(above.join("root"));
+        match opened {
+            Ok(_) => assert!(!is_refused, "{mode:o}"),
+            Err(error) => {
+                assert!(is_refused, "{mode:o}: {error}");
+                assert!(error.to_string().contains("chmod go-w"), "{error}");
+            }
+        }
+    }
+}
