@@ -14,16 +14,19 @@ use crate::error::Error;
 pub(crate) struct Trust {
     reader: u32,
     named: Option<u32>,
+    /// Of directories above a root in a user namespace: the user as which those show that have no number
+    /// there, to whom `/` and `/tmp` belong.
+    unmapped: Option<u32>,
 }
 
 impl Trust {
     pub(crate) fn new(named: Option<u32>) -> Trust {
-        Trust { reader: rustix::process::geteuid().as_raw(), named }
+        Trust { reader: rustix::process::geteuid().as_raw(), named, unmapped: None }
     }
 
     /// Whether the files of a user are trusted.
     pub(super) fn is_trusted(self, owner: u32) -> bool {
-        owner == 0 || owner == self.reader || Some(owner) == self.named
+        owner == 0 || owner == self.reader || [self.named, self.unmapped].contains(&Some(owner))
     }
 
     /// Refuses a root above which somebody else could put another directory in its place: each directory on
@@ -31,9 +34,10 @@ impl Trust {
     /// may write to it. In one where nobody may rename what belongs to others, such as `/tmp`, what is below
     /// has to belong to a trusted user; what is not there yet will.
     pub(super) fn check_parents(self, root: &Path) -> Result<(), Error> {
-        self.check_way_to(root)?;
+        let trust = Trust { unmapped: unmapped(), ..self };
+        trust.check_way_to(root)?;
         let there = root.ancestors().find_map(|path| path.canonicalize().ok());
-        there.map_or(Ok(()), |there| self.check_way_to(&there))
+        there.map_or(Ok(()), |there| trust.check_way_to(&there))
     }
 
     fn check_way_to(self, path: &Path) -> Result<(), Error> {
@@ -95,6 +99,15 @@ impl Trust {
     }
 }
 
+/// The user as which those show that have no number in this user namespace; `None` where all have one.
+fn unmapped() -> Option<u32> {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let map = read("/proc/self/uid_map")?;
+    // The initial namespace maps everything onto itself.
+    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    (!is_whole).then(|| read("/proc/sys/kernel/overflowuid")?.trim().parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -124,7 +137,7 @@ mod tests {
     fn files_of_root_of_the_reader_and_of_a_named_user_are_believed_and_no_others() {
         let directory = tempfile::tempdir().unwrap();
         let mut status = rustix::fs::stat(directory.path()).unwrap();
-        let trust = Trust { reader: 1000, named: Some(64055) };
+        let trust = Trust { reader: 1000, named: Some(64055), unmapped: None };
         for (owner, believed) in [(0, true), (1000, true), (64055, true), (1001, false)] {
             status.st_uid = owner;
             assert_eq!(trust.check(directory.path(), &status).is_ok(), believed, "{owner}");

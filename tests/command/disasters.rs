@@ -102,7 +102,7 @@ fn a_file_system_where_nothing_can_be_renamed_or_synced_costs_no_answer() {
     let dir = Dir::new();
     let query = ["query", &avr(), "machine:uno"];
     for (calls, error) in
-        [("rename,renameat,renameat2", "EXDEV"), ("fsync,fdatasync", "EIO"), ("mkdir", "EDQUOT")]
+        [("rename,renameat,renameat2", "EXDEV"), ("fsync,fdatasync", "EIO"), ("mkdirat", "EDQUOT")]
     {
         let Some(run) = with_failing(&dir, calls, error, &query) else { return };
         assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
