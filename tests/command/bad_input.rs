@@ -83,14 +83,14 @@ fn a_root_that_is_no_directory_is_told_with_what_to_do() {
 #[test]
 fn a_root_that_cannot_be_written_costs_no_answer() {
     let dir = Dir::new();
-    // Not even root can make a file there.
-    let query = dir.run(&["--root", "/proc", "query", &avr(), "machine:uno"]);
+    // Its own directory, in which not even root can make a file.
+    let query = dir.run(&["--root", "/proc/self/task", "query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
     let complaint = query.complaint();
     assert!(complaint.starts_with("the answers could not be kept: "), "{complaint}");
     let query = dir.run(&["--root", "/proc/none/such", "query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
-    let warm = dir.run(&["--root", "/proc", "warm", &avr()]);
+    let warm = dir.run(&["--root", "/proc/self/task", "warm", &avr()]);
     assert_eq!(warm.code, Some(1));
     assert!(warm.complaint().contains("the answers could not be kept"), "{warm:?}");
     assert!(warm.stdout.ends_with("1 failed\n"), "{warm:?}");

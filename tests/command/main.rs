@@ -16,6 +16,9 @@ mod transcripts;
 mod upkeep;
 mod watch;
 
+#[path = "../shared/rights.rs"]
+mod can;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

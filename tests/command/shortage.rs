@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::can::can_be_anybody;
 use crate::{Dir, Run, kvm_works, run, text, x86_64};
 
 const QUERIES: [&str; 3] = ["machine:q35", "cpu:max@tcg", "device:virtio-blk-pci"];
@@ -67,8 +68,7 @@ fn whatever_limit_a_prober_runs_into_the_next_one_gets_the_right_answer() {
 
 #[test]
 fn where_no_process_may_be_made_nothing_is_remembered() {
-    if !rustix::process::geteuid().is_root() || !has("setpriv") || !has("prlimit") {
-        println!("SKIPPED: the processes of another user are to be limited, which takes root");
+    if !can_be_anybody() || !has("setpriv") || !has("prlimit") {
         return;
     }
     let dir = Dir::new();
@@ -159,8 +159,7 @@ fn a_prober_in_a_small_cgroup_of_memory_is_not_believed_by_others() {
 
 #[test]
 fn modules_that_the_prober_may_not_open_make_nothing_absent() {
-    if !rustix::process::geteuid().is_root() || !has("setpriv") {
-        println!("SKIPPED: what another user may not read is to be probed, which takes root");
+    if !can_be_anybody() || !has("setpriv") {
         return;
     }
     let modules = Path::new("/usr/lib/x86_64-linux-gnu/qemu");

@@ -228,7 +228,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
     let jail = root.path().join("jail");
     install_below(&jail, AVR);
     let emulator = root.path().join("qemu-system-avr");
-    let script = format!("#!/bin/sh\nexec chroot {} {AVR} \"$@\"\n", jail.display());
+    let script = format!("#!/bin/sh\nexec /usr/sbin/chroot {} {AVR} \"$@\"\n", jail.display());
     crate::cache::program(&emulator, &script);
     let cache = Cache::open(root.path().join("cache")).expect("a cache");
     let caps = cache.get(&emulator).expect("answers");

@@ -2,7 +2,7 @@
 //! were agreed on.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use capscache::Cache;
 
@@ -41,11 +41,16 @@ fn run(under: &[&str], root: &Path, emulator: &str, gets: u64) -> Option<()> {
     let child = crate::child("guards::child_that_gets", &variables);
     let mut command = Command::new(under[0]);
     command.args(&under[1..]).arg(child.get_program()).args(child.get_args());
-    command.envs(variables).stdout(Stdio::null()).stderr(Stdio::null());
-    match command.status() {
-        Ok(status) if status.success() => Some(()),
-        other => {
-            println!("SKIPPED: {} cannot be used here: {other:?}", under[0]);
+    match command.envs(variables).output() {
+        Ok(output) if output.status.success() => Some(()),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            println!("SKIPPED: {} cannot be used here, {}: {said}", under[0], output.status);
+            None
+        }
+        Err(error) => {
+            println!("SKIPPED: {} cannot be used here: {error}", under[0]);
             None
         }
     }

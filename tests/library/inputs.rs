@@ -400,7 +400,7 @@ fn firmware_is_listed_as_it_is_when_somebody_asks_for_it() {
     let variables = [("ROOT", &*root.path().join("cache"))];
     let child = crate::child_after(script, "inputs::child_that_chooses_firmware", &variables);
     let Some(mut child) = child else { return };
-    assert!(child.status().expect("unshare is there").success());
+    crate::succeeds(&mut child);
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
     let test = "inputs::child_whose_emulators_run_as_another_user";
     let variables = [("ROOT", &*root.path().join("cache"))];
     let Some(mut child) = crate::child_after(script, test, &variables) else { return };
-    assert!(child.current_dir(root.path()).status().expect("unshare is there").success());
+    crate::succeeds(child.current_dir(root.path()));
 }
 
 #[test]
@@ -484,5 +484,5 @@ fn microcode_that_is_loaded_late_is_noticed_by_a_thorough_look_of_a_process_that
     let test = "inputs::child_under_which_microcode_is_loaded";
     let variables = [("ROOT", &*root.path().join("cache"))];
     let Some(mut child) = crate::child_after(script, test, &variables) else { return };
-    assert!(child.status().expect("unshare is there").success());
+    crate::succeeds(&mut child);
 }

@@ -18,6 +18,9 @@ mod truth;
 mod upkeep;
 mod writers;
 
+#[path = "../shared/rights.rs"]
+mod can;
+
 /// The emulator of this host's own architecture.
 fn native() -> String {
     format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH)
@@ -48,16 +51,29 @@ fn child_after(
     test: &str,
     variables: &[(&str, &std::path::Path)],
 ) -> Option<std::process::Command> {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: not root, so nothing can be mounted");
+    if !can::can_mount() {
         return None;
     }
     let child = child(test, variables);
     let mut command = std::process::Command::new("unshare");
-    let script = format!("set -e; {script}; exec \"$@\"");
+    let script =
+        format!("trap 'exit {NOT_PREPARED}' EXIT; set -e; {script}; trap - EXIT; exec \"$@\"");
     command.args(["--mount", "sh", "-c", &script, "sh"]).arg(child.get_program());
     command.args(child.get_args()).envs(variables.iter().copied());
     Some(command)
+}
+
+/// How a process ends whose script failed, for want of some right.
+const NOT_PREPARED: i32 = 77;
+
+/// Waits for a process of [`child_after`], which has to succeed if its script did.
+fn succeeds(child: &mut std::process::Command) {
+    let status = child.status().expect("unshare is there");
+    if status.code() == Some(NOT_PREPARED) {
+        println!("SKIPPED: what the test needs could not be prepared here, as said above");
+    } else {
+        assert!(status.success(), "{status}");
+    }
 }
 
 /// For [`child_after`]: nothing can be written to `$ROOT`.

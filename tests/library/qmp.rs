@@ -29,7 +29,6 @@ impl Qemu {
             .arg("-qmp")
             .arg(format!("unix:{}", path.display()))
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{emulator} is needed (make test installs it): {error}")

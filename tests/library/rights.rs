@@ -23,7 +23,7 @@ fn run(test: &str) {
     let root = tempfile::tempdir().expect("a root");
     let cache = root.path().join("cache");
     let Some(mut child) = crate::child_after(OWN_DEV, test, &[("ROOT", &cache)]) else { return };
-    assert!(child.status().expect("unshare is there").success());
+    crate::succeeds(&mut child);
 }
 
 fn root() -> PathBuf {

@@ -360,7 +360,7 @@ fn a_list_of_preloaded_libraries_that_appears_is_noticed() {
                   mount -t overlay -o lowerdir=/etc,upperdir=$ROOT/../etc,workdir=$ROOT/../work none /etc; \
                   echo > /etc/ld.so.preload";
     let Some(mut child) = crate::child_after(script, test, &[("ROOT", &root)]) else { return };
-    assert!(child.status().expect("unshare is there").success());
+    crate::succeeds(&mut child);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{Dir, NOBODY, as_user, avr, emulator, is_root};
+use crate::can::can_be_anybody;
+use crate::{Dir, NOBODY, as_user, avr, emulator};
 
 /// What a run of the command left.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ fn run(dir: &Dir, arguments: &[&str]) -> Run {
 /// Whether somebody else can run the command here; says so where not.
 fn others_can_run_it() -> bool {
     let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
-    if !is_root() {
+    if !can_be_anybody() {
         return false;
     }
     let can = as_user(NOBODY, || std::fs::File::open(binary).is_ok());

@@ -14,6 +14,9 @@ mod units;
 mod users;
 mod varlink;
 
+#[path = "../shared/rights.rs"]
+mod can;
+
 use std::fs;
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::OwnedFd;
@@ -213,6 +216,10 @@ impl Drop for Service {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log);
+            println!("what the service printed:\n{}", log.unwrap_or_default());
+        }
     }
 }
 
@@ -331,15 +338,6 @@ fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
 
 /// Somebody without any rights.
 const NOBODY: u32 = 65534;
-
-/// Whether this test may become another user; says so where it may not.
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("SKIPPED: only root can become another user");
-    }
-    is_root
-}
 
 /// Whether a program is here; says so where it is not.
 fn has(program: &str) -> bool {

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, is_root, wait_until};
+use crate::can::can_be_anybody;
+use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, wait_until};
 
 /// What is in a directory, at any depth.
 fn files(directory: &Path) -> Vec<String> {
@@ -40,7 +41,7 @@ fn refused(client: &mut Client, method: &str, parameters: serde_json::Value) -> 
 
 #[test]
 fn another_user_reads_everything_and_has_installed_emulators_probed() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -63,7 +64,7 @@ fn another_user_reads_everything_and_has_installed_emulators_probed() {
 
 #[test]
 fn another_user_cannot_warm_or_invalidate() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -83,7 +84,7 @@ fn another_user_cannot_warm_or_invalidate() {
 
 #[test]
 fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -128,7 +129,7 @@ fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
 
 #[test]
 fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -149,7 +150,7 @@ fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
 
 #[test]
 fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -173,7 +174,7 @@ fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
 
 #[test]
 fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let opt = directory_of_roots();
@@ -193,7 +194,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 
 #[test]
 fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_background_either() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let opt = directory_of_roots();
@@ -255,7 +256,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
 
 #[test]
 fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -274,7 +275,7 @@ fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
 
 #[test]
 fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let opt = directory_of_roots();
@@ -293,7 +294,7 @@ fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
 
 #[test]
 fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let opt = directory_of_roots();
@@ -320,7 +321,7 @@ fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
 
 #[test]
 fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -366,7 +367,7 @@ fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
 
 #[test]
 fn the_own_user_of_a_service_may_do_everything_and_root_too() {
-    if !is_root() {
+    if !can_be_anybody() {
         return;
     }
     let dir = Dir::new();
@@ -422,7 +423,7 @@ fn receive(hoard: Vec<Client>) -> usize {
 fn who_receives_no_descriptor_takes_them_from_nobody_else() {
     use std::os::unix::process::CommandExt;
     const LIMIT: usize = 512;
-    if !is_root() || !has("prlimit") {
+    if !can_be_anybody() || !has("prlimit") {
         return;
     }
     let dir = Dir::new();

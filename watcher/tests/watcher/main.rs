@@ -12,3 +12,6 @@ mod mounts;
 mod packages;
 mod probing;
 mod world;
+
+#[path = "../../../tests/shared/rights.rs"]
+mod can;
