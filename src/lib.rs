@@ -17,6 +17,7 @@ mod kvm;
 #[cfg(feature = "probe")]
 mod libraries;
 mod map;
+mod owner;
 mod search;
 mod shortage;
 mod store;
@@ -31,6 +32,7 @@ pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;
 pub use map::Bytes;
+pub use owner::is_root_or_unmapped;
 pub use search::{find_emulators, finds_emulator, search_directories};
 pub use upkeep::{Dependency, is_hidden};
 

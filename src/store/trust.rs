@@ -8,25 +8,23 @@ use capscache_format::Escaped;
 use rustix::fs::{FileType, Mode, Stat};
 
 use crate::error::Error;
+use crate::owner::is_root_or_unmapped;
 
 /// The users whose files are believed: this process', root, and one that the caller names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trust {
     reader: u32,
     named: Option<u32>,
-    /// Of directories above a root in a user namespace: the user as which those show that have no number
-    /// there, to whom `/` and `/tmp` belong.
-    unmapped: Option<u32>,
 }
 
 impl Trust {
     pub(crate) fn new(named: Option<u32>) -> Trust {
-        Trust { reader: rustix::process::geteuid().as_raw(), named, unmapped: None }
+        Trust { reader: rustix::process::geteuid().as_raw(), named }
     }
 
     /// Whether the files of a user are trusted.
     pub(super) fn is_trusted(self, owner: u32) -> bool {
-        owner == 0 || owner == self.reader || [self.named, self.unmapped].contains(&Some(owner))
+        owner == 0 || owner == self.reader || Some(owner) == self.named
     }
 
     /// Refuses a root above which somebody else could put another directory in its place: each directory on
@@ -34,10 +32,9 @@ impl Trust {
     /// may write to it. In one where nobody may rename what belongs to others, such as `/tmp`, what is below
     /// has to belong to a trusted user; what is not there yet will.
     pub(super) fn check_parents(self, root: &Path) -> Result<(), Error> {
-        let trust = Trust { unmapped: unmapped(), ..self };
-        trust.check_way_to(root)?;
+        self.check_way_to(root)?;
         let there = root.ancestors().find_map(|path| path.canonicalize().ok());
-        there.map_or(Ok(()), |there| trust.check_way_to(&there))
+        there.map_or(Ok(()), |there| self.check_way_to(&there))
     }
 
     fn check_way_to(self, path: &Path) -> Result<(), Error> {
@@ -50,7 +47,8 @@ impl Trust {
             }
             let is_sticky = Mode::from_raw_mode(status.st_mode).contains(Mode::SVTX);
             let below = rustix::fs::lstat(inside).map(|below| below.st_uid);
-            if is_sticky && self.is_trusted(status.st_uid) {
+            let is_trusted = self.is_trusted(status.st_uid) || is_root_or_unmapped(status.st_uid);
+            if is_sticky && is_trusted {
                 match below {
                     Ok(owner) if !self.is_trusted(owner) => {
                         let why =
@@ -60,7 +58,7 @@ impl Trust {
                     _ => continue,
                 }
             }
-            self.check(parent, &status)?;
+            check(is_trusted, parent, &status)?;
         }
         Ok(())
     }
@@ -80,32 +78,27 @@ impl Trust {
 
     /// Refuses what belongs to somebody else, or what somebody else may write to.
     pub(super) fn check(self, path: &Path, status: &Stat) -> Result<(), Error> {
-        let owner = status.st_uid;
-        let why = if !self.is_trusted(owner) {
-            format!(
-                "it belongs to the user {owner}, who is neither root nor you: trust that user by \
-                 name, or use another root"
-            )
-        } else if Mode::from_raw_mode(status.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
-            let mode = status.st_mode & 0o7777;
-            format!(
-                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
-                 only you may write to"
-            )
-        } else {
-            return Ok(());
-        };
-        Err(Error::Unsafe { path: path.into(), why })
+        check(self.is_trusted(status.st_uid), path, status)
     }
 }
 
-/// The user as which those show that have no number in this user namespace; `None` where all have one.
-fn unmapped() -> Option<u32> {
-    let read = |path| std::fs::read_to_string(path).ok();
-    let map = read("/proc/self/uid_map")?;
-    // The initial namespace maps everything onto itself.
-    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    (!is_whole).then(|| read("/proc/sys/kernel/overflowuid")?.trim().parse().ok()).flatten()
+fn check(is_trusted: bool, path: &Path, status: &Stat) -> Result<(), Error> {
+    let owner = status.st_uid;
+    let why = if !is_trusted {
+        format!(
+            "it belongs to the user {owner}, who is neither root nor you: trust that user by name, or use \
+             another root"
+        )
+    } else if Mode::from_raw_mode(status.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+        let mode = status.st_mode & 0o7777;
+        format!(
+            "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that only \
+             you may write to"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unsafe { path: path.into(), why })
 }
 
 #[cfg(test)]
@@ -137,7 +130,7 @@ mod tests {
     fn files_of_root_of_the_reader_and_of_a_named_user_are_believed_and_no_others() {
         let directory = tempfile::tempdir().unwrap();
         let mut status = rustix::fs::stat(directory.path()).unwrap();
-        let trust = Trust { reader: 1000, named: Some(64055), unmapped: None };
+        let trust = Trust { reader: 1000, named: Some(64055) };
         for (owner, believed) in [(0, true), (1000, true), (64055, true), (1001, false)] {
             status.st_uid = owner;
             assert_eq!(trust.check(directory.path(), &status).is_ok(), believed, "{owner}");

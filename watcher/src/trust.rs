@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use capscache::{Dependency, Escaped};
+use capscache::{Dependency, Escaped, is_root_or_unmapped};
 
 use crate::route::Route;
 
@@ -33,7 +33,8 @@ pub fn check_probe(emulator: &Path, ran_before: &[Dependency]) -> Result<(), Unt
 /// link. Nothing at the path is no error, as long as nobody else could put something there.
 ///
 /// In a directory where anybody may make files and nobody may remove those of others, such as `/tmp`,
-/// what belongs to these two is trusted.
+/// what belongs to these two is trusted. In a user namespace root is also whoever has no number there
+/// ([`is_root_or_unmapped`]), but not in such a directory.
 ///
 /// # Errors
 /// [`Untrusted`] for the first on the way that somebody else could have changed.
@@ -47,8 +48,9 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
         }
         let inside = directory.join(name);
         match fs::symlink_metadata(&inside) {
+            // Nobody without a number in this namespace counts as root where anybody may make files.
             Ok(status_inside) if status.mode() & 0o1000 != 0 => {
-                check_owner(&inside, &status_inside)?;
+                check_owned_by(|owner| owner == 0, &inside, &status_inside)?;
             }
             _ => return Err(writable(directory, &status)),
         }
@@ -65,8 +67,16 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
 }
 
 fn check_owner(path: &Path, status: &Metadata) -> Result<(), Untrusted> {
+    check_owned_by(is_root_or_unmapped, path, status)
+}
+
+fn check_owned_by(
+    is_root: impl Fn(u32) -> bool,
+    path: &Path,
+    status: &Metadata,
+) -> Result<(), Untrusted> {
     let owner = status.uid();
-    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+    if is_root(owner) || owner == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
     Err(Untrusted { path: path.into(), why: format!("belongs to the user {owner}") })

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::Cache;
+use capscache::{Cache, is_root_or_unmapped};
 use capscache_watcher::check_probe;
 
 /// Who is at the other end of a connection.
@@ -30,7 +30,7 @@ impl Caller {
 /// a script, and all that it ran and loaded when it was probed before.
 pub(super) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     let owner = fs::metadata(emulator).map(|status| status.uid());
-    if owner.is_ok_and(|owner| owner != 0) {
+    if owner.is_ok_and(|owner| !is_root_or_unmapped(owner)) {
         return Err(format!("{} does not belong to root", emulator.display()));
     }
     let entries = cache.entries().into_iter().flatten().flatten();
