@@ -251,10 +251,10 @@ fn an_upgraded_library_is_noticed_by_the_next_lookup() {
     let status = dir.in_namespace(
         "mkdir etc; cp -rP /etc/ld.so.* /etc/alternatives etc; mount --bind etc /etc; mkdir lib; library=$(ldd $AVR | sed -n 's/.*libz[.]so[^ ]* => \\([^ ]*\\).*/\\1/p'); \
          cp -L $library lib/libz.so.1; pwd > /etc/ld.so.conf.d/0.conf; sed -i 's|$|/lib|' /etc/ld.so.conf.d/0.conf; \
-         ldconfig; touch later; until [ \"$(find later -newer lib/libz.so.1)\" ]; do touch later; done; \
+         /sbin/ldconfig; touch later; until [ \"$(find later -newer lib/libz.so.1)\" ]; do touch later; done; \
          $C warm $AVR >&2; $C query $AVR machine:uno --no-probe >&2; \
-         cp -L $library lib/new; mv lib/new lib/libz.so.1; ldconfig; $C status $AVR >&2; \
-         cp -L $library lib/new; printf x >> lib/new; mv lib/new lib/libz.so.1; ldconfig; \
+         cp -L $library lib/new; mv lib/new lib/libz.so.1; /sbin/ldconfig; $C status $AVR >&2; \
+         cp -L $library lib/new; printf x >> lib/new; mv lib/new lib/libz.so.1; /sbin/ldconfig; \
          $C status $AVR --json || true",
     );
     let told: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
