@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use capscache::{Accelerator, Entry, Groups, ProbeOptions, Tri, Version, probe, replay};
 
 /// The fixtures of the repository, unpacked.
-fn fixtures() -> Vec<(String, String)> {
+pub(crate) fn fixtures() -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("fixtures") {
