@@ -14,7 +14,7 @@ use capscache_format::{Entry, Groups, Input, InputKind};
 
 use crate::error::Error;
 use crate::host::HostFacts;
-use crate::input::{Trigger, firmware_in};
+use crate::input::Trigger;
 use crate::map::Bytes;
 use crate::store::Stored;
 
@@ -160,14 +160,6 @@ impl Capabilities {
     /// The path of the file that really runs: another one behind a link or a wrapper script.
     pub fn executable(&self) -> PathBuf {
         self.0.path(InputKind::Executable)
-    }
-
-    /// The firmware descriptors of this host, those that take precedence first: JSON files that say
-    /// which firmware a machine of this QEMU can be started with. Those that are there now: a hit does
-    /// not look at their directories, this does.
-    pub fn firmware_descriptors(&self) -> Vec<PathBuf> {
-        let directories = self.0.inputs().iter().filter(|input| input.kind == InputKind::Firmware);
-        directories.flat_map(firmware_in).collect()
     }
 
     /// Why the answers could not be kept on disk, if they could not: they are right all the same,

@@ -27,9 +27,9 @@ use crate::cache::{Cache, Examined, Lookup, Shared, absolute};
 use crate::capabilities::{Capabilities, Loaded, recorded};
 use crate::error::Error;
 use crate::input::{
-    Stale, distrust, environment_value, is_doubtful, lines, path_of, record, record_all_firmware,
-    record_fixed, record_kvm, record_libraries, record_modules, record_route, record_unreachable,
-    record_wrapper, sha256_of, signature, stat, time_of_change,
+    Stale, distrust, environment_value, is_doubtful, lines, path_of, record, record_fixed,
+    record_kvm, record_libraries, record_modules, record_route, record_unreachable, record_wrapper,
+    sha256_of, signature, stat, time_of_change,
 };
 use crate::kvm::Kvm;
 use crate::map::Bytes;
@@ -478,7 +478,6 @@ impl Shared {
             let objects = lines(&inside.cloned().collect::<Vec<_>>());
             inputs.push(record_libraries(&directory, &objects, began));
         }
-        inputs.extend(record_all_firmware(began));
         Ok(inputs)
     }
 

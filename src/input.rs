@@ -35,10 +35,6 @@ const RACY: Duration = Duration::from_secs(2);
 #[cfg(feature = "probe")]
 const LARGEST_ROUTE_BYTES: u64 = 64 << 20;
 
-/// Where descriptors of firmware lie, in the order of precedence that QEMU's `firmware.json` gives.
-#[cfg(feature = "probe")]
-const FIRMWARE: [&str; 2] = ["/etc/qemu/firmware", "/usr/share/qemu/firmware"];
-
 /// Why an entry does not answer for its emulator any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
@@ -122,8 +118,8 @@ impl Trigger {
                     triggers.push(Trigger::Incomplete(Box::new(input.clone())));
                     continue;
                 }
-                // Firmware is compared when it is asked for, the environment when an entry is read.
-                InputKind::Failure | InputKind::Firmware | InputKind::Environment => continue,
+                // The environment is compared when an entry is read.
+                InputKind::Failure | InputKind::Environment => continue,
                 InputKind::Kvm => {
                     let state = kvm::State::from_value(&input.value)?;
                     triggers.extend(state.rights(&host.cpu).into_iter().map(Trigger::Right));
@@ -368,31 +364,6 @@ pub(crate) fn distrust(input: &mut Input) {
     input.value.extend_from_slice(b"\nchanged during the probe");
 }
 
-/// Records the directories of firmware descriptors.
-#[cfg(feature = "probe")]
-pub(crate) fn record_all_firmware(since: SystemTime) -> impl Iterator<Item = Input> {
-    FIRMWARE.iter().map(move |directory| record_firmware(Path::new(directory), since))
-}
-
-/// The descriptors that a directory has now, given what was recorded of it.
-pub(crate) fn firmware_in(recorded: &Input) -> Vec<PathBuf> {
-    let directory = path_of(recorded);
-    let is_same = !recorded.racy && stat(&directory).ok() == recorded.signature;
-    let listed = |input: &Input| paths_of(&input.value).map(Path::to_owned).collect();
-    if is_same { listed(recorded) } else { listed(&record_firmware(&directory, SystemTime::now())) }
-}
-
-fn record_firmware(directory: &Path, since: SystemTime) -> Input {
-    let signature = stat(directory).ok();
-    let mut descriptors: Vec<PathBuf> = match fs::read_dir(directory) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(_) => Vec::new(),
-    };
-    descriptors.retain(|path| path.extension() == Some(OsStr::new("json")));
-    descriptors.sort();
-    input(InputKind::Firmware, directory, signature, None, lines(&descriptors), since)
-}
-
 /// Records KVM as an emulator saw it; `has_failed`: it opens, and the emulator failed under it.
 #[cfg(feature = "probe")]
 pub(crate) fn record_kvm(kvm: &Kvm, has_failed: bool) -> Input {
@@ -598,7 +569,6 @@ pub(crate) fn look(
             }
             return differs("a file with other time stamps".to_owned(), words(b"one that changed"));
         }
-        InputKind::Firmware => return Look::Moved(record_firmware(&path, since)),
         InputKind::Kvm => {
             let found = kvm();
             let recorded = kvm_state().filter(|recorded| found.state.agrees_with(recorded));

@@ -7,6 +7,7 @@ mod capabilities;
 mod context;
 mod error;
 mod failure;
+mod firmware;
 #[cfg(feature = "probe")]
 mod flight;
 mod gc;
@@ -28,6 +29,10 @@ pub use cache::{Cache, CacheOptions, Listed, Lookup};
 pub use capabilities::Capabilities;
 pub use error::Error;
 pub use failure::Failure;
+pub use firmware::{
+    Firmware, FirmwareDescriptor, FirmwareError, FirmwareFile, FirmwareList, FirmwareMapping,
+    FirmwareTarget, firmware_directories,
+};
 pub use gc::Collected;
 pub use host::HostFacts;
 pub use input::Stale;

@@ -45,7 +45,7 @@ impl Dependency {
         let mut dependencies = Vec::new();
         for input in inputs {
             match input.kind {
-                InputKind::Modules | InputKind::Firmware => {
+                InputKind::Modules => {
                     dependencies.push(Dependency::Directory(path_of(input)));
                 }
                 // Another mount namespace's file: its path means nothing here.
@@ -80,7 +80,7 @@ impl Dependency {
 
 impl Capabilities {
     /// The paths that the answers depend on, in no particular order: the emulator and what it runs,
-    /// modules, shared objects, firmware descriptors, `/dev/kvm`.
+    /// modules, shared objects, `/dev/kvm`.
     pub fn depends_on(&self) -> Vec<Dependency> {
         Dependency::of(self.0.inputs())
     }

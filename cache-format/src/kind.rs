@@ -169,8 +169,6 @@ vocabulary! {
         Kernel = 7 "kernel",
         /// The host's CPU and its microcode.
         Cpu = 8 "cpu",
-        /// A directory of firmware descriptors, present or not.
-        Firmware = 9 "firmware",
         /// A probe that failed: when, what was asked for, why. Stands in no entry with answers.
         Failure = 10 "failure",
         /// A file that the executable was reached through: an interpreter, a script, a link, a

@@ -198,11 +198,13 @@ pub(crate) struct List {
 const SECTIONS: &str = "\
 Sections:
   machines  cpus  host-cpu  devices  objects  types  commands  events  options
-  migration  tpm  schema  flags  report
+  migration  tpm  schema  flags  firmware  report
   machine:NAME  cpu:NAME  device:NAME  object:NAME  type:NAME
 
 What a section needs and the entry lacks is probed. With --json a section is the part of
-`capscache export` that it shows.";
+`capscache export` that it shows. The firmware descriptors of this host, for the emulator's
+architecture, are in no entry: they are read anew each time, in the order in which one is to be
+taken, from qemu/firmware under XDG_CONFIG_HOME (or ~/.config), /etc and /usr/share.";
 
 #[derive(Args, Debug)]
 #[command(after_help = SECTIONS)]

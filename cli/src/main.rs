@@ -20,6 +20,7 @@ mod output;
 mod query;
 mod question;
 mod record;
+mod remedy;
 mod replay;
 mod serve;
 mod session;

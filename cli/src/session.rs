@@ -13,6 +13,7 @@ use crate::args::{Place, Probing};
 use crate::client::Client;
 use crate::keeper;
 use crate::output;
+use crate::remedy;
 use crate::source::Source;
 
 /// The cache of the whole system.
@@ -160,7 +161,8 @@ impl Session {
 /// Warns that answers are missing because the prober was short of something.
 pub(crate) fn warn_of_missing(capabilities: &Capabilities) {
     if let Some(short) = capabilities.incomplete() {
-        output::warn(format_args!("the answers are incomplete: {}", short.reason));
+        let remedy = remedy::of(&short.reason);
+        output::warn(format_args!("the answers are incomplete: {}{remedy}", short.reason));
     }
 }
 
@@ -183,10 +185,18 @@ impl Session {
                 let (emulator, advice) = (Escaped::new(emulator), self.advice(None));
                 anyhow!("{error}; `capscache warm {emulator}` tries at once{advice}")
             }
-            capscache::Error::Probe { source, .. } => match self.advice(source.timed_out()) {
-                advice if advice.is_empty() => error.into(),
-                advice => anyhow!("{}{advice}", output::chain(&error)),
-            },
+            capscache::Error::Probe { .. } | capscache::Error::Thread { .. } => {
+                let told = output::chain(&error);
+                let remedy = if error.is_shortage() { remedy::of(&told) } else { "" };
+                let advice = match &error {
+                    capscache::Error::Probe { source, .. } => self.advice(source.timed_out()),
+                    _ => String::new(),
+                };
+                if remedy.is_empty() && advice.is_empty() {
+                    return error.into();
+                }
+                anyhow!("{told}{remedy}{advice}")
+            }
             _ => error.into(),
         }
     }

@@ -10,6 +10,7 @@
 //! libvirt's `.replies` files are such sequences too, without the first two kinds: there each
 //! `qmp_capabilities` begins a pass, the first under KVM if `query-kvm` says so, a second under TCG.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use capscache_format::{
@@ -267,7 +268,9 @@ struct Exchange {
 /// The model that a probe made, from its transcript.
 ///
 /// Answers are found by what was asked, within their pass: in what order, and what else was asked,
-/// does not matter. What was never asked is unknown.
+/// does not matter. What was never asked is unknown. Where one question was asked several times, each
+/// asking has its own answer: a probe asks once in a pass, and so gets the first one of each pass; it
+/// never hears those of the askings that it does not make.
 ///
 /// # Errors
 /// [`TranscriptError`].
@@ -314,8 +317,11 @@ pub fn replay_under(
         // What a probe would have asked tells what the expansions are about.
         let mut questions = Questions::new(wanted);
         questions.greeted(&conversation.greeting);
+        let mut asked = HashSet::new();
         for exchange in &conversation.exchanges {
-            learner.learn_exchange(exchange, &mut questions)?;
+            if asked.insert(exchange.question()) {
+                learner.learn_exchange(exchange, &mut questions)?;
+            }
         }
         if let Some((number, json)) = &conversation.supported_cpuid {
             let unusable = |source| TranscriptError::Unusable { number: *number, source };
@@ -339,6 +345,14 @@ pub fn replay_under(
     }
     model.inputs = inputs(&subject);
     Ok(model)
+}
+
+impl Exchange {
+    /// What was asked, in whatever way it was written down.
+    fn question(&self) -> (&str, Option<serde_json::Value>) {
+        let Request { execute, arguments } = &self.request;
+        (execute, arguments.as_ref().and_then(|text| serde_json::from_str(text).ok()))
+    }
 }
 
 impl Learner {

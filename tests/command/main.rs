@@ -6,6 +6,7 @@
 mod answers;
 mod bad_input;
 mod disasters;
+mod firmware;
 mod kvm;
 mod libvirt;
 mod manners;

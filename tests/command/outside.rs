@@ -153,6 +153,7 @@ fn no_command_lets_outside_text_act_on_a_terminal_or_forge_a_line() {
         "tpm",
         "schema",
         "flags",
+        "firmware",
         "report",
     ] {
         let arguments = ["-v", "inspect", &hostile, section];

@@ -67,6 +67,33 @@ fn whatever_limit_a_prober_runs_into_the_next_one_gets_the_right_answer() {
 }
 
 #[test]
+fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
+    if !has("prlimit") {
+        return;
+    }
+    let emulator = x86_64();
+    let warm = ["warm", &emulator];
+    let query = ["query", &emulator, "machine:q35"];
+    let inspect = ["inspect", &emulator];
+    for (arguments, code) in [(&warm[..], 1), (&query, 2), (&inspect, 2)] {
+        let dir = Dir::new();
+        let mut command = Command::new("prlimit");
+        dir.prepare(&mut command);
+        command.arg("--nofile=12").arg(env!("CARGO_BIN_EXE_capscache"));
+        let short = run(command.args(arguments));
+        assert_eq!(short.code, Some(code), "{arguments:?}: {short:?}");
+        const TOLD: &str =
+            "Too many open files; give it more descriptors: `ulimit -n` (`prlimit --nofile`)";
+        let told = format!("{}{}", short.stdout, short.stderr);
+        assert!(told.contains(TOLD), "{arguments:?}: {short:?}");
+    }
+    let dir = Dir::new();
+    let short = query_under(&dir, &["prlimit", "--data=60000000"]);
+    assert!(short.stderr.contains("the answers are incomplete"), "{short:?}");
+    assert!(short.stderr.contains("; give it more memory: "), "{short:?}");
+}
+
+#[test]
 fn where_no_process_may_be_made_nothing_is_remembered() {
     if !can_be_anybody() || !has("setpriv") || !has("prlimit") {
         return;

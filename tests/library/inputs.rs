@@ -371,40 +371,6 @@ fn what_was_mapped_is_recorded_with_libraries_and_modules() {
 
 #[test]
 #[ignore = "runs in a mount namespace of its own"]
-fn child_that_chooses_firmware() {
-    const AVR: &str = "/usr/bin/qemu-system-avr";
-    let directory = Path::new("/usr/share/qemu/firmware");
-    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
-    let listed = || -> Vec<PathBuf> {
-        let all = cache.get(AVR).expect("answers").firmware_descriptors();
-        all.into_iter().filter(|path| path.starts_with(directory)).collect()
-    };
-    let before = cache.get(AVR).expect("answers");
-    assert!(listed().is_empty());
-    fs::create_dir(directory).expect("a directory");
-    for name in ["60-b.json", "50-a.json", "README"] {
-        fs::write(directory.join(name), "{}").expect("a file");
-    }
-    let both = [directory.join("50-a.json"), directory.join("60-b.json")];
-    assert_eq!(listed(), both);
-    assert!(before.firmware_descriptors().ends_with(&both));
-    assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))), "nothing is asked for that");
-    fs::remove_file(&both[0]).expect("a removal");
-    assert_eq!(listed(), both[1..]);
-}
-
-#[test]
-fn firmware_is_listed_as_it_is_when_somebody_asks_for_it() {
-    let root = tempfile::tempdir().expect("a root");
-    let script = "mount -t tmpfs tmpfs /usr/share/qemu";
-    let variables = [("ROOT", &*root.path().join("cache"))];
-    let child = crate::child_after(script, "inputs::child_that_chooses_firmware", &variables);
-    let Some(mut child) = child else { return };
-    crate::succeeds(&mut child);
-}
-
-#[test]
-#[ignore = "runs in a mount namespace of its own"]
 fn child_whose_emulators_run_as_another_user() {
     let root = PathBuf::from(std::env::var_os("ROOT").expect("a root"));
     let emulator = crate::native();

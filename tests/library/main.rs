@@ -4,6 +4,7 @@ mod accidents;
 mod cache;
 mod documents;
 mod failures;
+mod firmware;
 mod fuzzing;
 mod guards;
 mod inputs;

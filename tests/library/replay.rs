@@ -1,12 +1,13 @@
 //! Recorded conversations make the same model as the probe did.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use capscache::{Accelerator, Entry, Groups, ProbeOptions, Tri, Version, probe, replay};
 
 /// The fixtures of the repository, unpacked.
-fn fixtures() -> Vec<(String, String)> {
+pub(crate) fn fixtures() -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("fixtures") {
@@ -94,6 +95,68 @@ fn a_transcript_that_something_was_taken_out_of_is_an_error() {
     assert!(error.to_string().contains("cut off"), "{error}");
 }
 
+/// A recording of two passes in libvirt's form: what each of them was asked, and heard.
+fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>> {
+    const START: [(&str, &str); 3] = [
+        (r#""execute": "qmp_capabilities""#, r#""return": {}"#),
+        (
+            r#""execute": "query-version""#,
+            r#""return": {"qemu": {"major": 9, "minor": 2, "micro": 0}, "package": ""}"#,
+        ),
+        (r#""execute": "query-target""#, r#""return": {"arch": "x86_64"}"#),
+    ];
+    let said = [&START, first, &START, second].concat();
+    let lines = said.iter().map(|(asked, heard)| format!("{{{asked}}}\n{{{heard}}}\n"));
+    entry(&lines.collect::<String>())
+}
+
+#[test]
+fn each_asking_of_a_question_has_the_answer_that_it_got() {
+    const KVM: (&str, &str) =
+        (r#""execute": "query-kvm""#, r#""return": {"enabled": true, "present": true}"#);
+    const MACHINES: &str = r#""execute": "query-machines""#;
+    const EXPAND: &str = r#""execute": "query-cpu-model-expansion", "arguments": {"type": "static", "model": {"name": "host"}}"#;
+    // The same, written in another way.
+    const EXPAND_AGAIN: &str = r#""arguments": {"model":{"name":"host"},"type":"static"}, "execute": "query-cpu-model-expansion""#;
+    const LIST: &str =
+        r#""execute": "device-list-properties", "arguments": {"typename": "nvdimm"}"#;
+    const REFUSED: &str = r#""error": {"class": "GenericError", "desc": "not now"}"#;
+    let machines = |name: &str| format!(r#""return": [{{"name": "{name}", "cpu-max": 1}}]"#);
+    let model =
+        |name: &str| format!(r#""return": {{"model": {{"name": "{name}", "props": {{}}}}}}"#);
+    let properties = |name: &str| format!(r#""return": [{{"name": "{name}", "type": "bool"}}]"#);
+    let entry = two_passes(
+        &[
+            KVM,
+            (MACHINES, &machines("kvm-1")),
+            (EXPAND, &model("kvm-1")),
+            (LIST, &properties("first")),
+            (EXPAND_AGAIN, &model("kvm-2")),
+            (MACHINES, &machines("kvm-2")),
+            (LIST, REFUSED),
+        ],
+        &[(MACHINES, &machines("tcg-1")), (EXPAND, &model("tcg-1")), (EXPAND, REFUSED)],
+    );
+    entry.verify().expect("a sound entry");
+    let json = serde_json::to_value(&entry).expect("JSON");
+    let under = |accelerator: &str, pointer: &str| {
+        json["accelerators"][accelerator].pointer(pointer).cloned().unwrap_or_default()
+    };
+    for (accelerator, answer) in [("kvm", "kvm-1"), ("tcg", "tcg-1")] {
+        assert_eq!(under(accelerator, "/machines/0/name"), answer);
+        let expansions = under(accelerator, "/host-cpu");
+        assert_eq!(expansions.as_array().map(Vec::len), Some(1), "{expansions}");
+        assert_eq!(expansions[0]["return"]["model"]["name"], answer);
+    }
+    assert_eq!(json["devices"]["nvdimm"][0]["name"], "first");
+    assert_eq!(json["refused"], serde_json::json!([]), "nobody refused the askings that count");
+    // What was refused when it was asked first is refused.
+    let entry = two_passes(&[KVM, (LIST, REFUSED), (LIST, &properties("later"))], &[]);
+    let json = serde_json::to_value(&entry).expect("JSON");
+    assert_eq!(json["devices"]["nvdimm"], serde_json::Value::Null);
+    assert_eq!(json["refused"].as_array().map(Vec::len), Some(1));
+}
+
 /// libvirt's recordings, where they are.
 fn corpus() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/libvirt/corpus");
@@ -139,4 +202,32 @@ fn libvirts_recordings_replay_into_what_their_names_say() {
         assert_eq!(entry.schema().has("blockdev-add/arg-type/+nvme"), Tri::Yes, "{name}");
         assert_eq!(entry.has_command("device_add"), Tri::Yes, "{name}");
     }
+}
+
+#[test]
+fn libvirts_recordings_that_ask_twice_replay_into_what_they_answer_first() {
+    let mut asked_twice = 0;
+    for path in corpus() {
+        let recording = std::fs::read_to_string(&path).expect("a recording");
+        let items = serde_json::Deserializer::from_str(&recording).into_iter::<serde_json::Value>();
+        let (mut seen, mut asked, mut kept) = (HashSet::new(), None, String::new());
+        for item in items.map(|item| item.expect("an object")) {
+            if item["execute"] == "qmp_capabilities" {
+                seen.clear();
+            }
+            if item.get("execute").is_some() {
+                asked = Some(item);
+                continue;
+            }
+            let Some(command) = asked.take() else { continue };
+            if seen.insert((command["execute"].clone(), command["arguments"].clone())) {
+                kept.push_str(&format!("{command}\n{item}\n"));
+            } else {
+                asked_twice += 1;
+            }
+        }
+        let json = |transcript: &str| serde_json::to_string(&entry(transcript)).expect("JSON");
+        assert!(json(&recording) == json(&kept), "{} differs", path.display());
+    }
+    println!("{asked_twice} questions were asked again in libvirt's recordings");
 }

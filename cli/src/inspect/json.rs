@@ -1,4 +1,4 @@
-//! The parts of the JSON contract that the sections show.
+//! What the sections show as JSON: parts of the JSON contract, but for the firmware.
 
 use anyhow::Result;
 use capscache::{Accelerator, Capabilities, Group};
@@ -23,6 +23,7 @@ pub(super) fn list(caps: &Capabilities, list: List) -> Result<Value> {
         List::Tpm => json!({"tpm-models": part("tpm-models"), "tpm-types": part("tpm-types")}),
         List::Schema => part("schema"),
         List::Flags => capscache_libvirt::flags(caps).names().collect(),
+        List::Firmware => super::firmware::json(caps),
         List::Report => json!({
             "passes": passes(caps),
             "refused": part("refused"),

@@ -38,6 +38,7 @@ fn section(caps: &Capabilities, list: List) -> Text {
         List::Tpm => tpm(caps),
         List::Schema => schema(caps),
         List::Flags => flags(caps),
+        List::Firmware => super::firmware::render(caps),
         List::Report => super::report::render(caps),
     }
 }

@@ -1,5 +1,6 @@
 //! `inspect`: what an emulator can do, for people.
 
+mod firmware;
 mod json;
 mod lists;
 mod one;
@@ -58,6 +59,7 @@ named! {
         Tpm "tpm",
         Schema "schema",
         Flags "flags",
+        Firmware "firmware",
         Report "report",
     }
 }
