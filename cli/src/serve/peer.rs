@@ -3,8 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Tri};
+use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Query, Tri};
 use clap::ValueEnum;
 use futures_util::Stream;
 use futures_util::stream;
@@ -28,6 +29,9 @@ use crate::question::{Question, QuestionError, groups_for};
 
 /// Queries that one call may ask: as many as the largest driver has flags, and some.
 const MOST_QUERIES: usize = 1024;
+
+/// Queries that are answered on the thread of all connections, if each is quick; more go elsewhere.
+const FEW_QUERIES: usize = 16;
 
 /// How often the file of an entry that is replaced while it is opened is opened again.
 const TRIES: usize = 3;
@@ -136,24 +140,22 @@ impl Peer {
     }
 
     async fn answers(&self, emulator: &Path, queries: &[String]) -> Result<Vec<Answer>, Error> {
-        let parse = |text: &String| {
-            text.parse().map_err(|why: QuestionError| {
-                let (query, reason) = (text.clone(), why.to_string());
-                Error::BadQuery { query, reason }
-            })
-        };
         let queries = queries.iter().map(parse).collect::<Result<Vec<Question>, _>>()?;
         let mut entry = self.obtain(emulator, Groups::CORE).await?;
-        let lacking = groups_for(&queries, &entry);
+        if queries.len() <= FEW_QUERIES && queries.iter().all(Question::is_quick) {
+            let lacking = groups_for(&queries, &entry);
+            if !lacking.is_core() {
+                entry = self.obtain(emulator, lacking).await?;
+            }
+            return Ok(answers(&queries, &entry));
+        }
+        let queries = Arc::new(queries);
+        let (asked, asking) = (Arc::clone(&queries), entry.clone());
+        let lacking = blocking(&self.place, move || Ok(groups_for(&asked, &asking))).await?;
         if !lacking.is_core() {
             entry = self.obtain(emulator, lacking).await?;
         }
-        let answer = |query: &Question| match query.answer(&entry) {
-            Tri::Yes => Answer::Yes,
-            Tri::No => Answer::No,
-            Tri::Unknown => Answer::Unknown,
-        };
-        Ok(queries.iter().map(answer).collect())
+        blocking(&self.place, move || Ok(answers(&queries, &entry))).await
     }
 
     async fn get_entry(
@@ -264,7 +266,8 @@ impl Peer {
     }
 
     /// Answers questions about an emulator in their order, such as machine:q35, cpu:EPYC@kvm,
-    /// property:virtio-blk-pci.queue-size: see `capscache query --help`. At most 1024 in a call.
+    /// property:virtio-blk-pci.queue-size: see `capscache query --help`. At most 1024 in a call, of at
+    /// most 4096 bytes each.
     async fn query(&self, emulator: String, queries: Vec<String>) -> Result<Answers, Refusal> {
         if queries.len() > MOST_QUERIES {
             return Err(Refusal::parameter("queries"));
@@ -372,6 +375,22 @@ impl Peer {
             Some((Ok(reply), goes_on.then_some((Ok(watching), None, closing))))
         }))
     }
+}
+
+fn parse(text: &String) -> Result<Question, Error> {
+    text.parse().map_err(|why: QuestionError| {
+        let shown = text.floor_char_boundary(Query::MOST_BYTES);
+        Error::BadQuery { query: text[..shown].to_owned(), reason: why.to_string() }
+    })
+}
+
+fn answers(queries: &[Question], entry: &Capabilities) -> Vec<Answer> {
+    let answer = |query: &Question| match query.answer(entry) {
+        Tri::Yes => Answer::Yes,
+        Tri::No => Answer::No,
+        Tri::Unknown => Answer::Unknown,
+    };
+    queries.iter().map(answer).collect()
 }
 
 /// The path of an emulator: what is relative here means nothing to whoever asks.
