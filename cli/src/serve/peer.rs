@@ -1,7 +1,7 @@
 //! The methods of the interface, for one connection.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,6 +29,12 @@ use crate::question::{Question, QuestionError, groups_for};
 
 /// Queries that one call may ask: as many as the largest driver has flags, and some.
 const MOST_QUERIES: usize = 1024;
+
+/// Emulators that one call may name: more than any host has.
+const MOST_EMULATORS: usize = 1024;
+
+/// `PATH_MAX`, with the NUL.
+const LONGEST_PATH: usize = 4096;
 
 /// Queries that are answered on the thread of all connections, if each is quick; more go elsewhere.
 const FEW_QUERIES: usize = 16;
@@ -212,8 +218,7 @@ impl Peer {
         self.must_be_privileged("warm entries")?;
         let groups = if full { Groups::ALL } else { Groups::CORE };
         let mut tasks = JoinSet::new();
-        for emulator in emulators {
-            let emulator = path(emulator)?;
+        for emulator in paths(emulators)? {
             let (service, place) = (Rc::clone(&self.service), Rc::clone(&self.place));
             tasks.spawn_local(async move { service.warm(&place, &emulator, groups).await });
         }
@@ -223,10 +228,10 @@ impl Peer {
 
 /// The capabilities of every QEMU on this host: asked once, kept, and answered from the cache.
 ///
-/// An emulator is named by the absolute path of a QEMU system emulator; the path asked for decides,
-/// whatever it links to. Everybody who may connect reads. Only root and the service's own user warm
-/// and invalidate, or have an emulator probed that is not known yet, unless it is one that the service
-/// looks for by itself and that nobody but root could have written.
+/// An emulator is named by the absolute path of a QEMU system emulator, without '..' in it; the path
+/// asked for decides, whatever it links to. Everybody who may connect reads. Only root and the
+/// service's own user warm and invalidate, or have an emulator probed that is not known yet, unless it
+/// is one that the service looks for by itself and that nobody but root could have written.
 ///
 /// Parameters that are not known are ignored, and later versions of the service only add to the
 /// interface.
@@ -299,7 +304,7 @@ impl Peer {
     }
 
     /// Probes emulators whose entries are missing or stale, with all groups if it is to be full. Tells
-    /// of each when it is done and how many are left; of all at once without 'more'.
+    /// of each when it is done and how many are left; of all at once without 'more'. At most 1024.
     #[zlink(more)]
     async fn warm(
         &self,
@@ -328,10 +333,10 @@ impl Peer {
         }))
     }
 
-    /// Drops the entries of emulators; those that had one.
+    /// Drops the entries of emulators, at most 1024; those that had one.
     async fn invalidate(&self, emulators: Vec<String>) -> Result<Dropped, Refusal> {
         self.must_be_privileged("drop entries")?;
-        let emulators = emulators.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
+        let emulators = paths(emulators)?;
         let cache = self.service.cache.clone();
         let invalidate = move || {
             let mut dropped = Vec::new();
@@ -393,10 +398,29 @@ fn answers(queries: &[Question], entry: &Capabilities) -> Vec<Answer> {
     queries.iter().map(answer).collect()
 }
 
-/// The path of an emulator: what is relative here means nothing to whoever asks.
-fn path(emulator: String) -> Result<PathBuf, Refusal> {
-    let emulator = PathBuf::from(emulator);
-    if emulator.is_absolute() { Ok(emulator) } else { Err(Refusal::parameter("emulator")) }
+/// The path of an emulator, in the one spelling that it has: without `.` and repeated slashes. What is
+/// relative here means nothing to whoever asks, and `..` leads elsewhere behind a link.
+fn path(emulator: String) -> Result<PathBuf, Error> {
+    let path = Path::new(&emulator);
+    let reason = if emulator.len() >= LONGEST_PATH {
+        format!("it has {} bytes, {} at most", emulator.len(), LONGEST_PATH - 1)
+    } else if !path.is_absolute() {
+        "it is relative; name it by its absolute path".to_owned()
+    } else if path.components().any(|part| part == Component::ParentDir) {
+        "it has '..' in it; name it by the path without".to_owned()
+    } else {
+        return Ok(path.components().collect());
+    };
+    let shown = emulator.floor_char_boundary(LONGEST_PATH);
+    Err(Error::BadPath { emulator: emulator[..shown].to_owned(), reason })
+}
+
+/// The paths of several emulators.
+fn paths(emulators: Vec<String>) -> Result<Vec<PathBuf>, Refusal> {
+    if emulators.len() > MOST_EMULATORS {
+        return Err(Refusal::parameter("emulators"));
+    }
+    Ok(emulators.into_iter().map(path).collect::<Result<_, _>>()?)
 }
 
 fn groups_of(names: &[String]) -> Result<Groups, Error> {
