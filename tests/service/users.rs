@@ -26,7 +26,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 /// A directory that nobody but root can put aside: below `/tmp` everybody could rename directories.
-fn directory_of_roots() -> tempfile::TempDir {
+pub(crate) fn directory_of_roots() -> tempfile::TempDir {
     let directory = tempfile::tempdir_in("/opt").unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     directory

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use zlink::varlink_service::Error as Standard;
 use zlink::{Reply, idl, introspect};
 
-use super::limits::{DocumentPermit, Place};
+use super::limits::{Permit, Place};
 use super::permission::Caller;
 use super::service::{Service, blocking, error};
 use crate::args::Format;
@@ -49,7 +49,7 @@ pub(super) struct Peer {
     caller: Caller,
     place: Rc<Place>,
     /// Held until the document that was made is written.
-    document: Option<DocumentPermit>,
+    document: Option<Permit>,
 }
 
 /// What `Export` returns: a document as text.
@@ -146,7 +146,8 @@ impl Peer {
     }
 
     async fn answers(&self, emulator: &Path, queries: &[String]) -> Result<Vec<Answer>, Error> {
-        let queries = queries.iter().map(parse).collect::<Result<Vec<Question>, _>>()?;
+        let queries =
+            queries.iter().map(|text| parse(text)).collect::<Result<Vec<Question>, _>>()?;
         let mut entry = self.obtain(emulator, Groups::CORE).await?;
         if queries.len() <= FEW_QUERIES && queries.iter().all(Question::is_quick) {
             let lacking = groups_for(&queries, &entry);
@@ -220,7 +221,8 @@ impl Peer {
         let mut tasks = JoinSet::new();
         for emulator in paths(emulators)? {
             let (service, place) = (Rc::clone(&self.service), Rc::clone(&self.place));
-            tasks.spawn_local(async move { service.warm(&place, &emulator, groups).await });
+            let caller = self.caller;
+            tasks.spawn_local(async move { service.warm(caller, &place, &emulator, groups).await });
         }
         Ok(tasks)
     }
@@ -382,10 +384,10 @@ impl Peer {
     }
 }
 
-fn parse(text: &String) -> Result<Question, Error> {
-    text.parse().map_err(|why: QuestionError| {
-        let shown = text.floor_char_boundary(Query::MOST_BYTES);
-        Error::BadQuery { query: text[..shown].to_owned(), reason: why.to_string() }
+fn parse(text: &str) -> Result<Question, Error> {
+    text.parse().map_err(|why: QuestionError| Error::BadQuery {
+        query: beginning(text, Query::MOST_BYTES),
+        reason: why.to_string(),
     })
 }
 
@@ -411,8 +413,14 @@ fn path(emulator: String) -> Result<PathBuf, Error> {
     } else {
         return Ok(path.components().collect());
     };
-    let shown = emulator.floor_char_boundary(LONGEST_PATH);
-    Err(Error::BadPath { emulator: emulator[..shown].to_owned(), reason })
+    Err(Error::BadPath { emulator: beginning(&emulator, LONGEST_PATH), reason })
+}
+
+/// As many bytes of a text, or a few less: a reply repeats no endless one.
+fn beginning(text: &str, bytes: usize) -> String {
+    let bytes = text.len().min(bytes);
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
 }
 
 /// The paths of several emulators.

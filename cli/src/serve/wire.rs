@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::limits::{Charge, Place};
+use super::limits::{Permit, Place};
 
 /// The longest message that is taken, in bytes without its NUL.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
@@ -61,7 +61,7 @@ pub(super) struct Inbox {
     searched: usize,
     /// Since when it is under way.
     since: Option<Instant>,
-    charge: Option<Charge>,
+    charge: Option<Permit>,
 }
 
 impl Inbox {
