@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -569,10 +570,47 @@ impl Shared {
     }
 }
 
-/// The path that names an entry: absolute, links not followed.
+/// The path that names an entry: absolute, without `.` and repeated slashes, so that each spelling names the
+/// same one. Links are not followed, and `..` stays: behind a link it leads elsewhere.
 pub(crate) fn absolute(emulator: &Path) -> Result<Cow<'_, Path>, Error> {
-    if emulator.is_absolute() {
+    if !emulator.is_absolute() {
+        let absolute = std::path::absolute(emulator).map_err(Error::emulator(emulator))?;
+        return Ok(Cow::Owned(absolute.components().collect()));
+    }
+    if is_tidy(emulator.as_os_str().as_bytes()) {
         return Ok(Cow::Borrowed(emulator));
     }
-    std::path::absolute(emulator).map(Cow::Owned).map_err(Error::emulator(emulator))
+    Ok(Cow::Owned(emulator.components().collect()))
+}
+
+/// Whether an absolute path has no part that is empty or `.`. Every hit comes here.
+fn is_tidy(path: &[u8]) -> bool {
+    let mut at = 1;
+    while at < path.len() {
+        let ends = || matches!(path.get(at + 1), None | Some(b'/'));
+        if path[at - 1] == b'/' && (path[at] == b'/' || (path[at] == b'.' && ends())) {
+            return false;
+        }
+        at += 1;
+    }
+    path.last() != Some(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_spelling_of_a_path_names_one_entry() {
+        for spelling in
+            ["/a/b", "//a/b", "/a//b", "/a///b", "/./a/b", "/a/./b", "/a/././/b", "/a/b/.", "/a/b/"]
+        {
+            assert_eq!(absolute(spelling.as_ref()).unwrap().as_os_str(), "/a/b", "{spelling}");
+        }
+        assert!(matches!(absolute("/a/.b/b.".as_ref()), Ok(Cow::Borrowed(_))));
+        let above = "/a/../b";
+        assert_eq!(absolute(above.as_ref()).unwrap().as_os_str(), above, "a may be a link");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute("./b".as_ref()).unwrap(), here.join("b"));
+    }
 }

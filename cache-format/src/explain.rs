@@ -264,11 +264,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             return "QEMU lists the property".to_owned();
         }
         let mut known = false;
-        for (dot, _) in name.match_indices('.') {
-            let owner = name.get(..dot).unwrap_or_default();
-            if Tri::from(&self.qom_type(owner)).is_no() {
-                continue;
-            }
+        for (owner, _) in self.owners(name) {
             known = true;
             let is_object = self.has_device(owner).is_no();
             let list = if is_object { self.object(owner) } else { self.device(owner) };

@@ -36,7 +36,8 @@ pub enum Query {
     CpuModel(String),
     /// `device:virtio-blk-pci`: a device that can be made.
     Device(String),
-    /// `property:virtio-blk-pci.queue-size`: a property of a device or object.
+    /// `property:virtio-blk-pci.queue-size`: a property of a device or object. Any of the first 16 dots
+    /// may be the one that ends the type's name.
     Property(String),
     /// `type:virtio-gpu-gl-device`: a QOM type, abstract or not.
     Type(String),
@@ -71,6 +72,10 @@ pub struct VersionQuery {
     /// One to three numbers.
     parts: Vec<u64>,
 }
+
+/// Dots of a property that may end the name of its type: more than any type's name has. Each one costs a
+/// search.
+const MOST_DOTS: usize = 16;
 
 /// More than there are versions of the GIC.
 const MOST_GICS: usize = 16;
@@ -126,6 +131,15 @@ impl fmt::Display for VersionQuery {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
+    /// The text is longer than [`Query::MOST_BYTES`].
+    #[error(
+        "the query has {bytes} bytes, at most {} are taken: ask shorter ones",
+        Query::MOST_BYTES
+    )]
+    TooLong {
+        /// How many bytes it has.
+        bytes: usize,
+    },
     /// There is no `KIND:` in front, or nothing behind it.
     #[error("{0:?} is no query: write KIND:NAME, where KIND is one of {QUERY_KINDS}")]
     Shape(String),
@@ -153,10 +167,18 @@ pub enum QueryError {
 pub const QUERY_KINDS: &str = "machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, \
      command, event, option, schema";
 
+impl Query {
+    /// The longest text that is parsed, in bytes: several times as long as any path into QEMU's schema.
+    pub const MOST_BYTES: usize = 4096;
+}
+
 impl FromStr for Query {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Query, QueryError> {
+        if text.len() > Query::MOST_BYTES {
+            return Err(QueryError::TooLong { bytes: text.len() });
+        }
         let shape = || QueryError::Shape(text.to_owned());
         let (kind, name) = text.split_once(':').ok_or_else(shape)?;
         if name.is_empty() {
@@ -328,15 +350,18 @@ impl<B: AsRef<[u8]>> Entry<B> {
         known
     }
 
-    /// Type names hold dots as well (`pc-q35-7.2-machine`), so each dot may be the one.
+    /// The types that a property may be of, and its name there. Type names hold dots as well
+    /// (`pc-q35-7.2-machine`), so each dot may be the one.
+    pub(crate) fn owners<'n>(&self, name: &'n str) -> impl Iterator<Item = (&'n str, &'n str)> {
+        name.match_indices('.')
+            .take(MOST_DOTS)
+            .filter_map(|(dot, _)| Some((name.get(..dot)?, name.get(dot.checked_add(1)?..)?)))
+            .filter(|(owner, _)| !Tri::from(&self.qom_type(owner)).is_no())
+    }
+
     fn property(&self, name: &str) -> (Tri, Groups) {
         let mut answer = (Tri::No, Groups::CORE);
-        for (dot, _) in name.match_indices('.') {
-            let (owner, dotted) = name.split_at(dot);
-            let property = dotted.get(1..).unwrap_or_default();
-            if Tri::from(&self.qom_type(owner)).is_no() {
-                continue;
-            }
+        for (owner, property) in self.owners(name) {
             let device = self.has_device(owner);
             let list = if device.is_no() { self.object(owner) } else { self.device(owner) };
             match list.and_then(|list| list.property(property)) {
@@ -432,6 +457,18 @@ mod tests {
             "gic:3",
         ] {
             assert_eq!(text.parse::<Query>().map(|query| query.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn a_query_that_is_too_long_is_refused_by_its_length_alone() {
+        let of_length =
+            |bytes: usize| format!("property:{}", ".".repeat(bytes - "property:".len()));
+        assert!(of_length(Query::MOST_BYTES).parse::<Query>().is_ok());
+        for bytes in [Query::MOST_BYTES + 1, 1 << 20] {
+            let error = of_length(bytes).parse::<Query>().unwrap_err();
+            assert_eq!(error, QueryError::TooLong { bytes });
+            assert!(error.to_string().len() < 100, "{error}");
         }
     }
 

@@ -216,6 +216,9 @@ pub(crate) struct Events {
 #[derive(Clone, Debug, PartialEq, Eq, zlink::ReplyError, introspect::ReplyError)]
 #[zlink(interface = "io.capscache.Cache")]
 pub(crate) enum Error {
+    /// The path is not the absolute path of anything, or one that has several spellings: it is relative,
+    /// has '..', or is too long.
+    BadPath { emulator: String, reason: String },
     /// There is nothing at the path, or it cannot be looked at.
     NoSuchEmulator { emulator: String, reason: String },
     /// What is at the path cannot be run, or does not speak as an emulator does.
@@ -237,6 +240,9 @@ pub(crate) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::BadPath { emulator, reason } => {
+                write!(f, "{emulator} is not a path that the service takes: {reason}")
+            }
             Error::NoSuchEmulator { emulator, reason } => {
                 write!(f, "there is no emulator {emulator}: {reason}")
             }

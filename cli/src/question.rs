@@ -36,6 +36,9 @@ impl std::str::FromStr for Question {
     type Err = QuestionError;
 
     fn from_str(text: &str) -> Result<Question, QuestionError> {
+        if text.len() > Query::MOST_BYTES {
+            return Err(QueryError::TooLong { bytes: text.len() }.into());
+        }
         match text.split_once(':') {
             Some(("flag", name)) if !name.is_empty() => {
                 Ok(Question::Flag(capscache_libvirt::find_live(name)?))
@@ -57,6 +60,15 @@ pub(crate) fn groups_for(questions: &[Question], entry: &Entry<Bytes>) -> Groups
 }
 
 impl Question {
+    /// Whether the answer is in an entry alone, and costs a few searches there.
+    pub(crate) fn is_quick(&self) -> bool {
+        match self {
+            Question::Query(query) => !matches!(query, Query::Schema(_)),
+            Question::Flag(_) => true,
+            Question::Firmware(_) => false,
+        }
+    }
+
     fn groups(&self, entry: &Entry<Bytes>) -> Groups {
         match self {
             Question::Query(query) => entry.groups_for(query),
@@ -121,6 +133,17 @@ mod tests {
             QuestionError::UnknownKind { kind: "x".into() }.to_string().matches("flag").count(),
             1
         );
+    }
+
+    #[test]
+    fn no_question_of_any_kind_may_be_endless() {
+        for kind in ["property", "firmware", "flag", "schema", "x"] {
+            let text = format!("{kind}:{}", ",".repeat(Query::MOST_BYTES));
+            let bytes = text.len();
+            let error = text.parse::<Question>().unwrap_err();
+            let too_long = matches!(error, QuestionError::Query(QueryError::TooLong { bytes: told }) if told == bytes);
+            assert!(too_long, "{kind}: {error}");
+        }
     }
 
     #[test]

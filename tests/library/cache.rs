@@ -81,6 +81,22 @@ fn versions(caps: &Capabilities) -> (String, String) {
 }
 
 #[test]
+fn one_emulator_has_one_entry_however_its_path_is_spelled() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).expect("answers");
+    let runs = fixture.runs();
+    let directory = fixture.root.path().to_str().expect("text");
+    for spelled in ["/qemu", "//qemu", "/./qemu", "///././qemu"] {
+        let spelled = format!("{directory}{spelled}");
+        assert!(matches!(fixture.cache.lookup(&spelled), Ok(Lookup::Hit(_))), "{spelled}");
+        fixture.cache.get(&spelled).expect("answers");
+    }
+    assert_eq!((fixture.runs(), fixture.cache.list().expect("a list").len()), (runs, 1));
+    assert!(fixture.cache.invalidate(format!("/.{}", emulator.display())).expect("a removal"));
+}
+
+#[test]
 fn a_miss_probes_and_a_hit_does_not() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);

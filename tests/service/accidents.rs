@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
@@ -145,6 +146,35 @@ fn a_second_service_on_one_socket_is_refused_and_the_first_goes_on() {
     let complaint = String::from_utf8(second.stderr).unwrap();
     assert!(complaint.contains("answers at") && complaint.contains("already"), "{complaint}");
     assert_eq!(service.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn nothing_but_a_socket_is_replaced_by_one() {
+    let dir = Dir::new();
+    fs::write(dir.path("file"), "precious").unwrap();
+    fs::create_dir(dir.path("directory")).unwrap();
+    std::os::unix::fs::symlink("file", dir.path("link")).unwrap();
+    for name in ["file", "directory", "link"] {
+        let serve = dir.command().args(["serve", "--socket"]).arg(dir.path(name)).output().unwrap();
+        assert_eq!(serve.status.code(), Some(2), "{name}");
+        let complaint = String::from_utf8(serve.stderr).unwrap();
+        assert!(complaint.contains("something that is not a socket"), "{name}: {complaint}");
+    }
+    assert_eq!(fs::read_to_string(dir.path("link")).unwrap(), "precious");
+}
+
+#[test]
+fn a_service_that_is_too_busy_to_accept_is_one_that_answers() {
+    let dir = Dir::new();
+    let socket = UnixListener::bind(dir.socket()).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    // What is more than the backlog would wait for ever.
+    let waiting = UnixStream::connect(dir.socket()).unwrap();
+    let second = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let complaint = String::from_utf8(second.stderr).unwrap();
+    assert!(complaint.contains("answers at") && complaint.contains("already"), "{complaint}");
+    drop(waiting);
 }
 
 #[test]

@@ -136,6 +136,49 @@ fn a_message_of_one_mebibyte_is_taken_and_a_longer_one_is_not() {
     assert!(client.next().is_none());
 }
 
+/// What a thread could be busy with: what is parsed, answered or refused on it is bounded by count.
+#[test]
+fn no_message_of_a_mebibyte_keeps_others_waiting() {
+    let dir = Dir::new();
+    let service = warm(&dir);
+    let query = |queries: Value| {
+        let parameters = json!({"emulator": avr(), "queries": queries});
+        json!({"method": "io.capscache.Cache.Query", "parameters": parameters})
+    };
+    let in_parameters = |padding: Value| {
+        let parameters = json!({"emulator": avr(), "queries": [], "padding": padding});
+        json!({"method": "io.capscache.Cache.Query", "parameters": parameters})
+    };
+    let long = MEBIBYTE - 400;
+    let dots = |count: usize| format!("property:{}", ".".repeat(count));
+    let schema = "schema:blockdev-add/arg-type/+file/aio".to_owned();
+    let queries = |one: String, count: usize| json!(vec![one; count.min(1024)]);
+    let invalid = "org.varlink.service.InvalidParameter";
+    let bad = "io.capscache.Cache.BadQuery";
+    for (what, message, error) in [
+        ("dots", query(json!([dots(long - 9)])), bad),
+        ("the longest queries", query(queries(dots(4087), long / 4100)), ""),
+        ("as many queries", query(queries(dots(990), 1024)), ""),
+        ("as many looks into the schema", query(queries(schema, 1024)), ""),
+        ("as many looks at firmware", query(queries("firmware:uefi".to_owned(), 1024)), ""),
+        ("empty arrays", in_parameters(json!(vec![json!([]); long / 3])), invalid),
+        ("empty objects", in_parameters(json!(vec![json!({}); long / 3])), invalid),
+        ("numbers", in_parameters(json!(vec![1; long / 2])), invalid),
+        ("escapes", in_parameters(json!("\u{1}".repeat(long / 6))), ""),
+        ("an endless number", query(json!(["1".repeat(long)])), bad),
+    ] {
+        let message = message.to_string();
+        assert!(message.len() <= MEBIBYTE, "{what}: {}", message.len());
+        let mut client = service.connect();
+        client.send_bytes(message.as_bytes());
+        // Whoever asks meanwhile is answered.
+        let longest = ask(&mut service.connect(), 20);
+        let reply = client.receive();
+        println!("{what}: others waited {longest:?} at most");
+        assert_eq!(reply["error"].as_str().unwrap_or_default(), error, "{what}");
+    }
+}
+
 #[test]
 fn garbage_ends_its_connection_and_no_other() {
     let dir = Dir::new();

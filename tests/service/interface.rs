@@ -223,13 +223,13 @@ fn a_parameter_that_is_missing_or_of_the_wrong_type_is_named() {
     for (method, parameters, wrong) in [
         ("Get", json!({}), "emulator"),
         ("Get", json!({"emulator": 1}), "emulator"),
-        ("Get", json!({"emulator": "relative/path"}), "emulator"),
         ("Get", json!({"emulator": avr(), "no_probe": "yes"}), "no_probe"),
         ("Query", json!({"emulator": avr(), "queries": ["machine:uno", 2]}), "queries"),
         ("Query", json!({"emulator": avr(), "queries": vec!["machine:uno"; 1025]}), "queries"),
         ("Export", json!({"emulator": avr()}), "format"),
         ("Status", json!(["emulator"]), "parameters"),
-        ("Invalidate", json!({"emulators": ["a"]}), "emulator"),
+        ("Invalidate", json!({"emulators": vec!["/a"; 1025]}), "emulators"),
+        ("Warm", json!({"emulators": vec!["/a"; 1025]}), "emulators"),
     ] {
         let (error, facts) = client.error(method, parameters.clone());
         assert_eq!((error.as_str(), &facts["parameter"]), ("InvalidParameter", &wrong.into()));
@@ -239,6 +239,39 @@ fn a_parameter_that_is_missing_or_of_the_wrong_type_is_named() {
     let wanted = json!({"interface": "io.capscache.Tea"});
     let reply = standard(&mut client, "GetInterfaceDescription", wanted);
     assert_eq!(reply["error"], "org.varlink.service.InterfaceNotFound");
+}
+
+#[test]
+fn a_path_is_taken_in_every_spelling_that_names_one_thing_and_in_no_other() {
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let mut client = service.connect();
+    client.call("Get", json!({"emulator": avr()}));
+    for spelled in ["//usr/bin/qemu-system-avr", "/usr/./bin//qemu-system-avr/."] {
+        assert_eq!(client.call("Status", json!({"emulator": spelled}))["state"], "valid");
+        assert_eq!(client.call("Get", json!({"emulator": spelled}))["arch"], "avr");
+    }
+    assert_eq!(client.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
+    let long = format!("/{}", "a".repeat(4095));
+    for (path, reason) in [
+        ("relative/path", "it is relative"),
+        ("", "it is relative"),
+        ("/usr/lib/../bin/qemu-system-avr", "it has '..' in it"),
+        (&long, "it has 4096 bytes, 4095 at most"),
+    ] {
+        for (method, parameters) in [
+            ("Get", json!({"emulator": path})),
+            ("Query", json!({"emulator": path, "queries": []})),
+            ("Export", json!({"emulator": path, "format": "json"})),
+            ("Status", json!({"emulator": path})),
+            ("Warm", json!({"emulators": [avr(), path]})),
+            ("Invalidate", json!({"emulators": [avr(), path]})),
+        ] {
+            let (error, facts) = client.error(method, parameters);
+            assert_eq!((error.as_str(), &facts["emulator"]), ("BadPath", &path.into()), "{method}");
+            assert!(facts["reason"].as_str().unwrap().starts_with(reason), "{facts}");
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod command;
 mod crowds;
 mod interface;
 mod packages;
+mod shares;
 mod streams;
 mod supervisor;
 mod units;

@@ -31,6 +31,21 @@ fn event(monitor: &mut Client) -> Value {
 }
 
 #[test]
+fn who_sends_nothing_more_is_told_what_was_warmed() {
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let mut client = service.connect();
+    client.begin("Warm", json!({"emulators": [avr(), emulator("rx")]}));
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for left in [1, 0] {
+        let reply = client.receive();
+        assert_eq!(reply["parameters"]["left"], left, "{reply}");
+        assert_eq!(reply["parameters"]["warmed"][0]["outcome"], "probed", "{reply}");
+    }
+    assert!(client.next().is_none());
+}
+
+#[test]
 fn warm_tells_of_each_emulator_and_how_many_are_left() {
     let dir = Dir::new();
     let service = dir.serve(&[]);

@@ -27,7 +27,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 /// A directory that nobody but root can put aside: below `/tmp` everybody could rename directories.
-fn directory_of_roots() -> tempfile::TempDir {
+pub(crate) fn directory_of_roots() -> tempfile::TempDir {
     let directory = tempfile::tempdir_in("/opt").unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     directory
@@ -102,8 +102,6 @@ fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
         for emulator in [
             theirs.as_str(),
             link.to_str().unwrap(),
-            "/usr/bin/../..//usr/bin/qemu-system-avr",
-            &format!("/usr/bin/../..{theirs}"),
             "/bin/true",
             "/usr/bin/env",
             "/etc/shadow",
@@ -312,10 +310,8 @@ fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
             assert_eq!(client.call("Get", json!({"emulator": emulator}))["arch"], "avr");
         }
         // So that nobody has as many entries made as there are ways to write a path.
-        for other in ["other/qemu-system-ours", "link/../real/qemu-system-ours"] {
-            let emulator = json!({"emulator": opt.path().join(other)});
-            assert!(refused(&mut client, "Get", emulator).contains("not among"), "{other}");
-        }
+        let other = json!({"emulator": opt.path().join("other/qemu-system-ours")});
+        assert!(refused(&mut client, "Get", other).contains("not among"));
     });
 }
 

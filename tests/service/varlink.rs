@@ -87,7 +87,7 @@ with client.open("io.capscache.Cache") as cache, client.open("io.capscache.Cache
         (("Get", "/nowhere"), "io.capscache.Cache.NoSuchEmulator"),
         (("Get", "/bin/true"), "io.capscache.Cache.NotAnEmulator"),
         (("Query", avr, ["nonsense"]), "io.capscache.Cache.BadQuery"),
-        (("Get", "relative"), "org.varlink.service.InvalidParameter"),
+        (("Get", "relative"), "io.capscache.Cache.BadPath"),
     ]:
         try:
             call(cache, *arguments)

@@ -200,6 +200,17 @@ fn an_empty_entry_answers_no_question_with_yes() {
 }
 
 #[test]
+fn a_property_of_a_million_dots_costs_as_many_searches_as_one_of_sixteen() {
+    let full = full();
+    let entry = example::entry(&full);
+    // Quadratic, this would take minutes.
+    let query = Query::Property(".".repeat(1_000_000));
+    assert_eq!(entry.answer(&query), No);
+    assert_eq!(entry.groups_for(&query), Groups::CORE);
+    assert_eq!(entry.explain(&query), "the emulator has no such type");
+}
+
+#[test]
 fn a_query_names_the_groups_that_it_still_needs() {
     let groups = |model: &Model, text: &str| {
         example::entry(model).groups_for(&text.parse::<Query>().unwrap())

@@ -26,6 +26,10 @@ use crate::interface::NAME;
 /// The interface, as it is published.
 const DESCRIPTION: &str = include_str!("../../../dist/varlink/io.capscache.Cache.varlink");
 
+/// Values in one message, about: as many as are parsed in a few milliseconds, whatever they are. What is
+/// longer than that is text.
+const MOST_VALUES: usize = 16 << 10;
+
 /// The interface that every service has.
 const STANDARD: &str = "org.varlink.service";
 const GET_INFO: &str = "org.varlink.service.GetInfo";
@@ -69,8 +73,11 @@ struct Head<'a> {
 /// [`Broken::Garbage`] for one that is no call at all: whatever follows cannot be told apart either.
 pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
     let head: Head<'_> = serde_json::from_slice(message)?;
-    let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
     debug!("{}", head.method);
+    if values(message) > MOST_VALUES {
+        return refuse(&head, &Standard::InvalidParameter { parameter: "parameters".into() });
+    }
+    let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
     let interface = head.method.rsplit_once('.').map_or("", |(interface, _)| interface);
     if interface != NAME && interface != STANDARD {
         let interface = interface.to_owned().into();
@@ -88,6 +95,11 @@ pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Br
             }
         },
     }
+}
+
+/// How many values a message has at most: each but the first stands behind one of these bytes.
+fn values(message: &[u8]) -> usize {
+    message.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
 
 async fn dispatch(

@@ -38,13 +38,19 @@ const UNREAD_DESCRIPTORS: usize = 2 * UNREAD_BYTES / 512;
 /// Of the connections, what is left for root and the service's own user.
 const RESERVED: usize = 16;
 
-/// Bytes of messages that are not complete yet: of one user, of all. Each connection may have a
-/// little beside that.
+/// Bytes of messages that are not complete yet: of one user, of all the unprivileged. Each connection may
+/// have a little beside that.
 const USER_BYTES: usize = 16 << 20;
 const ALL_BYTES: usize = 128 << 20;
 
-/// Looks at files and entries that one user may have under way at a time.
+/// Looks at files and entries that one user, and all the unprivileged, may have under way at a time. Each
+/// takes a thread, and on a file system that hangs keeps it.
 const USER_WORK: usize = 4;
+const ALL_WORK: usize = 128;
+
+/// Threads for what takes time, beside those of the library that probe: those looks, those of root and the
+/// own user, and the probes that are waited for.
+pub(super) const THREADS: usize = 2 * ALL_WORK;
 
 /// A message that keeps the thread longer than this is paid for: before the next one its user waits,
 /// so that of this time all others have three parts in four.
@@ -54,7 +60,7 @@ const OTHERS_PARTS: u32 = 3;
 /// What a user waits at most: what took longer was not the message's fault.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Documents that are made or written at a time, for all together; for one user it is one.
+/// Documents that are made or written at a time, for all the unprivileged; for one user it is one.
 const ALL_DOCUMENTS: usize = 8;
 
 /// Who is there.
@@ -67,7 +73,9 @@ pub(super) struct Crowd {
     /// Descriptors that may be sent and not received yet, and those of the unprivileged that may be so.
     in_flight: usize,
     descriptors: Cell<usize>,
+    /// What all the unprivileged share.
     bytes: Arc<Semaphore>,
+    work: Arc<Semaphore>,
     documents: Arc<Semaphore>,
     users: RefCell<HashMap<u32, Rc<User>>>,
 }
@@ -96,14 +104,13 @@ pub(super) struct Place {
     descriptors: Cell<usize>,
 }
 
-/// Bytes that were counted.
+/// What was counted for a user and, if that is an unprivileged one, among those of all of them: root and the
+/// service's own user are two, and have what each may have for themselves.
 #[derive(Debug)]
-pub(super) struct Charge(OwnedSemaphorePermit, OwnedSemaphorePermit);
-
-/// Leave to keep a document in memory until it is written.
-#[derive(Debug)]
-#[expect(dead_code, reason = "what counts is when they are dropped")]
-pub(super) struct DocumentPermit(OwnedSemaphorePermit, OwnedSemaphorePermit);
+pub(super) struct Permit {
+    own: OwnedSemaphorePermit,
+    all: Option<OwnedSemaphorePermit>,
+}
 
 impl Crowd {
     /// Nobody yet. Raises this process' limit of descriptors as far as it needs and may.
@@ -129,6 +136,7 @@ impl Crowd {
             in_flight,
             descriptors: Cell::new(0),
             bytes: Arc::new(Semaphore::new(ALL_BYTES)),
+            work: Arc::new(Semaphore::new(ALL_WORK)),
             documents: Arc::new(Semaphore::new(ALL_DOCUMENTS)),
             users: RefCell::default(),
         })
@@ -219,22 +227,29 @@ impl Place {
     }
 
     /// Counts more bytes of an unfinished message; `None` if they are too many.
-    pub(super) fn charge(&self, bytes: usize) -> Option<Charge> {
+    pub(super) fn charge(&self, bytes: usize) -> Option<Permit> {
         let bytes = u32::try_from(bytes).ok()?;
-        let user = Arc::clone(&self.user.bytes).try_acquire_many_owned(bytes).ok()?;
-        let all = Arc::clone(&self.crowd.bytes).try_acquire_many_owned(bytes).ok()?;
-        Some(Charge(user, all))
+        let own = Arc::clone(&self.user.bytes).try_acquire_many_owned(bytes).ok()?;
+        let all = match self.is_privileged {
+            true => None,
+            false => Some(Arc::clone(&self.crowd.bytes).try_acquire_many_owned(bytes).ok()?),
+        };
+        Some(Permit { own, all })
     }
 
     /// Waits until this user may have one more file or entry looked at.
-    pub(super) async fn work(&self) -> OwnedSemaphorePermit {
-        permit(&self.user.work).await
+    pub(super) async fn work(&self) -> Permit {
+        self.permit(&self.user.work, &self.crowd.work).await
     }
 
-    /// Waits until this user may have a document made.
-    pub(super) async fn document(&self) -> DocumentPermit {
-        let own = permit(&self.user.document).await;
-        DocumentPermit(own, permit(&self.crowd.documents).await)
+    /// Waits until this user may have a document made, and keep it in memory until it is written.
+    pub(super) async fn document(&self) -> Permit {
+        self.permit(&self.user.document, &self.crowd.documents).await
+    }
+
+    async fn permit(&self, own: &Arc<Semaphore>, all: &Arc<Semaphore>) -> Permit {
+        let own = permit(own).await;
+        Permit { own, all: if self.is_privileged { None } else { Some(permit(all).await) } }
     }
 }
 
@@ -260,11 +275,13 @@ impl Drop for Place {
     }
 }
 
-impl Charge {
+impl Permit {
     /// Adds what was counted later.
-    pub(super) fn merge(&mut self, more: Charge) {
-        self.0.merge(more.0);
-        self.1.merge(more.1);
+    pub(super) fn merge(&mut self, more: Permit) {
+        self.own.merge(more.own);
+        if let (Some(all), Some(more)) = (&mut self.all, more.all) {
+            all.merge(more);
+        }
     }
 }
 
@@ -386,5 +403,32 @@ mod tests {
         assert!(other.charge(1).is_some());
         drop(charge);
         assert!(two.charge(USER_BYTES).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_all_others_take_together_is_not_taken_from_root() {
+        let crowd = Crowd::of(4096, 512);
+        let users: Vec<Place> = (1000..1100).map(|uid| crowd.admit(uid, false).unwrap()).collect();
+        let root = crowd.admit(0, true).unwrap();
+        let bytes: Vec<_> = users.iter().map_while(|user| user.charge(USER_BYTES)).collect();
+        assert_eq!(bytes.len(), ALL_BYTES / USER_BYTES);
+        assert!(users[99].charge(1).is_none());
+        assert!(root.charge(USER_BYTES).is_some());
+        let (mut documents, mut work) = (Vec::new(), Vec::new());
+        for user in &users[..ALL_DOCUMENTS] {
+            documents.push(user.document().await);
+        }
+        for user in &users[..ALL_WORK / USER_WORK] {
+            for _ in 0..USER_WORK {
+                work.push(user.work().await);
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = users[99].document() => panic!("there are too many documents"),
+            _ = users[99].work() => panic!("there are too many looks"),
+            _ = yield_now() => {}
+        }
+        drop((root.document().await, root.work().await));
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use capscache::Escaped;
 use listenfd::ListenFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// Everybody may connect: who may do what is decided by who connected.
 const MODE: u32 = 0o666;
@@ -51,11 +54,20 @@ impl Listeners {
     }
 }
 
-/// What a service left that was killed is replaced; one that lives is not.
+/// What a service left that was killed is replaced; one that lives is not, nor what is no socket.
 fn make(path: &Path) -> Result<Listeners> {
-    let failed = || format!("cannot listen on {}", path.display());
-    if UnixStream::connect(path).is_ok() {
-        bail!("a service answers at {} already", path.display());
+    let shown = Escaped::new(path);
+    let failed = || format!("cannot listen on {shown}");
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            bail!(
+                "cannot listen on {shown}: there is something that is not a socket; name another path"
+            );
+        }
+        Ok(_) if is_listened_on(path).with_context(failed)? => {
+            bail!("a service answers at {shown} already");
+        }
+        _ => {}
     }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).with_context(failed)?;
@@ -76,6 +88,17 @@ fn make(path: &Path) -> Result<Listeners> {
         let _ = remove(&temporary);
     })?;
     Ok(Listeners { sockets: vec![socket], made: Some(Made { path: path.to_owned(), identity }) })
+}
+
+/// Whether somebody listens on a socket, who may be too busy to accept at once.
+fn is_listened_on(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -9,9 +9,11 @@ mod connection;
 mod events;
 mod limits;
 mod listener;
+mod local;
 mod log;
 mod peer;
 mod permission;
+mod probes;
 mod service;
 mod wire;
 
@@ -19,7 +21,6 @@ use std::io;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -29,14 +30,14 @@ use capscache_watcher::{Options, Watcher};
 use sd_notify::NotifyState;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use self::connection::Connection;
 use self::events::Events;
-use self::limits::{Crowd, Place};
+use self::limits::{Crowd, Place, THREADS};
 use self::listener::Listeners;
 use self::peer::Peer;
 use self::permission::Caller;
@@ -44,9 +45,6 @@ use self::service::Service;
 use crate::args::Serve;
 use crate::output;
 use crate::session::Session;
-
-/// Threads for what takes time, beside those of the library that probe.
-const THREADS: usize = 16;
 
 /// How long calls that are under way may take to end when the service is told to.
 const GRACE: Duration = Duration::from_millis(800);
@@ -84,13 +82,8 @@ async fn serve(cache: Cache, listeners: &Listeners, args: &Serve) -> Result<()> 
     let root = cache.root().display().to_string();
     let events = Events::new();
     let watcher = watch(&cache, args, events.clone());
-    let house = House::new(Service {
-        cache,
-        search: args.search.clone(),
-        probes: Arc::new(Semaphore::new(args.jobs.map_or_else(default_jobs, usize::from))),
-        events,
-        closing,
-    });
+    let jobs = args.jobs.map_or_else(default_jobs, usize::from);
+    let house = House::new(Service::new(cache, args.search.clone(), jobs, events, closing));
     let (arrive, mut arrivals) = mpsc::channel(ARRIVALS);
     let mut arrived = Vec::new();
     let mut doors = JoinSet::new();

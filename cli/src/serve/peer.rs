@@ -1,10 +1,11 @@
 //! The methods of the interface, for one connection.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Tri};
+use capscache::{Capabilities, FORMAT_VERSION, Group, Groups, Lookup, Query, Tri};
 use clap::ValueEnum;
 use futures_util::Stream;
 use futures_util::stream;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use zlink::varlink_service::Error as Standard;
 use zlink::{Reply, idl, introspect};
 
-use super::limits::{DocumentPermit, Place};
+use super::limits::{Permit, Place};
 use super::permission::Caller;
 use super::service::{Service, blocking, error};
 use crate::args::Format;
@@ -29,6 +30,15 @@ use crate::question::{Question, QuestionError, groups_for};
 /// Queries that one call may ask: as many as the largest driver has flags, and some.
 const MOST_QUERIES: usize = 1024;
 
+/// Emulators that one call may name: more than any host has.
+const MOST_EMULATORS: usize = 1024;
+
+/// `PATH_MAX`, with the NUL.
+const LONGEST_PATH: usize = 4096;
+
+/// Queries that are answered on the thread of all connections, if each is quick; more go elsewhere.
+const FEW_QUERIES: usize = 16;
+
 /// How often the file of an entry that is replaced while it is opened is opened again.
 const TRIES: usize = 3;
 
@@ -39,7 +49,7 @@ pub(super) struct Peer {
     caller: Caller,
     place: Rc<Place>,
     /// Held until the document that was made is written.
-    document: Option<DocumentPermit>,
+    document: Option<Permit>,
 }
 
 /// What `Export` returns: a document as text.
@@ -136,24 +146,23 @@ impl Peer {
     }
 
     async fn answers(&self, emulator: &Path, queries: &[String]) -> Result<Vec<Answer>, Error> {
-        let parse = |text: &String| {
-            text.parse().map_err(|why: QuestionError| {
-                let (query, reason) = (text.clone(), why.to_string());
-                Error::BadQuery { query, reason }
-            })
-        };
-        let queries = queries.iter().map(parse).collect::<Result<Vec<Question>, _>>()?;
+        let queries =
+            queries.iter().map(|text| parse(text)).collect::<Result<Vec<Question>, _>>()?;
         let mut entry = self.obtain(emulator, Groups::CORE).await?;
-        let lacking = groups_for(&queries, &entry);
+        if queries.len() <= FEW_QUERIES && queries.iter().all(Question::is_quick) {
+            let lacking = groups_for(&queries, &entry);
+            if !lacking.is_core() {
+                entry = self.obtain(emulator, lacking).await?;
+            }
+            return Ok(answers(&queries, &entry));
+        }
+        let queries = Arc::new(queries);
+        let (asked, asking) = (Arc::clone(&queries), entry.clone());
+        let lacking = blocking(&self.place, move || Ok(groups_for(&asked, &asking))).await?;
         if !lacking.is_core() {
             entry = self.obtain(emulator, lacking).await?;
         }
-        let answer = |query: &Question| match query.answer(&entry) {
-            Tri::Yes => Answer::Yes,
-            Tri::No => Answer::No,
-            Tri::Unknown => Answer::Unknown,
-        };
-        Ok(queries.iter().map(answer).collect())
+        blocking(&self.place, move || Ok(answers(&queries, &entry))).await
     }
 
     async fn get_entry(
@@ -210,10 +219,10 @@ impl Peer {
         self.must_be_privileged("warm entries")?;
         let groups = if full { Groups::ALL } else { Groups::CORE };
         let mut tasks = JoinSet::new();
-        for emulator in emulators {
-            let emulator = path(emulator)?;
+        for emulator in paths(emulators)? {
             let (service, place) = (Rc::clone(&self.service), Rc::clone(&self.place));
-            tasks.spawn_local(async move { service.warm(&place, &emulator, groups).await });
+            let caller = self.caller;
+            tasks.spawn_local(async move { service.warm(caller, &place, &emulator, groups).await });
         }
         Ok(tasks)
     }
@@ -221,10 +230,10 @@ impl Peer {
 
 /// The capabilities of every QEMU on this host: asked once, kept, and answered from the cache.
 ///
-/// An emulator is named by the absolute path of a QEMU system emulator; the path asked for decides,
-/// whatever it links to. Everybody who may connect reads. Only root and the service's own user warm
-/// and invalidate, or have an emulator probed that is not known yet, unless it is one that the service
-/// looks for by itself and that nobody but root could have written.
+/// An emulator is named by the absolute path of a QEMU system emulator, without '..' in it; the path
+/// asked for decides, whatever it links to. Everybody who may connect reads. Only root and the
+/// service's own user warm and invalidate, or have an emulator probed that is not known yet, unless it
+/// is one that the service looks for by itself and that nobody but root could have written.
 ///
 /// Parameters that are not known are ignored, and later versions of the service only add to the
 /// interface.
@@ -264,7 +273,8 @@ impl Peer {
     }
 
     /// Answers questions about an emulator in their order, such as machine:q35, cpu:EPYC@kvm,
-    /// property:virtio-blk-pci.queue-size: see `capscache query --help`. At most 1024 in a call.
+    /// property:virtio-blk-pci.queue-size: see `capscache query --help`. At most 1024 in a call, of at
+    /// most 4096 bytes each.
     async fn query(&self, emulator: String, queries: Vec<String>) -> Result<Answers, Refusal> {
         if queries.len() > MOST_QUERIES {
             return Err(Refusal::parameter("queries"));
@@ -296,7 +306,7 @@ impl Peer {
     }
 
     /// Probes emulators whose entries are missing or stale, with all groups if it is to be full. Tells
-    /// of each when it is done and how many are left; of all at once without 'more'.
+    /// of each when it is done and how many are left; of all at once without 'more'. At most 1024.
     #[zlink(more)]
     async fn warm(
         &self,
@@ -325,10 +335,10 @@ impl Peer {
         }))
     }
 
-    /// Drops the entries of emulators; those that had one.
+    /// Drops the entries of emulators, at most 1024; those that had one.
     async fn invalidate(&self, emulators: Vec<String>) -> Result<Dropped, Refusal> {
         self.must_be_privileged("drop entries")?;
-        let emulators = emulators.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
+        let emulators = paths(emulators)?;
         let cache = self.service.cache.clone();
         let invalidate = move || {
             let mut dropped = Vec::new();
@@ -374,10 +384,51 @@ impl Peer {
     }
 }
 
-/// The path of an emulator: what is relative here means nothing to whoever asks.
-fn path(emulator: String) -> Result<PathBuf, Refusal> {
-    let emulator = PathBuf::from(emulator);
-    if emulator.is_absolute() { Ok(emulator) } else { Err(Refusal::parameter("emulator")) }
+fn parse(text: &str) -> Result<Question, Error> {
+    text.parse().map_err(|why: QuestionError| Error::BadQuery {
+        query: beginning(text, Query::MOST_BYTES),
+        reason: why.to_string(),
+    })
+}
+
+fn answers(queries: &[Question], entry: &Capabilities) -> Vec<Answer> {
+    let answer = |query: &Question| match query.answer(entry) {
+        Tri::Yes => Answer::Yes,
+        Tri::No => Answer::No,
+        Tri::Unknown => Answer::Unknown,
+    };
+    queries.iter().map(answer).collect()
+}
+
+/// The path of an emulator, in the one spelling that it has: without `.` and repeated slashes. What is
+/// relative here means nothing to whoever asks, and `..` leads elsewhere behind a link.
+fn path(emulator: String) -> Result<PathBuf, Error> {
+    let path = Path::new(&emulator);
+    let reason = if emulator.len() >= LONGEST_PATH {
+        format!("it has {} bytes, {} at most", emulator.len(), LONGEST_PATH - 1)
+    } else if !path.is_absolute() {
+        "it is relative; name it by its absolute path".to_owned()
+    } else if path.components().any(|part| part == Component::ParentDir) {
+        "it has '..' in it; name it by the path without".to_owned()
+    } else {
+        return Ok(path.components().collect());
+    };
+    Err(Error::BadPath { emulator: beginning(&emulator, LONGEST_PATH), reason })
+}
+
+/// As many bytes of a text, or a few less: a reply repeats no endless one.
+fn beginning(text: &str, bytes: usize) -> String {
+    let bytes = text.len().min(bytes);
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+/// The paths of several emulators.
+fn paths(emulators: Vec<String>) -> Result<Vec<PathBuf>, Refusal> {
+    if emulators.len() > MOST_EMULATORS {
+        return Err(Refusal::parameter("emulators"));
+    }
+    Ok(emulators.into_iter().map(path).collect::<Result<_, _>>()?)
 }
 
 fn groups_of(names: &[String]) -> Result<Groups, Error> {

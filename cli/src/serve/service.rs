@@ -1,34 +1,85 @@
 //! What the service does for its callers: entries, probed if need be and if the caller may have that.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use capscache::{Cache, Capabilities, Groups, Lookup, finds_emulator};
 use capscache_watcher::Event;
-use tokio::sync::{Semaphore, watch};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
+use tokio::sync::watch;
+use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use super::events::Events;
 use super::limits::Place;
+use super::local::{Local, is_local};
 use super::permission::{self, Caller};
+use super::probes::{Probes, Slot};
 use crate::interface::{Error, Outcome, Warmed};
 use crate::output;
 use crate::warm::{Looked, look};
+
+/// How long files are looked at for one call, or are waited for because of others of its user.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What no probe takes, together with waiting for one of another process, unless a file system hangs.
+const OVERDUE: Duration = Duration::from_secs(180);
+
+/// A probe that all wait for who asked for the same one before it began.
+type Probing = LocalBoxFuture<'static, Result<Capabilities, Error>>;
+
+/// Who asks, for which emulator, and for what of it.
+type Asked = (u32, PathBuf, Groups);
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) cache: Cache,
     /// Where emulators are looked for beside the usual places.
-    pub(super) search: Vec<PathBuf>,
-    /// Probes that may run at a time.
-    pub(super) probes: Arc<Semaphore>,
+    search: Vec<PathBuf>,
+    local: Local,
+    probes: Rc<Probes>,
+    /// The probes that have not begun.
+    queued: Rc<RefCell<HashMap<Asked, WeakShared<Probing>>>>,
+    unkept: Rc<Unkept>,
     pub(super) events: Events,
     /// Whether the service is about to end.
     pub(super) closing: watch::Receiver<bool>,
 }
 
+/// The kinds of reasons for which entries are not kept now, each of which was logged.
+#[derive(Debug, Default)]
+struct Unkept(RefCell<HashSet<(Discriminant<capscache::Error>, Option<io::ErrorKind>)>>);
+
 impl Service {
+    /// A service that runs so many probes at a time.
+    pub(super) fn new(
+        cache: Cache,
+        search: Vec<PathBuf>,
+        jobs: usize,
+        events: Events,
+        closing: watch::Receiver<bool>,
+    ) -> Service {
+        Service {
+            cache,
+            search,
+            local: Local::new(),
+            probes: Probes::new(jobs),
+            queued: Rc::default(),
+            unkept: Rc::default(),
+            events,
+            closing,
+        }
+    }
+
     /// A valid entry with all `groups`. Answered at once if it is ready; otherwise nothing that takes
     /// time is done on this thread, and an emulator is probed if the caller may have that done.
     ///
@@ -40,29 +91,39 @@ impl Service {
         emulator: &Path,
         groups: Groups,
     ) -> Result<Capabilities, Error> {
-        if let Some(hit) = self.cache.ready(emulator, groups) {
+        if self.local.has(emulator)
+            && let Some(hit) = self.cache.ready(emulator, groups)
+        {
             return Ok(hit);
         }
-        if let Some(hit) = self.look(caller, place, emulator, groups).await? {
+        if let Some((hit, is_local)) = self.look(caller, place, emulator, groups).await? {
+            self.local.note(emulator, is_local);
             return Ok(hit);
         }
-        self.probe(emulator, groups).await
+        self.probe(caller, emulator, groups).await
     }
 
-    /// The entry, if it is good once values are compared; `None` if the emulator is to be probed.
+    /// The entry, if it is good once values are compared, and whether it is local; `None` if the emulator
+    /// is to be probed.
     async fn look(
         &self,
         caller: Caller,
         place: &Place,
         emulator: &Path,
         groups: Groups,
-    ) -> Result<Option<Capabilities>, Error> {
+    ) -> Result<Option<(Capabilities, bool)>, Error> {
         let (cache, search, emulator) =
             (self.cache.clone(), self.search.clone(), emulator.to_owned());
         let look = move || {
-            let looked = cache.lookup(&emulator);
+            let looked = match cache.ready(&emulator, groups) {
+                Some(hit) => Ok(Lookup::Hit(hit)),
+                None => cache.lookup(&emulator),
+            };
             match looked {
-                Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Some(hit)),
+                Ok(Lookup::Hit(hit)) if hit.has(groups) => {
+                    let is_local = is_local(&emulator, &hit);
+                    return Ok(Some((hit, is_local)));
+                }
                 Ok(Lookup::Failed(failure)) if !caller.is_privileged => {
                     let path = emulator.clone();
                     return Err(error(capscache::Error::Failed { path, failure }, &emulator));
@@ -82,33 +143,67 @@ impl Service {
         blocking(place, look).await
     }
 
-    /// Has an emulator probed, whoever asks for it: the caller was looked at before.
-    async fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
-        let permit = Arc::clone(&self.probes).acquire_owned().await;
-        let permit = permit.expect("no semaphore is ever closed");
-        let (cache, events, path) = (self.cache.clone(), self.events.clone(), emulator.to_owned());
-        // A task of its own, so that a caller who goes leaves the probe its permit.
-        let probe = async move {
-            if let Some(hit) = cache.ready(&path, groups) {
-                // Somebody else had it probed meanwhile.
-                return Ok(hit);
-            }
-            let result = cache.get_with_async(&path, groups).await;
-            drop(permit);
-            // What succeeds, the watcher sees.
-            if let Err(error @ capscache::Error::Probe { .. }) = &result {
-                events.tell(&Event::Failed { emulator: path, reason: output::chain(error) });
-            }
-            result
-        };
-        match tokio::spawn(probe).await {
-            Ok(result) => result.map_err(|source| error(source, emulator)),
-            Err(broken) => Err(Error::CacheUnusable { reason: broken.to_string() }),
+    /// Has an emulator probed when it is the caller's turn. Whether the caller may have that was looked at
+    /// before.
+    async fn probe(
+        &self,
+        caller: Caller,
+        emulator: &Path,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        let asked = (caller.uid, emulator.to_owned(), groups);
+        let joined = self.queued.borrow().get(&asked).and_then(WeakShared::upgrade);
+        match joined {
+            Some(probe) => probe.await,
+            None => self.queue(caller, asked)?.await,
         }
     }
 
+    fn queue(&self, caller: Caller, asked: Asked) -> Result<Shared<Probing>, Error> {
+        let begins = self.probes.queue(caller).map_err(|_| {
+            let emulator = asked.1.to_string_lossy().into_owned();
+            let reason = "too many probes of this user wait already: ask again when some are over";
+            Error::ProbeFailed { emulator, reason: reason.to_owned() }
+        })?;
+        let (queued, key) = (Rc::clone(&self.queued), asked.clone());
+        let (_, emulator, groups) = asked;
+        let (cache, events) = (self.cache.clone(), self.events.clone());
+        let unkept = Rc::clone(&self.unkept);
+        let entry = key.clone();
+        let probe = async move {
+            let slot = begins.await.expect("whoever waits keeps the queue");
+            queued.borrow_mut().remove(&key);
+            // A task of its own, so that a caller who goes leaves the probe its place.
+            let probe = spawn_local(async move {
+                let result = run(slot, cache, emulator.clone(), groups).await?;
+                match &result {
+                    Ok(entry) => unkept.note(entry),
+                    // What succeeds, the watcher sees.
+                    Err(error @ capscache::Error::Probe { .. }) => {
+                        let reason = output::chain(error);
+                        events.tell(&Event::Failed { emulator: emulator.clone(), reason });
+                    }
+                    Err(_) => {}
+                }
+                result.map_err(|source| error(source, &emulator))
+            });
+            probe.await.unwrap_or_else(|broken| Err(broke_off(&broken)))
+        };
+        let probe = probe.boxed_local().shared();
+        let mut queued = self.queued.borrow_mut();
+        queued.retain(|_, probe| probe.upgrade().is_some());
+        queued.extend(probe.downgrade().map(|probe| (entry, probe)));
+        Ok(probe)
+    }
+
     /// Warms one emulator, looking thoroughly, and trying again what failed before.
-    pub(super) async fn warm(&self, place: &Place, emulator: &Path, groups: Groups) -> Warmed {
+    pub(super) async fn warm(
+        &self,
+        caller: Caller,
+        place: &Place,
+        emulator: &Path,
+        groups: Groups,
+    ) -> Warmed {
         let began = Instant::now();
         let (cache, path) = (self.cache.clone(), emulator.to_owned());
         let looked = blocking(place, move || {
@@ -116,7 +211,7 @@ impl Service {
         });
         let result = match looked.await {
             Ok(Looked::Cached(_)) => Ok(Outcome::Cached),
-            Ok(_) => self.probe(emulator, groups).await.map(|_| Outcome::Probed),
+            Ok(_) => self.probe(caller, emulator, groups).await.map(|_| Outcome::Probed),
             Err(error) => Err(error),
         };
         let (outcome, reason) = match result {
@@ -132,19 +227,63 @@ impl Service {
     }
 }
 
-/// Does what may take time, on a thread that is there for that.
+/// Probes an emulator, unless somebody else had that done meanwhile, and frees the place for it.
+async fn run(
+    mut slot: Slot,
+    cache: Cache,
+    emulator: PathBuf,
+    groups: Groups,
+) -> Result<Result<Capabilities, capscache::Error>, Error> {
+    let mut probe = pin!(spawn_blocking(move || cache.get_with(&emulator, groups)));
+    let probed = tokio::select! {
+        probed = &mut probe => probed,
+        () = sleep(OVERDUE) => {
+            slot.is_overdue();
+            probe.await
+        }
+    };
+    probed.map_err(|broken| broke_off(&broken))
+}
+
+impl Unkept {
+    /// Logs why an entry could not be kept, unless that is known; what is kept makes it news again.
+    fn note(&self, entry: &Capabilities) {
+        let mut known = self.0.borrow_mut();
+        let Some(why) = entry.not_kept() else { return known.clear() };
+        let kind = match why {
+            capscache::Error::Entry { source, .. } => Some(source.kind()),
+            _ => None,
+        };
+        if known.insert((discriminant(why), kind)) {
+            let why = output::chain(why);
+            warn!("answers cannot be kept, and are not for others of this kind either: {why}");
+        }
+    }
+}
+
+/// Does what may take time, on a thread that is there for that. One that a file system keeps is left to it.
 pub(super) async fn blocking<T: Send + 'static>(
     place: &Place,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let permit = place.work().await;
-    let work = move || {
-        let result = work();
-        drop(permit);
-        result
+    let done = async {
+        let permit = place.work().await;
+        let work = move || {
+            let result = work();
+            drop(permit);
+            result
+        };
+        spawn_blocking(work).await.unwrap_or_else(|broken| Err(broke_off(&broken)))
     };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|broken| Err(Error::CacheUnusable { reason: broken.to_string() }))
+    timeout(PATIENCE, done).await.unwrap_or_else(|_| {
+        let seconds = PATIENCE.as_secs();
+        let reason = format!("nothing was found out within {seconds} s: does a file system hang?");
+        Err(Error::CacheUnusable { reason })
+    })
+}
+
+fn broke_off(broken: &tokio::task::JoinError) -> Error {
+    Error::CacheUnusable { reason: broken.to_string() }
 }
 
 /// Refuses what an unprivileged caller may not have probed: what nobody privileged had probed before

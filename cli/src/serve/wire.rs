@@ -9,13 +9,14 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::limits::{Charge, Place};
+use super::limits::{Permit, Place};
 
 /// The longest message that is taken, in bytes without its NUL.
 pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
@@ -28,6 +29,10 @@ const UNFINISHED: Duration = Duration::from_secs(60);
 
 /// How long a peer may take to read a reply.
 const UNREAD: Duration = Duration::from_secs(30);
+
+/// How often is looked whether a peer is there that sends nothing more: readiness to be written to does
+/// not tell.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a connection is given up.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +61,7 @@ pub(super) struct Inbox {
     searched: usize,
     /// Since when it is under way.
     since: Option<Instant>,
-    charge: Option<Charge>,
+    charge: Option<Permit>,
 }
 
 impl Inbox {
@@ -82,14 +87,19 @@ impl Inbox {
         &self.bytes[at]
     }
 
-    /// Waits until the peer is gone. What it sends meanwhile is kept, as far as it is allowed to.
+    /// Waits until the peer is gone: one that only sends no more may still wait for its answer. What it
+    /// sends meanwhile is kept, as far as it is allowed to.
     pub(super) async fn end(&mut self, stream: &UnixStream, place: &Place) {
         while self.bytes.len() - self.begin <= LONGEST_MESSAGE {
-            if !matches!(self.receive_once(stream, place).await, Ok(1..)) {
-                return;
+            match self.receive_once(stream, place).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
-        std::future::pending::<()>().await;
+        while !is_gone(stream) {
+            sleep(NEXT_LOOK).await;
+        }
     }
 
     /// The next message, if it is complete.
@@ -174,6 +184,13 @@ impl Inbox {
         }
         Ok(())
     }
+}
+
+/// Whether the peer has closed its end, so that nobody reads what is sent.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut ends = [PollFd::new(stream, PollFlags::empty())];
+    let polled = poll(&mut ends, Some(&Timespec::default()));
+    polled.is_err() || ends[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Sends a message, with descriptors if the peer takes any. The NUL is among the bytes.
@@ -303,6 +320,17 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let reply = vec![b'r'; 16 << 20];
         assert!(matches!(send(&ours, &reply, &[]).await, Err(Broken::Unread)));
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_more_is_there_until_it_is_closed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut inbox, place) = (Inbox::default(), place());
+        rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).unwrap();
+        let waited = timeout(Duration::from_millis(50), inbox.end(&ours, &place)).await;
+        assert!(waited.is_err(), "it may read");
+        drop(theirs);
+        inbox.end(&ours, &place).await;
     }
 
     #[tokio::test]

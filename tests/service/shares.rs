@@ -1,0 +1,240 @@
+//! What is shared between users: probes, memory, threads. Nobody can have all of it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::{Value, json};
+
+use crate::can::can_be_anybody;
+use crate::users::directory_of_roots;
+use crate::{Client, Dir, NOBODY, as_user, avr, emulator, wait_until};
+
+const MEBIBYTE: usize = 1 << 20;
+
+/// Connections of other users.
+fn of_users<T: Send>(count: u32, each: impl Fn() -> T + Sync) -> Vec<T> {
+    (1..=count).map(|number| as_user(NOBODY - number, &each)).collect()
+}
+
+#[test]
+fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
+    const MANY: usize = 20;
+    if !can_be_anybody() {
+        return;
+    }
+    let (dir, opt) = (Dir::new(), directory_of_roots());
+    let slow = |name: String| -> PathBuf {
+        let (path, began) = (opt.path().join(&name), dir.path(&format!("began-{name}")));
+        let script =
+            format!("#!/bin/sh\n: > {}\nsleep 0.3\nexec {} \"$@\"\n", began.display(), avr());
+        fs::copy(dir.program("program", &script), &path).unwrap();
+        path
+    };
+    let theirs: Vec<_> = (0..MANY).map(|number| slow(format!("qemu-system-{number:02}"))).collect();
+    let (other, own) = (slow("qemu-system-other".into()), slow("qemu-system-own".into()));
+    let begun = || {
+        let began = |path: &&PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            dir.path(&format!("began-{name}")).exists()
+        };
+        theirs.iter().filter(began).count()
+    };
+    let service = dir.serve(&["--jobs", "1", "--search", opt.path().to_str().unwrap()]);
+    let get = |emulator: &Path| {
+        let mut client = service.connect();
+        let parameters = json!({"emulator": emulator});
+        client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": parameters}));
+        client
+    };
+    let _waiting: Vec<Client> =
+        as_user(NOBODY, || theirs.iter().map(|emulator| get(emulator)).collect());
+    wait_until("the first is probed", || begun() > 0);
+    // Root has a place of its own, and another user the next one.
+    let before = begun();
+    assert_eq!(get(&own).receive()["parameters"]["arch"], "avr");
+    let during = begun() - before;
+    assert!(during <= 3, "{during} of theirs were begun during one of root's");
+    let before = begun();
+    assert_eq!(as_user(NOBODY - 1, || get(&other)).receive()["parameters"]["arch"], "avr");
+    let during = begun() - before;
+    assert!(during <= 3, "{during} of theirs were begun during one of another user's");
+    assert!(begun() < MANY);
+}
+
+#[test]
+fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
+    if !can_be_anybody() {
+        return;
+    }
+    let dir = Dir::new();
+    let service = dir.serve(&[]);
+    let export = json!({
+        "method": "io.capscache.Cache.Export",
+        "parameters": {"emulator": emulator("x86_64"), "format": "json"},
+    });
+    let document = |client: &mut Client| {
+        let reply = client.receive();
+        reply["parameters"]["document"].as_str().unwrap().len()
+    };
+    let mut client = service.connect();
+    client.send(&export);
+    let length = document(&mut client);
+    let mut unread = of_users(9, || {
+        let mut client = service.connect();
+        client.send(&export);
+        client
+    });
+    let arrived = |client: &Client| rustix::io::ioctl_fionread(&client.stream).unwrap();
+    wait_until("eight are written", || unread.iter().filter(|one| arrived(one) > 0).count() >= 8);
+    client.send(&export);
+    assert_eq!(document(&mut client), length);
+    for client in &mut unread {
+        assert_eq!(document(client), length, "root did not wait until theirs were given up");
+    }
+
+    let unfinished = vec![b'x'; MEBIBYTE - 1];
+    let kept = of_users(9, || {
+        let clients = (0..17).map(|_| {
+            let mut client = service.connect();
+            // One that is too much is closed, at once or while it is written.
+            let _ = client.stream.write_all(&unfinished);
+            client
+        });
+        clients.collect::<Vec<_>>()
+    });
+    let padding = "x".repeat(MEBIBYTE - 200);
+    client.send(&json!({"method": "io.capscache.Cache.GetInfo", "padding": padding}));
+    assert_eq!(client.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+    drop(kept);
+}
+
+/// A file system whose server never says anything, until this is dropped.
+struct Hanging {
+    _mounted: Mounted,
+    /// The server's end; without it all who wait get an error.
+    _server: File,
+}
+
+/// Where something is mounted as long as this is there.
+struct Mounted(PathBuf);
+
+impl Hanging {
+    /// Mounts it; `None`, and told, where that is not possible.
+    fn over(directory: PathBuf) -> Option<Hanging> {
+        let mounted = File::options().read(true).write(true).open("/dev/fuse").and_then(|server| {
+            let options = format!(
+                "fd={},rootmode=40000,user_id=0,group_id=0,allow_other\0",
+                server.as_raw_fd()
+            );
+            let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap();
+            mount("hangs", &directory, "fuse", MountFlags::NOSUID | MountFlags::NODEV, options)?;
+            Ok(server)
+        });
+        match mounted {
+            Ok(server) => Some(Hanging { _mounted: Mounted(directory), _server: server }),
+            Err(error) => {
+                println!("SKIPPED: FUSE cannot be mounted here: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
+    if !can_be_anybody() {
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.path("hangs")).unwrap();
+    let on_it = dir.wrapper("hangs/qemu-system-there", &avr());
+    let mut command = dir.command();
+    command.args(["serve", "--socket"]).arg(dir.socket()).env("WATCHDOG_USEC", "2000000");
+    let service = dir.start(command);
+    let query = |emulator: &str| json!({"emulator": emulator, "queries": ["machine:uno"]});
+    for emulator in [&on_it, &avr()] {
+        // The second time it is answered at once.
+        for _ in 0..2 {
+            assert_eq!(service.call("Query", query(emulator))["answers"], json!(["yes"]));
+        }
+    }
+    let Some(hanging) = Hanging::over(dir.path("hangs")) else { return };
+    let ask = |times: usize| -> Vec<Client> {
+        let ask = |number: usize| {
+            let mut client = service.connect();
+            let (method, parameters) = match number % 3 {
+                0 => ("Query", query(&on_it)),
+                1 => ("Status", json!({"emulator": on_it, "thorough": true})),
+                _ => ("Get", json!({"emulator": on_it})),
+            };
+            let method = format!("io.capscache.Cache.{method}");
+            client.send(&json!({"method": method, "parameters": parameters}));
+            client
+        };
+        (0..times).map(ask).collect()
+    };
+    let mut theirs = ask(6);
+    theirs.extend(of_users(8, || ask(6)).into_iter().flatten());
+    let status: Value = json!({"emulator": avr(), "thorough": true});
+    as_user(NOBODY, || {
+        assert_eq!(service.call("Query", query(&avr()))["answers"], json!(["yes"]));
+        assert_eq!(service.call("Status", status.clone())["state"], "valid");
+    });
+    // Also to those who ask for it.
+    assert_eq!(service.call("GetInfo", json!({}))["format"], capscache::FORMAT_VERSION);
+    for _ in 0..2 {
+        service.supervisor.wait_for("WATCHDOG=1");
+    }
+    for client in &theirs {
+        let arrived = rustix::io::ioctl_fionread(&client.stream).unwrap();
+        assert_eq!(arrived, 0, "what is on it was not found out");
+    }
+    drop(hanging);
+    for mut client in theirs {
+        client.receive();
+    }
+    assert_eq!(service.call("Query", query(&on_it))["answers"], json!(["yes"]));
+}
+
+#[test]
+fn a_disk_that_is_full_is_logged_once_and_every_call_is_answered() {
+    if !can_be_anybody() {
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.root()).unwrap();
+    let mounted = mount("small", dir.root(), "tmpfs", MountFlags::empty(), c"size=1m,mode=755");
+    if let Err(error) = mounted {
+        println!("SKIPPED: tmpfs cannot be mounted here: {error}");
+        return;
+    }
+    let _small = Mounted(dir.root());
+    let filler = dir.root().join("filler");
+    let fill = || drop(File::create(&filler).unwrap().write_all(&[0; 2 * MEBIBYTE]));
+    fill();
+    let service = dir.serve(&[]);
+    let warm = |targets: [&str; 2]| {
+        for target in targets {
+            let got = service.call("Get", json!({"emulator": emulator(target)}));
+            assert_eq!(got["arch"], target, "{got}");
+        }
+    };
+    let logged = || service.log().matches("answers cannot be kept").count();
+    warm(["avr", "rx"]);
+    assert_eq!(logged(), 1, "{}", service.log());
+    fs::remove_file(&filler).unwrap();
+    warm(["or1k", "or1k"]);
+    assert_eq!(service.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
+    fill();
+    warm(["microblaze", "tricore"]);
+    assert_eq!(logged(), 2, "after something was kept it is news again: {}", service.log());
+}
