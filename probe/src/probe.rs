@@ -263,7 +263,7 @@ impl Probe<'_> {
         let launch = self.launch(ANY_ACCELERATOR);
         let mut session = Session::start(&launch, &self.terms).await.map_err(failed)?;
         let executable = session.take_executable();
-        session.end().await;
+        session.quit().await;
         Ok(executable.expect("a session that has just started has its executable"))
     }
 

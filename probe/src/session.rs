@@ -205,6 +205,13 @@ impl<'t> Session<'t> {
         }
     }
 
+    /// Asks the emulator to quit and gives it a moment to end, and its wrapper to clean up; then as
+    /// [`end`](Self::end).
+    pub(crate) async fn quit(mut self) -> String {
+        self.send(&Request::new("quit"));
+        self.line.quit().await
+    }
+
     /// Kills the emulator, reaps it, and returns the end of what it wrote to stdout and stderr.
     pub(crate) async fn end(mut self) -> String {
         self.line.end().await

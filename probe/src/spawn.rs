@@ -47,8 +47,9 @@ pub(crate) const KVM: &CStr = c"/dev/kvm";
 /// How many descriptors an emulator may have open. A probe of QEMU 11.1 needs some thirty.
 const DESCRIPTORS: u64 = 256;
 
-/// How large a file may become by an emulator's hands: a probe writes none, a wrapper may have a log.
-const FILE_BYTES: u64 = 16 << 20;
+/// How large a file may become by an emulator's hands. QEMU writes none, but an emulator that unpacks itself writes all
+/// of QEMU; the largest builds have some hundred megabytes.
+const FILE_BYTES: u64 = 1 << 30;
 
 /// Of all processes, the kernel ends one with this score first when memory runs out.
 const FIRST_TO_GO: &[u8] = b"1000";

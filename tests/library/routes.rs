@@ -268,6 +268,25 @@ fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_h
 }
 
 #[test]
+fn an_emulator_that_unpacks_itself_is_as_large_as_it_likes_and_gets_to_clean_up() {
+    let place = Place::with(|root| CacheOptions {
+        writable: vec![root.join("log")],
+        ..CacheOptions::default()
+    });
+    fs::create_dir(place.path("log")).expect("a directory");
+    // As large as a build with everything in it. Sparse, so that it costs nothing.
+    let whole = place.copy(FIRST, "whole");
+    let file = fs::File::options().write(true).open(&whole).expect("a file");
+    file.set_len(300 << 20).expect("a length");
+    let script = "#!/bin/sh\nd=$(mktemp -d)\ncp @/whole $d/q\n$d/q $*\nr=$?\nrm -rf $d\n\
+                  echo \"$r $(ls $TMPDIR | wc -l)\" > @/log/cleaned\nexit $r\n";
+    let wrapper = place.old_script("wrapper", script);
+    assert_eq!(place.arch(&wrapper), "riscv32");
+    let told = fs::read_to_string(place.path("log/cleaned")).expect("it was not killed");
+    assert_eq!(told, "0 0\n");
+}
+
+#[test]
 fn an_emulator_that_unpacks_itself_is_probed_each_time() {
     let place = Place::new();
     let script =
