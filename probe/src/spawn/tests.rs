@@ -18,6 +18,7 @@ fn launch(path: &Path) -> Launch<'_> {
         user: None,
         scratch: Path::new("/nowhere"),
         environment: &[],
+        sandbox: &Sandbox::None,
     }
 }
 
