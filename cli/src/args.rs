@@ -57,6 +57,11 @@ pub(crate) struct Place {
     #[arg(long, value_name = "NAME=VALUE", global = true, value_parser = OsStringValueParser::new().try_map(variable))]
     pub(crate) env: Vec<(OsString, OsString)>,
 
+    /// A directory or file that emulators may write to, such as the log of a wrapper; otherwise they
+    /// write to a temporary directory alone; may be repeated.
+    #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
+    pub(crate) writable: Vec<PathBuf>,
+
     /// How long one process of an emulator may take to answer, on a slow host.
     #[arg(
         long,

@@ -19,6 +19,7 @@ pub(crate) fn run(session: &Session, args: &args::Record) -> Result<ExitCode> {
         record: true,
         limits: session.place().limits(),
         environment: session.place().env.clone(),
+        writable: session.place().writable.clone(),
         ..ProbeOptions::default()
     };
     let probed = probe(&emulator, &options).map_err(|error| {

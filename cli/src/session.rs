@@ -49,9 +49,10 @@ impl Session {
     /// is root and it belongs to somebody else; otherwise the root itself.
     pub(crate) fn source(&self) -> Result<Source> {
         let root = self.root()?;
-        // The service gives emulators an environment of its own.
+        // The service gives emulators an environment and directories of its own.
         let kept = keeper::of(&root);
-        if (kept.is_some() || !is_writable(&root)) && self.place.env.is_empty() {
+        let is_usual = self.place.env.is_empty() && self.place.writable.is_empty();
+        if (kept.is_some() || !is_writable(&root)) && is_usual {
             let client = Client::new();
             match client.root() {
                 Ok(served) if served == root => {
@@ -97,6 +98,7 @@ impl Session {
             failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
             limits: self.place.limits(),
             environment: self.place.env.clone(),
+            writable: self.place.writable.clone(),
             ..CacheOptions::default()
         };
         Ok(Cache::open_with(root, options)?)

@@ -277,6 +277,26 @@ pub enum StartError {
         /// The emulator asked for.
         path: PathBuf,
     },
+    /// It makes mounts of its own, which is denied to whoever Landlock confines, and there can be no mount
+    /// namespace to confine it otherwise.
+    #[error(
+        "{} runs behind mounts of its own, which only a user namespace can confine, and none can be made here: allow \
+         them (`sysctl user.max_user_namespaces`, for AppArmor `kernel.apparmor_restrict_unprivileged_userns`), or \
+         give QEMU's own path",
+        Escaped::new(path)
+    )]
+    Mounts {
+        /// The emulator asked for.
+        path: PathBuf,
+    },
+    /// The process could not be kept from writing elsewhere.
+    #[error("cannot confine {}", Escaped::new(path))]
+    Sandbox {
+        /// The emulator asked for.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The operating system failed while the process was made.
     #[error("cannot {step} to start {}", Escaped::new(path))]
     Spawn {
@@ -289,7 +309,11 @@ pub enum StartError {
     },
     /// It ran, and no greeting came: the source says what came instead. Most often it exited because it is no
     /// QEMU, lacks the accelerator, or misses a library.
-    #[error("{} did not greet; is it a QEMU system emulator?", Escaped::new(path))]
+    #[error(
+        "{} did not greet; is it a QEMU system emulator?{}",
+        Escaped::new(path),
+        remedy(output)
+    )]
     NoGreeting {
         /// The emulator asked for.
         path: PathBuf,
@@ -346,6 +370,30 @@ pub enum StartError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl StartError {
+    /// Whether it may come of a mount that was denied.
+    pub(crate) fn may_come_of_denied_mounts(&self) -> bool {
+        match self {
+            Self::Mounts { .. } => true,
+            Self::NoGreeting { output, .. } => {
+                let output = output.to_lowercase();
+                output.contains("denied") || output.contains("not permitted")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What to do where a wrapper may have wanted to write, as an addition to a message.
+fn remedy(output: &str) -> &'static str {
+    let output = output.to_lowercase();
+    if ["permission denied", "read-only file system"].iter().any(|error| output.contains(error)) {
+        " It may write to its temporary directory ($TMPDIR) alone: --writable (Options::writable) names what else"
+    } else {
+        ""
+    }
 }
 
 /// What to do about an error of execve(2), as an addition to a message.

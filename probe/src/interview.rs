@@ -51,7 +51,7 @@ pub(crate) trait Interviewer {
         took: Duration,
     ) -> Result<Vec<Request>, Self::Error>;
 
-    /// Is told once, when everything was answered and before the emulator is killed, which process it is.
+    /// Is told once, when everything was answered and before the emulator quits, which process it is.
     fn finishing(&mut self, _pid: Pid) {}
 
     /// Is told of a request that has no answer, since asking it loses the emulator: it “was killed by signal 6
@@ -79,7 +79,7 @@ pub(crate) struct LostEmulator {
     pub output: String,
 }
 
-/// Asks an emulator all that `interviewer` wants to know, and kills it.
+/// Asks an emulator all that `interviewer` wants to know, and has it quit or kills it.
 ///
 /// See [`spawn`](crate::spawn::spawn) for the thread this must be called from. Cancelling kills the emulator.
 ///
@@ -189,7 +189,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
                 self.interviewer.finishing(sitting.session.pid());
             }
             let Sitting { session, trial, asked, held } = sitting;
-            let output = session.end().await;
+            let output = if stop.is_none() { session.quit().await } else { session.end().await };
             match stop {
                 None => self.report.output = output,
                 Some(Stop::Interviewer(error)) => return Err(InterviewError::Interviewer(error)),

@@ -13,7 +13,7 @@ use capscache_format::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::InterviewError;
+use crate::error::{InterviewError, StartError};
 use crate::host;
 use crate::interview::{Interviewed, LostEmulator, interview};
 use crate::limits::{Limits, Terms};
@@ -23,6 +23,7 @@ use crate::questions::Wanted;
 use crate::scratch::Scratch;
 use crate::session::Session;
 use crate::spawn::Launch;
+use crate::spawn::sandbox::Sandbox;
 use crate::transcript::{self, Subject};
 use crate::user::User;
 
@@ -55,7 +56,8 @@ pub struct Options {
     pub temporary: Option<PathBuf>,
     /// Further variables of the emulator's environment, which replace those of the same name.
     pub environment: Vec<(OsString, OsString)>,
-    /// Directories that the emulator may write to, besides its temporary directory.
+    /// Directories that the emulator may write to, besides its temporary directory, and files. What is
+    /// not there when the probe begins is not writable.
     pub writable: Vec<PathBuf>,
 }
 
@@ -125,7 +127,7 @@ pub enum TimedOut {
 impl ProbeError {
     /// Which time was over, if the probe failed for that: on a slow host a longer one helps.
     pub fn timed_out(&self) -> Option<TimedOut> {
-        use crate::error::{Loss, StartError};
+        use crate::error::Loss;
         let ProbeError::Interview(error) = self else { return None };
         match error {
             InterviewError::Deadline { .. } => Some(TimedOut::Probe),
@@ -142,6 +144,9 @@ impl ProbeError {
 }
 
 /// Asks an emulator, under every accelerator that it can run under here.
+///
+/// The emulator can write to its temporary directory and [`Options::writable`] alone, where the kernel
+/// has Landlock; elsewhere, wherever its user can.
 ///
 /// Works on a thread of its own, so it may be called from anywhere, an async runtime included;
 /// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards,
@@ -179,7 +184,7 @@ fn reserve_descriptors() -> std::io::Result<()> {
 fn on_own_thread<T: Send>(
     emulator: &Path,
     options: &Options,
-    work: impl AsyncFnOnce(&Probe<'_>) -> Result<T, ProbeError> + Send,
+    work: impl AsyncFn(&Probe<'_>) -> Result<T, ProbeError> + Send,
 ) -> Result<T, ProbeError> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
@@ -192,8 +197,11 @@ fn on_own_thread<T: Send>(
                     .map_err(ProbeError::Start)?;
                 let within = options.temporary.clone().unwrap_or_else(std::env::temp_dir);
                 let scratch = Scratch::new(&within, options.run_as.as_ref());
+                let writable = [&[scratch.path().to_owned()], &*options.writable].concat();
+                let sandbox = Sandbox::landlock(&writable);
                 let terms = Terms::new(&options.limits);
-                runtime.block_on(work(&Probe { emulator, options, scratch, terms }))
+                let probe = Probe { emulator, options, scratch, sandbox, terms };
+                runtime.block_on(probe.with_mounts_if_it_mounts(&writable, work))
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -205,10 +213,37 @@ struct Probe<'a> {
     emulator: &'a Path,
     options: &'a Options,
     scratch: Scratch,
+    sandbox: Sandbox,
     terms: Terms<'a>,
 }
 
 impl Probe<'_> {
+    /// Works in a mount namespace where that fails since nothing can be mounted without.
+    async fn with_mounts_if_it_mounts<T>(
+        mut self,
+        writable: &[PathBuf],
+        work: impl AsyncFn(&Probe<'_>) -> Result<T, ProbeError>,
+    ) -> Result<T, ProbeError> {
+        let first = work(&self).await;
+        let is_denied = match &first {
+            // Another user's would take rights that the child has given up by then.
+            Err(ProbeError::Interview(InterviewError::Start(error))) => {
+                error.may_come_of_denied_mounts()
+                    && self.sandbox.denies_mounts()
+                    && self.options.run_as.is_none()
+            }
+            _ => false,
+        };
+        if !is_denied {
+            return first;
+        }
+        self.sandbox = Sandbox::mounts(writable);
+        match work(&self).await {
+            Err(ProbeError::Interview(InterviewError::Start(StartError::Sandbox { .. }))) => first,
+            again => again,
+        }
+    }
+
     async fn run(&self) -> Result<Probed, ProbeError> {
         if !self.options.binary {
             return self.probed(self.pass(Role::Host).await?, Second::None);
@@ -263,7 +298,7 @@ impl Probe<'_> {
         let launch = self.launch(ANY_ACCELERATOR);
         let mut session = Session::start(&launch, &self.terms).await.map_err(failed)?;
         let executable = session.take_executable();
-        session.end().await;
+        session.quit().await;
         Ok(executable.expect("a session that has just started has its executable"))
     }
 
@@ -274,6 +309,7 @@ impl Probe<'_> {
             user: self.options.run_as.as_ref(),
             scratch: self.scratch.path(),
             environment: &self.options.environment,
+            sandbox: &self.sandbox,
         }
     }
 

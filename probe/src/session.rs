@@ -147,11 +147,16 @@ impl<'t> Session<'t> {
             let output = session.end().await;
             return Err(StartError::NotReady { path: path.to_owned(), source, output });
         }
-        session.executable = Some(executable.map_err(|source| StartError::Executable {
+        let executable = executable.map_err(|source| StartError::Executable {
             path: path.to_owned(),
             pid: speaker.as_raw_pid(),
             source,
-        })?);
+        })?;
+        if executable.has_own_mounts && launch.sandbox.denies_mounts() {
+            session.quit().await;
+            return Err(StartError::Mounts { path: path.to_owned() });
+        }
+        session.executable = Some(executable);
         Ok(session)
     }
 
@@ -203,6 +208,13 @@ impl<'t> Session<'t> {
             self.last_reply = now;
             return Ok((id, reply, took));
         }
+    }
+
+    /// Asks the emulator to quit and gives it a moment to end, and its wrapper to clean up; then as
+    /// [`end`](Self::end).
+    pub(crate) async fn quit(mut self) -> String {
+        self.send(&Request::new("quit"));
+        self.line.quit().await
     }
 
     /// Kills the emulator, reaps it, and returns the end of what it wrote to stdout and stderr.

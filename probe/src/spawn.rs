@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "std has no safe way to prepare a process between fork and exec")]
 
+pub(crate) mod sandbox;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use tokio::io::unix::AsyncFd;
 use crate::error::{Exit, StartError};
 use crate::security::SecurityModules;
 use crate::user::{Identity, User};
+use sandbox::Sandbox;
 
 /// The descriptor at which an emulator finds its monitor. Not 0: some queries make QEMU close its stdin.
 const MONITOR: RawFd = 3;
@@ -47,8 +49,9 @@ pub(crate) const KVM: &CStr = c"/dev/kvm";
 /// How many descriptors an emulator may have open. A probe of QEMU 11.1 needs some thirty.
 const DESCRIPTORS: u64 = 256;
 
-/// How large a file may become by an emulator's hands: a probe writes none, a wrapper may have a log.
-const FILE_BYTES: u64 = 16 << 20;
+/// How large a file may become by an emulator's hands. QEMU writes none, but an emulator that unpacks itself writes all
+/// of QEMU; the largest builds have some hundred megabytes.
+const FILE_BYTES: u64 = 1 << 30;
 
 /// Of all processes, the kernel ends one with this score first when memory runs out.
 const FIRST_TO_GO: &[u8] = b"1000";
@@ -77,6 +80,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) scratch: &'a Path,
     /// Further variables of its environment, which replace those of the same name.
     pub(crate) environment: &'a [(OsString, OsString)],
+    /// What keeps it from writing elsewhere.
+    pub(crate) sandbox: &'a Sandbox,
 }
 
 /// A process that was started, and the other ends of what it was given.
@@ -93,7 +98,8 @@ pub(crate) struct Spawned {
 ///
 /// It has an empty environment (but for `PATH`, a locale and `TMPDIR`), no descriptors beyond the monitor and the
 /// three standard ones, default signals, no way to gain privileges, no core file, few and small files, processor time
-/// for as long as `patience`, no terminal, and is the leader of its own session and process group. As another user it
+/// for as long as `patience`, no terminal, writes only where its sandbox lets it, and is
+/// the leader of its own session and process group. As another user it
 /// has no network either.
 ///
 /// The kernel kills it when the calling *thread* ends, so this must be called from a thread that lives as long as the
@@ -124,6 +130,7 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
         arguments: c_strings(arguments(launch)).map_err(failed("pass arguments"))?,
         environment: c_strings(environment(launch)).map_err(failed("pass the environment"))?,
         user: user.transpose()?,
+        sandbox: launch.sandbox,
         leash: lift(leashed.into())?,
         output: lift(written.into())?,
         monitor: lift(theirs.into())?,
@@ -147,6 +154,7 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
         return Err(match (stage, launch.user) {
             (Stage::Execute, _) => not_executed(launch, errno),
             (Stage::User, Some(user)) => user_failed(user, errno),
+            (Stage::Sandbox, _) => StartError::Sandbox { path: path.to_owned(), source: errno },
             _ => failed("prepare the process")(errno),
         });
     }
@@ -233,10 +241,11 @@ fn not_executed(launch: &Launch<'_>, source: io::Error) -> StartError {
 }
 
 /// Everything the child needs: it must not allocate.
-struct Plan {
+struct Plan<'a> {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     user: Option<Identity>,
+    sandbox: &'a Sandbox,
     leash: OwnedFd,
     output: OwnedFd,
     monitor: OwnedFd,
@@ -254,6 +263,7 @@ type Failure = (Stage, Errno);
 enum Stage {
     Prepare,
     User,
+    Sandbox,
     Execute,
 }
 
@@ -265,7 +275,7 @@ impl Stage {
 
     fn decode(report: &[u8]) -> Option<(Self, io::Error)> {
         let &[stage, a, b, c, d] = report else { return None };
-        let stages = [Self::Prepare, Self::User, Self::Execute];
+        let stages = [Self::Prepare, Self::User, Self::Sandbox, Self::Execute];
         let stage = stages.into_iter().find(|known| *known as u8 == stage)?;
         Some((stage, io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]))))
     }
@@ -308,7 +318,7 @@ fn fork(report: &OwnedFd, task: impl FnOnce() -> Option<Failure>) -> io::Result<
 
 /// What happens between fork and exec. Only returns on failure.
 fn become_emulator(
-    plan: &Plan,
+    plan: &Plan<'_>,
     arguments: &[*const c_char],
     environment: &[*const c_char],
     all: &libc::sigset_t,
@@ -322,7 +332,13 @@ fn become_emulator(
         leave_network();
         take_on(user).map_err(|errno| (Stage::User, errno))?;
     }
+    if let Sandbox::Mounts(mounts) = plan.sandbox {
+        mounts.enter().map_err(|errno| (Stage::Sandbox, errno))?;
+    }
     restrict(plan).map_err(prepare)?;
+    if let Sandbox::Landlock(ruleset) = plan.sandbox {
+        sandbox::restrict_to(ruleset).map_err(|errno| (Stage::Sandbox, errno))?;
+    }
     for (from, to) in [
         (&plan.leash, libc::STDIN_FILENO),
         (&plan.output, libc::STDOUT_FILENO),
@@ -383,7 +399,7 @@ fn take_on(user: &Identity) -> Result<(), Errno> {
 
 /// Gives up what an emulator does not need. After another user was taken on, which makes the kernel forget whose death
 /// to watch for.
-fn restrict(plan: &Plan) -> Result<(), Errno> {
+fn restrict(plan: &Plan<'_>) -> Result<(), Errno> {
     process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before the kernel was asked to watch it.
     if process::getppid() != Some(plan.parent) {

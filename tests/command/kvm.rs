@@ -129,7 +129,7 @@ fn kvm_that_changes_while_it_is_asked_again_is_asked_once_more() {
         "cat > wrapper <<'END'\n#!/bin/sh\ncd {here}\necho \"$*\" >> log\n\
          case \"$*\" in *accel=kvm*) rm once 2>/dev/null && chmod 600 /dev/kvm ;; esac\n\
          exec {NATIVE} \"$@\"\nEND\n\
-         chmod 755 wrapper; cp -a $KVM /dev/kvm; $C query ./wrapper cpu:max@kvm; rm /dev/kvm; \
+         chmod 755 wrapper; C=\"$C --writable {here}\"; cp -a $KVM /dev/kvm; $C query ./wrapper cpu:max@kvm; rm /dev/kvm; \
          $C query ./wrapper cpu:max@kvm || true; cp -a $KVM /dev/kvm; touch once; : > log; \
          $C query ./wrapper cpu:max@kvm; grep -c accel= log; grep -c accel=kvm log; \
          $C status ./wrapper; $C status --thorough ./wrapper",

@@ -232,9 +232,11 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
         format!("#!/bin/sh\necho run >> {}\necho no luck today >&2\nexit 1\n", text(&count));
     let broken = dir.program("qemu-system-broken", script);
     let runs = || std::fs::read_to_string(&count).expect("it ran").lines().count();
-    assert_eq!(dir.run(&["query", &broken, "machine:none"]).code, Some(2));
+    let within = text(dir.0.path());
+    let query = ["--writable", &within, "query", &broken, "machine:none"];
+    assert_eq!(dir.run(&query).code, Some(2));
     let once = runs();
-    let again = dir.run(&["query", &broken, "machine:none"]);
+    let again = dir.run(&query);
     let complaint = again.complaint();
     assert!(complaint.contains("no luck today") && complaint.contains("ago; tried again in"));
     assert!(
@@ -249,9 +251,10 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
     assert!(json["reason"]["reason"].as_str().unwrap().contains("no luck today"), "{json}");
     assert!(json["reason"]["retry-in"].as_u64().unwrap() <= 60, "{json}");
     assert_eq!(runs(), once, "nobody waited for another failure");
-    assert_eq!(dir.run(&["warm", &broken]).code, Some(1));
+    assert_eq!(dir.run(&["--writable", &within, "warm", &broken]).code, Some(1));
     assert_eq!(runs(), 2 * once);
-    assert_eq!(dir.run(&["--failure-ttl", "0", "query", &broken, "machine:none"]).code, Some(2));
+    let query = [&["--failure-ttl", "0"], &query[..]].concat();
+    assert_eq!(dir.run(&query).code, Some(2));
     assert_eq!(runs(), 3 * once);
 }
 

@@ -19,7 +19,7 @@ struct Moody {
 impl Moody {
     fn new(name: &str) -> Moody {
         let root = tempfile::tempdir().expect("a root");
-        let moody = Moody { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
+        let moody = Moody { cache: crate::open(root.path().join("cache")).expect("a cache"), root };
         let script = format!(
             "#!/bin/sh\nfor word in $(cat {flag} 2>/dev/null); do\n\
              case \"$*\" in *accel=$word*) echo \"no $word today\" >&2; exit 1;; esac\ndone\n\
@@ -142,7 +142,7 @@ fn abstract_types_are_known_and_the_one_that_drivers_ask_about_is_asked() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
-    let caps = Cache::open(root.path()).expect("a cache").get(crate::native()).expect("answers");
+    let caps = crate::open(root.path()).expect("a cache").get(crate::native()).expect("answers");
     assert_eq!(ask(&caps, "type:pci-device"), Tri::Yes);
     assert_eq!(ask(&caps, "type:no-such-type"), Tri::No);
     assert!(caps.qom_type("pci-device").expect("a type").is_abstract());
@@ -171,7 +171,7 @@ fn a_link_to_a_program_that_looks_at_its_name_is_probed_by_its_own() {
     assert!(compiled.is_ok_and(|status| status.success()), "rustc is there, it compiles this test");
     let link = root.path().join("qemu-system-avr");
     symlink(&dispatcher, &link).expect("a link");
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     assert!(cache.get(&dispatcher).is_err());
     assert_eq!(cache.get(&link).expect("answers").arch(), "avr");
 }
@@ -189,7 +189,7 @@ fn what_runs_in_another_mount_namespace_is_probed_each_time() {
     fs::write(&emulator, script).expect("a script");
     fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
     crate::cache::age(&emulator);
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     match cache.get(&emulator) {
         Ok(caps) => assert_eq!(caps.arch(), "avr"),
         Err(error) => {
@@ -230,7 +230,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
     let emulator = root.path().join("qemu-system-avr");
     let script = format!("#!/bin/sh\nexec /usr/sbin/chroot {} {AVR} \"$@\"\n", jail.display());
     crate::cache::program(&emulator, &script);
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     let caps = cache.get(&emulator).expect("answers");
     let inside = jail.join("usr/bin/qemu-system-avr");
     assert_eq!((caps.arch(), caps.executable()), ("avr", inside.clone()));
@@ -266,7 +266,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
 #[test]
 fn without_a_root_to_write_to_groups_add_up_in_the_process() {
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     // A file stands where the directory of the entries would be: not even root can write there.
     let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
     fs::create_dir(cache.root()).expect("a directory");

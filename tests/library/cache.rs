@@ -21,7 +21,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Fixture {
         let root = tempfile::tempdir().expect("a root");
-        let cache = Cache::open(root.path().join("cache")).expect("a cache");
+        let cache = crate::open(root.path().join("cache")).expect("a cache");
         Fixture { root, cache }
     }
 
@@ -105,7 +105,7 @@ fn a_miss_probes_and_a_hit_does_not() {
     assert_eq!(caps.arch(), "avr");
     assert_eq!(fixture.runs(), 1);
     let again = fixture.cache.get(&emulator).expect("answers");
-    let other_process = Cache::open(fixture.path("cache")).expect("a cache");
+    let other_process = crate::open(fixture.path("cache")).expect("a cache");
     let from_disk = other_process.get(&emulator).expect("answers");
     assert_eq!(fixture.runs(), 1);
     assert_eq!(versions(&again), versions(&caps));
@@ -176,7 +176,7 @@ fn fresh_wrapper(path: &Path, count: &Path, target: &str) {
 fn without_a_root_to_write_to_content_decides_about_a_fresh_emulator_too() {
     let fixture = Fixture::new();
     let (emulator, count) = (fixture.path("qemu"), fixture.path("count"));
-    let cache = Cache::open("/proc/no-such-root").expect("a cache");
+    let cache = crate::open("/proc/no-such-root").expect("a cache");
     fresh_wrapper(&emulator, &count, AVR);
     let first = cache.get(&emulator).expect("answers");
     assert!(first.not_kept().is_some());
@@ -198,7 +198,7 @@ fn without_a_root_to_write_to_content_decides_about_a_fresh_emulator_too() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_with_a_stale_entry_where_nothing_can_be_written() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
-    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    let (cache, emulator) = (crate::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Stale(_))));
     let caps = cache.get(&emulator).expect("answers");
     assert_eq!((caps.arch(), caps.not_kept().is_some()), ("rx", true));
@@ -322,7 +322,7 @@ fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
         fixture.cache.get_with(crate::native(), groups).expect("answers");
     }
     let by_steps = fixture.cache.get(crate::native()).expect("answers");
-    let at_once = Cache::open(fixture.path("other")).expect("a cache");
+    let at_once = crate::open(fixture.path("other")).expect("a cache");
     let at_once = at_once.get_with(crate::native(), Groups::ALL).expect("answers");
     assert_eq!(by_steps.groups(), Groups::ALL);
     let json = |caps: &Capabilities| {
@@ -367,7 +367,7 @@ fn caches_that_share_a_root_share_one_probe() {
         for _ in 0..8 {
             scope.spawn(|| {
                 // A cache of its own knows of the others by the lock alone, as a process does.
-                let cache = Cache::open(fixture.path("cache")).expect("a cache");
+                let cache = crate::open(fixture.path("cache")).expect("a cache");
                 barrier.wait();
                 assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
             });
@@ -450,7 +450,7 @@ fn a_damaged_entry_is_probed_again() {
     let file = listed[0].as_ref().expect("a good entry").file.clone();
     let bytes = fs::read(&file).expect("an entry");
     fs::write(&file, &bytes[..bytes.len() / 2]).expect("damage");
-    let fresh = Cache::open(fixture.path("cache")).expect("a cache");
+    let fresh = crate::open(fixture.path("cache")).expect("a cache");
     assert!(fresh.lookup(&emulator).expect_err("damaged").is_damage());
     assert_eq!(fresh.verify_all().expect("a directory").1.len(), 1);
     assert_eq!(fresh.get(&emulator).expect("answers").arch(), "avr");
@@ -470,7 +470,7 @@ fn an_entry_in_the_place_of_another_is_a_miss_that_is_told_and_probed_again() {
     let place = || {
         fs::copy(&entry_of_avr, fixture.path("copy")).expect("a copy");
         fs::rename(fixture.path("copy"), &entry_of_rx).expect("a rename");
-        Cache::open(fixture.path("cache")).expect("a cache")
+        crate::open(fixture.path("cache")).expect("a cache")
     };
     let fresh = place();
     // One that had the right entry open notices too.
@@ -507,7 +507,7 @@ fn an_entry_removed_by_another_process_is_no_hit_any_more() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).expect("answers");
-    let other = Cache::open(fixture.path("cache")).expect("a cache");
+    let other = crate::open(fixture.path("cache")).expect("a cache");
     assert!(other.invalidate(&emulator).expect("a removal"));
     assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Missing)));
 }

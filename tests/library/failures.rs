@@ -39,7 +39,7 @@ impl Broken {
     }
 
     fn cache(&self) -> Cache {
-        Cache::open(self.path("cache")).expect("a cache")
+        crate::open(self.path("cache")).expect("a cache")
     }
 
     fn runs(&self) -> usize {
@@ -86,7 +86,7 @@ fn what_is_no_emulator_is_told_apart_from_an_emulator_that_fails_and_remembered_
     assert_eq!(kinds(Path::new("/usr")), (true, true));
     // One that hangs may be an emulator.
     broken.write("exec sleep 60");
-    let mut options = CacheOptions::default();
+    let mut options = crate::options();
     options.limits.start = Duration::from_millis(200);
     let cache = Cache::open_with(broken.path("cache"), options).expect("a cache");
     assert!(!cache.get(&broken.emulator).expect_err("it hangs").is_no_emulator());
@@ -178,7 +178,7 @@ fn a_failure_depends_on_each_module_although_the_wrapper_names_their_directory()
 #[test]
 fn a_failure_is_forgotten_when_a_shared_object_changes_that_was_mapped_before() {
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     let (emulator, library) = emulator_with_own_library(root.path());
     cache.get(&emulator).expect("answers");
     program(&emulator, "#!/bin/sh\nexit 1\n");
@@ -205,7 +205,7 @@ fn a_failure_is_forgotten_on_another_kernel() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_where_the_loaders_cache_and_kvm_move() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
-    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    let (cache, emulator) = (crate::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
     let fails_once = || {
         assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
         assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
@@ -245,7 +245,7 @@ fn a_failure_is_believed_no_longer_than_told_and_forgotten_on_request() {
     let broken = Broken::new();
     broken.cache().get(&broken.emulator).expect_err("it fails");
     let runs = broken.runs();
-    let options = CacheOptions { failure_ttl: Duration::ZERO, ..CacheOptions::default() };
+    let options = CacheOptions { failure_ttl: Duration::ZERO, ..crate::options() };
     let impatient = Cache::open_with(broken.path("cache"), options).expect("a cache");
     assert!(matches!(impatient.lookup(&broken.emulator), Ok(Lookup::Missing)));
     assert!(matches!(impatient.get(&broken.emulator), Err(Error::Probe { .. })));
@@ -285,7 +285,7 @@ fn what_was_known_before_a_group_failed_stays_and_less_can_be_asked() {
 #[test]
 fn without_a_root_to_write_to_a_failure_is_remembered_in_the_process() {
     let broken = Broken::new();
-    let cache = Cache::open("/proc/no-such-root").expect("a cache");
+    let cache = crate::open("/proc/no-such-root").expect("a cache");
     assert!(matches!(cache.get(&broken.emulator), Err(Error::Probe { .. })));
     let runs = broken.runs();
     assert!(matches!(cache.get(&broken.emulator), Err(Error::Failed { .. })));
@@ -297,7 +297,7 @@ fn without_a_root_to_write_to_a_failure_is_remembered_in_the_process() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_with_an_old_failure_where_nothing_can_be_written() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
-    let (cache, emulator) = (Cache::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
+    let (cache, emulator) = (crate::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)), "the old one is not believed");
     assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
     assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
@@ -320,7 +320,7 @@ fn an_old_failure_that_cannot_be_replaced_does_not_hide_the_new_one() {
 #[test]
 fn what_is_not_there_is_not_remembered_as_a_failure() {
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     let emulator = root.path().join("qemu-system-avr");
     assert!(matches!(cache.get(&emulator), Err(Error::Emulator { .. })));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));

@@ -4,8 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use capscache::Cache;
-
 /// A small emulator without KVM: its hits look at what every hit looks at.
 const AVR: &str = "/usr/bin/qemu-system-avr";
 
@@ -23,7 +21,7 @@ fn child_that_gets() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
     let (root, emulator) = (variable("ROOT"), variable("EMULATOR"));
     let gets: u64 = variable("GETS").to_str().expect("text").parse().expect("a number");
-    let cache = Cache::open(root).expect("a cache");
+    let cache = crate::open(root).expect("a cache");
     cache.get(&emulator).expect("answers");
     // Two marks that strace shows.
     let mark = || drop(std::fs::metadata("/mark"));
@@ -58,7 +56,7 @@ fn run(under: &[&str], root: &Path, emulator: &str, gets: u64) -> Option<()> {
 
 fn system_calls_of_a_hit(emulator: &str) -> Option<usize> {
     let root = tempfile::tempdir().expect("a root");
-    Cache::open(root.path().join("cache")).expect("a cache").get(emulator).expect("answers");
+    crate::open(root.path().join("cache")).expect("a cache").get(emulator).expect("answers");
     let trace = root.path().join("trace");
     let under = ["strace", "-f", "-qq", "-o", trace.to_str().expect("text")];
     run(&under, &root.path().join("cache"), emulator, 1)?;
@@ -105,7 +103,7 @@ fn a_hit_behind_a_wrapper_takes_a_system_call_more_for_each_script_link_and_cand
 fn a_hit_takes_no_more_instructions_than_was_agreed() {
     let root = tempfile::tempdir().expect("a root");
     let cache = root.path().join("cache");
-    Cache::open(&cache).expect("a cache").get(AVR).expect("answers");
+    crate::open(&cache).expect("a cache").get(AVR).expect("answers");
     let counted = |gets| {
         let file = root.path().join(format!("out-{gets}"));
         let out = format!("--callgrind-out-file={}", file.display());

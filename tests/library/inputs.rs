@@ -27,7 +27,7 @@ impl Installation {
         }
         let root = tempfile::tempdir().expect("a root");
         let installation =
-            Installation { cache: Cache::open(root.path().join("cache")).expect("a cache"), root };
+            Installation { cache: crate::open(root.path().join("cache")).expect("a cache"), root };
         fs::create_dir_all(installation.path("bin")).expect("a directory");
         fs::create_dir_all(installation.modules()).expect("a directory");
         fs::copy("/usr/bin/qemu-system-x86_64", installation.emulator())
@@ -215,7 +215,7 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
 #[test]
 fn a_library_overwritten_in_place_is_noticed_by_a_thorough_look() {
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     let (emulator, library) = emulator_with_own_library(root.path());
     let caps = cache.get(&emulator).expect("answers");
     let mapped = caps.input(InputKind::Libraries).expect("an input").value;
@@ -265,7 +265,7 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
     replace("hw-usb-redirect", "hw-usb-redirect");
     replace("audio-oss", "audio-oss");
     for thorough in [false, true] {
-        let other = Cache::open(installed.cache.root()).expect("a cache");
+        let other = crate::open(installed.cache.root()).expect("a cache");
         let looked = if thorough {
             other.lookup_thoroughly(installed.emulator())
         } else {
@@ -285,7 +285,7 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
 pub(crate) fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
     let mut host = HostFacts::of_this_host();
     change(&mut host);
-    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    let options = CacheOptions { host: Some(host), ..crate::options() };
     Cache::open_with(root, options).expect("a cache")
 }
 
@@ -361,7 +361,7 @@ fn an_emulator_for_another_target_does_not_care_about_kernel_cpu_or_kvm() {
 #[test]
 fn what_was_mapped_is_recorded_with_libraries_and_modules() {
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path()).expect("a cache");
+    let cache = crate::open(root.path()).expect("a cache");
     let caps = cache.get("/usr/bin/qemu-system-x86_64").expect("answers");
     let libraries = caps.input(InputKind::Libraries).expect("an input");
     let mapped = String::from_utf8_lossy(libraries.value).into_owned();
@@ -376,7 +376,7 @@ fn child_whose_emulators_run_as_another_user() {
     let emulator = crate::native();
     let as_member_of = |groups: &[u32]| {
         let run_as = capscache::User { uid: 65534, gid: 65534, groups: groups.to_vec() };
-        let options = CacheOptions { run_as: Some(run_as), ..CacheOptions::default() };
+        let options = CacheOptions { run_as: Some(run_as), ..crate::options() };
         Cache::open_with(&root, options).expect("a cache")
     };
     let opens = |caps: &Capabilities| caps.accelerators().any(|a| a == Accelerator::Kvm);
@@ -416,7 +416,7 @@ fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
 #[test]
 #[ignore = "runs in a mount namespace of its own"]
 fn child_under_which_microcode_is_loaded() {
-    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
+    let cache = crate::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
     let emulator = crate::native();
     let before = cache.get(&emulator).expect("answers");
     let cpu = before.input(InputKind::Cpu).expect("an input").value;

@@ -22,6 +22,17 @@ mod writers;
 #[path = "../shared/rights.rs"]
 mod can;
 
+/// What caches are opened with here: wrappers may write to the directories of the tests, to count for instance.
+fn options() -> capscache::CacheOptions {
+    let writable = vec![std::env::temp_dir()];
+    capscache::CacheOptions { writable, ..capscache::CacheOptions::default() }
+}
+
+/// Opens a cache with those [`options`].
+fn open(root: impl Into<std::path::PathBuf>) -> Result<capscache::Cache, capscache::Error> {
+    capscache::Cache::open_with(root, options())
+}
+
 /// The emulator of this host's own architecture.
 fn native() -> String {
     format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH)

@@ -21,7 +21,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let root = tempfile::tempdir().expect("a root");
-        let cache = Cache::open(root.path().join("cache")).expect("a cache");
+        let cache = crate::open(root.path().join("cache")).expect("a cache");
         let size = |target| fs::metadata(installed(target)).expect("QEMU is installed").len();
         Place { root, cache, size: size("avr").max(size("rx")) }
     }
@@ -64,7 +64,7 @@ impl Place {
 
     /// Whether the next lookup, of this process and of another one, answers from this very probe.
     fn answers_from(&self, probe: &Capabilities) {
-        let other = Cache::open(self.cache.root()).expect("a cache");
+        let other = crate::open(self.cache.root()).expect("a cache");
         for cache in [&self.cache, &other] {
             match cache.lookup(self.emulator()).expect("a lookup") {
                 Lookup::Hit(hit) => assert_eq!(hit.report(), probe.report(), "something ran"),

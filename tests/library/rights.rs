@@ -31,7 +31,7 @@ fn root() -> PathBuf {
 }
 
 fn open() -> Cache {
-    let options = CacheOptions { trusted_owner: Some(USER), ..CacheOptions::default() };
+    let options = CacheOptions { trusted_owner: Some(USER), ..crate::options() };
     Cache::open_with(root(), options).expect("a cache")
 }
 

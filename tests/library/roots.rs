@@ -23,7 +23,7 @@ impl Roots {
     }
 
     fn cache(&self, name: &str) -> Cache {
-        Cache::open(self.path(name)).expect("a cache")
+        crate::open(self.path(name)).expect("a cache")
     }
 
     /// A cache on `root` that looks at the cache `image` too, on a host with this kernel.
@@ -33,7 +33,7 @@ impl Roots {
             kernel.clone_into(&mut host.kernel);
         }
         let fallbacks = vec![self.path("image"), self.path("not-there")];
-        let options = CacheOptions { host: Some(host), fallbacks, ..CacheOptions::default() };
+        let options = CacheOptions { host: Some(host), fallbacks, ..crate::options() };
         Cache::open_with(self.path("root"), options).expect("a cache")
     }
 }
@@ -91,7 +91,7 @@ fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_a
     // It is in the root now: another cache there needs no fallback.
     let mut host = HostFacts::of_this_host();
     "6.1.0-another #1 SMP".clone_into(&mut host.kernel);
-    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    let options = CacheOptions { host: Some(host), ..crate::options() };
     let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
     assert!(matches!(cache.lookup(&native), Ok(Lookup::Hit(_))));
 }
@@ -121,8 +121,8 @@ fn a_root_or_a_fallback_that_others_may_write_to_is_refused() {
     fs::create_dir(&open).expect("a directory");
     for mode in [0o775, 0o777, 0o1777] {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("a mode");
-        let options = CacheOptions { fallbacks: vec![open.clone()], ..CacheOptions::default() };
-        for refused in [Cache::open(&open), Cache::open_with(roots.path("mine"), options)] {
+        let options = CacheOptions { fallbacks: vec![open.clone()], ..crate::options() };
+        for refused in [crate::open(&open), Cache::open_with(roots.path("mine"), options)] {
             let error = refused.expect_err("others could put anything there");
             assert!(matches!(error, Error::Unsafe { .. }), "{error}");
             assert!(error.to_string().contains("chmod go-w"), "{error}");
@@ -148,9 +148,9 @@ fn a_root_of_another_user_is_refused_unless_that_user_is_trusted() {
     for path in [&release, &roots.path("root")] {
         std::os::unix::fs::chown(path, Some(12345), None).expect("a new owner");
     }
-    let error = Cache::open(roots.path("root")).expect_err("it is not believed");
+    let error = crate::open(roots.path("root")).expect_err("it is not believed");
     assert!(matches!(error, Error::Unsafe { .. }), "{error}");
-    let options = CacheOptions { trusted_owner: Some(12345), ..CacheOptions::default() };
+    let options = CacheOptions { trusted_owner: Some(12345), ..crate::options() };
     let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
     assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))));
 }
@@ -202,7 +202,7 @@ fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
 #[ignore = "runs as a process of its own"]
 fn child_with_an_open_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
-    let cache = Cache::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
+    let cache = crate::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
     assert!(cache.get(AVR).expect("answers").not_kept().is_none());
 }
 

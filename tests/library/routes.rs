@@ -23,7 +23,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place::with(|_| CacheOptions::default())
+        Place::with(|_| crate::options())
     }
 
     fn with(options: impl FnOnce(&Path) -> CacheOptions) -> Place {
@@ -147,7 +147,7 @@ fn a_command_is_searched_for_on_the_path_of_the_prober() {
         let all = directories.iter().map(|path| path.to_path_buf()).chain(usual);
         let path = std::env::join_paths(all).expect("a list");
         let environment = vec![("PATH".into(), path)];
-        let options = CacheOptions { environment, ..CacheOptions::default() };
+        let options = CacheOptions { environment, ..crate::options() };
         Cache::open_with(place.path("cache"), options).expect("a cache")
     };
     let both = with_path(&[&a, &b]);
@@ -171,7 +171,7 @@ fn answers_under_one_environment_are_not_used_under_another() {
     let emulator = Path::new("/usr/bin/qemu-system-avr");
     let with = |environment: &[(&str, &str)]| {
         let pairs = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let options = CacheOptions { environment: pairs.collect(), ..CacheOptions::default() };
+        let options = CacheOptions { environment: pairs.collect(), ..crate::options() };
         Cache::open_with(place.path("cache"), options).expect("a cache")
     };
     let answers = with(&[("QEMU_MODULE_DIR", "/nowhere")]).get(emulator).expect("answers");
@@ -268,6 +268,23 @@ fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_h
 }
 
 #[test]
+fn an_emulator_that_unpacks_itself_is_as_large_as_it_likes_and_gets_to_clean_up() {
+    let place =
+        Place::with(|root| CacheOptions { writable: vec![root.join("log")], ..crate::options() });
+    fs::create_dir(place.path("log")).expect("a directory");
+    // As large as a build with everything in it. Sparse, so that it costs nothing.
+    let whole = place.copy(FIRST, "whole");
+    let file = fs::File::options().write(true).open(&whole).expect("a file");
+    file.set_len(300 << 20).expect("a length");
+    let script = "#!/bin/sh\nd=$(mktemp -d)\ncp @/whole $d/q\n$d/q $*\nr=$?\nrm -rf $d\n\
+                  echo \"$r $(ls $TMPDIR | wc -l)\" > @/log/cleaned\nexit $r\n";
+    let wrapper = place.old_script("wrapper", script);
+    assert_eq!(place.arch(&wrapper), "riscv32");
+    let told = fs::read_to_string(place.path("log/cleaned")).expect("it was not killed");
+    assert_eq!(told, "0 0\n");
+}
+
+#[test]
 fn an_emulator_that_unpacks_itself_is_probed_each_time() {
     let place = Place::new();
     let script =
@@ -331,7 +348,7 @@ fn a_library_that_is_replaced_while_the_emulator_has_it_mapped_is_probed_again()
     // The replacement is there before the probe began, so that no time stamp tells of it.
     let place = Place::with(|root| CacheOptions {
         writable: vec![root.join("lib"), root.join("log")],
-        ..CacheOptions::default()
+        ..crate::options()
     });
     fs::create_dir(place.path("log")).expect("a directory");
     place.copy(zlib, "lib/libz.so.1");
@@ -367,7 +384,7 @@ fn a_list_of_preloaded_libraries_that_appears_is_noticed() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_under_a_list_of_preloaded_libraries() {
     let root = PathBuf::from(std::env::var_os("ROOT").expect("a variable"));
-    let cache = Cache::open(root).expect("a cache");
+    let cache = crate::open(root).expect("a cache");
     let stale = stale(cache.lookup("/usr/bin/qemu-system-avr")).expect("stale");
     assert_eq!(stale.input, InputKind::Libraries, "{stale}");
 }

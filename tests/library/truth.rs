@@ -1,6 +1,6 @@
 //! What is exported is what QEMU says, command by command, down to the order of keys.
 
-use capscache::{Cache, Entry, Groups, ProbeOptions, probe};
+use capscache::{Entry, Groups, ProbeOptions, probe};
 use serde_json::{Value, json};
 
 use crate::qmp::{Answer, Qemu};
@@ -172,7 +172,7 @@ fn the_full_export_of_the_native_emulator_with_kvm_is_what_qemu_says() {
     }
     let emulator = crate::native();
     let root = tempfile::tempdir().expect("a root");
-    let cache = Cache::open(root.path()).expect("a cache");
+    let cache = crate::open(root.path()).expect("a cache");
     let caps = cache.get_with(&emulator, Groups::ALL).expect("answers");
     let mut comparison = Comparison::new(&emulator, serde_json::to_value(&*caps).expect("JSON"));
     let (mut kvm, mut tcg) = (Qemu::start(&emulator, "kvm"), Qemu::start(&emulator, "tcg"));

@@ -20,7 +20,7 @@ fn wrapper(root: &Path) -> PathBuf {
 fn an_entry_tells_every_path_that_its_answers_depend_on() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = wrapper(root.path());
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     cache.get(&emulator).expect("answers");
     let entries = cache.entries().expect("entries");
     let [Ok(entry)] = &entries[..] else { panic!("not one entry but {entries:?}") };
@@ -42,7 +42,7 @@ fn an_entry_tells_every_path_that_its_answers_depend_on() {
 fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = wrapper(root.path());
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
     cache.get(&emulator).expect("answers");
     assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
@@ -83,7 +83,7 @@ fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
             let thread = scope.spawn(|| {
                 let user = rustix::process::Uid::from_raw(NOBODY);
                 rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
-                work(Cache::open(&cache).expect("a cache"));
+                work(crate::open(&cache).expect("a cache"));
             });
             thread.join().expect("it holds");
         });
@@ -106,10 +106,10 @@ fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
     }
     let root = tempfile::tempdir().expect("a root");
     let emulator = crate::native();
-    Cache::open(root.path()).expect("a cache").get(&emulator).expect("answers");
+    crate::open(root.path()).expect("a cache").get(&emulator).expect("answers");
     let mut host = HostFacts::of_this_host();
     host.kernel.push_str(" another");
-    let options = CacheOptions { host: Some(host), ..CacheOptions::default() };
+    let options = CacheOptions { host: Some(host), ..crate::options() };
     let other = Cache::open_with(root.path(), options).expect("a cache");
     let stale = other.drop_stale(&emulator).expect("a look").expect("stale");
     assert_eq!((stale.input, stale.scope), (InputKind::Kernel, Scope::Host));
@@ -124,7 +124,7 @@ fn a_failure_tells_what_it_depends_on() {
     fs::set_permissions(&emulator, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("a mode");
     age(&emulator);
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     cache.get(&emulator).expect_err("it fails");
     let Ok(Lookup::Failed(failure)) = cache.lookup(&emulator) else { panic!("not failed") };
     let file = |path: &Path| Dependency::File(path.to_owned());
@@ -139,7 +139,7 @@ fn an_upgraded_emulator_is_seen_by_its_size_without_reading_it() {
     let emulator = root.path().join("qemu-system-avr");
     fs::copy(AVR, &emulator).expect("QEMU is installed");
     age(&emulator);
-    let cache = Cache::open(root.path().join("cache")).expect("a cache");
+    let cache = crate::open(root.path().join("cache")).expect("a cache");
     cache.get(&emulator).expect("answers");
     let size = fs::metadata(&emulator).expect("a file").len();
     // Reading as much as this would take minutes; there is nothing in it, so it takes no room.

@@ -58,7 +58,7 @@ impl Scene {
     }
 
     fn cache(&self) -> Cache {
-        Cache::open(self.path("root")).expect("a cache")
+        crate::open(self.path("root")).expect("a cache")
     }
 }
 
@@ -89,7 +89,7 @@ fn child_that_asks() {
         limits.start = Duration::from_secs(1);
         limits.probe = Duration::from_secs(1);
     }
-    let options = CacheOptions { limits, ..CacheOptions::default() };
+    let options = CacheOptions { limits, ..crate::options() };
     let cache = Cache::open_with(variable("ROOT"), options).expect("a cache");
     let groups = match variable("GROUPS").to_str() {
         Some("devices") => Groups::DEVICES,

@@ -73,10 +73,11 @@ impl Dir {
             .stdin(Stdio::null());
     }
 
-    /// A service that is ready.
+    /// A service that is ready. Its wrappers may write to the directory, to say that they ran.
     fn serve(&self, arguments: &[&str]) -> Service {
         let mut command = self.command();
         command.arg("serve").arg("--socket").arg(self.socket()).args(arguments);
+        command.arg("--writable").arg(self.0.path());
         self.start(command)
     }
 

@@ -2,6 +2,7 @@
 
 mod confined;
 mod hostile;
+mod sandboxed;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,6 +40,7 @@ struct Task {
     /// User, group, further groups.
     run_as: Option<(u32, u32, Vec<u32>)>,
     temporary: Option<PathBuf>,
+    writable: Vec<PathBuf>,
     /// A path into the QMP schema to be looked for.
     schema: String,
 }
@@ -96,8 +98,8 @@ fn prober() {
 }
 
 fn bring(task: &Task) -> Result<Brought, String> {
-    let Task { record, temporary, .. } = task.clone();
-    let mut options = Options { record, temporary, ..Options::default() };
+    let Task { record, temporary, writable, .. } = task.clone();
+    let mut options = Options { record, temporary, writable, ..Options::default() };
     if let Some((start, probe)) = task.seconds {
         options.limits.start = Duration::from_secs(start);
         options.limits.probe = Duration::from_secs(probe);

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::limits::Limits;
 use crate::spawn::Launch;
+use crate::spawn::sandbox::Sandbox;
 
 /// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, `negotiate`, and
 /// `flood TEXT BYTES`, which sends a text over and over, without any line feed.
@@ -99,6 +100,7 @@ impl Fake {
             user: None,
             scratch: self.dir.path(),
             environment: &[],
+            sandbox: &Sandbox::None,
         }
     }
 

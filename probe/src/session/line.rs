@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::net::{UnixStream, unix::pipe};
@@ -21,6 +21,10 @@ const READ_BYTES: usize = 64 << 10;
 
 /// How long an emulator that closed its monitor has to end, before it is held to live on.
 const CLOSING: Duration = Duration::from_millis(500);
+
+/// How long an emulator that was asked to quit has to end before it is killed, and a wrapper to clean up after it.
+/// QEMU takes some milliseconds.
+const QUITTING: Duration = Duration::from_secs(1);
 
 /// How long a killed emulator has to end before it is left to [`Emulator`]'s drop.
 const DYING: Duration = Duration::from_secs(2);
@@ -190,6 +194,21 @@ impl<'t> Line<'t> {
             Some(exit) => Loss::Exited { exit, output: self.output() },
             None => Loss::ClosedMonitor,
         }
+    }
+
+    /// Waits a moment for an emulator whose last command, `quit`, is queued; then as [`end`](Self::end).
+    pub(super) async fn quit(&mut self) -> String {
+        self.deadline = Instant::now() + QUITTING;
+        let quitting = async {
+            while self.next().await.is_ok() {
+                // The command was read; an end of its input before that could make QEMU drop it. Whoever does not
+                // follow it sees that nothing else will come.
+                let _ = rustix::net::shutdown(&self.monitor, Shutdown::Write);
+            }
+            self.emulator.ended().await;
+        };
+        let _ = tokio::time::timeout(QUITTING, quitting).await;
+        self.end().await
     }
 
     /// Kills the emulator, reaps it, and returns the end of what it wrote to stdout and stderr.

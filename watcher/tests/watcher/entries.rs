@@ -5,10 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use capscache::Cache;
 use capscache_watcher::{Event, Notice, Options};
 
-use crate::world::{AVR, World, command, is_dropped, rewarm};
+use crate::world::{AVR, World, command, is_dropped, open, rewarm};
 
 #[test]
 fn an_emulator_that_was_replaced_is_dropped_and_one_that_was_not_stays() {
@@ -84,12 +83,12 @@ fn an_entry_that_somebody_else_makes_is_watched_from_then_on() {
     let emulator = world.wrapper("qemu", AVR);
     let watching = world.watch(Options::default());
     // As another process would.
-    Cache::open(world.cache.root()).unwrap().get(&emulator).unwrap();
+    open(world.cache.root()).get(&emulator).unwrap();
     let (told, probed) = watching.refreshed(&emulator);
     assert_eq!((told.len(), probed), (1, false));
     world.upgrade("qemu");
     watching.dropped(&emulator);
-    Cache::open(world.cache.root()).unwrap().get(&emulator).unwrap();
+    open(world.cache.root()).get(&emulator).unwrap();
     watching.refreshed(&emulator);
     world.upgrade("qemu");
     watching.dropped(&emulator);
@@ -101,7 +100,7 @@ fn an_entry_that_somebody_removes_is_told_and_made_again_where_that_is_wanted() 
     let emulator = world.wrapper("qemu", AVR);
     world.cache.get(&emulator).unwrap();
     let watching = world.watch(Options::default());
-    Cache::open(world.cache.root()).unwrap().invalidate(&emulator).unwrap();
+    open(world.cache.root()).invalidate(&emulator).unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert_eq!(reason, "there is no entry any more");
     drop(watching);

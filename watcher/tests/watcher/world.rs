@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use capscache::{Cache, Lookup};
+use capscache::{Cache, CacheOptions, Lookup};
 use capscache_watcher::{Event, Notice, Options, Watcher};
 use tempfile::TempDir;
 
@@ -19,6 +19,12 @@ pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
 /// How long something is waited for that has to come. It comes within a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Opens a cache whose wrappers may write to the directories of the tests, to count.
+pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
+    let writable = vec![std::env::temp_dir()];
+    Cache::open_with(root, CacheOptions { writable, ..CacheOptions::default() }).unwrap()
+}
+
 pub(crate) struct World {
     root: TempDir,
     pub(crate) cache: Cache,
@@ -27,7 +33,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> World {
         let root = tempfile::tempdir().unwrap();
-        let cache = Cache::open(root.path().join("cache")).unwrap();
+        let cache = open(root.path().join("cache"));
         World { root, cache }
     }
 

@@ -111,7 +111,9 @@ fn a_killed_prober_leaves_no_process_and_what_it_leaves_else_goes_with_the_next_
         &inner,
         "#!/bin/sh\ntrap '' TERM HUP\n: > \"$0.runs\"\nwhile :; do sleep 1; done\n",
     );
-    let mut prober = start(&Task { emulator: fake.path.clone(), ..Task::default() }, &[]);
+    let writable = vec![fake.dir.path().to_owned()];
+    let task = Task { emulator: fake.path.clone(), writable, ..Task::default() };
+    let mut prober = start(&task, &[]);
     let patience = Instant::now() + Duration::from_secs(5);
     while !fake.dir.path().join("qemu-system-fake.inner.runs").exists() {
         assert!(Instant::now() < patience, "the wrapper does not run");

@@ -1,0 +1,128 @@
+//! Where an emulator can write.
+
+use super::*;
+use crate::session::fake::write_program;
+
+/// Writes in every way, wherever a directory is given.
+const WRITE: &str = r#"for at; do
+    echo after > "$at/new"; mkdir "$at/directory"; ln -s x "$at/link"; mkfifo "$at/pipe"
+    echo after > "$at/file"; mv "$at/file" "$at/moved"; truncate -s 1 "$at/kept"; rm "$at/gone"
+done 2>/dev/null"#;
+
+/// The directories of one test: none but the last may be written to.
+const PLACES: [&str; 3] = ["outside", "cache", "allowed"];
+
+fn has_landlock() -> bool {
+    let has = matches!(Sandbox::landlock(&[]), Sandbox::Landlock(_));
+    if !has {
+        println!("SKIPPED: there is no Landlock here, so an emulator writes where its user does");
+    }
+    has
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Has an emulator probed by a wrapper that does `first`, and then writes wherever it can.
+fn probe_one_that_writes(first: &str) {
+    let fake = Fake::qemu("query-kvm) cat \"$TMPDIR/new\" >&2; answer '{}';;");
+    let at = |name: &str| fake.dir.path().join(name);
+    for place in PLACES {
+        fs::create_dir(at(place)).unwrap();
+        for name in ["file", "gone", "kept"] {
+            fs::write(at(place).join(name), "before").unwrap();
+        }
+    }
+    let real = at("real");
+    fs::rename(&fake.path, &real).unwrap();
+    fs::create_dir(at("mine")).unwrap();
+    let before = names(fake.dir.path());
+    write_program(&at("write"), &format!("#!/bin/sh\n{WRITE}\n"));
+    let script = format!(
+        "#!/bin/sh\nd=${{0%/*}}\n{first}\n\"$d/write\" \"$d\" \"$d/outside\" \"$d/allowed\" \"$d/mine\" \
+         \"$TMPDIR\" \"$TMPDIR/..\"\nexec \"$d/real\" \"$@\"\n"
+    );
+    write_program(&fake.path, &script);
+    let (temporary, writable) = (Some(at("cache")), vec![at("allowed")]);
+    let brought = probed(&fake, Task { temporary, writable, ..Task::default() }).unwrap();
+    assert_eq!(brought.outputs, ["after\n"], "its temporary directory is its own");
+    let mut all = [before, vec!["qemu-system-fake".into(), "write".into()]].concat();
+    all.sort_unstable();
+    assert_eq!(names(fake.dir.path()), all);
+    for place in &PLACES[..2] {
+        assert_eq!(names(&at(place)), ["file", "gone", "kept"]);
+        for name in ["file", "gone", "kept"] {
+            assert_eq!(fs::read_to_string(at(place).join(name)).unwrap(), "before");
+        }
+    }
+    let written = ["directory", "kept", "link", "moved", "new", "pipe"];
+    assert_eq!(names(&at("allowed")), written);
+    assert_eq!(fs::read_to_string(at("allowed/moved")).unwrap(), "after\n");
+    assert_eq!(fs::read_to_string(at("allowed/kept")).unwrap(), "b");
+}
+
+#[test]
+fn an_emulator_writes_to_its_temporary_directory_and_where_it_is_let_and_nowhere_else() {
+    if has_landlock() {
+        probe_one_that_writes("");
+    }
+}
+
+#[test]
+fn one_that_mounts_can_and_writes_nowhere_else_either() {
+    let unshare = if is_root() { "unshare -m" } else { "unshare -Urm" };
+    let may = |words: &str| {
+        let mut words = words.split(' ');
+        let command = Command::new(words.next().unwrap()).args(words).arg("true").output();
+        command.is_ok_and(|output| output.status.success())
+    };
+    if !may(unshare) || !may("unshare -Urm") {
+        println!("SKIPPED: no namespaces can be made here");
+        return;
+    }
+    if !has_landlock() {
+        return;
+    }
+    let script = format!(
+        r#"[ "$INSIDE" ] || INSIDE=1 exec {unshare} "$0" "$@"
+        mount --bind "$d/outside" "$d/mine" || exit 1
+        for at in / "$d/mine" "$d/cache" "$TMPDIR/.."; do
+            mount -o remount,bind,rw "$at"; umount "$at/.."; mount --make-shared "$at"
+        done 2>/dev/null"#
+    );
+    probe_one_that_writes(&script);
+}
+
+#[test]
+fn one_that_is_confined_may_not_signal_its_prober() {
+    if !has_landlock() {
+        return;
+    }
+    // Since Linux 6.12.
+    let scopes = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = scopes.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    if (numbers.next(), numbers.next()) < (Some(6), Some(12)) {
+        println!("SKIPPED: Landlock does not bound signals in Linux {scopes}");
+        return;
+    }
+    let fake = Fake::qemu("query-kvm) kill -0 $PPID 2>/dev/null; echo $? >&2; answer '{}';;");
+    let brought = probed(&fake, Task::default()).unwrap();
+    assert_eq!(brought.outputs, ["1\n"]);
+}
+
+#[test]
+fn one_that_fails_since_it_may_not_write_is_told_how_to_let_it() {
+    let fake = Fake::new(r#": > "$0.log" || exit 1"#);
+    if !has_landlock() {
+        return;
+    }
+    let told = probed(&fake, Task::default()).unwrap_err();
+    assert!(told.contains("--writable (Options::writable) names what else"), "{told}");
+    let writable = vec![fake.dir.path().to_owned()];
+    let told = probed(&fake, Task { writable, ..Task::default() }).unwrap_err();
+    assert!(!told.contains("--writable") && fake.path.with_extension("log").exists(), "{told}");
+}

@@ -1,0 +1,177 @@
+//! What keeps an emulator from writing anywhere but where it may.
+//!
+//! Landlock does, which takes no rights. But whoever is confined by it cannot mount: a wrapper that does is started
+//! again in a mount namespace in which all else is read-only, and which is locked by a further user namespace. Both
+//! deny the same, so it does not matter that an emulator can choose between them.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    Scope, path_beneath_rules,
+};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::thread::{self, UnshareFlags};
+
+use super::last_errno;
+
+/// What QEMU and shells open for writing, none of which keeps what is written to it.
+const DEVICES: [&str; 18] = [
+    "/dev/kvm",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/sev",
+    "/dev/sgx_vepc",
+    "/dev/sgx_provision",
+    "/dev/vhost-net",
+    "/dev/vhost-vsock",
+    "/dev/vfio",
+    "/dev/iommu",
+    "/dev/udmabuf",
+    "/dev/net/tun",
+];
+
+/// How an emulator is confined.
+#[derive(Debug)]
+pub(crate) enum Sandbox {
+    /// Not at all: the kernel has no Landlock, or this process may not use it.
+    None,
+    /// By a Landlock ruleset.
+    Landlock(OwnedFd),
+    /// By a mount namespace.
+    Mounts(Mounts),
+}
+
+/// What a child needs to make its mount namespace, in which it must not allocate.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    /// What stays writable.
+    writable: Vec<CString>,
+    /// The maps of its user namespaces: everybody is who they are.
+    uid_map: String,
+    gid_map: String,
+}
+
+impl Sandbox {
+    /// Confines to these directories and files, by Landlock if there is any. What is not there is skipped.
+    pub(crate) fn landlock(writable: &[PathBuf]) -> Sandbox {
+        match ruleset(writable).map(Option::<OwnedFd>::from) {
+            Ok(Some(ruleset)) => Sandbox::Landlock(ruleset),
+            Ok(None) | Err(_) => Sandbox::None,
+        }
+    }
+
+    /// Confines to these directories and files, by a mount namespace.
+    pub(crate) fn mounts(writable: &[PathBuf]) -> Sandbox {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+        let mut writable: Vec<_> = writable.iter().filter_map(|at| path(at)).collect();
+        // Wrappers that make user namespaces of their own write there. Root needs none, and could write to much else.
+        if uid != 0 {
+            writable.push(c"/proc".to_owned());
+        }
+        let uid_map = format!("{uid} {uid} 1");
+        Sandbox::Mounts(Mounts { writable, uid_map, gid_map: format!("{gid} {gid} 1") })
+    }
+
+    /// Whether a wrapper that mounts fails for it.
+    pub(crate) fn denies_mounts(&self) -> bool {
+        matches!(self, Sandbox::Landlock(_))
+    }
+}
+
+fn ruleset(writable: &[PathBuf]) -> Result<RulesetCreated, RulesetError> {
+    // Later versions know of nothing else that is written.
+    let writes = AccessFs::from_write(ABI::V3);
+    Ruleset::default()
+        .handle_access(writes)?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        .add_rules(path_beneath_rules(writable, writes))?
+        .add_rules(path_beneath_rules(DEVICES, AccessFs::WriteFile | AccessFs::Truncate))
+}
+
+/// Confines this process, which has no way to gain privileges any more, to a ruleset for good.
+pub(super) fn restrict_to(ruleset: &OwnedFd) -> Result<(), Errno> {
+    let ruleset = ruleset.as_raw_fd();
+    // JUSTIFICATION: what the landlock crate does here may allocate.
+    // SAFETY: takes a descriptor that is open, and flags.
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+impl Mounts {
+    /// Moves this process to a mount namespace of its own, in which it can write nowhere else.
+    pub(super) fn enter(&self) -> Result<(), Errno> {
+        // By way of the mount that stays writable.
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let process = rustix::fs::open(c"/proc/self", directory, Mode::empty())?;
+        self.enter_namespaces(&process)?;
+        for path in &self.writable {
+            // What is not there needs no mount.
+            let _ = bind(path);
+        }
+        set_read_only(c"/", true, libc::AT_RECURSIVE)?;
+        for path in &self.writable {
+            let _ = set_read_only(path, false, 0);
+        }
+        // In a further user namespace what was read-only in the outer one is so for good (mount_namespaces(7)).
+        self.enter_namespaces(&process)
+    }
+
+    fn enter_namespaces(&self, process: &OwnedFd) -> Result<(), Errno> {
+        // JUSTIFICATION: rustix marks it unsafe because of UnshareFlags::FILES.
+        // SAFETY: descriptors stay shared as they are, and the child has one thread.
+        unsafe { thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }?;
+        let files =
+            [(c"setgroups", "deny"), (c"uid_map", &self.uid_map), (c"gid_map", &self.gid_map)];
+        for (name, text) in files {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(process, name, flags, Mode::empty())?;
+            rustix::io::write(&file, text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a mount of what is at a path.
+fn bind(path: &CStr) -> Result<(), Errno> {
+    let path = path.as_ptr();
+    // JUSTIFICATION: rustix has no mount_setattr(2), and one of its calls is not worth another feature of it.
+    // SAFETY: two paths that end with a null byte, and null where nothing is read.
+    let done = unsafe { libc::mount(path, path, ptr::null(), libc::MS_BIND, ptr::null()) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Makes a mount read-only, or writable again.
+fn set_read_only(path: &CStr, is_read_only: bool, flags: libc::c_int) -> Result<(), Errno> {
+    let (set, clear) =
+        if is_read_only { (libc::MOUNT_ATTR_RDONLY, 0) } else { (0, libc::MOUNT_ATTR_RDONLY) };
+    let attributes =
+        libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
+    // JUSTIFICATION: rustix has no mount_setattr(2).
+    // SAFETY: a path that ends with a null byte, and a structure with its size.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
