@@ -87,9 +87,8 @@ fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
         let told = format!("{}{}", short.stdout, short.stderr);
         assert!(told.contains(TOLD), "{arguments:?}: {short:?}");
     }
-    let dir = Dir::new();
-    let short = query_under(&dir, &["prlimit", "--data=60000000"]);
-    assert!(short.stderr.contains("the answers are incomplete"), "{short:?}");
+    // Under KVM there are answers, and otherwise none.
+    let short = query_under(&Dir::new(), &["prlimit", "--data=60000000"]);
     assert!(short.stderr.contains("; give it more memory: "), "{short:?}");
 }
 
