@@ -40,6 +40,13 @@ impl Dependency {
         paths.map(Dependency::File).collect()
     }
 
+    /// Whether [`Dependency::of_unprobed`] is surely all that an emulator names: one that is not a script, or
+    /// one of plain commands with literal words. Other scripts may run what their text does not tell.
+    #[cfg(feature = "probe")]
+    pub fn are_all_named(emulator: &Path) -> bool {
+        !crate::wrapper::routes(emulator, &crate::wrapper::environment(&[])).is_open
+    }
+
     /// What recorded inputs are about, in their order.
     pub(crate) fn of(inputs: &[Input]) -> Vec<Dependency> {
         let mut dependencies = Vec::new();

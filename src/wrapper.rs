@@ -5,6 +5,8 @@
 //! assigns to them. That finds more than what the script uses, never mind: a file too many costs a
 //! `stat` and, when it changes, a probe. What only running the script tells is not found here.
 
+mod plain;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -113,6 +115,9 @@ pub(crate) struct Routes {
     pub(crate) searched: BTreeMap<PathBuf, BTreeSet<Vec<u8>>>,
     /// Whether a command was searched for on `PATH`, in vain or not.
     pub(crate) use_path: bool,
+    /// Whether a script may run what is not among these files: its text does not tell all, or more than is
+    /// followed.
+    pub(crate) is_open: bool,
 }
 
 /// Finds what a program resolves through; nothing for one that is not a script. `variables` is the
@@ -124,6 +129,8 @@ pub(crate) fn routes(program: &Path, variables: &[(OsString, OsString)]) -> Rout
         resolver.read_script(&file);
     }
     resolver.routes.files.remove(program);
+    let is_full = resolver.seen.len() >= MAX_FILES || resolver.words.len() >= MAX_WORDS;
+    resolver.routes.is_open |= is_full;
     resolver.routes
 }
 
@@ -170,6 +177,8 @@ impl Resolver {
 
     fn read_script(&mut self, path: &Path) {
         let Some(text) = text_of(path) else { return };
+        let is_cut = u64::try_from(text.len()).is_ok_and(|read| read >= MAX_SCRIPT_BYTES);
+        self.routes.is_open |= is_cut || !plain::is_plain(&text);
         for path in [Some(path.to_owned()), fs::canonicalize(path).ok()].into_iter().flatten() {
             if let Some(directory) = path.parent() {
                 self.add_base(directory);

@@ -191,6 +191,56 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 }
 
 #[test]
+fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
+    if !can_be_anybody() {
+        return;
+    }
+    let (opt, dir) = (directory_of_roots(), Dir::new());
+    fs::create_dir(dir.path("theirs")).unwrap();
+    let ran = dir.path("ran");
+    let theirs = dir
+        .program("theirs/u", &format!("#!/bin/sh\n: > {}\nexec {} \"$@\"\n", ran.display(), avr()));
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
+    let directory = dir.path("theirs");
+    let directory = directory.to_str().unwrap();
+    let scripts = [
+        format!("exec ${{Q:-{theirs}}} \"$@\""),
+        format!("cd {directory}; exec ./u \"$@\""),
+        format!("cd {directory}\nexec ./u \"$@\""),
+        format!("A={directory}\nexec $A/u \"$@\""),
+        format!("set {directory}/?\nQ=$1; shift; exec $Q \"$@\""),
+        format!("exec $(ls {directory}/*) \"$@\""),
+        format!("eval \"exec {directory}/\"u '\"$@\"'"),
+        format!("exec {directory}\\/u \"$@\""),
+        "read Q < /proc/1/comm; exec $Q \"$@\"".to_owned(),
+        ". /etc/default/qemu-that-is-missing; exec $Q \"$@\"".to_owned(),
+    ];
+    let mut emulators = Vec::new();
+    for (number, script) in scripts.iter().enumerate() {
+        let path = opt.path().join(format!("qemu-system-{number}"));
+        fs::copy(dir.program("new", &format!("#!/bin/sh\n{script}\n")), &path).unwrap();
+        emulators.push(path);
+    }
+    let relative = opt.path().join("qemu-system-relative");
+    fs::copy(dir.program("new", "#!theirs/u\n"), &relative).unwrap();
+    emulators.push(relative);
+    let service = dir.serve(&["--search", opt.path().to_str().unwrap()]);
+    as_user(NOBODY, || {
+        for emulator in &emulators {
+            let why = refused(&mut service.connect(), "Get", json!({"emulator": emulator}));
+            let told = ["does not tell all that it runs", "belongs to the user 65534"];
+            assert!(told.iter().any(|told| why.contains(told)), "{why}");
+        }
+    });
+    assert!(!ran.exists());
+    // Root has it probed, after which everybody is answered.
+    assert_eq!(service.call("Get", json!({"emulator": emulators[3]}))["arch"], "avr");
+    as_user(NOBODY, || {
+        assert_eq!(service.call("Get", json!({"emulator": emulators[3]}))["arch"], "avr");
+    });
+}
+
+#[test]
 fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_background_either() {
     if !can_be_anybody() {
         return;

@@ -35,7 +35,7 @@ const STANDARD: &str = "org.varlink.service";
 const GET_INFO: &str = "org.varlink.service.GetInfo";
 const GET_DESCRIPTION: &str = "org.varlink.service.GetInterfaceDescription";
 
-type MethodCall<'de> = <Peer as Service<Nowhere>>::MethodCall<'de>;
+pub(super) type MethodCall<'de> = <Peer as Service<Nowhere>>::MethodCall<'de>;
 type ReplyStream = <Peer as Service<Nowhere>>::ReplyStream;
 
 /// What is to be sent for a call.
@@ -56,7 +56,7 @@ pub(super) struct Replies(ReplyStream);
 
 /// What there is to know of a call before it is known whether it is well-formed.
 #[derive(Debug, Deserialize)]
-struct Head<'a> {
+pub(super) struct Head<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow)]
@@ -67,33 +67,54 @@ struct Head<'a> {
     more: bool,
 }
 
-/// Answers one message.
+/// A message as far as it can be understood by itself.
+pub(super) enum Parsed<'m> {
+    Call(Call<MethodCall<'m>>),
+    /// A call of a method without parameters, which ignores those that it was given: without them.
+    Bare(String),
+    Refused(Standard<'static>),
+}
+
+/// Parses one message.
 ///
 /// # Errors
 /// [`Broken::Garbage`] for one that is no call at all: whatever follows cannot be told apart either.
-pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
+pub(super) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
     let head: Head<'_> = serde_json::from_slice(message)?;
-    debug!("{}", head.method);
     if values(message) > MOST_VALUES {
-        return refuse(&head, &Standard::InvalidParameter { parameter: "parameters".into() });
+        let parameter = "parameters".into();
+        return Ok((head, Parsed::Refused(Standard::InvalidParameter { parameter })));
     }
-    let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
     let interface = head.method.rsplit_once('.').map_or("", |(interface, _)| interface);
     if interface != NAME && interface != STANDARD {
         let interface = interface.to_owned().into();
-        return refuse(&head, &Standard::InterfaceNotFound { interface });
+        return Ok((head, Parsed::Refused(Standard::InterfaceNotFound { interface })));
     }
-    match call.filter(|_| head.method != GET_INFO) {
-        Some(call) => dispatch(peer, &head, &call).await,
+    let call = serde_json::from_slice::<Call<MethodCall<'_>>>(message).ok();
+    let parsed = match call.filter(|_| head.method != GET_INFO) {
+        Some(call) => Parsed::Call(call),
         None => match wrong_parameter(&head) {
-            Some(parameter) => refuse(&head, &Standard::InvalidParameter { parameter }),
+            Some(parameter) => Parsed::Refused(Standard::InvalidParameter { parameter }),
             None => {
-                // A method without parameters, which ignores those that it is given.
                 let bare = json!({"method": head.method, "oneway": head.oneway, "more": head.more});
-                let bare = bare.to_string();
-                dispatch(peer, &head, &serde_json::from_str(&bare)?).await
+                Parsed::Bare(bare.to_string())
             }
         },
+    };
+    Ok((head, parsed))
+}
+
+/// Answers one message.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
+    let (head, parsed) = parse(message)?;
+    debug!("{}", head.method);
+    match parsed {
+        Parsed::Call(call) => dispatch(peer, &head, &call).await,
+        Parsed::Bare(bare) => dispatch(peer, &head, &serde_json::from_str(&bare)?).await,
+        Parsed::Refused(error) => refuse(&head, &error),
     }
 }
 
@@ -151,7 +172,7 @@ fn encode(message: &impl Serialize) -> Result<Vec<u8>, Broken> {
     Ok(bytes)
 }
 
-fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
+pub(super) fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
     if head.oneway {
         return Ok(Answer::Nothing);
     }
@@ -191,7 +212,7 @@ fn is_a(value: &Value, expected: &Type<'_>) -> bool {
 
 /// Where zlink's connection leads: the methods need none, and messages go another way.
 #[derive(Debug)]
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl Socket for Nowhere {
     type ReadHalf = Nowhere;

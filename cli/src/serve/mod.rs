@@ -7,6 +7,7 @@
 mod call;
 mod connection;
 mod events;
+pub(crate) mod fuzzing;
 mod limits;
 mod listener;
 mod local;

@@ -384,7 +384,7 @@ impl Peer {
     }
 }
 
-fn parse(text: &str) -> Result<Question, Error> {
+pub(super) fn parse(text: &str) -> Result<Question, Error> {
     text.parse().map_err(|why: QuestionError| Error::BadQuery {
         query: beginning(text, Query::MOST_BYTES),
         reason: why.to_string(),
@@ -402,7 +402,7 @@ fn answers(queries: &[Question], entry: &Capabilities) -> Vec<Answer> {
 
 /// The path of an emulator, in the one spelling that it has: without `.` and repeated slashes. What is
 /// relative here means nothing to whoever asks, and `..` leads elsewhere behind a link.
-fn path(emulator: String) -> Result<PathBuf, Error> {
+pub(super) fn path(emulator: String) -> Result<PathBuf, Error> {
     let path = Path::new(&emulator);
     let reason = if emulator.len() >= LONGEST_PATH {
         format!("it has {} bytes, {} at most", emulator.len(), LONGEST_PATH - 1)

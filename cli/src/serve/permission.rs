@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::{Cache, is_root_or_unmapped};
+use capscache::{Cache, Dependency, is_root_or_unmapped};
 use capscache_watcher::check_probe;
 
 /// Who is at the other end of a connection.
@@ -27,7 +27,8 @@ impl Caller {
 
 /// Refuses, saying why, an emulator that does not belong to root, or with which something would be run
 /// that somebody else than root and the service's own user could have written: what it names if it is
-/// a script, and all that it ran and loaded when it was probed before.
+/// a script, and all that it ran and loaded when it was probed before. A script that may run what its text
+/// does not tell is refused too.
 pub(super) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     let owner = fs::metadata(emulator).map(|status| status.uid());
     if owner.is_ok_and(|owner| !is_root_or_unmapped(owner)) {
@@ -36,7 +37,12 @@ pub(super) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     let entries = cache.entries().into_iter().flatten().flatten();
     let own = entries.filter(|entry| entry.emulator() == emulator);
     let ran_before: Vec<_> = own.flat_map(|entry| entry.depends_on()).collect();
-    check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())
+    check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())?;
+    if !Dependency::are_all_named(emulator) {
+        let emulator = emulator.display();
+        return Err(format!("{emulator} is a script whose text does not tell all that it runs"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

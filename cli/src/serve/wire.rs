@@ -65,6 +65,11 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// What was received at once, as it may come from anybody.
+    pub(super) fn of(bytes: &[u8]) -> Inbox {
+        Inbox { bytes: bytes.to_vec(), ..Inbox::default() }
+    }
+
     /// Waits for a message; `None` if the peer will send no more. What it returns is for
     /// [`Inbox::message`]. Giving up waiting loses nothing.
     pub(super) async fn next(
@@ -103,7 +108,7 @@ impl Inbox {
     }
 
     /// The next message, if it is complete.
-    fn complete(&mut self) -> Result<Option<Range<usize>>, Broken> {
+    pub(super) fn complete(&mut self) -> Result<Option<Range<usize>>, Broken> {
         let Some(length) = memchr::memchr(0, &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();
             let is_too_long = self.bytes.len() - self.begin > LONGEST_MESSAGE;

@@ -1,0 +1,121 @@
+//! Scripts so plain that their text tells all that they run.
+//!
+//! What is taken for plain is what wrappers of distributions are made of: assignments, `set`, `export`, and
+//! commands with literal words and `"$@"`. Whatever else there is in a shell may run what no text names.
+
+use super::is_name;
+
+/// Shells by which a plain script is run.
+const SHELLS: [&str; 4] = ["sh", "bash", "dash", "ash"];
+
+/// Whether a script runs nothing but what is named in it.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    // A command goes on in the next line.
+    first.strip_prefix("#!").is_some_and(is_shell)
+        && rest.replace(" \\\n", " ").lines().all(is_plain_line)
+}
+
+/// Whether an interpreter is a shell without options that have it run something else.
+fn is_shell(interpreter: &str) -> bool {
+    let mut words = interpreter.split_ascii_whitespace();
+    let shell = words.next().and_then(|path| path.strip_prefix('/')?.rsplit('/').next());
+    shell.is_some_and(|shell| SHELLS.contains(&shell))
+        && words.all(|word| {
+            word.strip_prefix('-')
+                .is_some_and(|word| word.matches(['e', 'u', 'x']).count() == word.len())
+        })
+}
+
+fn is_plain_line(line: &str) -> bool {
+    if line.trim_start().starts_with('#') {
+        return true;
+    }
+    let mut words = line.split_ascii_whitespace().skip_while(|word| is_assignment(word)).peekable();
+    words.next_if(|word| *word == "exec");
+    let is_command = words.next().is_none_or(|command| {
+        is_literal(command)
+            && (command.trim_matches(['"', '\'']).starts_with('/') || is_name_of_command(command))
+    });
+    is_command && words.all(|word| word == "\"$@\"" || is_assignment(word) || is_literal(word))
+}
+
+/// Whether a command is searched for, and does not change what later ones mean.
+fn is_name_of_command(command: &str) -> bool {
+    const OTHERS: [&str; 8] = [".", "source", "eval", "cd", "pushd", "popd", "alias", "trap"];
+    !command.contains('/') && !OTHERS.contains(&command.trim_matches(['"', '\'']))
+}
+
+/// Whether a word is `NAME=VALUE`.
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, value)| {
+        !name.is_empty() && name.bytes().all(is_name) && is_literal(value)
+    })
+}
+
+/// Whether a word means what it says, be it in quotes.
+fn is_literal(word: &str) -> bool {
+    let quoted = |quote| word.strip_prefix(quote)?.strip_suffix(quote);
+    let word = quoted('"').or_else(|| quoted('\'')).unwrap_or(word);
+    word.bytes().all(|byte| is_name(byte) || b"/.,:=+-@%".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_as_distributions_have_them_are_plain() {
+        for text in [
+            "#!/bin/sh\nexec /usr/bin/qemu-system-x86_64 -enable-kvm \"$@\"\n",
+            "#! /bin/sh -e\n# a word\nset -eu\n\nexec qemu-system-x86_64 -machine accel=kvm \"$@\"",
+            "#!/usr/bin/bash\nexport QEMU_MODULE_DIR=/opt/m\nA='/x' exec \"/opt/q\" \\\n  -m 1 \\\n  \"$@\"",
+        ] {
+            assert!(is_plain(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_run_what_no_text_names_is_not_plain() {
+        for line in [
+            "exec ${Q:-/p} \"$@\"",
+            "exec $Q \"$@\"",
+            "exec /usr/$A/q",
+            "cd /a; ./u",
+            "cd /a",
+            "./u \"$@\"",
+            "a/u",
+            ". /etc/default/qemu",
+            "source x",
+            "eval x",
+            "exec $(cat x)",
+            "exec `cat x`",
+            "/a/q*",
+            "/a/{b,c}",
+            "~/q",
+            "/a\\/b",
+            "\"/a\"/b",
+            "if x; then y; fi",
+            "exec /a/q \"$@\" && /a/b",
+            "read A < x",
+            "$'a'",
+            "\"$@\"",
+            "exec /a/q $@",
+        ] {
+            let text = format!("#!/bin/sh\n{line}\n");
+            assert!(!is_plain(text.as_bytes()), "{line}");
+        }
+        for first in [
+            "",
+            "#!sh",
+            "#!./sh",
+            "#!/usr/bin/env sh",
+            "#!/bin/sh -c x",
+            "#!/usr/bin/python3",
+            "exec /a/q",
+        ] {
+            assert!(!is_plain(format!("{first}\nexec /a/q\n").as_bytes()), "{first}");
+        }
+    }
+}
