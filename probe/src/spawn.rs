@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "std has no safe way to prepare a process between fork and exec")]
 
 pub(crate) mod sandbox;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
@@ -102,10 +103,11 @@ pub(crate) struct Spawned {
 /// the leader of its own session and process group. As another user it
 /// has no network either.
 ///
-/// The kernel kills it when the calling *thread* ends, so this must be called from a thread that lives as long as the
-/// emulator; it must also be inside a tokio runtime with I/O enabled. Its stdin is the leash of its process group: a
-/// pipe that it cannot read, at whose other end nothing happens until the calling *process* ends; then the kernel
-/// kills the group, and with it the QEMU of a wrapper that forks.
+/// It is the child of a supervisor, which ends when it does, and not before everything has that it started. All of that
+/// is killed when the calling *thread* ends, so this must be called from a thread that lives as long as the emulator; it
+/// must also be inside a tokio runtime with I/O enabled. Should somebody kill the supervisor, the emulator dies with it,
+/// and its stdin is the leash of its process group: a pipe that it cannot read, at whose other end nothing happens until
+/// the calling *process* ends or drops the emulator; then the kernel kills the group.
 ///
 /// # Errors
 ///
@@ -135,17 +137,19 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
         output: lift(written.into())?,
         monitor: lift(theirs.into())?,
         report: lift(reported.into())?,
-        parent: process::getpid(),
         cpu_seconds: patience.as_secs().saturating_add(1),
     };
 
     let arguments = pointers(&plan.arguments);
     let environment = pointers(&plan.environment);
     let all = all_signals();
-    let become_emulator = || match become_emulator(&plan, &arguments, &environment, &all) {
-        Err(failure) => failure,
+    let become_emulator = |supervisor| {
+        let Err(failure) = become_emulator(&plan, supervisor, &arguments, &environment, &all);
+        failure
     };
-    let pid = fork(&plan.report, || Some(become_emulator())).map_err(failed("fork"))?;
+    let (prober, report_to) = (process::getpid(), &plan.report);
+    let supervise = || Some(supervisor::supervise(prober, report_to, become_emulator));
+    let pid = fork(report_to, supervise).map_err(failed("fork"))?;
     // Closes the child's ends, so that the report ends when the child executes the emulator or fails to.
     drop(plan);
     let told = hear(report);
@@ -250,7 +254,6 @@ struct Plan<'a> {
     output: OwnedFd,
     monitor: OwnedFd,
     report: OwnedFd,
-    parent: Pid,
     cpu_seconds: u64,
 }
 
@@ -319,6 +322,7 @@ fn fork(report: &OwnedFd, task: impl FnOnce() -> Option<Failure>) -> io::Result<
 /// What happens between fork and exec. Only returns on failure.
 fn become_emulator(
     plan: &Plan<'_>,
+    supervisor: Pid,
     arguments: &[*const c_char],
     environment: &[*const c_char],
     all: &libc::sigset_t,
@@ -335,7 +339,7 @@ fn become_emulator(
     if let Sandbox::Mounts(mounts) = plan.sandbox {
         mounts.enter().map_err(|errno| (Stage::Sandbox, errno))?;
     }
-    restrict(plan).map_err(prepare)?;
+    restrict(plan, supervisor).map_err(prepare)?;
     if let Sandbox::Landlock(ruleset) = plan.sandbox {
         sandbox::restrict_to(ruleset).map_err(|errno| (Stage::Sandbox, errno))?;
     }
@@ -349,7 +353,6 @@ fn become_emulator(
     }
     close_others_on_exec();
     limit(Resource::Nofile, DESCRIPTORS, DESCRIPTORS).map_err(prepare)?;
-    reset_signals();
     change_mask(libc::SIG_UNBLOCK, all);
     // JUSTIFICATION: this is what the process was made for.
     // SAFETY: both arrays end with a null pointer, and the strings they point to live in `plan`.
@@ -399,10 +402,10 @@ fn take_on(user: &Identity) -> Result<(), Errno> {
 
 /// Gives up what an emulator does not need. After another user was taken on, which makes the kernel forget whose death
 /// to watch for.
-fn restrict(plan: &Plan<'_>) -> Result<(), Errno> {
+fn restrict(plan: &Plan<'_>, supervisor: Pid) -> Result<(), Errno> {
     process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have died before the kernel was asked to watch it.
-    if process::getppid() != Some(plan.parent) {
+    // The supervisor may have died before the kernel was asked to watch it.
+    if process::getppid() != Some(supervisor) {
         return Err(Errno::SRCH);
     }
     thread::set_no_new_privs(true)?;
@@ -410,7 +413,7 @@ fn restrict(plan: &Plan<'_>) -> Result<(), Errno> {
     let _ = thread::clear_ambient_capability_set();
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, FILE_BYTES, FILE_BYTES)?;
-    // Nobody is left to end a QEMU that spins, if it left its process group before its prober was killed. The soft
+    // Nobody is left to end a QEMU that spins, if it left its process group and killed its supervisor. The soft
     // limit comes first: its signal says what happened.
     limit(Resource::Cpu, plan.cpu_seconds, plan.cpu_seconds.saturating_add(1))
 }
@@ -486,13 +489,14 @@ fn change_mask(how: c_int, set: &libc::sigset_t) -> libc::sigset_t {
     unsafe { before.assume_init() }
 }
 
-/// The process of an emulator. Dropping it kills its whole process group.
+/// An emulator, by its supervisor. Dropping it kills all that the emulator started.
 #[derive(Debug)]
 pub(crate) struct Emulator {
+    /// The supervisor, which ends as the process does that was started, and with all of its descendants.
     pid: Pid,
     /// Readable when the process has ended. None if the kernel has no pidfd.
     pidfd: Option<AsyncFd<OwnedFd>>,
-    /// The process that speaks on the monitor, when it is not this one but a child of it.
+    /// The process that speaks on the monitor.
     speaker: Option<OwnedFd>,
     /// Set when the process was reaped: from then on its number may belong to somebody else.
     exit: Option<Exit>,
@@ -515,16 +519,9 @@ impl Emulator {
         Ok(emulator)
     }
 
-    /// The process that was started: a wrapper that forks is not the one that speaks.
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Tells which process speaks on the monitor, so that it is killed too if it left the process group.
+    /// Tells which process speaks on the monitor, so that it is killed even if somebody killed the supervisor.
     pub(crate) fn spoken_by(&mut self, speaker: Pid) {
-        if speaker != self.pid {
-            self.speaker = process::pidfd_open(speaker, PidfdFlags::empty()).ok();
-        }
+        self.speaker = process::pidfd_open(speaker, PidfdFlags::empty()).ok();
     }
 
     /// Waits until the process has ended; does not reap it. Cancelling loses nothing.
@@ -540,18 +537,20 @@ impl Emulator {
         }
     }
 
-    /// Sends SIGKILL to the process group, and to the speaker.
+    /// Has the supervisor kill everybody, and kills the speaker.
     pub(crate) fn kill(&self) {
-        // Always before it is reaped: until then nobody else can have the number. It fails if all of them ended.
+        // Always before it is reaped: until then nobody else can have the number. It fails if it has ended.
         if self.exit.is_none() {
-            let _ = process::kill_process_group(self.pid, Signal::KILL);
+            let _ = process::kill_process(self.pid, Signal::TERM);
+            // An emulator may have stopped it.
+            let _ = process::kill_process(self.pid, Signal::CONT);
         }
         if let Some(speaker) = &self.speaker {
             let _ = process::pidfd_send_signal(speaker, Signal::KILL);
         }
     }
 
-    /// Kills what is left of the process group and returns how the process ended, or `None` if it does not end
+    /// Kills what is left and returns how the process ended that was started, or `None` if it does not end
     /// within `patience`, which only the kernel can bring about; then it is reaped when this is dropped.
     pub(crate) async fn end(&mut self, patience: Duration) -> Option<Exit> {
         self.kill();

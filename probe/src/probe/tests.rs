@@ -2,6 +2,7 @@
 
 mod confined;
 mod hostile;
+mod outlived;
 mod sandboxed;
 
 use std::collections::BTreeSet;

@@ -78,7 +78,8 @@ impl<'t> Line<'t> {
                 Ok((bytes, speaker)) if !bytes.is_empty() => {
                     self.incoming.buffer.extend_from_slice(&bytes);
                     self.count(bytes.len())?;
-                    break speaker.unwrap_or_else(|| self.emulator.pid());
+                    let unknown = || Loss::Io(io::Error::from(io::ErrorKind::InvalidData));
+                    break speaker.ok_or_else(unknown)?;
                 }
                 Ok(_) => return Err(self.lost().await),
                 Err(error) => self.recover(error).await?,

@@ -167,7 +167,7 @@ fn a_path_that_cannot_be_executed_is_told_apart() {
 fn dropping_an_emulator_kills_its_group() {
     let fake = Fake::new("trap '' TERM HUP; sleep 1000 & while :; do sleep 1000; done");
     let spawned = block_on(async { spawn(&launch(&fake.path), LONG).unwrap() });
-    let pid = spawned.emulator.pid();
+    let pid = spawned.emulator.pid;
     let began = Instant::now();
     drop(spawned);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -180,7 +180,7 @@ fn an_emulator_dies_with_the_thread_that_started_it() {
     let path = fake.path.clone();
     let thread = std::thread::spawn(move || {
         let spawned = block_on(async { spawn(&launch(&path), LONG).unwrap() });
-        let pid = spawned.emulator.pid();
+        let pid = spawned.emulator.pid;
         // As if this thread's process had been killed.
         std::mem::forget(spawned);
         pid

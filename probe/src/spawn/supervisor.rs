@@ -1,0 +1,180 @@
+//! A process between the prober and an emulator, which nothing outlives that the emulator started: the kernel makes it
+//! the parent of whatever was left behind (a subreaper, prctl(2)), and it ends when none of that is left.
+//!
+//! This takes no rights, as cgroups and PID namespaces do. Like everything between fork and exec it must not allocate.
+
+use std::ffi::{c_int, c_uint};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::ptr;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{
+    self, Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
+};
+
+use super::{Failure, HIGHEST_WALKED, Stage, change_mask, fork, limit, reset_signals};
+
+/// How long a killed process has to end before it is looked for again.
+const LOOK_EVERY: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
+/// How often children are looked for that are not found: where `/proc` does not list them.
+const LOOKS_IN_VAIN: u32 = 20;
+
+/// Starts an emulator as a child, waits until it ends or SIGTERM comes, kills all of its descendants, and ends as the
+/// emulator did. Only returns if it could not start the child. SIGTERM also comes when the thread of `parent` ends that
+/// forked this process, however that comes about.
+pub(super) fn supervise(
+    parent: Pid,
+    report: &OwnedFd,
+    become_emulator: impl FnOnce(Pid) -> Failure,
+) -> Failure {
+    match start(parent, report, become_emulator) {
+        Ok(child) => {
+            // The report is heard to its end, and no lock of the prober's is held.
+            close_all();
+            end_as(outlast(child))
+        }
+        Err(errno) => (Stage::Prepare, errno),
+    }
+}
+
+fn start(
+    parent: Pid,
+    report: &OwnedFd,
+    become_emulator: impl FnOnce(Pid) -> Failure,
+) -> Result<Pid, Errno> {
+    // What a terminal sends to its foreground is for the prober.
+    process::setsid()?;
+    let own = process::getpid();
+    process::set_child_subreaper(Some(own))?;
+    process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    // The parent may have died before the kernel was asked to watch it.
+    if process::getppid() != Some(parent) {
+        return Err(Errno::SRCH);
+    }
+    // A program that ignores SIGCHLD would leave nobody to wait for.
+    reset_signals();
+    let child = fork(report, || Some(become_emulator(own)));
+    child.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Waits until the child ends or SIGTERM comes, then until everybody has ended; how the child ended.
+fn outlast(child: Pid) -> Option<WaitStatus> {
+    let awaited = awaited();
+    let mut status = None;
+    let mut is_left = true;
+    while is_left && status.is_none() && wait(&awaited, None) != libc::SIGTERM {
+        is_left = reap(child, &mut status);
+    }
+    let mut in_vain = 0;
+    while is_left && in_vain < LOOKS_IN_VAIN {
+        if status.is_none() {
+            let _ = process::kill_process_group(child, Signal::KILL);
+            let _ = process::kill_process(child, Signal::KILL);
+        } else if !kill_children() {
+            in_vain += 1;
+        }
+        wait(&awaited, Some(&LOOK_EVERY));
+        is_left = reap(child, &mut status);
+    }
+    status
+}
+
+/// Reaps whoever has ended; whether there are children left.
+fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
+    loop {
+        match process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, ended))) if pid == child => *status = Some(ended),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Kills all children; whether any was found. Their children become ours when they end.
+fn kill_children() -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(list) = rustix::fs::open(c"/proc/thread-self/children", flags, Mode::empty()) else {
+        return false;
+    };
+    let mut is_found = false;
+    let (mut number, mut bytes) = (0_i32, [0_u8; 1024]);
+    while let Ok(count @ 1..) = rustix::io::read(&list, &mut bytes) {
+        for byte in bytes.iter().take(count) {
+            if byte.is_ascii_digit() {
+                number = number.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+            } else {
+                is_found |= Pid::from_raw(std::mem::take(&mut number)).is_some_and(kill);
+            }
+        }
+    }
+    is_found
+}
+
+/// Kills a process if it is a child: in a PID namespace that has the `/proc` of another one, numbers mean others.
+fn kill(pid: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    process::waitid(WaitId::Pid(pid), look).is_ok()
+        && process::kill_process(pid, Signal::KILL).is_ok()
+}
+
+fn awaited() -> libc::sigset_t {
+    set_of(&[libc::SIGCHLD, libc::SIGTERM])
+}
+
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // JUSTIFICATION: std has no signal sets.
+    // SAFETY: the pointer is valid for writing a set; it cannot fail.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // JUSTIFICATION: the same.
+        // SAFETY: sigemptyset(3) has made it a set; it fails for what is no signal.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
+    }
+    // SAFETY: sigemptyset(3) has filled it.
+    unsafe { set.assume_init() }
+}
+
+/// Waits for one of these signals, which are blocked; for this long at most. Negative if none came.
+fn wait(signals: &libc::sigset_t, patience: Option<&libc::timespec>) -> c_int {
+    let patience = patience.map_or(ptr::null(), ptr::from_ref);
+    // JUSTIFICATION: std has no signals.
+    // SAFETY: the set and the time are valid or null, and nothing is written.
+    unsafe { libc::sigtimedwait(signals, ptr::null_mut(), patience) }
+}
+
+/// Closes every descriptor.
+fn close_all() {
+    // JUSTIFICATION: neither std nor rustix has close_range(2), and not every libc has it.
+    // SAFETY: nothing that owns a descriptor is used or dropped in this process any more.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 0, c_uint::MAX, 0) };
+    if done == 0 {
+        return;
+    }
+    // Linux before 5.9, or a sandbox that does not know the call.
+    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST_WALKED);
+    for fd in 0..c_int::try_from(end.min(HIGHEST_WALKED)).unwrap_or(c_int::MAX) {
+        // JUSTIFICATION: the same.
+        // SAFETY: as above; a number without a descriptor fails with EBADF.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Ends with an exit status, or by a signal.
+fn end_as(status: Option<WaitStatus>) -> ! {
+    if let Some(signal) = status.and_then(WaitStatus::terminating_signal) {
+        let _ = limit(Resource::Core, 0, 0);
+        // JUSTIFICATION: std has no signals.
+        // SAFETY: the signal's action is the default one, which ends this process.
+        unsafe { libc::kill(libc::getpid(), signal) };
+        change_mask(libc::SIG_UNBLOCK, &set_of(&[signal]));
+    }
+    let code = status.and_then(WaitStatus::exit_status).unwrap_or(127);
+    // JUSTIFICATION: exit(3) would run what the program registered for its own end.
+    // SAFETY: _exit(2) may be called at any time.
+    unsafe { libc::_exit(code) }
+}
