@@ -14,8 +14,9 @@
 //!
 //! An emulator is started at most once for each accelerator, and again for each query that kills
 //! it, up to [`Limits::restarts`] times. It gets an empty environment, no descriptors but its
-//! monitor, a temporary directory that goes with the probe, and dies with the prober; root may name
-//! another user for it to run as. No signal handler is installed, and a caller that ignores SIGCHLD
+//! monitor, and a temporary directory that goes with the probe and is all that it can write to where the
+//! kernel has Landlock. It dies with the prober, and so does all that it started; root may name another
+//! user for it to run as. No signal handler is installed, and a caller that ignores SIGCHLD
 //! is tolerated.
 
 #![deny(unsafe_code)]
