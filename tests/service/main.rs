@@ -207,6 +207,19 @@ impl Service {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// How long the thread that answers everybody was run by a processor; `None`, and told, where the kernel
+    /// does not count that.
+    fn busy(&self) -> Option<Duration> {
+        let pid = self.child.id();
+        let counted = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat"));
+        let first = |text: &str| text.split_whitespace().next()?.parse().ok();
+        let counted = counted.ok().and_then(|text| first(&text)).map(Duration::from_nanos);
+        if counted.is_none() {
+            println!("SKIPPED: the kernel does not count how long threads run");
+        }
+        counted
+    }
+
     fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
