@@ -38,13 +38,20 @@ fn is_plain_line(line: &str) -> bool {
         is_literal(command)
             && (command.trim_matches(['"', '\'']).starts_with('/') || is_name_of_command(command))
     });
-    is_command && words.all(|word| word == "\"$@\"" || is_assignment(word) || is_literal(word))
+    let is_argument = |word| is_literal(word) && !is_relative(word);
+    is_command && words.all(|word| word == "\"$@\"" || is_assignment(word) || is_argument(word))
 }
 
 /// Whether a command is searched for, and does not change what later ones mean.
 fn is_name_of_command(command: &str) -> bool {
     const OTHERS: [&str; 8] = [".", "source", "eval", "cd", "pushd", "popd", "alias", "trap"];
     !command.contains('/') && !OTHERS.contains(&command.trim_matches(['"', '\'']))
+}
+
+/// Whether a word may be a path from where the script runs, which a command such as `env` may run.
+fn is_relative(word: &str) -> bool {
+    let word = word.trim_matches(['"', '\'']);
+    word.contains('/') && !word.starts_with(['/', '-']) && !word.contains(['=', ',', ':'])
 }
 
 /// Whether a word is `NAME=VALUE`.
@@ -85,6 +92,8 @@ mod tests {
             "cd /a; ./u",
             "cd /a",
             "./u \"$@\"",
+            "exec env ./u \"$@\"",
+            "nice a/u",
             "a/u",
             ". /etc/default/qemu",
             "source x",

@@ -19,7 +19,7 @@ use super::{Failure, HIGHEST_WALKED, Stage, change_mask, fork, limit, reset_sign
 /// How long a killed process has to end before it is looked for again.
 const LOOK_EVERY: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
-/// How often children are looked for that are not found: where `/proc` does not list them.
+/// Looks in a row that find none of the children that are left: `/proc` does not list them.
 const LOOKS_IN_VAIN: u32 = 20;
 
 /// Starts an emulator as a child, waits until it ends or SIGTERM comes, kills all of its descendants, and ends as the
@@ -73,8 +73,9 @@ fn outlast(child: Pid) -> Option<WaitStatus> {
         if status.is_none() {
             let _ = process::kill_process_group(child, Signal::KILL);
             let _ = process::kill_process(child, Signal::KILL);
-        } else if !kill_children() {
-            in_vain += 1;
+        } else {
+            // One that forks without end may be missed by a look, but not by many in a row.
+            in_vain = if kill_children() { 0 } else { in_vain + 1 };
         }
         wait(&awaited, Some(&LOOK_EVERY));
         is_left = reap(child, &mut status);
