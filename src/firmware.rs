@@ -6,13 +6,10 @@
 mod glob;
 mod search;
 
-use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use capscache_format::{Entry, Escaped, Unanswered};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::search::firmware_directories;
@@ -260,15 +257,10 @@ fn parse(bytes: &[u8]) -> serde_json::Result<(FirmwareDescriptor, serde_json::Va
 
 /// The bytes of a regular file, no more than tell that they are too many; `None` for anything else.
 fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    // Opening some devices does something, and a pipe would be waited for if one came in the meantime.
-    if !fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
+    let file = match crate::input::open_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
+        opened => opened?,
+    };
     let mut bytes = Vec::new();
     file.take(DESCRIPTOR_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))

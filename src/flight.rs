@@ -521,7 +521,9 @@ impl Shared {
             }
             note_closed(&kvm, &mut whole, entry.groups());
             let of_host = self.host_inputs(&kvm, &whole);
-            let of_binary = old.inputs().iter().filter(|input| input.scope == Scope::Binary);
+            let of_binary = old.inputs().iter().filter(|input| {
+                input.scope == Scope::Binary && input.kind != InputKind::Incomplete
+            });
             whole.inputs = of_binary.cloned().chain(of_host).collect();
             shortage::note(&mut whole, !kvm.opens());
             return self.save(emulator, &whole).map(Some);
@@ -665,12 +667,8 @@ fn status(emulator: &Path) -> Result<rustix::fs::Stat, Error> {
 /// What the link `emulator` leads to, if that is a program and no script.
 fn plain_link(emulator: &Path) -> Option<PathBuf> {
     let target = std::fs::canonicalize(emulator).ok()?;
-    // Opening a pipe or a terminal could wait for ever.
-    if !std::fs::metadata(&target).ok()?.is_file() {
-        return None;
-    }
     let mut magic = [0; 4];
-    let mut file = std::fs::File::open(&target).ok()?;
+    let mut file = crate::input::open_regular(&target).ok()?;
     std::io::Read::read_exact(&mut file, &mut magic).ok()?;
     (target != emulator && magic == *b"\x7fELF").then_some(target)
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -640,18 +641,25 @@ fn object_digest(paths: &[u8]) -> [u8; 32] {
 /// nobody is to read that for hours.
 const LARGEST_PROGRAM_BYTES: u64 = 1 << 30;
 
+/// Opens a regular file for reading. A pipe, a terminal or a device could wait for ever, also if it came
+/// to the path just now, and opening some devices does something.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let refused = || Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    if !fs::metadata(path)?.is_file() {
+        return refused();
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { refused() }
+}
+
 /// The SHA-256 of a file's content, which is a program or one of its libraries.
 pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
-    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    let status = fs::metadata(path)?;
-    // Opening a pipe or a terminal could wait for ever.
-    if !status.is_file() {
-        return refused("no regular file");
+    let file = open_regular(path)?;
+    if file.metadata()?.len() > LARGEST_PROGRAM_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than any program"));
     }
-    if status.len() > LARGEST_PROGRAM_BYTES {
-        return refused("larger than any program");
-    }
-    let mut file = File::open(path)?.take(LARGEST_PROGRAM_BYTES);
+    let mut file = file.take(LARGEST_PROGRAM_BYTES);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {

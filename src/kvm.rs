@@ -21,11 +21,10 @@ const MODULES: &str = "/sys/module";
 
 /// Parts of the names of parameters that change how fast KVM is, or what it logs, and not what it offers
 /// (Linux 6.18, `Documentation/admin-guide/kernel-parameters.txt`).
-const TUNING: [&str; 10] = [
+const TUNING: [&str; 9] = [
     "halt_poll",
     "recovery",
-    "stat",
-    "debug",
+    "stats",
     "verbose",
     "mmu_lock",
     "recycle",
@@ -431,6 +430,7 @@ mod tests {
             ("kvm/parameters/enable_pmu", "Y\n", 0o444),
             ("kvm/parameters/halt_poll_ns", "200000\n", 0o644),
             ("kvm_amd/parameters/vgif", "1\n", 0o444),
+            ("kvm_amd/parameters/debug_swap", "N\n", 0o444),
             ("kvm_amd/parameters/npt", "1\n", 0o444),
             ("kvm_amd/parameters/secret", "1\n", 0o400),
             ("loop/parameters/max_loop", "0\n", 0o444),
@@ -440,7 +440,8 @@ mod tests {
             fs::write(&path, value).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        assert_eq!(parameters(root.path()), "kvm.enable_pmu=Y kvm_amd.npt=1 kvm_amd.vgif=1");
+        let expected = "kvm.enable_pmu=Y kvm_amd.debug_swap=N kvm_amd.npt=1 kvm_amd.vgif=1";
+        assert_eq!(parameters(root.path()), expected);
         let found = driver(root.path()).map(|(path, _)| path);
         assert_eq!(found, Some(root.path().join("kvm_amd/parameters")));
         assert_eq!(driver(Path::new("/nowhere")), None);

@@ -49,10 +49,11 @@ pub(crate) fn expired(input: &Input) -> Option<Stale> {
         None => "no value of this release".to_owned(),
         Some(incomplete) => {
             let age = boot_seconds().saturating_sub(incomplete.at);
-            if incomplete.context != context::of_this_process() {
-                "a caller with other rights or limits".to_owned()
-            } else if !(0..SERVES_SECONDS).contains(&age) {
+            // What is too old costs no look at the rights of this process.
+            if !(0..SERVES_SECONDS).contains(&age) {
                 format!("that was {age} s ago")
+            } else if incomplete.context != context::of_this_process() {
+                "a caller with other rights or limits".to_owned()
             } else {
                 let opened = incomplete.unopened.iter().find(|path| opens(path))?;
                 format!("{} can be opened", Escaped::new(opened))

@@ -1,6 +1,10 @@
 //! What those need who keep a cache fresh: what entries depend on, and a way to drop what is stale.
 
+#[cfg(feature = "probe")]
+use std::ffi::OsStr;
 use std::io::ErrorKind;
+#[cfg(feature = "probe")]
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +35,18 @@ impl Dependency {
     }
 
     /// The files that probing an emulator may run of which nothing is known yet: itself and, if it is a
-    /// script, whatever it resolves through, as far as its text tells. Of scripts that name ever more
+    /// script, whatever it resolves through, as far as its text tells: files and directories that it names,
+    /// and where a command of it would be found first. Of scripts that name ever more
     /// files the first hundreds.
     #[cfg(feature = "probe")]
     pub fn of_unprobed(emulator: &Path) -> Vec<Dependency> {
         let routes = crate::wrapper::routes(emulator, &crate::wrapper::environment(&[]));
-        let paths = std::iter::once(emulator.to_owned()).chain(routes.files);
-        paths.map(Dependency::File).collect()
+        let searched = routes.searched.iter().flat_map(|(directory, names)| {
+            names.iter().map(|name| directory.join(OsStr::from_bytes(name)))
+        });
+        let paths = std::iter::once(emulator.to_owned()).chain(routes.files.clone());
+        let files = paths.chain(searched).map(Dependency::File);
+        files.chain(routes.directories.iter().cloned().map(Dependency::Directory)).collect()
     }
 
     /// Whether [`Dependency::of_unprobed`] is surely all that an emulator names: one that is not a script, or

@@ -9,7 +9,7 @@ mod plain;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -110,6 +110,8 @@ const SHELL_WORDS: [&str; 71] = [
 pub(crate) struct Routes {
     /// Files that are there, and paths at which nothing is.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Directories that it names.
+    pub(crate) directories: BTreeSet<PathBuf>,
     /// Directories in which a command was searched for in vain, with the names of those commands: one
     /// that appears there would be found first.
     pub(crate) searched: BTreeMap<PathBuf, BTreeSet<Vec<u8>>>,
@@ -176,9 +178,13 @@ impl Resolver {
     }
 
     fn read_script(&mut self, path: &Path) {
-        let Some(text) = text_of(path) else { return };
+        let Some(mut text) = text_of(path) else { return };
         let is_cut = u64::try_from(text.len()).is_ok_and(|read| read >= MAX_SCRIPT_BYTES);
         self.routes.is_open |= is_cut || !plain::is_plain(&text);
+        // A shell runs a script up to what is packed behind it.
+        if let Some(end) = text.iter().position(|byte| *byte == 0) {
+            text.truncate(end);
+        }
         for path in [Some(path.to_owned()), fs::canonicalize(path).ok()].into_iter().flatten() {
             if let Some(directory) = path.parent() {
                 self.add_base(directory);
@@ -314,7 +320,10 @@ impl Resolver {
             return;
         }
         match fs::metadata(path) {
-            Ok(status) if status.is_dir() => self.add_base(path),
+            Ok(status) if status.is_dir() => {
+                self.routes.directories.insert(path.clone());
+                self.add_base(path);
+            }
             Ok(status) if status.is_file() => {
                 self.routes.files.insert(path.clone());
                 self.unread.push_back(path.clone());
@@ -347,15 +356,11 @@ fn tidy(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
-/// The beginning of a file, if it is text.
+/// The beginning of a file, if it is text or a script with something else behind it.
 fn text_of(path: &Path) -> Option<Vec<u8>> {
-    // Opening a pipe or a terminal could wait for ever.
-    if !fs::metadata(path).is_ok_and(|status| status.is_file()) {
-        return None;
-    }
     let mut text = Vec::new();
-    File::open(path).ok()?.take(MAX_SCRIPT_BYTES).read_to_end(&mut text).ok()?;
-    (!text.contains(&0)).then_some(text)
+    crate::input::open_regular(path).ok()?.take(MAX_SCRIPT_BYTES).read_to_end(&mut text).ok()?;
+    (!text.contains(&0) || text.starts_with(b"#!")).then_some(text)
 }
 
 /// A line up to a `#` that begins a word.

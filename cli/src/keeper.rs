@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::process::{Gid, Uid};
 
 /// The user to whom a root belongs, where that is neither this process' user nor root, and this process
 /// is root.
@@ -14,7 +14,7 @@ pub(crate) fn of(root: &Path) -> Option<u32> {
     (rustix::process::geteuid().is_root() && owner != 0).then_some(owner)
 }
 
-/// Takes on a user for good, with the group of its root and the one that may open `/dev/kvm`, as the
+/// Takes on a user for good, before this process has a second thread, with the group of its root and the one that may open `/dev/kvm`, as the
 /// service's unit gives them.
 ///
 /// # Errors
@@ -27,10 +27,8 @@ pub(crate) fn become_user(uid: u32, root: &Path) -> Result<()> {
         let uid = Uid::from_raw(uid);
         rustix::thread::set_thread_groups(&kvm)?;
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-        // The kernel hides what is in /proc of a process that changed its user, also from itself.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
-            .map_err(std::io::Error::from)
+        // The process stays undumpable: root's terminal and descriptors are not for that user to take.
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(std::io::Error::from)
     };
     take_on().with_context(|| {
         format!("cannot go on as the user {uid}, to whom the root of the cache belongs: run it as that user")

@@ -52,7 +52,7 @@ pub struct Options {
     /// Whom the emulator runs as, if not as the caller. KVM is used if it opens for that user.
     pub run_as: Option<User>,
     /// Where the probe makes its temporary directory, if not where the system has such: a directory
-    /// on a local file system, which that user can reach.
+    /// on a local file system, which that user can reach. In a link there is none.
     pub temporary: Option<PathBuf>,
     /// Further variables of the emulator's environment, which replace those of the same name.
     pub environment: Vec<(OsString, OsString)>,
@@ -195,10 +195,11 @@ fn on_own_thread<T: Send>(
                     .enable_all()
                     .build()
                     .map_err(ProbeError::Start)?;
-                let within = options.temporary.clone().unwrap_or_else(std::env::temp_dir);
+                let usual = || std::env::temp_dir().canonicalize().unwrap_or_default();
+                let within = options.temporary.clone().unwrap_or_else(usual);
                 let scratch = Scratch::new(&within, options.run_as.as_ref());
+                let sandbox = Sandbox::landlock(scratch.directory(), &options.writable);
                 let writable = [&[scratch.path().to_owned()], &*options.writable].concat();
-                let sandbox = Sandbox::landlock(&writable);
                 let terms = Terms::new(&options.limits);
                 let probe = Probe { emulator, options, scratch, sandbox, terms };
                 runtime.block_on(probe.with_mounts_if_it_mounts(&writable, work))

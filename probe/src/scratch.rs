@@ -5,7 +5,7 @@ mod tests;
 
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
@@ -48,8 +48,7 @@ impl Scratch {
     /// can have no temporary files, and needs none.
     pub(crate) fn new(within: &Path, owner: Option<&User>) -> Self {
         let mut path = within.join(PREFIX);
-        let follow = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        if let Ok(opened) = rustix::fs::open(within, follow, Mode::empty()) {
+        if let Ok(opened) = rustix::fs::open(within, DIRECTORY, Mode::empty()) {
             sweep(&opened, owner);
             for _ in 0..TRIES {
                 // A number that nobody can guess.
@@ -70,6 +69,11 @@ impl Scratch {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory itself, whatever has its path by now.
+    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.made.as_ref().map(|made| made.directory.as_fd())
     }
 }
 

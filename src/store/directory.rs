@@ -90,9 +90,11 @@ impl Directory {
 
     /// Removes a directory in this one with all that is in it, following no link.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
-        // std walks by descriptors, once it is in a directory that nobody can exchange.
+        // std walks by descriptors, once it is in a directory that nobody can exchange. A process that took
+        // on the user of the root cannot see its own, but has no more rights than that user either.
         let own = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
-        std::fs::remove_dir_all(own.join(name))
+        let within = if own.is_dir() { &own } else { &self.path };
+        std::fs::remove_dir_all(within.join(name))
     }
 
     /// Makes what was renamed or removed outlast a power cut.

@@ -12,9 +12,11 @@ const SHELLS: [&str; 4] = ["sh", "bash", "dash", "ash"];
 pub(super) fn is_plain(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    // A command goes on in the next line.
+    // A command goes on behind a backslash in the next line, and a comment does not.
+    let is_comment = |line: &&str| line.trim_start().starts_with('#');
+    let code: Vec<&str> = rest.lines().filter(|line| !is_comment(line)).collect();
     first.strip_prefix("#!").is_some_and(is_shell)
-        && rest.replace(" \\\n", " ").lines().all(is_plain_line)
+        && code.join("\n").replace(" \\\n", " ").lines().all(is_plain_line)
 }
 
 /// Whether an interpreter is a shell without options that have it run something else.
@@ -29,9 +31,6 @@ fn is_shell(interpreter: &str) -> bool {
 }
 
 fn is_plain_line(line: &str) -> bool {
-    if line.trim_start().starts_with('#') {
-        return true;
-    }
     let mut words = line.split_ascii_whitespace().skip_while(|word| is_assignment(word)).peekable();
     words.next_if(|word| *word == "exec");
     let is_command = words.next().is_none_or(|command| {
@@ -48,10 +47,12 @@ fn is_name_of_command(command: &str) -> bool {
     !command.contains('/') && !OTHERS.contains(&command.trim_matches(['"', '\'']))
 }
 
-/// Whether a word may be a path from where the script runs, which a command such as `env` may run.
+/// Whether a word may name a program that a command such as `env` runs (`./u`, `-S/p`), and that is not
+/// among the files that were found. Values, as in `-L=/p` or `file=/p`, are none.
 fn is_relative(word: &str) -> bool {
     let word = word.trim_matches(['"', '\'']);
-    word.contains('/') && !word.starts_with(['/', '-']) && !word.contains(['=', ',', ':'])
+    let Some(slash) = word.find('/') else { return false };
+    slash > 0 && (word.starts_with('.') || !word[..slash].contains(['=', ',', ':']))
 }
 
 /// Whether a word is `NAME=VALUE`.
@@ -94,6 +95,9 @@ mod tests {
             "./u \"$@\"",
             "exec env ./u \"$@\"",
             "nice a/u",
+            "exec env -S/p",
+            "env ./u,x",
+            "# a comment that does not go on \\\nexec $(cat x)",
             "a/u",
             ". /etc/default/qemu",
             "source x",

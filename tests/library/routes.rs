@@ -236,8 +236,8 @@ fn modules_are_looked_for_where_the_environment_of_the_emulator_says() {
     let answers = place.cache.get(&wrapper).expect("answers");
     let modules = answers.inputs().filter(|input| input.kind == InputKind::Modules);
     let modules: Vec<_> = modules.map(|input| String::from_utf8_lossy(input.name)).collect();
-    if modules.len() < 2 {
-        println!("SKIPPED: this emulator has no modules");
+    if !Path::new("/usr/lib/x86_64-linux-gnu/qemu").is_dir() {
+        println!("SKIPPED: QEMU for x86_64 has no modules here");
         return;
     }
     let own = place.path("m");

@@ -20,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) steps: Vec<(PathBuf, OsString)>,
     /// What is at the end, by its path without links; `None`: nothing.
     pub(crate) end: Option<PathBuf>,
+    /// The directory that may not be searched, if the way ends there for that.
+    pub(crate) closed: Option<PathBuf>,
 }
 
 impl Route {
@@ -43,6 +45,7 @@ impl Route {
                     if error.kind() == ErrorKind::PermissionDenied {
                         // Nothing that happens there can be seen, until the directory lets us in.
                         route.steps.pop();
+                        route.closed = Some(here);
                     }
                     return route;
                 }

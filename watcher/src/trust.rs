@@ -55,6 +55,10 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
             _ => return Err(writable(directory, &status)),
         }
     }
+    if let Some(path) = route.closed {
+        let why = "may not be searched, so nobody knows what is in it".into();
+        return Err(Untrusted { path, why });
+    }
     let Some(end) = route.end else { return Ok(()) };
     match fs::symlink_metadata(&end) {
         // What is opened and not run, such as /dev/kvm, may be anybody's to open.

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use capscache::Capabilities;
+use capscache_watcher::check_trusted;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::statfs;
 
@@ -80,7 +81,9 @@ impl Local {
 pub(super) fn is_local(emulator: &Path, entry: &Capabilities) -> bool {
     let mut seen = HashSet::new();
     let mut is_local = |path: &Path| leads_nowhere_else(path, &mut seen, MOST_LINKS);
-    is_local(emulator) && entry.depends_on().iter().all(|input| is_local(input.path()))
+    // Whoever may change what is on the way could lead it elsewhere at any time.
+    let mut stays = |path: &Path| is_local(path) && check_trusted(path).is_ok();
+    stays(emulator) && entry.depends_on().iter().all(|input| stays(input.path()))
 }
 
 fn leads_nowhere_else(path: &Path, seen: &mut HashSet<PathBuf>, links: usize) -> bool {

@@ -96,6 +96,8 @@ impl Service {
         {
             return Ok(hit);
         }
+        // Until what it depends on now was looked at.
+        self.local.note(emulator, false);
         if let Some((hit, is_local)) = self.look(caller, place, emulator, groups).await? {
             self.local.note(emulator, is_local);
             return Ok(hit);

@@ -85,7 +85,7 @@ impl Fake {
         let path = dir.path().join("qemu-system-real");
         let installed = Path::new("/usr/bin").join(emulator);
         if !installed.exists() {
-            eprintln!("skipped: there is no {}", installed.display());
+            println!("SKIPPED: there is no {}", installed.display());
             return None;
         }
         std::os::unix::fs::symlink(installed, &path).unwrap();

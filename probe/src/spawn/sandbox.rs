@@ -5,14 +5,14 @@
 //! deny the same, so it does not matter that an emulator can choose between them.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
-    Scope, path_beneath_rules,
+    ABI, Access, AccessFs, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
+    RulesetError, Scope, path_beneath_rules,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -58,15 +58,20 @@ pub(crate) enum Sandbox {
 pub(crate) struct Mounts {
     /// What stays writable.
     writable: Vec<CString>,
+    /// Nodes that may be opened: of no others, such as disks, a read-only mount keeps anybody out.
+    devices: Vec<CString>,
+    /// Bounds signals and abstract sockets, as [`Sandbox::Landlock`] does; mounts it does not deny.
+    scopes: Option<OwnedFd>,
     /// The maps of its user namespaces: everybody is who they are.
     uid_map: String,
     gid_map: String,
 }
 
 impl Sandbox {
-    /// Confines to these directories and files, by Landlock if there is any. What is not there is skipped.
-    pub(crate) fn landlock(writable: &[PathBuf]) -> Sandbox {
-        match ruleset(writable).map(Option::<OwnedFd>::from) {
+    /// Confines to an open directory and these directories and files, by Landlock if there is any. What is
+    /// not there is skipped.
+    pub(crate) fn landlock(scratch: Option<BorrowedFd<'_>>, writable: &[PathBuf]) -> Sandbox {
+        match ruleset(scratch, writable).map(Option::<OwnedFd>::from) {
             Ok(Some(ruleset)) => Sandbox::Landlock(ruleset),
             Ok(None) | Err(_) => Sandbox::None,
         }
@@ -82,8 +87,12 @@ impl Sandbox {
         if uid != 0 {
             writable.push(c"/proc".to_owned());
         }
-        let uid_map = format!("{uid} {uid} 1");
-        Sandbox::Mounts(Mounts { writable, uid_map, gid_map: format!("{gid} {gid} 1") })
+        let devices = DEVICES.iter().filter_map(|at| path(Path::new(at))).collect();
+        let scopes = Ruleset::default().scope(Scope::from_all(ABI::V6));
+        let scopes = scopes.and_then(Ruleset::create).map(Option::<OwnedFd>::from);
+        let [uid_map, gid_map] = [uid, gid].map(|id| format!("{id} {id} 1"));
+        let scopes = scopes.unwrap_or_default();
+        Sandbox::Mounts(Mounts { writable, devices, scopes, uid_map, gid_map })
     }
 
     /// Whether a wrapper that mounts fails for it.
@@ -92,13 +101,17 @@ impl Sandbox {
     }
 }
 
-fn ruleset(writable: &[PathBuf]) -> Result<RulesetCreated, RulesetError> {
+fn ruleset(
+    scratch: Option<BorrowedFd<'_>>,
+    writable: &[PathBuf],
+) -> Result<RulesetCreated, RulesetError> {
     // Later versions know of nothing else that is written.
     let writes = AccessFs::from_write(ABI::V3);
     Ruleset::default()
         .handle_access(writes)?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
+        .add_rules(scratch.map(|scratch| Ok::<_, RulesetError>(PathBeneath::new(scratch, writes))))?
         .add_rules(path_beneath_rules(writable, writes))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::WriteFile | AccessFs::Truncate))
 }
@@ -119,16 +132,21 @@ impl Mounts {
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let process = rustix::fs::open(c"/proc/self", directory, Mode::empty())?;
         self.enter_namespaces(&process)?;
-        for path in &self.writable {
+        for path in self.writable.iter().chain(&self.devices) {
             // What is not there needs no mount.
             let _ = bind(path);
         }
-        set_read_only(c"/", true, libc::AT_RECURSIVE)?;
+        const ALL: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV;
+        set_attributes(c"/", ALL, 0, libc::AT_RECURSIVE)?;
         for path in &self.writable {
-            let _ = set_read_only(path, false, 0);
+            let _ = set_attributes(path, 0, libc::MOUNT_ATTR_RDONLY, 0);
         }
-        // In a further user namespace what was read-only in the outer one is so for good (mount_namespaces(7)).
-        self.enter_namespaces(&process)
+        for path in &self.devices {
+            let _ = set_attributes(path, 0, libc::MOUNT_ATTR_NODEV, 0);
+        }
+        // In a further user namespace what was set in the outer one is so for good (mount_namespaces(7)).
+        self.enter_namespaces(&process)?;
+        self.scopes.as_ref().map_or(Ok(()), restrict_to)
     }
 
     fn enter_namespaces(&self, process: &OwnedFd) -> Result<(), Errno> {
@@ -155,10 +173,8 @@ fn bind(path: &CStr) -> Result<(), Errno> {
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Makes a mount read-only, or writable again.
-fn set_read_only(path: &CStr, is_read_only: bool, flags: libc::c_int) -> Result<(), Errno> {
-    let (set, clear) =
-        if is_read_only { (libc::MOUNT_ATTR_RDONLY, 0) } else { (0, libc::MOUNT_ATTR_RDONLY) };
+/// Sets attributes of a mount, and clears others.
+fn set_attributes(path: &CStr, set: u64, clear: u64, flags: libc::c_int) -> Result<(), Errno> {
     let attributes =
         libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
     // JUSTIFICATION: rustix has no mount_setattr(2).

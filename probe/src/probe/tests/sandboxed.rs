@@ -13,11 +13,22 @@ done 2>/dev/null"#;
 const PLACES: [&str; 3] = ["outside", "cache", "allowed"];
 
 fn has_landlock() -> bool {
-    let has = matches!(Sandbox::landlock(&[]), Sandbox::Landlock(_));
+    let has = matches!(Sandbox::landlock(None, &[]), Sandbox::Landlock(_));
     if !has {
         println!("SKIPPED: there is no Landlock here, so an emulator writes where its user does");
     }
     has
+}
+
+/// Whether Landlock bounds signals: since Linux 6.12.
+fn bounds_signals() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let bounds = (numbers.next(), numbers.next()) >= (Some(6), Some(12));
+    if !bounds {
+        println!("SKIPPED: Landlock does not bound signals in Linux {release}");
+    }
+    bounds
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -87,12 +98,20 @@ fn one_that_mounts_can_and_writes_nowhere_else_either() {
     if !has_landlock() {
         return;
     }
+    // Where Landlock cannot bound signals, root could send them.
+    let signal = if bounds_signals() { r#"kill -0 1 && : > "$d/allowed/signal""# } else { ":" };
     let script = format!(
         r#"[ "$INSIDE" ] || INSIDE=1 exec {unshare} "$0" "$@"
         mount --bind "$d/outside" "$d/mine" || exit 1
-        for at in / "$d/mine" "$d/cache" "$TMPDIR/.."; do
-            mount -o remount,bind,rw "$at"; umount "$at/.."; mount --make-shared "$at"
-        done 2>/dev/null"#
+        {{
+            for node in /dev/vda /dev/sda /dev/loop0; do
+                [ -b $node ] && (: >>$node) && : > "$d/allowed/disk"
+            done
+            {signal}
+            for at in / "$d/mine" "$d/cache" "$TMPDIR/.."; do
+                mount -o remount,bind,rw "$at"; umount "$at/.."; mount --make-shared "$at"
+            done
+        }} 2>/dev/null"#
     );
     probe_one_that_writes(&script);
 }
@@ -102,11 +121,7 @@ fn one_that_is_confined_may_not_signal_its_prober() {
     if !has_landlock() {
         return;
     }
-    // Since Linux 6.12.
-    let scopes = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = scopes.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    if (numbers.next(), numbers.next()) < (Some(6), Some(12)) {
-        println!("SKIPPED: Landlock does not bound signals in Linux {scopes}");
+    if !bounds_signals() {
         return;
     }
     let fake = Fake::qemu("query-kvm) kill -0 $PPID 2>/dev/null; echo $? >&2; answer '{}';;");
