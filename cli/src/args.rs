@@ -78,7 +78,7 @@ pub(crate) struct Place {
     pub(crate) probe_timeout: Option<NonZeroU32>,
 
     /// How often a probe may start an emulator again that is lost, to get around what ends it.
-    #[arg(long, value_name = "N", default_value_t = 16, global = true, hide_short_help = true)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().restarts, global = true, hide_short_help = true)]
     pub(crate) restarts: u32,
 
     /// How long to believe that an emulator cannot be probed, if nothing changes.

@@ -21,7 +21,7 @@ pub struct Limits {
     pub line_bytes: usize,
     /// What all processes of a whole probe may send over their monitors together, in bytes. 64 MiB.
     pub total_bytes: u64,
-    /// How often an emulator is started again under one accelerator, to get around queries that kill it. 16.
+    /// How often an emulator is started again under one accelerator, to get around queries that kill it. 32.
     pub restarts: u32,
     /// How much of the end of an emulator's stdout and stderr is kept, in bytes. 8 KiB.
     pub tail_bytes: usize,
@@ -34,7 +34,7 @@ impl Default for Limits {
             probe: Duration::from_secs(60),
             line_bytes: 8 << 20,
             total_bytes: 64 << 20,
-            restarts: 16,
+            restarts: 32,
             tail_bytes: 8 << 10,
         }
     }

@@ -221,7 +221,7 @@ fn an_emulator_that_is_lost_at_every_query_is_given_up() {
     let Err(InterviewError::TooManyRestarts { restarts, last }) = error else {
         panic!("{error:?}")
     };
-    assert_eq!((restarts, last.as_str()), (16, "exited with status 7"));
+    assert_eq!((restarts, last.as_str()), (32, "exited with status 7"));
     assert_eq!(notes.heard(), [""; 0]);
 }
 
