@@ -15,6 +15,9 @@ use super::{Directory, LOCK, Store, create_beside, name_of};
 /// most. Many who wait should not take the time of the one that they wait for.
 const INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
 
+/// How long a lock is opened again, without patience, if somebody exchanges it again and again.
+const RETRIES: Duration = Duration::from_millis(100);
+
 /// What is locked while a lock is taken over: so no two of those who wait replace the same one.
 const TAKE_OVER: &str = "take-over.lock";
 
@@ -38,7 +41,8 @@ impl Store {
         let name = name_of(&path);
         let open = || self.open_private(&directory, name).ok();
         let mut file = open()?;
-        let end = Instant::now() + 2 * patience;
+        // Who does not wait for a holder may have to look again for the lock that counts.
+        let end = Instant::now() + if patience.is_zero() { RETRIES } else { 2 * patience };
         let mut until = Instant::now() + patience;
         let [mut interval, longest] = INTERVALS;
         loop {
@@ -48,22 +52,24 @@ impl Store {
                 Err(TryLockError::WouldBlock) => false,
                 Err(TryLockError::Error(_)) => return None,
             };
-            if Instant::now() >= end && !taken {
-                return None;
-            } else if !is_named(&directory, &file, name) {
-                if Instant::now() >= end && !patience.is_zero() {
+            let now = Instant::now();
+            let is_over = now >= end;
+            if !is_named(&directory, &file, name) {
+                if is_over {
                     // Somebody exchanges it again and again.
                     return None;
                 }
                 // Its holder lost it: the lock that counts is another file now.
                 file = open()?;
-                until = Instant::now() + patience;
+                until = now + patience;
             } else if taken {
                 return Some(file);
-            } else if Instant::now() >= until
+            } else if now >= until
                 && let Some(lock) = self.take_over(&directory, &file, name)
             {
                 return Some(lock);
+            } else if is_over {
+                return None;
             } else {
                 std::thread::sleep(interval);
                 interval = longest.min(2 * interval);
