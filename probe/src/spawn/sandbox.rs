@@ -83,8 +83,11 @@ impl Sandbox {
         let gid = rustix::process::getegid().as_raw();
         let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let mut writable: Vec<_> = writable.iter().filter_map(|at| path(at)).collect();
-        // Wrappers that make user namespaces of their own write there. Root needs none, and could write to much else.
-        if uid != 0 {
+        // Wrappers that make user namespaces of their own write there. Root needs none, and could write to much else;
+        // not so root of a user namespace.
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
+        if uid != 0 || !is_initial {
             writable.push(c"/proc".to_owned());
         }
         let devices = DEVICES.iter().filter_map(|at| path(Path::new(at))).collect();
