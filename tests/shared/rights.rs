@@ -41,3 +41,14 @@ pub(crate) fn can_make_nodes() -> bool {
     }
     opened.is_ok()
 }
+
+/// Whether nobody else can make modules appear for QEMU, which searches for them below `/run`. Where everybody
+/// can, no emulator with modules is run in the background or for others, and rightly so.
+pub(crate) fn is_run_protected() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let is_protected = std::fs::metadata("/run").is_ok_and(|run| run.mode() & 0o022 == 0);
+    if !is_protected {
+        println!("SKIPPED: anybody may write to /run, so nothing is probed in the background");
+    }
+    is_protected
+}
