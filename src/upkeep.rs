@@ -38,22 +38,19 @@ impl Dependency {
     /// script, whatever it resolves through, as far as its text tells: files and directories that it names,
     /// and where a command of it would be found first. Of scripts that name ever more
     /// files the first hundreds.
+    ///
+    /// With them, whether these are surely all: those of an emulator that is not a script, or one of plain
+    /// commands with literal words. Other scripts may run what their text does not tell.
     #[cfg(feature = "probe")]
-    pub fn of_unprobed(emulator: &Path) -> Vec<Dependency> {
+    pub fn of_unprobed(emulator: &Path) -> (Vec<Dependency>, bool) {
         let routes = crate::wrapper::routes(emulator, &crate::wrapper::environment(&[]));
         let searched = routes.searched.iter().flat_map(|(directory, names)| {
             names.iter().map(|name| directory.join(OsStr::from_bytes(name)))
         });
-        let paths = std::iter::once(emulator.to_owned()).chain(routes.files.clone());
+        let paths = std::iter::once(emulator.to_owned()).chain(routes.files);
         let files = paths.chain(searched).map(Dependency::File);
-        files.chain(routes.directories.iter().cloned().map(Dependency::Directory)).collect()
-    }
-
-    /// Whether [`Dependency::of_unprobed`] is surely all that an emulator names: one that is not a script, or
-    /// one of plain commands with literal words. Other scripts may run what their text does not tell.
-    #[cfg(feature = "probe")]
-    pub fn are_all_named(emulator: &Path) -> bool {
-        !crate::wrapper::routes(emulator, &crate::wrapper::environment(&[])).is_open
+        let all = files.chain(routes.directories.into_iter().map(Dependency::Directory));
+        (all.collect(), !routes.is_open)
     }
 
     /// What recorded inputs are about, in their order.

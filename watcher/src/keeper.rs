@@ -430,7 +430,7 @@ impl<S: FnMut(Event)> Keeper<S> {
                 self.tell(Event::Failed { emulator: path, reason });
                 // The change of any of these is worth another try.
                 let reasons = match self.cache.lookup(&emulator) {
-                    _ if is_refused => Dependency::of_unprobed(&emulator),
+                    _ if is_refused => Dependency::of_unprobed(&emulator).0,
                     Ok(Lookup::Failed(failure)) => failure.depends_on,
                     _ => Vec::new(),
                 };

@@ -102,7 +102,7 @@ fn run(cache: &Cache, job: Job) -> Done {
     let is_refused = trusted.is_err();
     let result = trusted
         .map_err(|untrusted| untrusted.to_string())
-        .and_then(|()| probe(cache, &job, &mut probed));
+        .and_then(|_| probe(cache, &job, &mut probed));
     Done { emulator: job.emulator, result, is_refused, probed, took: began.elapsed() }
 }
 

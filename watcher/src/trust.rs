@@ -19,13 +19,15 @@ pub struct Untrusted {
 }
 
 /// Checks with [`check_trusted`] all that probing an emulator may run: the emulator, what it names now
-/// if it is a script, and what it ran and loaded before.
+/// if it is a script, and what it ran and loaded before. Returns whether that is surely all, as
+/// [`Dependency::of_unprobed`] does.
 ///
 /// # Errors
 /// [`Untrusted`] for the first that somebody else could have written.
-pub fn check_probe(emulator: &Path, ran_before: &[Dependency]) -> Result<(), Untrusted> {
-    let named = Dependency::of_unprobed(emulator);
-    named.iter().chain(ran_before).try_for_each(|runs| check_trusted(runs.path()))
+pub fn check_probe(emulator: &Path, ran_before: &[Dependency]) -> Result<bool, Untrusted> {
+    let (named, are_all) = Dependency::of_unprobed(emulator);
+    named.iter().chain(ran_before).try_for_each(|runs| check_trusted(runs.path()))?;
+    Ok(are_all)
 }
 
 /// Checks that nobody but root and the user of this process could have put there what is at a path,

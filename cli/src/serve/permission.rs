@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::{Cache, Dependency, is_root_or_unmapped};
+use capscache::{Cache, is_root_or_unmapped};
 use capscache_watcher::check_probe;
 
 /// Who is at the other end of a connection.
@@ -37,8 +37,8 @@ pub(super) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     let entries = cache.entries().into_iter().flatten().flatten();
     let own = entries.filter(|entry| entry.emulator() == emulator);
     let ran_before: Vec<_> = own.flat_map(|entry| entry.depends_on()).collect();
-    check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())?;
-    if !Dependency::are_all_named(emulator) {
+    let are_all = check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())?;
+    if !are_all {
         let emulator = emulator.display();
         return Err(format!("{emulator} is a script whose text does not tell all that it runs"));
     }
