@@ -33,8 +33,12 @@ impl Trust {
     /// has to belong to a trusted user; what is not there yet will.
     pub(super) fn check_parents(self, root: &Path) -> Result<(), Error> {
         self.check_way_to(root)?;
-        let there = root.ancestors().find_map(|path| path.canonicalize().ok());
-        there.map_or(Ok(()), |there| self.check_way_to(&there))
+        match root.ancestors().find_map(|path| path.canonicalize().ok()) {
+            // The same way, without a link on it.
+            Some(there) if root.starts_with(&there) => Ok(()),
+            Some(there) => self.check_way_to(&there),
+            None => Ok(()),
+        }
     }
 
     fn check_way_to(self, path: &Path) -> Result<(), Error> {
