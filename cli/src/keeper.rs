@@ -7,6 +7,16 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::process::{Gid, Uid};
 
+/// The cache of the whole system.
+pub(crate) const SYSTEM_ROOT: &str = "/var/cache/capscache";
+
+/// The user whose files are believed in the cache of the whole system: root, to whom the directory above it
+/// belongs, gave it to this user.
+pub(crate) fn of_system(root: &Path) -> Option<u32> {
+    let keeper = || std::fs::symlink_metadata(root).ok().filter(std::fs::Metadata::is_dir);
+    (root == Path::new(SYSTEM_ROOT)).then(keeper).flatten().map(|directory| directory.uid())
+}
+
 /// The user to whom a root belongs, where that is neither this process' user nor root, and this process
 /// is root.
 pub(crate) fn of(root: &Path) -> Option<u32> {

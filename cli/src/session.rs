@@ -1,7 +1,7 @@
 //! What all commands share: where the cache is, which emulator is meant, how an answer is had.
 
 use std::fmt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ use crate::keeper;
 use crate::output;
 use crate::remedy;
 use crate::source::Source;
-
-/// The cache of the whole system.
-const SYSTEM_ROOT: &str = "/var/cache/capscache";
 
 /// One run of the command.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl Session {
 
     fn open(&self, root: PathBuf) -> Result<Cache> {
         self.tell(format_args!("the cache is in {}", Escaped::new(&root)));
-        let trusted_owner = self.place.trust_owner.or_else(|| keeper_of(&root));
+        let trusted_owner = self.place.trust_owner.or_else(|| keeper::of_system(&root));
         if let Some(keeper) = keeper::of(&root)
             && trusted_owner == Some(keeper)
         {
@@ -274,13 +271,6 @@ fn is_bare(path: &Path) -> bool {
     !path.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
-/// Whose files are believed in the cache of the whole system: root, to whom the directory above it
-/// belongs, gave it to this user.
-fn keeper_of(root: &Path) -> Option<u32> {
-    let keeper = || std::fs::symlink_metadata(root).ok().filter(std::fs::Metadata::is_dir);
-    (root == Path::new(SYSTEM_ROOT)).then(keeper).flatten().map(|directory| directory.uid())
-}
-
 /// Whether a root can be written by this user or, where it is not there yet, made.
 fn is_writable(root: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -300,7 +290,7 @@ fn default_root() -> Result<PathBuf> {
         return Ok(root);
     }
     if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from(SYSTEM_ROOT));
+        return Ok(PathBuf::from(keeper::SYSTEM_ROOT));
     }
     let caches = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let caches = caches.or_else(|| Some(set("HOME")?.join(".cache")));
