@@ -99,9 +99,8 @@ pub(crate) struct Spawned {
 ///
 /// It has an empty environment (but for `PATH`, a locale and `TMPDIR`), no descriptors beyond the monitor and the
 /// three standard ones, default signals, no way to gain privileges, no core file, few and small files, processor time
-/// for as long as `patience`, no terminal, writes only where its sandbox lets it, and is
-/// the leader of its own session and process group. As another user it
-/// has no network either.
+/// for as long as `patience`, no terminal, writes only where its sandbox lets it, and is the leader of its own session
+/// and process group. As another user it has no network either.
 ///
 /// It is the child of a supervisor, which ends when it does, and not before everything has that it started. All of that
 /// is killed when the calling *thread* ends, so this must be called from a thread that lives as long as the emulator; it

@@ -5,6 +5,9 @@ mod hostile;
 mod outlived;
 mod sandboxed;
 
+#[path = "../../../tests/shared/rights.rs"]
+mod can;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -267,16 +270,4 @@ fn kvm_works() -> bool {
         println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was asked under KVM");
     }
     works
-}
-
-/// Whether this is a root who may take on other users; says so where it is not.
-fn is_root() -> bool {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let given = std::os::unix::fs::chown(file.path(), Some(12345), None);
-    if let Err(error) = &given {
-        println!(
-            "SKIPPED: nothing was run as somebody else, whom this user may not become: {error}"
-        );
-    }
-    given.is_ok()
 }
