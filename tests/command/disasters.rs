@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use capscache::{Cache, Capabilities, Collected, Lookup};
+use test_support::has;
+use test_support::rights::{can_mount, can_trace};
 
-use crate::can::can_mount;
 use crate::{Dir, Run, avr, emulator, run};
 
 impl Dir {
@@ -69,9 +70,7 @@ fn with_failing(dir: &Dir, calls: &str, error: &str, arguments: &[&str]) -> Opti
     let mut command = Command::new("strace");
     dir.prepare(&mut command);
     command.args(["-f", "-qq", "-o", "/dev/null"]).arg(format!("--inject={calls}:error={error}"));
-    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: needs strace and the right to use it, to make system calls fail");
+    if !can_trace() {
         return None;
     }
     Some(run(command.arg(env!("CARGO_BIN_EXE_capscache")).args(arguments)))
@@ -171,7 +170,7 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
         finished += u32::from(warm.wait().expect("it is ours").success());
         // The kernel ends what a killed prober started, in its own time.
         for tries_left in (0..1000).rev() {
-            if !is_running(dir.0.path()) {
+            if !is_running(dir.directory()) {
                 break;
             }
             assert!(tries_left > 0, "round {round}: a process was left running");
@@ -213,9 +212,7 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
 
 #[test]
 fn a_clock_that_was_set_back_deceives_nobody() {
-    let has_faketime = Command::new("faketime").arg("--version").output().is_ok();
-    if !has_faketime {
-        println!("SKIPPED: needs faketime, to set a clock back");
+    if !has("faketime") {
         return;
     }
     let dir = Dir::new();

@@ -1,23 +1,18 @@
 //! KVM comes and goes: what depends on it is asked again, and nothing else.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use test_support::rights::{can_change_user, can_make_nodes, can_mount};
+use test_support::{Run, has, run};
 
-use crate::can::{can_be_anybody, can_make_nodes, can_mount};
-use crate::{Dir, Run, run};
+use crate::{Dir, kvm_works};
 
 const NATIVE: &str = "qemu-system-x86_64";
 
-/// Whether this host lets us take KVM away from a process; says so where it does not.
+/// Returns true if KVM can be taken away from a process here; reports a skip if not.
 fn can_hide_kvm() -> bool {
-    let opens = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    let is_native = cfg!(target_arch = "x86_64");
-    if !(opens && is_native) {
-        println!("SKIPPED: needs x86_64 and a /dev/kvm that opens");
-    }
-    opens && is_native && can_mount() && can_make_nodes()
+    kvm_works() && can_mount() && can_make_nodes()
 }
 
 impl Dir {
@@ -37,12 +32,6 @@ impl Dir {
     /// Runs the command where `/dev` has no `kvm`.
     fn without_kvm(&self, arguments: &[&str]) -> Run {
         self.with_own_dev(&format!("exec $C {}", arguments.join(" ")))
-    }
-
-    /// Lets other users look into the directory.
-    fn open_to_all(&self) {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(self.path(""), mode).expect("a mode");
     }
 
     /// How long the last pass under an accelerator took: it tells whether it ran again.
@@ -145,11 +134,10 @@ fn kvm_that_changes_while_it_is_asked_again_is_asked_once_more() {
 
 #[test]
 fn kvm_that_is_forbidden_is_unknown_until_it_is_allowed() {
-    if !(can_hide_kvm() && can_be_somebody_else()) {
+    if !(can_hide_kvm() && can_change_user() && has("setpriv")) {
         return;
     }
     let dir = Dir::new();
-    dir.open_to_all();
     let run = dir.with_own_dev(&format!(
         "nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}; \
          cp -a $KVM /dev/kvm; chmod 600 /dev/kvm; mkdir root; chown 65534 root; cp $C c; \
@@ -164,22 +152,12 @@ fn kvm_that_is_forbidden_is_unknown_until_it_is_allowed() {
     assert_eq!(lines.last(), Some(&"cpu:max@kvm\tyes"), "{run:?}");
 }
 
-/// Whether this process may become another user; says so where it may not.
-fn can_be_somebody_else() -> bool {
-    let there = Path::new("/usr/bin/setpriv").exists();
-    if !there {
-        println!("SKIPPED: needs setpriv, to become somebody else");
-    }
-    there && can_be_anybody()
-}
-
 #[test]
 fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
-    if !(can_hide_kvm() && can_be_somebody_else()) {
+    if !(can_hide_kvm() && can_change_user() && has("setpriv")) {
         return;
     }
     let dir = Dir::new();
-    dir.open_to_all();
     dir.answer(&["warm", NATIVE]);
     let before = dir.answer(&["export", NATIVE]);
     // The binary lies where only we may look; the other user gets a copy.
@@ -203,11 +181,10 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
 
 #[test]
 fn what_one_user_finds_unchanged_about_kvm_hides_no_change_from_the_other() {
-    if !(can_hide_kvm() && can_be_somebody_else()) {
+    if !(can_hide_kvm() && can_change_user() && has("setpriv")) {
         return;
     }
     let dir = Dir::new();
-    dir.open_to_all();
     // Both may write to the root, root looks first, and the entry is the other one's.
     let run = dir.with_own_dev(&format!(
         "prober() {{ setpriv --reuid=65534 --regid=65534 $GROUPS_ARE ./c \"$@\"; }}; \

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use test_support::rights::can_trace;
+
 use crate::{Dir, Run, avr, kvm_works, text, x86_64};
 
 /// Runs the command under strace: what it printed, and the calls that make, change or end
@@ -16,9 +18,7 @@ fn traced(dir: &Dir, arguments: &[&str]) -> Option<(Run, Vec<String>)> {
     dir.prepare(&mut strace);
     strace.args(["-f", "-qq", "-e", "trace=process", "-e", "signal=none", "-o"]).arg(&log);
     strace.arg(env!("CARGO_BIN_EXE_capscache")).args(arguments);
-    let probe = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: strace is missing or may not trace, so processes were not counted");
+    if !can_trace() {
         return None;
     }
     let run = crate::run(&mut strace);
@@ -148,7 +148,7 @@ fn nothing_is_written_outside_the_root() {
     let dir = Dir::new();
     fs::create_dir_all(dir.path("home/.cache")).expect("a directory");
     fs::create_dir(dir.path("tmp")).expect("a directory");
-    let before = files(dir.0.path(), &dir.root());
+    let before = files(dir.directory(), &dir.root());
     for arguments in [
         &["warm", &avr()][..],
         &["query", &x86_64(), "property:e1000.mac"],
@@ -168,7 +168,7 @@ fn nothing_is_written_outside_the_root() {
         let run = crate::run(command.args(arguments));
         assert_eq!(run.code, Some(0), "{arguments:?}: {run:?}");
     }
-    assert_eq!(files(dir.0.path(), &dir.root()), before);
+    assert_eq!(files(dir.directory(), &dir.root()), before);
     assert!(dir.root().is_dir());
 }
 

@@ -395,7 +395,7 @@ fn a_transcript_that_cannot_be_replayed_does_no_harm_by_what_it_says() {
 fn a_path_that_is_not_text_is_shown_with_its_bytes() {
     use std::os::unix::ffi::OsStrExt;
     let dir = Dir::new();
-    let path = dir.0.path().join(std::ffi::OsStr::from_bytes(b"qemu\xff\x9b31m"));
+    let path = dir.directory().join(std::ffi::OsStr::from_bytes(b"qemu\xff\x9b31m"));
     std::os::unix::fs::symlink(avr(), &path).expect("a link");
     for arguments in [&["warm"][..], &["status"], &["inspect"], &["invalidate"]] {
         let mut command = dir.command();

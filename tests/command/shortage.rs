@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::can::can_be_anybody;
+use test_support::has;
+use test_support::rights::can_change_user;
+
 use crate::{Dir, Run, kvm_works, run, text, x86_64};
 
 const QUERIES: [&str; 3] = ["machine:q35", "cpu:max@tcg", "device:virtio-blk-pci"];
@@ -30,14 +32,6 @@ fn is_not_held_against_the_emulator(what: &str, query: impl FnOnce(&Dir) -> Run)
     let expected: String = QUERIES.iter().map(|query| format!("{query}\tyes\n")).collect();
     assert_eq!(dir.answer(&arguments), expected, "{what}, then without");
     short
-}
-
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        println!("SKIPPED: there is no {program}");
-    }
-    found
 }
 
 #[test]
@@ -94,17 +88,12 @@ fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
 
 #[test]
 fn where_no_process_may_be_made_nothing_is_remembered() {
-    if !can_be_anybody() || !has("setpriv") || !has("prlimit") {
+    if !can_change_user() || !has("setpriv") || !has("prlimit") {
         return;
     }
     let dir = Dir::new();
     let binary = dir.path("capscache");
     fs::copy(env!("CARGO_BIN_EXE_capscache"), &binary).unwrap();
-    let open = |path: &Path| {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    };
-    open(&binary);
-    open(dir.0.path());
     fs::create_dir(dir.root()).unwrap();
     std::os::unix::fs::chown(dir.root(), Some(54320), Some(54320)).unwrap();
     let query = |limit: &str| {
@@ -185,7 +174,7 @@ fn a_prober_in_a_small_cgroup_of_memory_is_not_believed_by_others() {
 
 #[test]
 fn modules_that_the_prober_may_not_open_make_nothing_absent() {
-    if !can_be_anybody() || !has("setpriv") {
+    if !can_change_user() || !has("setpriv") {
         return;
     }
     let modules = Path::new("/usr/lib/x86_64-linux-gnu/qemu");
@@ -208,7 +197,6 @@ fn modules_that_the_prober_may_not_open_make_nothing_absent() {
         let mode = |path: &Path, mode| {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         };
-        mode(dir.0.path(), 0o755);
         fs::create_dir(dir.root()).unwrap();
         mode(&dir.root(), 0o755);
         std::os::unix::fs::chown(dir.root(), Some(54320), Some(54320)).unwrap();

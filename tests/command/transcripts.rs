@@ -52,7 +52,7 @@ fn a_transcript_may_be_compressed_and_may_come_from_stdin() {
     let dir = Dir::new();
     let transcript = dir.answer(&["record", &avr()]);
     fs::write(dir.path("plain"), transcript).expect("a file");
-    let gzip = Command::new("gzip").args(["-k", "plain"]).current_dir(dir.0.path()).status();
+    let gzip = Command::new("gzip").args(["-k", "plain"]).current_dir(dir.directory()).status();
     assert!(gzip.expect("gzip is everywhere").success());
     let plain = dir.answer(&["replay", "plain"]);
     assert_eq!(dir.answer(&["replay", "plain.gz"]), plain);

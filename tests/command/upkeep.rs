@@ -232,7 +232,7 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
         format!("#!/bin/sh\necho run >> {}\necho no luck today >&2\nexit 1\n", text(&count));
     let broken = dir.program("qemu-system-broken", script);
     let runs = || std::fs::read_to_string(&count).expect("it ran").lines().count();
-    let within = text(dir.0.path());
+    let within = text(dir.directory());
     let query = ["--writable", &within, "query", &broken, "machine:none"];
     assert_eq!(dir.run(&query).code, Some(2));
     let once = runs();
@@ -307,7 +307,7 @@ fn what_is_valid_in_a_fallback_is_used_without_a_probe() {
 #[test]
 fn root_writes_to_the_cache_of_another_user_as_that_user() {
     const KEEPER: u32 = 12345;
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     let dir = Dir::new();

@@ -9,6 +9,7 @@ use capscache::{
     Tri, probe, replay,
 };
 use tempfile::TempDir;
+use test_support::write_program;
 
 /// A wrapper around the native emulator that fails under an accelerator while a file says so.
 struct Moody {
@@ -26,12 +27,11 @@ impl Moody {
              exec {native} \"$@\"\n",
             // What a script reads through a pattern shows only when it runs.
             flag = moody.root.path().join("fla?").display(),
-            native = crate::native(),
+            native = test_support::native(),
         );
         let path = moody.root.path().join(name);
-        fs::write(&path, script).expect("a script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
-        crate::cache::age(&path);
+        write_program(&path, script);
+        test_support::age(&path);
         moody
     }
 
@@ -56,7 +56,7 @@ fn ask(caps: &Capabilities, query: &str) -> Tri {
 
 #[test]
 fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let moody = Moody::new("qemu-system-moody");
@@ -77,7 +77,7 @@ fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
 
 #[test]
 fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let moody = Moody::new("qemu-system-x86_64");
@@ -95,7 +95,7 @@ fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
 
 #[test]
 fn an_accelerator_that_fails_although_it_is_there_is_unknown_and_not_no() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     for (failing, query) in [("kvm", "cpu:max@kvm"), ("tcg", "cpu:max@tcg")] {
@@ -112,7 +112,7 @@ fn an_accelerator_that_fails_although_it_is_there_is_unknown_and_not_no() {
 
 #[test]
 fn a_failed_accelerator_is_replayed_as_it_was() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let moody = Moody::new("qemu-system-x86_64");
@@ -126,7 +126,7 @@ fn a_failed_accelerator_is_replayed_as_it_was() {
 
 #[test]
 fn kvm_is_used_whatever_the_emulator_is_called() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     for name in ["qemu-system-x86_64.real", "qemu", "qemu-system-aarch64"] {
@@ -142,7 +142,8 @@ fn abstract_types_are_known_and_the_one_that_drivers_ask_about_is_asked() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
-    let caps = crate::open(root.path()).expect("a cache").get(crate::native()).expect("answers");
+    let caps =
+        crate::open(root.path()).expect("a cache").get(test_support::native()).expect("answers");
     assert_eq!(ask(&caps, "type:pci-device"), Tri::Yes);
     assert_eq!(ask(&caps, "type:no-such-type"), Tri::No);
     assert!(caps.qom_type("pci-device").expect("a type").is_abstract());
@@ -186,9 +187,8 @@ fn what_runs_in_another_mount_namespace_is_probed_each_time() {
         "#!/bin/sh\nexec unshare -m sh -c 'mount --bind /usr/bin/qemu-system-avr {0} && exec {0} \"$@\"' sh \"$@\"\n",
         private.display()
     );
-    fs::write(&emulator, script).expect("a script");
-    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
-    crate::cache::age(&emulator);
+    write_program(&emulator, script);
+    test_support::age(&emulator);
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     match cache.get(&emulator) {
         Ok(caps) => assert_eq!(caps.arch(), "avr"),
@@ -214,7 +214,7 @@ fn install_below(root: &Path, program: &str) {
         fs::copy(path, &copy).expect("a copy");
         last = copy;
     }
-    crate::cache::age(&last);
+    test_support::age(&last);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
         fs::write(jail.join("new"), content).expect("a file");
         fs::set_permissions(jail.join("new"), fs::Permissions::from_mode(0o755)).expect("a mode");
         fs::rename(jail.join("new"), &inside).expect("a rename");
-        crate::cache::age(&inside);
+        test_support::age(&inside);
     };
     put(&[&before[..], b"another build"].concat());
     assert_eq!(stale(cache.lookup(&emulator)), (InputKind::Executable, inside.clone()));

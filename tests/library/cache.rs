@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
-use std::time::{Duration, SystemTime};
 
 use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, InputRef, Lookup, Tri};
 use tempfile::TempDir;
+use test_support::{age, replace_program, write_program};
 
 /// A small emulator, so that tests are quick.
 const AVR: &str = "/usr/bin/qemu-system-avr";
@@ -57,23 +57,9 @@ impl Fixture {
 
 /// An executable file that replaces what was there, old enough to be relied on.
 pub(crate) fn program(path: &Path, content: &str) {
-    let temporary = path.with_extension("new");
-    fs::write(&temporary, content).expect("a script");
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).expect("a mode");
-    fs::rename(&temporary, path).expect("a rename");
+    replace_program(path, content);
     // A file that changed just now is looked at by content: make it old.
     age(path);
-}
-
-/// Waits until a file's change time is old enough to be relied on: nothing else can set it.
-pub(crate) fn age(path: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    let status = fs::metadata(path).expect("a file");
-    let changed = SystemTime::UNIX_EPOCH
-        + Duration::from_secs(u64::try_from(status.ctime()).expect("a time"));
-    while changed.elapsed().is_ok_and(|age| age < Duration::from_millis(3001)) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn versions(caps: &Capabilities) -> (String, String) {
@@ -156,8 +142,7 @@ fn an_emulator_that_was_fresh_when_a_long_probe_began_is_not_trusted_when_it_is_
     let emulator = fixture.path("qemu");
     // Longer than a signature takes to become one that can be relied on.
     let script = format!("#!/bin/sh\nsleep 2.1\nexec {AVR} \"$@\"\n");
-    fs::write(&emulator, script).expect("a script");
-    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
+    write_program(&emulator, script);
     let caps = fixture.cache.get(&emulator).expect("answers");
     let is_racy = |kind| caps.input(kind).expect("an input").to_owned().racy;
     assert!(is_racy(InputKind::Emulator), "it may have been written to in the tick of its start");
@@ -168,8 +153,7 @@ fn an_emulator_that_was_fresh_when_a_long_probe_began_is_not_trusted_when_it_is_
 /// A wrapper that was written just now, so that content decides about it.
 fn fresh_wrapper(path: &Path, count: &Path, target: &str) {
     let script = format!("#!/bin/sh\necho run >> {}\nexec {target} \"$@\"\n", count.display());
-    fs::write(path, script).expect("a script");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    write_program(path, script);
 }
 
 #[test]
@@ -274,8 +258,7 @@ fn content_decides_about_an_emulator_that_changed_just_now() {
     let fixture = Fixture::new();
     let emulator = fixture.path("qemu");
     let script = |target| format!("#!/bin/sh\nexec {target} \"$@\"\n");
-    fs::write(&emulator, script("/usr/bin/qemu-system-avr")).expect("a script");
-    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).expect("a mode");
+    write_program(&emulator, script("/usr/bin/qemu-system-avr"));
     let caps = fixture.cache.get(&emulator).expect("answers");
     assert!(caps.input(InputKind::Emulator).unwrap().to_owned().racy);
     assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
@@ -319,11 +302,11 @@ fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
 fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
     let fixture = Fixture::new();
     for groups in [Groups::CORE, Groups::OBJECTS, Groups::CPU_MODELS, Groups::DEVICES] {
-        fixture.cache.get_with(crate::native(), groups).expect("answers");
+        fixture.cache.get_with(test_support::native(), groups).expect("answers");
     }
-    let by_steps = fixture.cache.get(crate::native()).expect("answers");
+    let by_steps = fixture.cache.get(test_support::native()).expect("answers");
     let at_once = crate::open(fixture.path("other")).expect("a cache");
-    let at_once = at_once.get_with(crate::native(), Groups::ALL).expect("answers");
+    let at_once = at_once.get_with(test_support::native(), Groups::ALL).expect("answers");
     assert_eq!(by_steps.groups(), Groups::ALL);
     let json = |caps: &Capabilities| {
         let mut json = serde_json::to_value(&**caps).expect("JSON");

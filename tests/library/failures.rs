@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use capscache::{Cache, CacheOptions, Error, Groups, Lookup};
 use tempfile::TempDir;
+use test_support::age;
 
-use crate::cache::{age, program};
+use crate::cache::program;
 use crate::inputs::{Installation, cache_on, emulator_with_own_library, overwrite};
 
 /// A wrapper that counts its starts, and fails until it is told to become an emulator.

@@ -87,7 +87,7 @@ fn most_system_calls(emulator: &str) -> usize {
 
 #[test]
 fn a_hit_takes_at_most_eight_system_calls() {
-    for emulator in [AVR, &crate::native()] {
+    for emulator in [AVR, &test_support::native()] {
         if let Some(calls) = system_calls_of_a_hit(emulator) {
             let most = most_system_calls(emulator);
             assert!((1..=most).contains(&calls), "{emulator}: {calls}, at most {most}");
@@ -99,7 +99,7 @@ fn a_hit_takes_at_most_eight_system_calls() {
 fn a_hit_behind_a_wrapper_takes_a_system_call_more_for_each_script_link_and_candidate() {
     let root = tempfile::tempdir().expect("a root");
     let at = |name: &str| root.path().join(name);
-    for emulator in [AVR, &crate::native()] {
+    for emulator in [AVR, &test_support::native()] {
         for name in ["simple", "second", "link"] {
             let _ = std::fs::remove_file(at(name));
         }

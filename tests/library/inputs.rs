@@ -9,8 +9,9 @@ use capscache::{
     Stale,
 };
 use tempfile::TempDir;
+use test_support::age;
 
-use crate::cache::{age, program};
+use crate::cache::program;
 
 /// QEMU 7.2 finds its modules beside itself: an installation of its own, in /opt as it were.
 pub(crate) struct Installation {
@@ -116,7 +117,7 @@ fn a_probe_during_which_modules_changed_is_made_again() {
     let script = format!("mv {} {} 2>/dev/null", module.display(), aside.display());
     let (wrapper, starts) = wrapper_that_does(&installed, &script);
     let cache = &installed.cache;
-    let passes = if crate::kvm_works() { 2 } else { 1 };
+    let passes = if test_support::kvm_opens() { 2 } else { 1 };
     assert!(cache.get(&wrapper).expect("answers").qom_type("usb-redir").is_err());
     assert_eq!(starts(), 2 * passes);
     assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Hit(_))));
@@ -149,7 +150,7 @@ fn what_changes_during_every_probe_is_not_believed() {
     assert!(first.as_mut().poll(&mut context).is_pending());
     // Who came later is not content with that either.
     cache.get(&wrapper).expect("answers");
-    let passes = if crate::kvm_works() { 2 } else { 1 };
+    let passes = if test_support::kvm_opens() { 2 } else { 1 };
     assert_eq!(starts(), 2 * 3 * passes);
     match cache.lookup(&wrapper).expect("a lookup") {
         Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules, "{stale}"),
@@ -160,7 +161,7 @@ fn what_changes_during_every_probe_is_not_believed() {
 #[test]
 fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
     let Some(installed) = Installation::new() else { return };
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         println!("SKIPPED: two passes side by side are needed");
         return;
     }
@@ -309,11 +310,11 @@ fn micros(caps: &Capabilities, accelerator: Accelerator) -> u64 {
 
 #[test]
 fn another_kernel_or_cpu_asks_kvm_again_and_nothing_else() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
-    let emulator = crate::native();
+    let emulator = test_support::native();
     let here = cache_on(root.path(), |_| {});
     let mut before = here.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
     for (kind, change) in [
@@ -373,7 +374,7 @@ fn what_was_mapped_is_recorded_with_libraries_and_modules() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_whose_emulators_run_as_another_user() {
     let root = PathBuf::from(std::env::var_os("ROOT").expect("a root"));
-    let emulator = crate::native();
+    let emulator = test_support::native();
     let as_member_of = |groups: &[u32]| {
         let run_as = capscache::User { uid: 65534, gid: 65534, groups: groups.to_vec() };
         let options = CacheOptions { run_as: Some(run_as), ..crate::options() };
@@ -399,7 +400,7 @@ fn child_whose_emulators_run_as_another_user() {
 
 #[test]
 fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
@@ -417,7 +418,7 @@ fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
 #[ignore = "runs in a mount namespace of its own"]
 fn child_under_which_microcode_is_loaded() {
     let cache = crate::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
-    let emulator = crate::native();
+    let emulator = test_support::native();
     let before = cache.get(&emulator).expect("answers");
     let cpu = before.input(InputKind::Cpu).expect("an input").value;
     assert!(String::from_utf8_lossy(cpu).ends_with(" microcode 0x1"));
@@ -441,7 +442,7 @@ fn child_under_which_microcode_is_loaded() {
 
 #[test]
 fn microcode_that_is_loaded_late_is_noticed_by_a_thorough_look_of_a_process_that_goes_on() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");

@@ -19,9 +19,6 @@ mod truth;
 mod upkeep;
 mod writers;
 
-#[path = "../shared/rights.rs"]
-mod can;
-
 /// What caches are opened with here: wrappers may write to the directories of the tests, to count for instance.
 fn options() -> capscache::CacheOptions {
     let writable = vec![std::env::temp_dir()];
@@ -31,20 +28,6 @@ fn options() -> capscache::CacheOptions {
 /// Opens a cache with those [`options`].
 fn open(root: impl Into<std::path::PathBuf>) -> Result<capscache::Cache, capscache::Error> {
     capscache::Cache::open_with(root, options())
-}
-
-/// The emulator of this host's own architecture.
-fn native() -> String {
-    format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH)
-}
-
-/// Whether KVM can be used; says so where it cannot.
-fn kvm_works() -> bool {
-    let works = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    if !works {
-        println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was asked under KVM");
-    }
-    works
 }
 
 /// A process that runs one of these tests, an ignored one, with further variables.
@@ -63,7 +46,7 @@ fn child_after(
     test: &str,
     variables: &[(&str, &std::path::Path)],
 ) -> Option<std::process::Command> {
-    if !can::can_mount() {
+    if !test_support::rights::can_mount() {
         return None;
     }
     let child = child(test, variables);

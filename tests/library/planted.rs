@@ -168,7 +168,7 @@ fn answers_are_given_and_kept_whatever_is_planted_in_the_place_of_a_file() {
 
 #[test]
 fn a_root_that_somebody_else_makes_or_links_between_check_and_use_is_refused() {
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     let within = tempfile::tempdir().expect("a directory");

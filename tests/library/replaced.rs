@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use capscache::{Cache, Capabilities, InputKind, Lookup};
 use tempfile::TempDir;
-
-use crate::cache::age;
+use test_support::age;
 
 /// Two emulators, and a place where one of them lies.
 struct Place {

@@ -51,9 +51,10 @@ fn every_fixture_replays_into_a_sound_entry_of_what_its_name_says() {
 
 #[test]
 fn the_transcript_of_a_probe_makes_the_model_of_the_probe() {
-    for (emulator, groups) in
-        [(crate::native(), Groups::CORE), ("/usr/bin/qemu-system-avr".to_owned(), Groups::ALL)]
-    {
+    for (emulator, groups) in [
+        (test_support::native(), Groups::CORE),
+        ("/usr/bin/qemu-system-avr".to_owned(), Groups::ALL),
+    ] {
         let options = ProbeOptions { record: true, groups, ..ProbeOptions::default() };
         let probed = probe(emulator.as_ref(), &options).expect("a probe");
         let live = Entry::open(probed.model.encode().expect("a file")).expect("an entry");

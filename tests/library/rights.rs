@@ -17,7 +17,7 @@ const OWN_DEV: &str = "top=$(dirname $ROOT); dev=$top/dev; mkdir $dev; mount -t 
     mount --bind $dev /dev; chmod 755 $top; mkdir $ROOT; chown 54321 $ROOT";
 
 fn run(test: &str) {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
@@ -51,12 +51,12 @@ fn as_user<T>(groups: &[u32], work: impl FnOnce() -> T) -> T {
 }
 
 fn usable(cache: &Cache) -> Tri {
-    let caps = cache.get(crate::native()).expect("answers");
+    let caps = cache.get(test_support::native()).expect("answers");
     caps.answer(&"cpu:max@kvm".parse().expect("a query"))
 }
 
 fn stale(cache: &Cache) -> Option<Stale> {
-    match cache.lookup(crate::native()).expect("a lookup") {
+    match cache.lookup(test_support::native()).expect("a lookup") {
         Lookup::Stale(stale) => Some(stale),
         Lookup::Hit(_) => None,
         other => panic!("neither a hit nor stale but {other:?}"),
@@ -164,11 +164,11 @@ fn child_whose_modules_are_loaded_again() {
     let found = stale(&cache).expect("stale");
     assert_eq!((found.input, found.scope), (InputKind::Kvm, Scope::Host), "{found}");
     assert_eq!((usable(&cache), stale(&cache)), (Tri::Yes, None));
-    let caps = cache.get(crate::native()).expect("answers");
+    let caps = cache.get(test_support::native()).expect("answers");
     assert!(caps.accelerators().any(|accelerator| accelerator == Accelerator::Kvm));
     // A further node shows when the other trigger moves, or to a thorough look; where KVM offers SEV at once.
     sh("mknod /dev/sev c 10 124");
-    match cache.lookup_thoroughly(crate::native()).expect("a lookup") {
+    match cache.lookup_thoroughly(test_support::native()).expect("a lookup") {
         Lookup::Stale(stale) => assert!(stale.found.contains("/dev/sev"), "{stale}"),
         other => panic!("not stale but {other:?}"),
     }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Accelerator, Cache, CacheOptions, Collected, Error, HostFacts, Lookup};
 use tempfile::TempDir;
-
-use crate::cache::age;
+use test_support::age;
 
 const AVR: &str = "/usr/bin/qemu-system-avr";
 
@@ -75,11 +74,11 @@ fn what_is_valid_in_a_fallback_is_used_and_nothing_runs() {
 
 #[test]
 fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_asked() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let roots = Roots::new();
-    let native = crate::native();
+    let native = test_support::native();
     let baked = roots.cache("image").get(&native).expect("answers");
     let before = content(&roots.path("image"));
     let cache = roots.with_fallback(Some("6.1.0-another #1 SMP"));
@@ -132,7 +131,7 @@ fn a_root_or_a_fallback_that_others_may_write_to_is_refused() {
 
 #[test]
 fn a_root_of_another_user_is_refused_unless_that_user_is_trusted() {
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     let roots = Roots::new();
@@ -208,7 +207,7 @@ fn child_with_an_open_umask() {
 
 #[test]
 fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     let roots = Roots::new();

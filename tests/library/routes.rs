@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::io::{BufRead, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use capscache::{Cache, CacheOptions, InputKind, Lookup, Stale};
 use tempfile::TempDir;
-
-use crate::cache::age;
+use test_support::{age, write_program};
 
 const FIRST: &str = "/usr/bin/qemu-system-riscv32";
 const SECOND: &str = "/usr/bin/qemu-system-or1k";
@@ -41,9 +40,7 @@ impl Place {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         let root = self.root.path().to_str().expect("text");
-        fs::write(&path, text.replace("@/", &format!("{root}/")).replace("$*", "\"$@\""))
-            .expect("a script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        write_program(&path, text.replace("@/", &format!("{root}/")).replace("$*", "\"$@\""));
         path
     }
 
@@ -253,7 +250,7 @@ fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_h
     fs::create_dir(place.path("m")).expect("a directory");
     let script = "#!/bin/sh\n\
         exec unshare -m sh -c 'mount --bind @/m @/empty; exec \"$0\" \"$@\"' @/q $*\n";
-    if !crate::can::can_mount() {
+    if !test_support::rights::can_mount() {
         return;
     }
     place.copy(FIRST, "q");

@@ -167,10 +167,10 @@ fn the_export_of_riscv64_is_what_qemu_says() {
 
 #[test]
 fn the_full_export_of_the_native_emulator_with_kvm_is_what_qemu_says() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
-    let emulator = crate::native();
+    let emulator = test_support::native();
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path()).expect("a cache");
     let caps = cache.get_with(&emulator, Groups::ALL).expect("answers");

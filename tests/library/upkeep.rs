@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use capscache::{Cache, CacheOptions, Dependency, HostFacts, InputKind, Lookup, Scope};
+use test_support::{age, write_program};
 
-use crate::cache::{age, program};
+use crate::cache::program;
 
 const AVR: &str = "/usr/bin/qemu-system-avr";
 
@@ -63,7 +64,7 @@ fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
 #[test]
 fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
     use std::os::unix::fs::{PermissionsExt, chown};
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     const NOBODY: u32 = 65534;
@@ -101,11 +102,11 @@ fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
 
 #[test]
 fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
-    if !crate::kvm_works() {
+    if !test_support::kvm_opens() {
         return;
     }
     let root = tempfile::tempdir().expect("a root");
-    let emulator = crate::native();
+    let emulator = test_support::native();
     crate::open(root.path()).expect("a cache").get(&emulator).expect("answers");
     let mut host = HostFacts::of_this_host();
     host.kernel.push_str(" another");
@@ -120,9 +121,7 @@ fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
 fn a_failure_tells_what_it_depends_on() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = root.path().join("qemu-system-avr");
-    fs::write(&emulator, "#!/bin/sh\nexec /nowhere/qemu-system-avr \"$@\"\n").expect("a script");
-    fs::set_permissions(&emulator, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .expect("a mode");
+    write_program(&emulator, "#!/bin/sh\nexec /nowhere/qemu-system-avr \"$@\"\n");
     age(&emulator);
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     cache.get(&emulator).expect_err("it fails");

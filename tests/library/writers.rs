@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use capscache::{Cache, CacheOptions, Error, Groups, Limits, Lookup};
 use tempfile::TempDir;
+use test_support::wait_until;
 
 use crate::cache::program;
 
@@ -59,14 +60,6 @@ impl Scene {
 
     fn cache(&self) -> Cache {
         crate::open(self.path("root")).expect("a cache")
-    }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < until, "waited a minute until {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -27,7 +27,7 @@ fn a_call_that_is_under_way_is_answered_before_the_end_and_idle_connections_hold
     let mut service = dir.serve(&[]);
     let slow = dir.program(
         "qemu-system-slow",
-        &format!(
+        format!(
             "#!/bin/sh\n: > {}\nsleep 0.2\nexec {} \"$@\"\n",
             dir.path("began").display(),
             avr()

@@ -4,29 +4,20 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use test_support::Run;
+use test_support::rights::can_change_user;
 
-use crate::can::can_be_anybody;
 use crate::{Dir, NOBODY, as_user, avr, emulator};
 
-/// What a run of the command left.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs the command as somebody who may not write to the root.
+/// Runs the command as a user who may not write to the root.
 fn run(dir: &Dir, arguments: &[&str]) -> Run {
-    let output = dir.command().args(arguments).uid(NOBODY).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    test_support::run(dir.command().args(arguments).uid(NOBODY))
 }
 
-/// Whether somebody else can run the command here; says so where not.
+/// Returns true if another user can run the command here; reports a skip if not.
 fn others_can_run_it() -> bool {
     let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
-    if !can_be_anybody() {
+    if !can_change_user() {
         return false;
     }
     let can = as_user(NOBODY, || std::fs::File::open(binary).is_ok());
@@ -38,7 +29,7 @@ fn others_can_run_it() -> bool {
 
 #[test]
 fn a_user_who_may_not_write_to_the_root_is_answered_by_the_service() {
-    if !crate::can::is_run_protected() {
+    if !test_support::rights::is_run_protected() {
         return;
     }
     if !others_can_run_it() {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use test_support::rights::can_change_user;
 
-use crate::can::can_be_anybody;
 use crate::{Client, Dir, Ends, NOBODY, Service, as_user, avr, has, wait_until};
 
 const MEBIBYTE: usize = 1 << 20;
@@ -265,7 +265,7 @@ fn who_sends_a_byte_at_a_time_and_who_never_reads_hold_up_nobody() {
 
 #[test]
 fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -296,7 +296,7 @@ fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
 
 #[test]
 fn who_sends_without_end_keeps_nobody_else_from_being_answered_nor_the_service_from_ending() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -333,7 +333,7 @@ fn who_sends_without_end_keeps_nobody_else_from_being_answered_nor_the_service_f
 fn a_user_with_many_connections_is_answered_no_more_often_than_one_with_one() {
     const CONNECTIONS: usize = 100;
     const CALLS: usize = 200;
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -364,7 +364,7 @@ fn a_user_with_many_connections_is_answered_no_more_often_than_one_with_one() {
 
 #[test]
 fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -398,7 +398,7 @@ fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
 
 #[test]
 fn one_user_cannot_take_all_connections() {
-    if !can_be_anybody() || !has("prlimit") {
+    if !can_change_user() || !has("prlimit") {
         return;
     }
     let dir = Dir::new();

@@ -15,8 +15,8 @@ mod units;
 mod users;
 mod varlink;
 
-#[path = "../shared/rights.rs"]
-mod can;
+#[path = "../support/dir.rs"]
+mod dir;
 
 use std::fs;
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
@@ -30,54 +30,16 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use test_support::{DEADLINE, NOBODY, as_user, avr, emulator, has, wait_until};
 
-/// Long enough for whatever is waited for, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A directory of one test: everybody may look into it, so that everybody may connect.
-struct Dir(TempDir);
+use crate::dir::Dir;
 
 impl Dir {
-    fn new() -> Dir {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Dir(directory)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn root(&self) -> PathBuf {
-        self.path("root")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.path("socket")
-    }
-
-    /// The command, with nothing of the caller's environment but `PATH`.
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_capscache"));
-        self.prepare(&mut command);
-        command
-    }
-
-    fn prepare(&self, command: &mut Command) {
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("CAPSCACHE_ROOT", self.root())
-            .env("CAPSCACHE_SOCKET", self.socket())
-            .stdin(Stdio::null());
-    }
-
     /// A service that is ready. Its wrappers may write to the directory, to say that they ran.
     fn serve(&self, arguments: &[&str]) -> Service {
         let mut command = self.command();
         command.arg("serve").arg("--socket").arg(self.socket()).args(arguments);
-        command.arg("--writable").arg(self.0.path());
+        command.arg("--writable").arg(self.directory());
         self.start(command)
     }
 
@@ -107,18 +69,6 @@ impl Dir {
         wait_until("it listens", || self.socket().exists());
         service
     }
-
-    /// A script that becomes an emulator.
-    fn wrapper(&self, name: &str, target: &str) -> String {
-        self.program(name, &format!("#!/bin/sh\nexec {target} \"$@\"\n"))
-    }
-
-    fn program(&self, name: &str, content: &str) -> String {
-        let path = self.path(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
 }
 
 /// What systemd would be told.
@@ -132,7 +82,7 @@ impl Supervisor {
         let _ = fs::remove_file(path);
         let socket = UnixDatagram::bind(path).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Supervisor { path: path.to_owned(), socket }
     }
 
@@ -250,7 +200,7 @@ impl Client {
     }
 
     fn of(stream: UnixStream) -> Client {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
         Client { stream, reader }
     }
@@ -338,32 +288,6 @@ impl Client {
     }
 }
 
-/// Does something as another user, in a thread that is nobody else's: what the kernel tells of a
-/// connection is who made it.
-fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let user = rustix::process::Uid::from_raw(uid);
-            rustix::thread::set_thread_res_uid(user, user, user).expect("root may become anybody");
-            work()
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// Somebody without any rights.
-const NOBODY: u32 = 65534;
-
-/// Whether a program is here; says so where it is not.
-fn has(program: &str) -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|directory| directory.join(program).is_file());
-    if !found {
-        println!("SKIPPED: there is no {program} here");
-    }
-    found
-}
-
 /// Tells threads to end, also where an assertion fails.
 struct Ends<'a>(&'a AtomicBool);
 
@@ -371,25 +295,4 @@ impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Waits until something is true.
-fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < until, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The path of an emulator that must be installed.
-fn emulator(target: &str) -> String {
-    let path = format!("/usr/bin/qemu-system-{target}");
-    assert!(Path::new(&path).exists(), "there is no {path}: `make test` installs what is missing");
-    path
-}
-
-/// A small emulator, so that tests are quick.
-fn avr() -> String {
-    emulator("avr")
 }

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
 use serde_json::{Value, json};
+use test_support::rights::can_change_user;
 
-use crate::can::can_be_anybody;
-use crate::{Client, Dir, Ends, PATIENCE, Service, wait_until};
+use crate::{Client, DEADLINE, Dir, Ends, Service, wait_until};
 
 const X86_64: &str = "/usr/bin/qemu-system-x86_64";
 const I386: &str = "/usr/bin/qemu-system-i386";
@@ -34,7 +34,7 @@ fn template() -> Option<PathBuf> {
         PathBuf::from,
     );
     let template = roots.join("packages");
-    if !can_be_anybody() || !template.join("packages").is_dir() {
+    if !can_change_user() || !template.join("packages").is_dir() {
         println!(
             "SKIPPED: no system to install packages in; `make test-packages` makes one, as root"
         );
@@ -198,7 +198,7 @@ fn collect(heard: &Receiver<Heard>, fresh: &[&str], gone: &[&str]) -> HashMap<St
             && gone.iter().all(|emulator| is(emulator, |told| told.dropped > 0))
     };
     while !is_done(&told) {
-        let Heard { at, quiet, events } = heard.recv_timeout(PATIENCE).expect("something is told");
+        let Heard { at, quiet, events } = heard.recv_timeout(DEADLINE).expect("something is told");
         for event in events {
             let Some(emulator) = event["emulator"].as_str() else { continue };
             let of = told.entry(emulator.to_owned()).or_default();

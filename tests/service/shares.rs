@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
+use test_support::rights::can_change_user;
 
-use crate::can::can_be_anybody;
 use crate::users::directory_of_roots;
 use crate::{Client, Dir, NOBODY, as_user, avr, emulator, wait_until};
 
@@ -22,7 +22,7 @@ fn of_users<T: Send>(count: u32, each: impl Fn() -> T + Sync) -> Vec<T> {
 #[test]
 fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
     const MANY: usize = 20;
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let (dir, opt) = (Dir::new(), directory_of_roots());
@@ -65,7 +65,7 @@ fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
 
 #[test]
 fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -150,7 +150,7 @@ impl Drop for Mounted {
 
 #[test]
 fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -206,7 +206,7 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
 
 #[test]
 fn a_disk_that_is_full_is_logged_once_and_every_call_is_answered() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use test_support::rights::{can_change_user, can_make_nodes, can_mount};
 
-use crate::can::{can_be_anybody, can_make_nodes, can_mount};
 use crate::{Client, Dir, NOBODY, emulator, has};
 
 fn dist(name: &str) -> PathBuf {
@@ -169,7 +169,7 @@ fn emulators_answer_the_same_without_the_system_calls_that_are_filtered() {
 
 #[test]
 fn without_privileges_on_a_read_only_system_kvm_and_translation_are_both_asked() {
-    if !can_be_anybody() || !can_mount() || !can_make_nodes() || !has("setpriv") {
+    if !can_change_user() || !can_mount() || !can_make_nodes() || !has("setpriv") {
         return;
     }
     let dir = Dir::new();
@@ -206,7 +206,7 @@ fn without_privileges_on_a_read_only_system_kvm_and_translation_are_both_asked()
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--", "sh", "-c", script]);
     dir.prepare(&mut command);
-    command.env("DIR", dir.0.path()).env("CAPSCACHE", binary);
+    command.env("DIR", dir.directory()).env("CAPSCACHE", binary);
     command.env("USER_ID", NOBODY.to_string()).env("KVM", if has_kvm { "64999" } else { "" });
     let _service = dir.start(command);
     let got = Client::connect(&socket).call("Get", json!({"emulator": emulator("x86_64")}));

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
+use test_support::rights::can_change_user;
 
-use crate::can::can_be_anybody;
 use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, wait_until};
 
 /// What is in a directory, at any depth.
@@ -41,7 +41,7 @@ fn refused(client: &mut Client, method: &str, parameters: serde_json::Value) -> 
 
 #[test]
 fn another_user_reads_everything_and_has_installed_emulators_probed() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -64,7 +64,7 @@ fn another_user_reads_everything_and_has_installed_emulators_probed() {
 
 #[test]
 fn another_user_cannot_warm_or_invalidate() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -84,7 +84,7 @@ fn another_user_cannot_warm_or_invalidate() {
 
 #[test]
 fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -127,7 +127,7 @@ fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
 
 #[test]
 fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -148,7 +148,7 @@ fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
 
 #[test]
 fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -172,13 +172,13 @@ fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
 
 #[test]
 fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let opt = directory_of_roots();
     let dir = Dir::new();
     let ran = dir.path("ran");
-    let theirs = dir.program("theirs", &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+    let theirs = dir.program("theirs", format!("#!/bin/sh\ntouch {}\n", ran.display()));
     std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
     let wrapper = opt.path().join("qemu-system-ours");
     fs::copy(dir.wrapper("wrapper", &theirs), &wrapper).unwrap();
@@ -192,14 +192,14 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 
 #[test]
 fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let (opt, dir) = (directory_of_roots(), Dir::new());
     fs::create_dir(dir.path("theirs")).unwrap();
     let ran = dir.path("ran");
     let theirs = dir
-        .program("theirs/u", &format!("#!/bin/sh\n: > {}\nexec {} \"$@\"\n", ran.display(), avr()));
+        .program("theirs/u", format!("#!/bin/sh\n: > {}\nexec {} \"$@\"\n", ran.display(), avr()));
     std::os::unix::fs::chown(&theirs, Some(NOBODY), None).unwrap();
     let directory = dir.path("theirs");
     let directory = directory.to_str().unwrap();
@@ -218,7 +218,7 @@ fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
     let mut emulators = Vec::new();
     for (number, script) in scripts.iter().enumerate() {
         let path = opt.path().join(format!("qemu-system-{number}"));
-        fs::copy(dir.program("new", &format!("#!/bin/sh\n{script}\n")), &path).unwrap();
+        fs::copy(dir.program("new", format!("#!/bin/sh\n{script}\n")), &path).unwrap();
         emulators.push(path);
     }
     let relative = opt.path().join("qemu-system-relative");
@@ -242,10 +242,10 @@ fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
 
 #[test]
 fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_background_either() {
-    if !crate::can::is_run_protected() {
+    if !test_support::rights::is_run_protected() {
         return;
     }
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let opt = directory_of_roots();
@@ -307,7 +307,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
 
 #[test]
 fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -326,7 +326,7 @@ fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
 
 #[test]
 fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let opt = directory_of_roots();
@@ -345,7 +345,7 @@ fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
 
 #[test]
 fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let opt = directory_of_roots();
@@ -370,7 +370,7 @@ fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
 
 #[test]
 fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -405,7 +405,7 @@ fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
         std::os::unix::fs::chown(dir.path(name), Some(NOBODY), None).unwrap();
     }
     // The supervisor's socket is in a directory of root's.
-    fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(dir.directory(), fs::Permissions::from_mode(0o1777)).unwrap();
     let socket = dir.path("run/socket");
     dir.prepare(&mut command);
     command.arg(binary).args(["serve", "--socket"]).arg(&socket).uid(NOBODY);
@@ -416,7 +416,7 @@ fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
 
 #[test]
 fn the_own_user_of_a_service_may_do_everything_and_root_too() {
-    if !can_be_anybody() {
+    if !can_change_user() {
         return;
     }
     let dir = Dir::new();
@@ -472,7 +472,7 @@ fn receive(hoard: Vec<Client>) -> usize {
 fn who_receives_no_descriptor_takes_them_from_nobody_else() {
     use std::os::unix::process::CommandExt;
     const LIMIT: usize = 512;
-    if !can_be_anybody() || !has("prlimit") {
+    if !can_change_user() || !has("prlimit") {
         return;
     }
     let dir = Dir::new();

@@ -5,9 +5,6 @@ mod hostile;
 mod outlived;
 mod sandboxed;
 
-#[path = "../../../tests/shared/rights.rs"]
-mod can;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -19,6 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+use test_support::rights;
 
 use super::*;
 use crate::session::fake::Fake;

@@ -63,7 +63,7 @@ impl World {
 }
 
 fn whatever_happens_all_is_fresh_and_watched_in_the_end(seed: u64) {
-    if !crate::can::is_run_protected() {
+    if !test_support::rights::is_run_protected() {
         return;
     }
     let mut dice = Dice(seed);

@@ -190,7 +190,7 @@ fn a_new_emulator_in_a_search_directory_is_told_and_not_probed_unless_that_is_wa
 
 #[test]
 fn an_emulator_that_may_not_be_looked_at_is_left_to_those_who_may() {
-    if !crate::can::can_be_anybody() {
+    if !test_support::rights::can_change_user() {
         return;
     }
     let mode = |path: &Path, mode| {

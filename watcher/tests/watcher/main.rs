@@ -12,6 +12,3 @@ mod mounts;
 mod packages;
 mod probing;
 mod world;
-
-#[path = "../../../tests/shared/rights.rs"]
-mod can;

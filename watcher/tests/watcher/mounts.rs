@@ -115,7 +115,7 @@ fn a_kvm_node_that_goes_comes_back_and_changes_costs_kvm_alone() {
         println!("SKIPPED: needs x86_64 and a /dev/kvm that opens");
         return;
     }
-    if !crate::can::can_make_nodes() {
+    if !test_support::rights::can_make_nodes() {
         return;
     }
     in_namespaces("-m", "mounts::kvm");

@@ -1,23 +1,20 @@
 //! A directory with emulators, a cache, and a watcher whose events are waited for.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use capscache::{Cache, CacheOptions, Lookup};
 use capscache_watcher::{Event, Notice, Options, Watcher};
 use tempfile::TempDir;
+use test_support::{DEADLINE, age, replace_program, write_program};
 
 /// A small emulator, so that tests are quick.
 pub(crate) const AVR: &str = "/usr/bin/qemu-system-avr";
 /// Another small one.
 pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
-
-/// How long something is waited for that has to come. It comes within a second on an idle machine.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Opens a cache whose wrappers may write to the directories of the tests, to count.
 pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
@@ -43,11 +40,9 @@ impl World {
 
     /// An executable file that replaces what was there, as package managers do it.
     pub(crate) fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let (path, new) = (self.path(name), self.path(&format!("{name}.dpkg-new")));
+        let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&new, content).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(&new, &path).unwrap();
+        replace_program(&path, content);
         path
     }
 
@@ -79,11 +74,7 @@ impl World {
     /// Waits until a file's change is old enough for a lookup to rely on its time stamps: nothing else
     /// can make it so.
     pub(crate) fn age(&self, name: &str) {
-        let status = fs::metadata(self.path(name)).unwrap();
-        let changed = UNIX_EPOCH + Duration::from_secs(status.ctime().try_into().unwrap());
-        while changed.elapsed().is_ok_and(|age| age < Duration::from_millis(3001)) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        age(&self.path(name));
     }
 
     pub(crate) fn is_hit(&self, emulator: &Path) -> bool {
@@ -174,8 +165,7 @@ impl Watching {
     /// `search` has to be among the directories that are searched.
     pub(crate) fn rest(&self, search: &Path) -> Vec<Event> {
         let (last, new) = (search.join("qemu-system-last"), search.join("new"));
-        fs::write(&new, "#!/bin/sh\nexit 1\n").unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&new, "#!/bin/sh\nexit 1\n");
         fs::rename(&new, &last).unwrap();
         let mut told = self.appeared(&last);
         told.pop();

@@ -23,7 +23,7 @@ fn start(task: &Task, wrapper: &[&str]) -> Prober {
 
 #[test]
 fn root_can_have_an_emulator_run_as_somebody_else() {
-    if !can::can_be_anybody() {
+    if !rights::can_change_user() {
         return;
     }
     let fake = Fake::qemu(
@@ -43,7 +43,7 @@ fn root_can_have_an_emulator_run_as_somebody_else() {
 
 #[test]
 fn a_user_who_may_not_run_the_emulator_is_named() {
-    if !can::can_be_anybody() {
+    if !rights::can_change_user() {
         return;
     }
     let fake = Fake::new("exit 1");
@@ -59,7 +59,7 @@ fn a_user_who_may_not_run_the_emulator_is_named() {
 
 #[test]
 fn a_prober_that_may_not_become_somebody_else_says_so() {
-    if !can::can_be_anybody() {
+    if !rights::can_change_user() {
         return;
     }
     let fake = Fake::qemu("");
@@ -81,7 +81,7 @@ const GROUP_HAS_KVM: &str = r#"mount -t tmpfs kvm "$0" && mknod -m 660 "$0/kvm" 
 
 #[test]
 fn kvm_is_used_if_it_opens_for_the_user_who_runs_the_emulator() {
-    if !can::can_be_anybody() || !kvm_works() {
+    if !rights::can_change_user() || !kvm_works() {
         return;
     }
     let mount = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ fn a_killed_prober_leaves_no_process_and_what_it_leaves_else_goes_with_the_next_
 
 #[test]
 fn an_emulator_keeps_no_capability_that_its_user_has_not() {
-    if !can::can_be_anybody() {
+    if !rights::can_change_user() {
         return;
     }
     let fake = Fake::qemu("query-kvm) grep CapAmb /proc/self/status >&2; answer '{}';;");

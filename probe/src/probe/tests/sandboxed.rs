@@ -85,7 +85,7 @@ fn an_emulator_writes_to_its_temporary_directory_and_where_it_is_let_and_nowhere
 
 #[test]
 fn one_that_mounts_can_and_writes_nowhere_else_either() {
-    let unshare = if can::can_be_anybody() { "unshare -m" } else { "unshare -Urm" };
+    let unshare = if rights::can_change_user() { "unshare -m" } else { "unshare -Urm" };
     let may = |words: &str| {
         let mut words = words.split(' ');
         let command = Command::new(words.next().unwrap()).args(words).arg("true").output();

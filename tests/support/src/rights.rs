@@ -1,22 +1,20 @@
-//! What this system lets tests do, found out by trying; what it does not is said.
-
-#![allow(dead_code, reason = "not every set of tests needs all of it")]
+//! Rights of the tests on this system, found out by trying; each function reports a skip where one is missing.
 
 use std::process::Command;
 
-/// Whether files can be given to other users and processes run as them. Not so for an ordinary user, nor
-/// for root in a user namespace in which nobody else has a number.
-pub(crate) fn can_be_anybody() -> bool {
+/// Returns true if files can be given to other users and processes run as them. An ordinary user cannot, nor can root
+/// in a user namespace that maps no other user.
+pub fn can_change_user() -> bool {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let given = std::os::unix::fs::chown(file.path(), Some(12345), Some(12345));
     if let Err(error) = &given {
-        println!("SKIPPED: nobody else's files and processes can be had here: {error}");
+        println!("SKIPPED: files and processes of other users cannot be made here: {error}");
     }
     given.is_ok()
 }
 
-/// Whether something can be mounted in a mount namespace of its own.
-pub(crate) fn can_mount() -> bool {
+/// Returns true if something can be mounted in a mount namespace of its own.
+pub fn can_mount() -> bool {
     let directory = tempfile::tempdir().expect("a directory");
     let mut mount = Command::new("unshare");
     mount.args(["-m", "mount", "-t", "tmpfs", "none"]).arg(directory.path());
@@ -29,8 +27,8 @@ pub(crate) fn can_mount() -> bool {
     can
 }
 
-/// Whether device nodes can be made, and opened where they were made.
-pub(crate) fn can_make_nodes() -> bool {
+/// Returns true if device nodes can be made, and opened where they were made.
+pub fn can_make_nodes() -> bool {
     use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
     let path = tempfile::tempdir().expect("a directory");
     let node = path.path().join("null");
@@ -42,13 +40,23 @@ pub(crate) fn can_make_nodes() -> bool {
     opened.is_ok()
 }
 
-/// Whether nobody else can make modules appear for QEMU, which searches for them below `/run`. Where everybody
-/// can, no emulator with modules is run in the background or for others, and rightly so.
-pub(crate) fn is_run_protected() -> bool {
+/// Returns true if strace is installed and may trace.
+pub fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+    let can = traced.is_ok_and(|status| status.success());
+    if !can {
+        println!("SKIPPED: strace is missing or may not trace");
+    }
+    can
+}
+
+/// Returns true if no other user can make modules appear for QEMU, which searches for them below `/run`. Where every
+/// user can, an emulator with modules is not run in the background or for other users, and rightly so.
+pub fn is_run_protected() -> bool {
     use std::os::unix::fs::MetadataExt;
     let is_protected = std::fs::metadata("/run").is_ok_and(|run| run.mode() & 0o022 == 0);
     if !is_protected {
-        println!("SKIPPED: anybody may write to /run, so nothing is probed in the background");
+        println!("SKIPPED: every user may write to /run, so nothing is probed in the background");
     }
     is_protected
 }
