@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
 use crate::error::ModelError;
+use crate::header::checksum;
 use crate::input;
 use crate::layout::{
     BYTE_ORDER_MARK, FACT_SECTIONS, FORMAT_VERSION, FactRecord, Header, MAGIC, SECTION_REQUIRED,
@@ -97,15 +98,6 @@ fn assemble(sections: Vec<([u8; 4], u16, Vec<u8>)>) -> Vec<u8> {
     file[..size_of::<Header>()].copy_from_slice(header.as_bytes());
     file[size_of::<Header>()..table_bytes].copy_from_slice(&table);
     file
-}
-
-/// The checksum of a header, its own field taken as zero, and the section table behind it.
-pub(crate) fn checksum(header: &Header, table: &[u8]) -> [u8; 8] {
-    let header = Header { checksum: [0; 8], ..*header };
-    let digest = Sha256::new().chain_update(header.as_bytes()).chain_update(table).finalize();
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    first
 }
 
 fn to_u64(size: usize) -> u64 {

@@ -6,6 +6,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use crate::error::FormatError;
+use crate::header::{Extent, Sections};
 use crate::input::{Input, Scope};
 use crate::kind::{Accelerator, FactKind, Group, Groups, InputKind};
 use crate::layout::{
@@ -13,7 +14,6 @@ use crate::layout::{
 };
 use crate::model::{Fact, FactKey};
 use crate::report::Report;
-use crate::validate::{Extent, Sections};
 use crate::value::{Store, Value};
 
 /// An entry over any bytes: a mapped file, a `Vec<u8>`, a slice.

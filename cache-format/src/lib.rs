@@ -33,26 +33,26 @@
 #![forbid(unsafe_code)]
 
 mod answers;
-mod contract;
+mod decode;
 mod encode;
 mod entry;
 mod error;
 mod escaped;
 mod explain;
+mod header;
 mod hex;
 mod incomplete;
 mod input;
 mod interner;
+mod json;
 mod kind;
 pub mod layout;
-mod load;
 mod model;
 mod pool;
 mod query;
 mod report;
 mod schema;
 mod tri;
-mod validate;
 mod value;
 
 pub use answers::{

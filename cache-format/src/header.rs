@@ -4,9 +4,8 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use sha2::{Digest, Sha256};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
-use crate::encode::checksum;
 use crate::error::FormatError;
 use crate::layout::{
     BYTE_ORDER_MARK, FORMAT_VERSION, Header, MAGIC, MAX_SECTIONS, SECTION_HOST, SECTION_REQUIRED,
@@ -90,6 +89,13 @@ impl Sections {
             })
         }
     }
+}
+
+/// Returns the checksum of a header, with its own field as zero, and of the section table that follows.
+pub(crate) fn checksum(header: &Header, table: &[u8]) -> [u8; 8] {
+    let header = Header { checksum: [0; 8], ..*header };
+    let digest = Sha256::new().chain_update(header.as_bytes()).chain_update(table).finalize();
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 /// Sections increase, lie in bounds, stand once, and are known if they must be.
