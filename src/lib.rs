@@ -44,9 +44,10 @@ pub use upkeep::{Dependency, is_hidden};
 pub use capscache_format::layout::FORMAT_VERSION;
 pub use capscache_format::{
     Accelerated, Accelerator, Array, CommandLineOption, CpuModel, Entry, Escaped, Expansion, Fact,
-    FactKey, FactKind, FormatError, Group, Groups, Incomplete, Input, InputKind, InputRef, Machine,
-    Model, ModelError, Object, Parameter, Properties, Property, QUERY_KINDS, Query, QueryError,
-    Report, Schema, Scope, Signature, Tri, Type, Unanswered, Value, Version, VersionQuery,
+    FactKey, FactKind, Facts, FormatError, Group, Groups, Incomplete, Input, InputKind, InputRef,
+    Machine, Model, ModelError, Object, Parameter, Properties, Property, QUERY_KINDS, Query,
+    QueryError, Report, Schema, Scope, Signature, Tri, Type, Unanswered, Value, Version,
+    VersionQuery,
 };
 #[cfg(feature = "probe")]
 pub use capscache_probe::{

@@ -7,10 +7,10 @@ use foldhash::{HashMap, HashMapExt};
 use crate::entry::Entry;
 use crate::error::{FormatError, ModelError};
 use crate::kind::{Accelerator, FactKind};
-use crate::layout::{FACT_SECTIONS, FactRecord, tag};
+use crate::layout::{FACT_SECTIONS, FactRecord, MAX_DEPTH, tag};
 use crate::model::{Fact, Model};
 use crate::pool::{Handle, Pool};
-use crate::value::{MAX_DEPTH, Value};
+use crate::value::Value;
 
 impl<B: AsRef<[u8]>> Entry<B> {
     /// Checks everything: the content's digest, every record, every value that a fact reaches.
@@ -44,18 +44,18 @@ impl<B: AsRef<[u8]>> Entry<B> {
             strings: HashMap::new(),
             // Elements take a word each, or a byte where they are packed: only what overlaps, which
             // nothing that was encoded does, holds more.
-            elements_left: self.store().words.len().saturating_mul(4),
+            elements_left: self.facts().store().words.len().saturating_mul(4),
         };
         let mut facts = Vec::new();
         for (group, scope, tag) in FACT_SECTIONS {
-            for (at, record) in (0..).zip(self.records(tag)) {
+            for (at, record) in (0..).zip(self.facts().records(tag)) {
                 if FactKind::from_number(record.kind.get()).is_none()
                     || Accelerator::from_number(record.accelerator).is_none()
                 {
                     continue;
                 }
                 let (kind, accelerator, fact) =
-                    self.read(record).ok_or_else(|| damaged(tag, "state of a fact", at))?;
+                    self.facts().read(record).ok_or_else(|| damaged(tag, "state of a fact", at))?;
                 if accelerator.scope() != scope {
                     return Err(damaged(tag, "accelerator of a fact", at));
                 }
@@ -77,7 +77,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     /// Strings are UTF-8 and strictly increasing.
     fn verify_strings(&self) -> Result<(), FormatError> {
-        let store = self.store();
+        let store = self.facts().store();
         let mut before: Option<&str> = None;
         for number in 0..store.string_count() {
             let text = store
@@ -97,7 +97,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             return Err(damaged(tag, "length", 0));
         }
         let mut before = None;
-        for (at, record) in (0..).zip(self.records(tag)) {
+        for (at, record) in (0..).zip(self.facts().records(tag)) {
             let key = Some((record.accelerator, record.kind.get()));
             if before >= key {
                 return Err(damaged(tag, "order of facts", at));

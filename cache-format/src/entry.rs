@@ -1,4 +1,4 @@
-//! One emulator's cached answers, read from the bytes of its file.
+//! One emulator's cached capabilities, read from the bytes of its file.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
@@ -6,27 +6,23 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use crate::error::FormatError;
+use crate::facts::Facts;
 use crate::header::{Extent, Sections};
 use crate::input::{Input, Scope};
 use crate::kind::{Accelerator, FactKind, Group, Groups, InputKind};
-use crate::layout::{
-    FACT_SECTIONS, FactRecord, INPUT_DIGEST, INPUT_RACY, INPUT_SIGNATURE, InputRecord, index, tag,
-};
-use crate::model::{Fact, FactKey};
+use crate::layout::{INPUT_DIGEST, INPUT_RACY, INPUT_SIGNATURE, InputRecord, index, tag};
+use crate::model::FactKey;
 use crate::report::Report;
-use crate::value::{Store, Value};
 
 /// An entry over any bytes: a mapped file, a `Vec<u8>`, a slice.
 ///
-/// Opening checks header and section table and costs the same for any size; answers are read
-/// where they lie. What the entry says is in the getters of this type: see
+/// Opening checks header and section table and costs the same for any size; values are read in
+/// place. The contents are available through the getters of this type: see
 /// [`accelerator`](Entry::accelerator), [`device`](Entry::device), [`schema`](Entry::schema).
 #[derive(Debug)]
 pub struct Entry<B> {
     bytes: B,
     sections: Sections,
-    strings: Extent,
-    pool: Extent,
 }
 
 impl<B: AsRef<[u8]>> Entry<B> {
@@ -34,11 +30,10 @@ impl<B: AsRef<[u8]>> Entry<B> {
     ///
     /// # Errors
     /// [`FormatError`]; never [`WrongDigest`](FormatError::WrongDigest) or
-    /// [`DamagedRecord`](FormatError::DamagedRecord), which take [`Entry::verify`].
+    /// [`DamagedRecord`](FormatError::DamagedRecord), which only [`Entry::verify`] returns.
     pub fn open(bytes: B) -> Result<Entry<B>, FormatError> {
         let sections = Sections::check(bytes.as_ref())?;
-        let (strings, pool) = (sections.find(tag::STRINGS), sections.find(tag::POOL));
-        Ok(Entry { bytes, sections, strings, pool })
+        Ok(Entry { bytes, sections })
     }
 
     /// The bytes of the file.
@@ -46,39 +41,14 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.bytes.as_ref()
     }
 
-    /// The answer under `key`; `None` if the question was not asked.
-    pub fn fact(&self, key: FactKey) -> Option<Fact<Value<'_>>> {
-        let scope = key.accelerator.scope();
-        let (.., tag) = FACT_SECTIONS.iter().find(|row| row.0 == key.group && row.1 == scope)?;
-        self.records(*tag).iter().find_map(|record| {
-            let (kind, accelerator, fact) = self.read(record)?;
-            (kind == key.kind && accelerator == key.accelerator).then_some(fact)
-        })
-    }
-
-    /// The answer to a question about the binary, from whichever accelerator was asked.
-    pub(crate) fn binary_fact(&self, group: Group, kind: FactKind) -> Option<Fact<Value<'_>>> {
-        [Accelerator::Tcg, Accelerator::Qtest, Accelerator::Kvm, Accelerator::Hvf]
-            .into_iter()
-            .find_map(|accelerator| self.fact(FactKey { group, accelerator, kind }))
-    }
-
-    /// All facts; those of an unknown kind are skipped.
-    pub fn facts(&self) -> impl Iterator<Item = (FactKey, Fact<Value<'_>>)> {
-        FACT_SECTIONS.iter().flat_map(move |(group, _, tag)| {
-            self.records(*tag).iter().filter_map(move |record| {
-                let (kind, accelerator, fact) = self.read(record)?;
-                Some((FactKey { group: *group, accelerator, kind }, fact))
-            })
-        })
+    /// The recorded facts.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts::new(self.bytes(), &self.sections)
     }
 
     /// The accelerators that the emulator ran under, the best one first.
     pub fn accelerators(&self) -> impl Iterator<Item = Accelerator> {
-        Accelerator::ALL.iter().copied().filter(move |&accelerator| {
-            let key = FactKey { group: Group::Core, accelerator, kind: FactKind::Ran };
-            matches!(self.fact(key), Some(Fact::Answered(_)))
-        })
+        self.facts().accelerators()
     }
 
     /// The groups that were filled.
@@ -87,13 +57,13 @@ impl<B: AsRef<[u8]>> Entry<B> {
         for (group, kind) in
             [(Group::Devices, FactKind::Devices), (Group::Objects, FactKind::Objects)]
         {
-            if self.binary_fact(group, kind).is_some() {
+            if self.facts().binary(group, kind).is_some() {
                 groups = groups | group.into();
             }
         }
         let expanded = |accelerator| {
             let kind = FactKind::CpuModels;
-            self.fact(FactKey { group: Group::CpuModels, accelerator, kind }).is_some()
+            self.facts().get(FactKey { group: Group::CpuModels, accelerator, kind }).is_some()
         };
         let mut ran = self.accelerators().peekable();
         if ran.peek().is_some() && ran.all(expanded) {
@@ -116,19 +86,15 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.inputs().find(|input| input.kind == kind)
     }
 
-    /// How the probes went; `None` if the report was damaged.
+    /// The report on the probes; `None` if it is damaged.
     pub fn report(&self) -> Option<Report> {
         Report::from_bytes(self.section(self.sections.find(tag::REPORT)))
     }
 
-    /// How many inputs the section announces.
+    /// The number of inputs that the section announces.
     pub(crate) fn input_count(&self) -> u32 {
         let section = self.section(self.sections.find(tag::INPUTS));
         section.first_chunk::<4>().map_or(0, |count| u32::from_le_bytes(*count))
-    }
-
-    pub(crate) fn store(&self) -> Store<'_> {
-        Store::new(self.section(self.strings), self.section(self.pool))
     }
 
     pub(crate) fn sections(&self) -> &Sections {
@@ -136,27 +102,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 
     pub(crate) fn section(&self, extent: Extent) -> &[u8] {
-        self.bytes.as_ref().get(extent.start..extent.end).unwrap_or_default()
-    }
-
-    pub(crate) fn records(&self, tag: [u8; 4]) -> &[FactRecord] {
-        let bytes = self.section(self.sections.find(tag));
-        let whole = bytes.len().checked_div(size_of::<FactRecord>()).unwrap_or_default();
-        <[FactRecord]>::ref_from_prefix_with_elems(bytes, whole).map_or(&[], |(records, _)| records)
-    }
-
-    pub(crate) fn read(
-        &self,
-        record: &FactRecord,
-    ) -> Option<(FactKind, Accelerator, Fact<Value<'_>>)> {
-        let fact = match record.state {
-            1 => Fact::Answered(self.store().value(record.value.get())),
-            2 => Fact::Refused,
-            3 => Fact::Quarantined,
-            _ => return None,
-        };
-        let kind = FactKind::from_number(record.kind.get())?;
-        Some((kind, Accelerator::from_number(record.accelerator)?, fact))
+        extent.of(self.bytes())
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use crate::answers::Accelerated;
+use crate::accelerated::Accelerated;
 use crate::entry::Entry;
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::query::{Query, VersionQuery};
@@ -98,7 +98,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     fn why(&self, unanswered: &Unanswered) -> String {
         match unanswered {
             Unanswered::DidNotRun { accelerator } => self.why_did_not_run(*accelerator),
-            Unanswered::NeverAsked { what: what @ "answer", name } => {
+            Unanswered::NotQueried { what: what @ "answer", name } => {
                 format!(
                     "the emulator was not asked {}, or does not have it",
                     command_of(what, name).0
@@ -240,7 +240,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Err(Unanswered::Absent { .. }) => {
                 format!("under {accelerator} the emulator has no CPU model {name:?}")
             }
-            Err(Unanswered::NeverAsked { .. }) => {
+            Err(Unanswered::NotQueried { .. }) => {
                 format!("under {accelerator} this emulator has no query-cpu-definitions")
             }
             Err(why @ Unanswered::DidNotRun { .. }) => self.why(why),
@@ -378,7 +378,7 @@ fn names(arguments: Option<&str>, name: &str, by_name: bool) -> bool {
 }
 
 /// The first of the features that keep a model from running.
-fn unavailable<B: AsRef<[u8]>>(accelerated: Accelerated<'_, B>, name: &str) -> String {
+fn unavailable(accelerated: Accelerated<'_>, name: &str) -> String {
     let Ok(model) = accelerated.cpu_model(name) else { return String::new() };
     let (mut shown, mut more, mut last) = (Vec::new(), 0_usize, None);
     for feature in model.unavailable_features().into_iter().flatten() {

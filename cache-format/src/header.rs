@@ -1,5 +1,5 @@
-//! What is checked when a file is opened, in the order in which it may be trusted: size, magic,
-//! byte order, version, length, checksum, sections. Only then is data looked at.
+//! The checks of a file that is opened, in order of trust: size, magic, byte order, version, length,
+//! checksum, sections. Data is read only after them.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
@@ -12,23 +12,32 @@ use crate::layout::{
     SectionEntry, tag,
 };
 
-/// Where a section lies, as bytes of the file.
+/// The bytes of a section, as offsets in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Extent {
+    /// Returns these bytes of a file.
+    pub(crate) fn of(self, file: &[u8]) -> &[u8] {
+        file.get(self.start..self.end).unwrap_or_default()
+    }
 }
 
 /// Header and section table of a file that passed the checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Sections {
-    pub(crate) content_sha256: [u8; 32],
-    pub(crate) content: Extent,
-    pub(crate) rows: Vec<([u8; 4], Extent)>,
+    pub(crate) strings: Extent,
+    pub(crate) pool: Extent,
+    content_sha256: [u8; 32],
+    content: Extent,
+    rows: Vec<([u8; 4], Extent)>,
 }
 
 impl Sections {
-    /// Checks header and section table; the cost does not depend on the size of the file.
+    /// Checks header and section table, at a cost that does not depend on the size of the file.
     pub(crate) fn check(bytes: &[u8]) -> Result<Sections, FormatError> {
         let (header, rest) =
             Header::read_from_prefix(bytes).map_err(|_| too_short(size_of::<Header>(), bytes))?;
@@ -64,22 +73,24 @@ impl Sections {
         if checksum(&header, raw_table) != header.checksum {
             return Err(FormatError::DamagedHeader { what: "checksum" });
         }
+        let rows = rows(table, table_bytes, bytes.len())?;
         Ok(Sections {
+            strings: find(&rows, tag::STRINGS),
+            pool: find(&rows, tag::POOL),
             content_sha256: header.content_sha256,
             content: Extent { start: table_bytes, end: bytes.len() },
-            rows: rows(table, table_bytes, bytes.len())?,
+            rows,
         })
     }
 
-    /// The extent of a section; empty where there is none.
+    /// The extent of a section; empty if there is none.
     pub(crate) fn find(&self, tag: [u8; 4]) -> Extent {
-        self.rows.iter().find(|(known, _)| *known == tag).map_or(Extent::default(), |row| row.1)
+        find(&self.rows, tag)
     }
 
     /// Compares the content with its digest in the header.
     pub(crate) fn check_digest(&self, bytes: &[u8]) -> Result<(), FormatError> {
-        let content = bytes.get(self.content.start..self.content.end).unwrap_or_default();
-        let found: [u8; 32] = Sha256::digest(content).into();
+        let found: [u8; 32] = Sha256::digest(self.content.of(bytes)).into();
         if found == self.content_sha256 {
             Ok(())
         } else {
@@ -91,6 +102,10 @@ impl Sections {
     }
 }
 
+fn find(rows: &[([u8; 4], Extent)], tag: [u8; 4]) -> Extent {
+    rows.iter().find(|(known, _)| *known == tag).map_or(Extent::default(), |row| row.1)
+}
+
 /// Returns the checksum of a header, with its own field as zero, and of the section table that follows.
 pub(crate) fn checksum(header: &Header, table: &[u8]) -> [u8; 8] {
     let header = Header { checksum: [0; 8], ..*header };
@@ -98,7 +113,7 @@ pub(crate) fn checksum(header: &Header, table: &[u8]) -> [u8; 8] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-/// Sections increase, lie in bounds, stand once, and are known if they must be.
+/// Checks that sections increase, lie in bounds and occur once, and that required ones are known.
 fn rows(
     table: &[SectionEntry],
     table_bytes: usize,
@@ -116,7 +131,7 @@ fn rows(
             return Err(damaged("section offset"));
         }
         if table.iter().take(number).any(|before| before.tag == entry.tag) {
-            return Err(damaged("section that stands twice"));
+            return Err(damaged("duplicate section"));
         }
         if entry.flags.get() & !(SECTION_REQUIRED | SECTION_HOST) != 0 {
             return Err(damaged("section flags"));

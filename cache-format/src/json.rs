@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
-use crate::answers::is_quarantined;
 use crate::entry::{Entry, InputRef};
+use crate::facts::{Facts, is_quarantined};
 use crate::hex::hex;
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::model::{Fact, FactKey};
 use crate::report::{Quarantine, Refusal};
-use crate::value::{Array, Bounded, Budget, Value};
+use crate::serialize::{Bounded, Budget};
+use crate::value::{Array, Object, Value};
 
 impl<B: AsRef<[u8]>> Serialize for Entry<B> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -35,7 +36,7 @@ impl<B: AsRef<[u8]>> Serialize for Entry<B> {
             }
         }
         map.serialize_entry("arch", self.arch())?;
-        map.serialize_entry("accelerators", &PerAccelerator(self, budget))?;
+        map.serialize_entry("accelerators", &PerAccelerator(self.facts(), budget))?;
         self.serialize_best(FactKind::Kvm, budget, &mut map)?;
         map.serialize_entry("accelerators-present", &self.accelerators_present())?;
         if self.schema().entries().is_some() {
@@ -46,13 +47,13 @@ impl<B: AsRef<[u8]>> Serialize for Entry<B> {
         for (group, kind) in
             [(Group::Devices, FactKind::Devices), (Group::Objects, FactKind::Objects)]
         {
-            let lists = [self.binary_fact(group, kind), self.binary_fact(Group::Core, kind)];
+            let lists = [self.facts().binary(group, kind), self.facts().binary(Group::Core, kind)];
             if lists.iter().any(Option::is_some) {
                 map.serialize_entry(kind.name(), &PropertyLists(lists, budget))?;
             }
         }
         self.serialize_binary(FactKind::CommandLineOptions, budget, &mut map)?;
-        match self.binary_fact(Group::Core, FactKind::MigrationCapabilities) {
+        match self.facts().binary(Group::Core, FactKind::MigrationCapabilities) {
             Some(Fact::Answered(value)) => {
                 let named = value.as_array().into_iter().flat_map(Array::iter);
                 let names: Vec<Bounded> = named
@@ -90,7 +91,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         budget: &Budget,
         map: &mut M,
     ) -> Result<(), M::Error> {
-        serialize_fact(kind, self.binary_fact(Group::Core, kind), budget, map)
+        serialize_fact(kind, self.facts().binary(Group::Core, kind), budget, map)
     }
 
     /// An answer that depends on the accelerator, from the best one that was asked.
@@ -100,9 +101,9 @@ impl<B: AsRef<[u8]>> Entry<B> {
         budget: &Budget,
         map: &mut M,
     ) -> Result<(), M::Error> {
-        let fact = self
-            .accelerators()
-            .find_map(|accelerator| self.fact(FactKey { group: Group::Core, accelerator, kind }));
+        let fact = self.accelerators().find_map(|accelerator| {
+            self.facts().get(FactKey { group: Group::Core, accelerator, kind })
+        });
         serialize_fact(kind, fact, budget, map)
     }
 }
@@ -120,9 +121,9 @@ fn serialize_fact<M: SerializeMap>(
     }
 }
 
-struct PerAccelerator<'a, B>(&'a Entry<B>, &'a Budget);
+struct PerAccelerator<'a>(Facts<'a>, &'a Budget);
 
-impl<B: AsRef<[u8]>> Serialize for PerAccelerator<'_, B> {
+impl Serialize for PerAccelerator<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for accelerator in self.0.accelerators() {
@@ -132,12 +133,12 @@ impl<B: AsRef<[u8]>> Serialize for PerAccelerator<'_, B> {
     }
 }
 
-struct OneAccelerator<'a, B>(&'a Entry<B>, Accelerator, &'a Budget);
+struct OneAccelerator<'a>(Facts<'a>, Accelerator, &'a Budget);
 
-impl<B: AsRef<[u8]>> Serialize for OneAccelerator<'_, B> {
+impl Serialize for OneAccelerator<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let OneAccelerator(entry, accelerator, budget) = *self;
-        let fact = |group, kind| entry.fact(FactKey { group, accelerator, kind });
+        let OneAccelerator(facts, accelerator, budget) = *self;
+        let fact = |group, kind| facts.get(FactKey { group, accelerator, kind });
         let mut map = serializer.serialize_map(None)?;
         for kind in [
             FactKind::Machines,
@@ -163,7 +164,7 @@ impl Serialize for PropertyLists<'_> {
         let mut seen = BTreeSet::new();
         for fact in self.0.into_iter().flatten() {
             let Fact::Answered(lists) = fact else { continue };
-            for (name, list) in lists.as_object().into_iter().flat_map(crate::Object::iter) {
+            for (name, list) in lists.as_object().into_iter().flat_map(Object::iter) {
                 self.1.spend(name.len())?;
                 if !is_quarantined(list) && seen.insert(name) {
                     map.serialize_entry(name, &list.within(self.1))?;
@@ -180,7 +181,7 @@ struct Expansions<'a>(Value<'a>, &'a Budget);
 impl Serialize for Expansions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (name, expansions) in self.0.as_object().into_iter().flat_map(crate::Object::iter) {
+        for (name, expansions) in self.0.as_object().into_iter().flat_map(Object::iter) {
             self.1.spend(name.len())?;
             map.serialize_entry(name, &Answered(expansions, self.1))?;
         }
@@ -193,7 +194,7 @@ struct Answered<'a>(Value<'a>, &'a Budget);
 impl Serialize for Answered<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (kind, value) in self.0.as_object().into_iter().flat_map(crate::Object::iter) {
+        for (kind, value) in self.0.as_object().into_iter().flat_map(Object::iter) {
             self.1.spend(kind.len())?;
             if !is_quarantined(value) {
                 map.serialize_entry(kind, &value.within(self.1))?;

@@ -20,6 +20,10 @@ pub const BYTE_ORDER_MARK: u32 = 0x0A0B_0C0D;
 /// More sections than any file of this version has; bounds what a hostile header can ask for.
 pub const MAX_SECTIONS: u32 = 64;
 
+/// The largest depth of a value: deeper than any QMP reply. Keeps a damaged file from exhausting
+/// the stack.
+pub(crate) const MAX_DEPTH: u32 = 160;
+
 /// The start of the file.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -32,13 +32,15 @@
 
 #![forbid(unsafe_code)]
 
-mod answers;
+mod accelerated;
 mod decode;
 mod encode;
 mod entry;
 mod error;
 mod escaped;
 mod explain;
+mod facts;
+mod getters;
 mod header;
 mod hex;
 mod incomplete;
@@ -52,16 +54,17 @@ mod pool;
 mod query;
 mod report;
 mod schema;
+mod serialize;
+mod store;
 mod tri;
 mod value;
+mod views;
 
-pub use answers::{
-    Accelerated, CommandLineOption, CpuModel, Expansion, Machine, Parameter, Properties, Property,
-    Type, Version,
-};
+pub use accelerated::{Accelerated, Expansion};
 pub use entry::{Entry, InputRef};
 pub use error::{FormatError, ModelError};
 pub use escaped::Escaped;
+pub use facts::Facts;
 pub use hex::hex;
 pub use incomplete::Incomplete;
 pub use input::{Input, Scope, Signature};
@@ -73,3 +76,6 @@ pub use report::{CommandReport, PassReport, Quarantine, Refusal, Report, Source}
 pub use schema::Schema;
 pub use tri::{Tri, Unanswered};
 pub use value::{Array, Object, Value};
+pub use views::{
+    CommandLineOption, CpuModel, Machine, Parameter, Properties, Property, Type, Version,
+};

@@ -6,8 +6,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 
 use crate::error::ModelError;
 use crate::interner::Interner;
-use crate::layout::{Tag, Word, index};
-use crate::value::MAX_DEPTH;
+use crate::layout::{MAX_DEPTH, Tag, Word, index};
 
 /// Distinct values that a pool may hold. A full profile of QEMU 11.1 has about 60,000; the bound
 /// keeps an emulator that answers nonsense from filling the prober's memory.

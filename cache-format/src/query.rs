@@ -5,11 +5,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::answers::Version;
 use crate::entry::Entry;
 use crate::kind::{Accelerator, FactKind, Groups};
 use crate::tri::{Tri, Unanswered};
 use crate::value::{Array, Value};
+use crate::views::Version;
 
 /// A question that has a yes, a no, or an unknown.
 ///
@@ -378,7 +378,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 }
 
 fn settled(answer: Result<Tri, Unanswered>) -> Tri {
-    answer.unwrap_or_else(|why| Tri::from(&Err::<(), _>(why)))
+    answer.unwrap_or_else(|reason| reason.tri())
 }
 
 /// *Yes* if one is, *no* if all are.

@@ -19,7 +19,6 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use crate::model::Fact;
 use crate::tri::Tri;
 use crate::value::{Array, Value};
 
@@ -33,14 +32,14 @@ const MAX_LOOKS: usize = 100_000;
 /// The answer of `query-qmp-schema`.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema<'a> {
-    answer: Option<Fact<Value<'a>>>,
+    answer: Option<Value<'a>>,
 }
 
 /// Why a walk has no answer: the schema is malformed, or the path goes on where nothing can follow.
 struct Malformed;
 
 impl<'a> Schema<'a> {
-    pub(crate) fn new(answer: Option<Fact<Value<'a>>>) -> Schema<'a> {
+    pub(crate) fn new(answer: Option<Value<'a>>) -> Schema<'a> {
         Schema { answer }
     }
 
@@ -58,10 +57,7 @@ impl<'a> Schema<'a> {
 
     /// All entries, in QEMU's order; `None` if the emulator did not tell.
     pub fn entries(self) -> Option<Array<'a>> {
-        match self.answer? {
-            Fact::Answered(value) => value.as_array(),
-            Fact::Refused | Fact::Quarantined => None,
-        }
+        self.answer?.as_array()
     }
 
     /// The names of the entries with this `meta-type` (`command`, `event`), in QEMU's order.

@@ -1,27 +1,27 @@
-//! Yes, no, unknown.
+//! Three-valued results, and the reasons for missing ones.
 
 use std::fmt;
 
 use crate::kind::{Accelerator, Group};
 
-/// An answer that may not be known: what an emulator was never able to tell is never *no*.
+/// A three-valued result: what an emulator did not report is *unknown*, never *no*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tri {
-    /// It can.
+    /// Reported by the emulator as present or supported.
     Yes,
-    /// It cannot.
+    /// Reported by the emulator as absent or not supported.
     No,
-    /// It did not say.
+    /// Not reported.
     Unknown,
 }
 
 impl Tri {
-    /// Whether the answer is known to be yes.
+    /// Returns true for *yes*.
     pub fn is_yes(self) -> bool {
         self == Tri::Yes
     }
 
-    /// Whether the answer is known to be no.
+    /// Returns true for *no*.
     pub fn is_no(self) -> bool {
         self == Tri::No
     }
@@ -34,11 +34,10 @@ impl From<bool> for Tri {
 }
 
 impl<T> From<&Result<T, Unanswered>> for Tri {
-    fn from(answer: &Result<T, Unanswered>) -> Tri {
-        match answer {
+    fn from(result: &Result<T, Unanswered>) -> Tri {
+        match result {
             Ok(_) => Tri::Yes,
-            Err(Unanswered::Absent { .. }) => Tri::No,
-            Err(_) => Tri::Unknown,
+            Err(reason) => reason.tri(),
         }
     }
 }
@@ -53,68 +52,91 @@ impl fmt::Display for Tri {
     }
 }
 
-/// Why a getter has nothing to return.
+/// The reason why a getter has no value.
 ///
-/// Only [`Absent`](Unanswered::Absent) is a *no*; all others are *unknown*.
+/// Only [`Absent`](Unanswered::Absent) means *no*; all others mean *unknown*.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unanswered {
-    /// The emulator has no such thing.
+    /// The emulator does not have it.
     #[error("the emulator has no {what} {name:?}")]
     Absent {
-        /// Kind of thing: `machine`, `device`, …
+        /// The kind of object: `machine`, `device`, …
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
-    /// The emulator may have such a thing in a module that could not be opened when it was probed.
+    /// The emulator may have it in a module that could not be opened when it was probed.
     #[error("whether the emulator has {what} {name:?} is unknown: {reason}")]
     Incomplete {
-        /// Kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// What the prober was short of.
+        /// The resource or permission that the prober lacked.
         reason: String,
     },
-    /// The group that would tell was not filled: ask for the entry with that group.
+    /// The group that holds it was not probed: get the entry with that group.
     #[error("{what} {name:?} was not probed: get the entry with the group {group}")]
     NotProbed {
-        /// Kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The group that has the answer.
+        /// The group that holds it.
         group: Group,
     },
-    /// The emulator was never asked.
-    #[error("the emulator was never asked about {what} {name:?}")]
-    NeverAsked {
-        /// Kind of thing.
+    /// The emulator was not queried for it.
+    #[error("the emulator was not queried for {what} {name:?}")]
+    NotQueried {
+        /// The kind of object.
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
-    /// QEMU answered the question with an error, which stands in the report.
-    #[error("QEMU refused to tell about {what} {name:?}: see `refused` in the export")]
+    /// QEMU answered the query with an error, which is in the report.
+    #[error("QEMU refused the query for {what} {name:?}: see `refused` in the export")]
     Refused {
-        /// Kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
-    /// The emulator should have run under the accelerator, and did not; why stands in the report.
-    #[error("the emulator did not run under {accelerator}: its report says why")]
+    /// The emulator should have run under the accelerator and did not; the reason is in the report.
+    #[error("the emulator did not run under {accelerator}: its report gives the reason")]
     DidNotRun {
         /// The accelerator.
         accelerator: Accelerator,
     },
-    /// The question kills the emulator; how stands in the report.
-    #[error("asking about {what} {name:?} ends the emulator: see `quarantined` in the export")]
+    /// The query crashes or hangs the emulator; the report has the details.
+    #[error("the query for {what} {name:?} ends the emulator: see `quarantined` in the export")]
     Quarantined {
-        /// Kind of thing.
+        /// The kind of object.
         what: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
+}
+
+impl Unanswered {
+    pub(crate) fn absent(what: &'static str, name: &str) -> Unanswered {
+        Unanswered::Absent { what, name: name.to_owned() }
+    }
+
+    pub(crate) fn not_queried(what: &'static str, name: &str) -> Unanswered {
+        Unanswered::NotQueried { what, name: name.to_owned() }
+    }
+
+    pub(crate) fn refused(what: &'static str, name: &str) -> Unanswered {
+        Unanswered::Refused { what, name: name.to_owned() }
+    }
+
+    pub(crate) fn quarantined(what: &'static str, name: &str) -> Unanswered {
+        Unanswered::Quarantined { what, name: name.to_owned() }
+    }
+
+    /// Returns *no* if it is known to be absent.
+    pub(crate) fn tri(&self) -> Tri {
+        if matches!(self, Unanswered::Absent { .. }) { Tri::No } else { Tri::Unknown }
+    }
 }

@@ -1,149 +1,40 @@
-//! Values read where they lie in the file.
+//! JSON values, read in place.
 //!
-//! Nothing here trusts the bytes: every access is bounds-checked, a value that points outside the
-//! pool reads as *absent*, and what a container holds lies before it in the pool, so that no
-//! pattern of bytes makes a walk go round in circles.
+//! The bytes are not trusted: every access is bounds-checked, a value that points outside the pool
+//! reads as *absent*, and the contents of a container lie before it in the pool, so that no byte
+//! pattern makes a walk loop.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-use std::cell::Cell;
-use std::cmp::Ordering;
 use std::fmt;
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
-
-use zerocopy::FromBytes;
-use zerocopy::little_endian::U32;
-
 use crate::layout::{Tag, Word, index};
+use crate::store::{Store, search};
 
-/// Deeper than any QMP reply; keeps a damaged file from exhausting the stack.
-pub(crate) const MAX_DEPTH: u32 = 160;
-
-/// What one export may come to: several times the full profile of any QEMU. Bounds what a
-/// small hostile file, whose values hold one another many times over, can expand to.
-const MAX_EXPORTED_BYTES: usize = 128 << 20;
-
-/// What a value counts for in an export, beside the text of its strings and keys.
-const BYTES_PER_VALUE: usize = 32;
-
-/// The string table and the pool of one file.
-#[derive(Clone, Copy)]
-pub(crate) struct Store<'a> {
-    /// Where each string ends in the text; it begins where the one before ends.
-    ends: &'a [U32],
-    text: &'a [u8],
-    pub(crate) words: &'a [U32],
-}
-
-impl<'a> Store<'a> {
-    /// Of the sections of a file: a string table that is cut has no strings.
-    pub(crate) fn new(strings: &'a [u8], pool: &'a [u8]) -> Store<'a> {
-        let table = strings.split_first_chunk::<4>().and_then(|(count, rest)| {
-            let count = index(u32::from_le_bytes(*count));
-            <[U32]>::ref_from_prefix_with_elems(rest, count).ok()
-        });
-        let (ends, text) = table.unwrap_or((&[], &[]));
-        let words = pool.len().checked_div(size_of::<U32>()).unwrap_or(0);
-        let words = <[U32]>::ref_from_prefix_with_elems(pool, words);
-        Store { ends, text, words: words.map_or(&[], |(words, _)| words) }
-    }
-
-    fn word(self, at: u32) -> Option<u32> {
-        Some(self.words.get(index(at))?.get())
-    }
-
-    /// Whether the pool has `count` words from `at` on.
-    fn holds(self, at: u32, count: u32) -> Option<()> {
-        let end = index(at).checked_add(index(count))?;
-        (end <= self.words.len()).then_some(())
-    }
-
-    pub(crate) fn string_count(self) -> u32 {
-        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn string(self, number: u32) -> Option<&'a str> {
-        std::str::from_utf8(self.string_bytes(number)?).ok()
-    }
-
-    fn string_bytes(self, number: u32) -> Option<&'a [u8]> {
-        let number = index(number);
-        let end = self.ends.get(number)?.get();
-        let start = match number.checked_sub(1) {
-            Some(before) => self.ends.get(before)?.get(),
-            None => 0,
-        };
-        self.text.get(index(start)..index(end))
-    }
-
-    pub(crate) fn value(self, word: u32) -> Value<'a> {
-        Value { store: self, word: Word(word) }
-    }
-
-    /// What a container at `at` holds: it must lie before the container.
-    fn child(self, word: u32, at: u32) -> Option<Value<'a>> {
-        let word = Word(word);
-        match word.tag()? {
-            Tag::Array | Tag::List | Tag::Object | Tag::Packed if word.payload() >= at => None,
-            _ => Some(Value { store: self, word }),
-        }
-    }
-
-    /// The position in a shape of a key.
-    fn position(self, shape: u32, key: &str) -> Option<u32> {
-        let keys = shape.checked_add(1)?;
-        let count = self.word(shape)?;
-        let order = keys.checked_add(count)?;
-        search(count, |middle| {
-            let position = self.word(order.checked_add(middle)?)?;
-            let known = self.string_bytes(self.word(keys.checked_add(position)?)?)?;
-            Some((known.cmp(key.as_bytes()), position))
-        })
-    }
-
-    /// As `position`, by the key's number: strings are sorted, so numbers compare as they do.
-    fn position_of_number(self, shape: u32, key: u32) -> Option<u32> {
-        let keys = shape.checked_add(1)?;
-        let count = self.word(shape)?;
-        let order = keys.checked_add(count)?;
-        search(count, |middle| {
-            let position = self.word(order.checked_add(middle)?)?;
-            Some((self.word(keys.checked_add(position)?)?.cmp(&key), position))
-        })
-    }
-}
-
-/// Binary search for the first of equal ones; `probe` tells how an element compares to what is
-/// looked for, and what it stands for.
-fn search<T>(count: u32, mut probe: impl FnMut(u32) -> Option<(Ordering, T)>) -> Option<T> {
-    let (mut low, mut high, mut found) = (0_u32, count, None);
-    while low < high {
-        let middle = low.midpoint(high);
-        let (ordering, what) = probe(middle)?;
-        match ordering {
-            Ordering::Less => low = middle.checked_add(1)?,
-            Ordering::Equal => {
-                found = Some(what);
-                high = middle;
-            }
-            Ordering::Greater => high = middle,
-        }
-    }
-    found
-}
-
-/// One JSON value of an entry, read where it lies.
+/// One JSON value of an entry, read in place.
 ///
-/// Cheap to copy. Getters answer `None` for a value of another type.
+/// Cheap to copy. Getters return `None` for a value of another type.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
-    store: Store<'a>,
-    word: Word,
+    pub(crate) store: Store<'a>,
+    pub(crate) word: Word,
 }
 
 impl<'a> Value<'a> {
-    /// Whether it is JSON's `null`: what stands in the place of an answer that was refused.
+    pub(crate) fn new(store: Store<'a>, word: u32) -> Value<'a> {
+        Value { store, word: Word(word) }
+    }
+
+    /// Reads a value in a container at `at`; a container in it must lie before that container.
+    fn child(store: Store<'a>, word: u32, at: u32) -> Option<Value<'a>> {
+        let word = Word(word);
+        match word.tag()? {
+            Tag::Array | Tag::List | Tag::Object | Tag::Packed if word.payload() >= at => None,
+            _ => Some(Value { store, word }),
+        }
+    }
+
+    /// Returns true for JSON's `null`, which replaces an answer that QEMU refused.
     pub fn is_null(self) -> bool {
         self.word.tag() == Some(Tag::Null)
     }
@@ -174,7 +65,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of a number that is no integer.
+    /// The value of a number that is not an integer.
     pub fn as_f64(self) -> Option<f64> {
         match self.word.tag()? {
             Tag::Double => self.bits().map(f64::from_bits),
@@ -190,7 +81,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether it is the string `text`. Takes no longer however long the string in the file is.
+    /// Returns true for the string `text`, in a time that does not depend on the string in the file.
     pub(crate) fn is_str(self, text: &str) -> bool {
         self.word.tag() == Some(Tag::String)
             && self.store.string_bytes(self.word.payload()) == Some(text.as_bytes())
@@ -235,22 +126,22 @@ impl<'a> Value<'a> {
         Some(Object { store: self.store, at, shape, count, values, codes })
     }
 
-    /// What an object has under `key`; `None` if it is no object or has no such key.
+    /// The value under `key`; `None` if this is not an object or does not have the key.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.as_object()?.get(key)
     }
 
-    /// The string with this number in the file that the value is in.
+    /// The string with this number in the value's file.
     pub(crate) fn text_of(self, number: u32) -> Option<&'a str> {
         self.store.string(number)
     }
 
-    /// The numbers of equal strings of one file are equal.
+    /// The number of a string; equal strings of one file have equal numbers.
     pub(crate) fn string_number(self) -> Option<u32> {
         (self.word.tag()? == Tag::String).then_some(self.word.payload())
     }
 
-    /// Where a container lies; equal containers of one file lie at one place.
+    /// The position of a container; equal containers of one file have equal positions.
     pub(crate) fn container_at(self) -> Option<u32> {
         match self.word.tag()? {
             Tag::Array | Tag::List | Tag::Object | Tag::Packed => Some(self.word.payload()),
@@ -294,17 +185,17 @@ pub struct Array<'a> {
     store: Store<'a>,
     at: u32,
     values: u32,
-    count: u32,
+    pub(crate) count: u32,
     key: Option<u32>,
 }
 
 impl<'a> Array<'a> {
-    /// How many there are.
+    /// The number of elements.
     pub fn len(self) -> usize {
         index(self.count)
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no elements.
     pub fn is_empty(self) -> bool {
         self.count == 0
     }
@@ -316,7 +207,7 @@ impl<'a> Array<'a> {
 
     /// The first element whose string under `key` is `name`.
     ///
-    /// Takes O(log n) comparisons where `key` is what QMP names the elements by.
+    /// Takes O(log n) comparisons if `key` is the one by which QMP names the elements.
     pub fn find(self, key: &str, name: &str) -> Option<Value<'a>> {
         match self.sorted_by(key) {
             Some(number) => {
@@ -338,7 +229,7 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// As [`Array::find`], with a name whose number in the file is known.
+    /// The same as [`Array::find`], by the number of the name in the file.
     pub(crate) fn find_number(self, key: &str, name: u32) -> Option<Value<'a>> {
         match self.sorted_by(key) {
             Some(number) => {
@@ -354,23 +245,23 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// Whether the sorted order, if there is one, has every element once, by name and, of equal
-    /// names, by position.
+    /// Returns true if the sorted order, if there is one, has every element once, by name and, for
+    /// equal names, by position.
     pub(crate) fn is_sorted(self) -> bool {
         let Some(key) = self.key else { return true };
         let ranked =
             |rank| self.ranked(key, rank, &mut Place::default()).map(|(at, _, name)| (name, at));
         let ranked = (0..self.count).map(ranked);
-        // Strictly increasing, so that no position stands twice, so that none is missing.
+        // Strictly increasing: no position occurs twice, so none is missing.
         ranked.clone().all(|ranked| ranked.is_some()) && ranked.is_sorted_by(|a, b| a < b)
     }
 
-    /// Whether there is a sorted order by what the elements have under `key`: that key's number.
+    /// The number of `key`, if there is a sorted order by it.
     pub(crate) fn sorted_by(self, key: &str) -> Option<u32> {
         self.key.filter(|&number| self.store.string_bytes(number) == Some(key.as_bytes()))
     }
 
-    /// What stands at a rank of the sorted order: position, element, and the number of its name.
+    /// The element at a rank of the sorted order: position, value, and the number of its name.
     fn ranked(self, key: u32, rank: u32, place: &mut Place) -> Option<(u32, Value<'a>, u32)> {
         let order = self.values.checked_add(self.count)?.checked_add(rank / 2)?;
         let pair = self.store.word(order)?;
@@ -386,12 +277,13 @@ impl<'a> Array<'a> {
         if position >= self.count {
             return None;
         }
-        self.store.child(self.store.word(self.values.checked_add(position)?)?, self.at)
+        let word = self.store.word(self.values.checked_add(position)?)?;
+        Value::child(self.store, word, self.at)
     }
 }
 
-/// Where a key is in the shape that was met last. Neighbours mostly have one shape: in it the key is
-/// looked up once.
+/// The position of a key in the shape that was read last. Neighbouring elements mostly share a shape,
+/// in which the key is searched once.
 #[derive(Default)]
 struct Place(Option<(u32, u32)>);
 
@@ -401,18 +293,18 @@ pub struct Object<'a> {
     store: Store<'a>,
     at: u32,
     shape: u32,
-    count: u32,
+    pub(crate) count: u32,
     values: u32,
     codes: Option<u32>,
 }
 
 impl<'a> Object<'a> {
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(self) -> usize {
         index(self.count)
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no keys.
     pub fn is_empty(self) -> bool {
         self.count == 0
     }
@@ -422,7 +314,7 @@ impl<'a> Object<'a> {
         self.value(self.store.position(self.shape, key)?)
     }
 
-    /// The value at a place, which `position` finds in a shape that is another than the one before.
+    /// The value at a place; `position` finds the place in a shape that differs from the one before.
     fn at_place(
         self,
         place: &mut Place,
@@ -442,13 +334,13 @@ impl<'a> Object<'a> {
             .filter_map(move |position| Some((self.key(position)?, self.value(position)?)))
     }
 
-    /// Numbers of keys and values, in QEMU's order, up to the first that is damaged.
+    /// The numbers of the keys and the values, in QEMU's order, up to the first damaged one.
     pub(crate) fn numbered(self) -> impl Iterator<Item = (u32, Value<'a>)> {
         (0..self.count)
             .map_while(move |position| Some((self.key_number(position)?, self.value(position)?)))
     }
 
-    /// Whether the sorted order of the keys has every key once.
+    /// Returns true if the sorted order of the keys has every key once.
     pub(crate) fn is_sorted(self) -> bool {
         let order = self.shape.saturating_add(1).saturating_add(self.count);
         let key = |rank: u32| self.key_number(self.store.word(order.checked_add(rank)?)?);
@@ -456,7 +348,7 @@ impl<'a> Object<'a> {
         keys.clone().all(|key| key.is_some()) && keys.is_sorted_by(|a, b| a < b)
     }
 
-    fn key(self, position: u32) -> Option<&'a str> {
+    pub(crate) fn key(self, position: u32) -> Option<&'a str> {
         self.store.string(self.key_number(position)?)
     }
 
@@ -467,7 +359,7 @@ impl<'a> Object<'a> {
         self.store.word(self.shape.checked_add(1)?.checked_add(position)?)
     }
 
-    fn value(self, position: u32) -> Option<Value<'a>> {
+    pub(crate) fn value(self, position: u32) -> Option<Value<'a>> {
         if position >= self.count {
             return None;
         }
@@ -476,114 +368,14 @@ impl<'a> Object<'a> {
             Some(codes) => {
                 let four = self.store.word(codes.checked_add(position / 4)?)?.to_le_bytes();
                 let code = u32::from(*four.get(index(position % 4))?);
-                // The palette has a count before it, and its own bound.
+                // The palette begins with its count, which bounds it.
                 if code >= self.store.word(self.values)? {
                     return None;
                 }
                 code.checked_add(1)?
             }
         };
-        self.store.child(self.store.word(self.values.checked_add(slot)?)?, self.at)
-    }
-}
-
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.within(&Budget::default()).serialize(serializer)
-    }
-}
-
-/// What is left of the size of an export.
-#[derive(Debug)]
-pub(crate) struct Budget(Cell<usize>);
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget(Cell::new(MAX_EXPORTED_BYTES))
-    }
-}
-
-impl Budget {
-    /// Takes a value, and this much text, off what is left.
-    pub(crate) fn spend<E: serde::ser::Error>(&self, text_bytes: usize) -> Result<(), E> {
-        let cost = text_bytes.saturating_add(BYTES_PER_VALUE);
-        self.0.set(self.0.get().checked_sub(cost).ok_or_else(damaged)?);
-        Ok(())
-    }
-}
-
-fn damaged<E: serde::ser::Error>() -> E {
-    E::custom("damaged entry: verify it, and probe again")
-}
-
-/// A value on its way out, with what is left of depth and size.
-pub(crate) struct Bounded<'a, 'b> {
-    value: Value<'a>,
-    depth: u32,
-    budget: &'b Budget,
-}
-
-impl<'a> Value<'a> {
-    /// To be serialized as a part of something larger that shares the budget.
-    pub(crate) fn within<'b>(self, budget: &'b Budget) -> Bounded<'a, 'b> {
-        Bounded { value: self, depth: 0, budget }
-    }
-}
-
-impl Serialize for Bounded<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = self.value;
-        let text = value.string_number().and_then(|number| value.store.string_bytes(number));
-        self.budget.spend(text.map_or(0, <[u8]>::len))?;
-        if self.depth > MAX_DEPTH {
-            return Err(damaged());
-        }
-        let deeper = self.depth.saturating_add(1);
-        let child = |value| Bounded { value, depth: deeper, budget: self.budget };
-        match value.word.tag().ok_or_else(damaged)? {
-            Tag::Null => serializer.serialize_unit(),
-            Tag::False => serializer.serialize_bool(false),
-            Tag::True => serializer.serialize_bool(true),
-            Tag::Small | Tag::Unsigned => {
-                serializer.serialize_u64(value.as_u64().ok_or_else(damaged)?)
-            }
-            Tag::Signed => serializer.serialize_i64(value.as_i64().ok_or_else(damaged)?),
-            Tag::Double => serializer.serialize_f64(value.as_f64().ok_or_else(damaged)?),
-            Tag::String => serializer.serialize_str(value.as_str().ok_or_else(damaged)?),
-            Tag::Array | Tag::List => {
-                let array = value.as_array().ok_or_else(damaged)?;
-                let mut sequence = serializer.serialize_seq(Some(array.len()))?;
-                for position in 0..array.count {
-                    let element = array.at(position).ok_or_else(damaged)?;
-                    sequence.serialize_element(&child(element))?;
-                }
-                sequence.end()
-            }
-            Tag::Object | Tag::Packed => {
-                let object = value.as_object().ok_or_else(damaged)?;
-                let mut map = serializer.serialize_map(Some(object.len()))?;
-                for position in 0..object.count {
-                    let key = object.key(position).ok_or_else(damaged)?;
-                    self.budget.spend(key.len())?;
-                    let held = object.value(position).ok_or_else(damaged)?;
-                    map.serialize_entry(key, &child(held))?;
-                }
-                map.end()
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_export_ends_when_its_values_or_their_text_are_too_much() {
-        let budget = Budget::default();
-        assert_eq!(budget.spend::<fmt::Error>(MAX_EXPORTED_BYTES - 64), Ok(()));
-        assert_eq!(budget.spend::<fmt::Error>(0), Ok(()));
-        assert_eq!(budget.spend::<fmt::Error>(0), Err(fmt::Error));
-        assert_eq!(Budget::default().spend::<fmt::Error>(usize::MAX), Err(fmt::Error));
+        let word = self.store.word(self.values.checked_add(slot)?)?;
+        Value::child(self.store, word, self.at)
     }
 }

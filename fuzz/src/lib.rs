@@ -55,7 +55,7 @@ fn seal(data: &[u8]) -> Vec<u8> {
 fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
     let mut budget = 100_000;
     let mut seen = 0_usize;
-    for (_, fact) in entry.facts() {
+    for (_, fact) in entry.facts().iter() {
         if let Fact::Answered(value) = fact {
             walk(value, &mut budget);
         }
@@ -211,7 +211,9 @@ pub fn round_trip(data: &[u8]) {
     let entry = Entry::open(&file).expect("what was written can be opened");
     entry.verify().expect("what was written is sound");
     for (key, json) in latest(said) {
-        let Some(Fact::Answered(value)) = entry.fact(key) else { panic!("{key:?} was answered") };
+        let Some(Fact::Answered(value)) = entry.facts().get(key) else {
+            panic!("{key:?} was answered")
+        };
         let read = serde_json::to_value(value).expect("it was JSON");
         assert_eq!(read.to_string(), json.to_string(), "as text, so order of keys too");
     }

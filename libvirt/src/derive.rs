@@ -177,8 +177,8 @@ fn elements(list: Option<Value<'_>>) -> impl Iterator<Item = Value<'_>> {
     list.and_then(Value::as_array).into_iter().flat_map(capscache_format::Array::iter)
 }
 
-fn accelerator_caps<B: AsRef<[u8]>>(
-    emulator: &Emulator<'_, B>,
+fn accelerator_caps(
+    emulator: &Emulator<'_>,
     arch: &str,
     flags: &FlagSet,
     accelerator: Accelerator,
@@ -276,7 +276,7 @@ fn machine(answer: Value<'_>) -> Option<Machine> {
 
 /// What KVM said of CPUID when the emulator was asked: libvirt compares it with what KVM says when it
 /// reads the file, so it must be as old as the other answers.
-fn cpu_data<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<CpuData> {
+fn cpu_data(emulator: &Emulator<'_>) -> Option<CpuData> {
     let leaves = emulator.told(Accelerator::Kvm, FactKind::SupportedCpuid)?.as_array()?;
     let leaf = |leaf: Value<'_>| {
         let number = |key| u32::try_from(leaf.get(key)?.as_u64()?).ok();
@@ -292,7 +292,7 @@ fn cpu_data<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<CpuData> {
     Some(CpuData::of_host(leaves.iter().map(leaf).collect::<Option<Vec<_>>>()?))
 }
 
-fn gic<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<Gic> {
+fn gic(emulator: &Emulator<'_>, arch: &str) -> Vec<Gic> {
     let answer = emulator.first_told(FactKind::Gic).filter(|_| arch::has_gic(arch));
     let gic = |answer: Value<'_>| {
         Some(Gic {
@@ -304,7 +304,7 @@ fn gic<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<Gic> {
     elements(answer).filter_map(gic).collect()
 }
 
-fn sev<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<Sev> {
+fn sev(emulator: &Emulator<'_>) -> Option<Sev> {
     let answer = emulator.first_told(FactKind::Sev)?;
     let number = |key| u32::try_from(answer.get(key)?.as_u64()?).ok();
     Some(Sev {
@@ -316,7 +316,7 @@ fn sev<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<Sev> {
     })
 }
 
-fn sgx<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<Sgx> {
+fn sgx(emulator: &Emulator<'_>) -> Option<Sgx> {
     const KIB: u64 = 1024;
     let answer = emulator.first_told(FactKind::Sgx)?;
     let section = |section: Value<'_>| {
@@ -338,7 +338,7 @@ fn sgx<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>) -> Option<Sgx> {
 }
 
 /// The Hyper-V enlightenments that the host's CPU has, asked of the first pass.
-fn hyperv<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<String> {
+fn hyperv(emulator: &Emulator<'_>, arch: &str) -> Vec<String> {
     if !(arch::is_x86(arch) || arch::is_arm(arch)) {
         return Vec::new();
     }
@@ -361,8 +361,8 @@ fn hyperv<B: AsRef<[u8]>>(emulator: &Emulator<'_, B>, arch: &str) -> Vec<String>
 }
 
 /// The answers of `query-cpu-model-expansion` under one accelerator, by what was asked.
-struct Expansions<'e, 'a, B> {
-    emulator: &'e Emulator<'a, B>,
+struct Expansions<'e, 'a> {
+    emulator: &'e Emulator<'a>,
     arch: &'e str,
     accelerator: Accelerator,
     /// The model that libvirt asks about: without hardware the first pass asks for the host's too.
@@ -373,8 +373,8 @@ struct Expansions<'e, 'a, B> {
     is_twofold: bool,
 }
 
-impl<'e, 'a, B: AsRef<[u8]>> Expansions<'e, 'a, B> {
-    fn new(emulator: &'e Emulator<'a, B>, arch: &'e str, accelerator: Accelerator) -> Self {
+impl<'e, 'a> Expansions<'e, 'a> {
+    fn new(emulator: &'e Emulator<'a>, arch: &'e str, accelerator: Accelerator) -> Self {
         let is_second = accelerator == Accelerator::Tcg && emulator.hardware.is_some();
         let name = if is_second { "max" } else { "host" };
         let has = |flag| emulator.has_named(flag).is_yes();
@@ -514,7 +514,7 @@ fn property(name: &str, value: Value<'_>, unmigratable: Option<bool>) -> Option<
     plain(CpuValue::String(value.as_str()?.to_owned()))
 }
 
-impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
+impl<'a> Emulator<'a> {
     /// The CPU that a guest can have under an accelerator; `None` where libvirt keeps none.
     pub fn host_cpu(&self, accelerator: Accelerator) -> Option<HostCpuView<'a>> {
         let expansions = Expansions::new(self, self.arch?, accelerator);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use capscache_format::{
-    Accelerator, Entry, Fact, FactKey, FactKind, Group, Tri, Unanswered, Value,
+    Accelerator, Entry, Fact, FactKey, FactKind, Facts, Group, Tri, Unanswered, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -196,20 +196,33 @@ fn distance(a: &str, b: &str) -> usize {
 ///
 /// For who asks several things: each answer is found in the entry when it is asked for.
 #[derive(Debug)]
-pub struct Emulator<'a, B> {
-    pub(crate) entry: &'a Entry<B>,
+pub struct Emulator<'a> {
+    facts: Facts<'a>,
     /// libvirt's name of the architecture.
     pub(crate) arch: Option<&'static str>,
     /// The hardware of the first pass, if it had any.
     pub(crate) hardware: Option<Accelerator>,
+    kvm: Tri,
 }
 
-impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
+impl<'a> Emulator<'a> {
     /// The view of an entry.
-    pub fn of(entry: &'a Entry<B>) -> Emulator<'a, B> {
-        let mut emulator = Emulator { entry, arch: arch::name(entry.arch()), hardware: None };
+    pub fn of<B: AsRef<[u8]>>(entry: &'a Entry<B>) -> Emulator<'a> {
+        let mut emulator = Emulator {
+            facts: entry.facts(),
+            arch: arch::name(entry.arch()),
+            hardware: None,
+            kvm: Tri::Unknown,
+        };
+        emulator.kvm = match emulator.told(Accelerator::Kvm, FactKind::Kvm) {
+            Some(answer) => {
+                Tri::from(["enabled", "present"].iter().all(|key| is_true(answer.get(key))))
+            }
+            None if Tri::from(&entry.accelerator(Accelerator::Kvm)).is_no() => Tri::No,
+            None => Tri::Unknown,
+        };
         let ran = |accelerator| emulator.told(accelerator, FactKind::Ran).is_some();
-        emulator.hardware = if emulator.kvm().is_yes() {
+        emulator.hardware = if emulator.kvm.is_yes() {
             Some(Accelerator::Kvm)
         } else if ran(Accelerator::Hvf) {
             Some(Accelerator::Hvf)
@@ -226,7 +239,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
 
     /// What was answered under an accelerator.
     pub(crate) fn told(&self, accelerator: Accelerator, kind: FactKind) -> Option<Value<'a>> {
-        match self.entry.fact(FactKey { group: Group::Core, accelerator, kind })? {
+        match self.facts.get(FactKey { group: Group::Core, accelerator, kind })? {
             Fact::Answered(value) => Some(value),
             Fact::Refused | Fact::Quarantined => None,
         }
@@ -235,16 +248,6 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
     /// What the first pass was answered.
     pub(crate) fn first_told(&self, kind: FactKind) -> Option<Value<'a>> {
         self.told(self.first(), kind)
-    }
-
-    fn kvm(&self) -> Tri {
-        if let Some(answer) = self.told(Accelerator::Kvm, FactKind::Kvm) {
-            return Tri::from(["enabled", "present"].iter().all(|key| is_true(answer.get(key))));
-        }
-        match Tri::from(&self.entry.accelerator(Accelerator::Kvm)) {
-            Tri::No => Tri::No,
-            _ => Tri::Unknown,
-        }
     }
 
     /// The first of `list` whose string `key` is `name`.
@@ -292,7 +295,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
             _ => return Tri::Yes,
         };
         let accelerator = self.first();
-        match self.entry.fact(FactKey { group: Group::Core, accelerator, kind }) {
+        match self.facts.get(FactKey { group: Group::Core, accelerator, kind }) {
             Some(Fact::Answered(answer)) if kind == FactKind::Sgx => {
                 Tri::from(answer.get("sections").and_then(Value::as_array).is_some())
             }
@@ -305,12 +308,12 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
     /// Whether a source sets its flags, whatever gates it.
     fn answer(&self, source: Source) -> Tri {
         match source {
-            Source::Kvm => self.kvm(),
+            Source::Kvm => self.kvm,
             Source::Hvf => Tri::from(self.hardware == Some(Accelerator::Hvf)),
             Source::Type(name) => self.list_has(FactKind::Types, "name", name),
-            Source::Command(name) => self.entry.schema().has(name),
+            Source::Command(name) => self.facts.schema().has(name),
             Source::Schema(paths) => {
-                let schema = self.entry.schema();
+                let schema = self.facts.schema();
                 let answers = || paths.iter().map(|path| schema.has(path));
                 if answers().all(Tri::is_yes) {
                     Tri::Yes
@@ -352,7 +355,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
             }
             Source::TpmModel(name) => self.list_holds(FactKind::TpmModels, name),
             // libvirt asks for the types only where there are models.
-            Source::TpmType(name) => match self.entry.core(FactKind::TpmModels) {
+            Source::TpmType(name) => match self.facts.core(FactKind::TpmModels) {
                 Ok(_) => self.list_holds(FactKind::TpmTypes, name),
                 Err(Unanswered::Refused { .. }) => Tri::No,
                 Err(_) => Tri::Unknown,
@@ -380,14 +383,14 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
 
     /// Whether a list of objects has one whose `key` is `name`.
     fn list_has(&self, kind: FactKind, key: &str, name: &str) -> Tri {
-        self.entry
+        self.facts
             .core(kind)
             .map_or(Tri::Unknown, |list| Tri::from(Self::named(list, key, name).is_some()))
     }
 
     /// Whether a list of strings has this one.
     fn list_holds(&self, kind: FactKind, name: &str) -> Tri {
-        let list = self.entry.core(kind).ok().and_then(Value::as_array);
+        let list = self.facts.core(kind).ok().and_then(Value::as_array);
         list.map_or(Tri::Unknown, |list| {
             Tri::from(list.iter().any(|element| element.as_str() == Some(name)))
         })
@@ -401,7 +404,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
         property: &str,
         is_wanted: impl Fn(Value<'a>) -> bool,
     ) -> Tri {
-        let Some(list) = self.entry.core(kind).ok().and_then(|lists| lists.get(typename)) else {
+        let Some(list) = self.facts.core(kind).ok().and_then(|lists| lists.get(typename)) else {
             // What is no type at all was never asked about.
             return match self.list_has(FactKind::Types, "name", typename) {
                 Tri::No => Tri::No,
@@ -430,7 +433,7 @@ impl<'a, B: AsRef<[u8]>> Emulator<'a, B> {
 
     /// A group of command-line options: the last of its name. `None`: none were told.
     fn option(&self, name: &str) -> Option<Option<Value<'a>>> {
-        let options = self.entry.core(FactKind::CommandLineOptions).ok()?.as_array()?;
+        let options = self.facts.core(FactKind::CommandLineOptions).ok()?.as_array()?;
         let is_named =
             |option: &Value<'_>| option.get("option").is_some_and(|own| own.as_str() == Some(name));
         Some(options.iter().filter(is_named).last())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use capscache::{Accelerator, Bytes, Capabilities, Tri};
+use capscache::{Accelerator, Capabilities, Tri};
 use capscache_libvirt::{AcceleratorCaps, CpuValue, Emulator, HostCpuView, QemuCaps, find_live};
 
 /// One question.
@@ -127,7 +127,7 @@ impl Answers for Capabilities {
 
 fn ask_mapped<'a>(
     caps: &'a Capabilities,
-    emulator: &Emulator<'a, Bytes>,
+    emulator: &Emulator<'a>,
     host_cpus: &mut HashMap<Accelerator, Option<HostCpuView<'a>>>,
     question: &Question,
 ) -> Answer {

@@ -33,7 +33,7 @@ pub(crate) fn entry_of(json: &str) -> Entry<Vec<u8>> {
 
 /// The answer of [`entry_of`].
 pub(crate) fn answer_of<B: AsRef<[u8]>>(entry: &Entry<B>) -> Value<'_> {
-    match entry.fact(key(Group::Core, Accelerator::Tcg, FactKind::Sgx)) {
+    match entry.facts().get(key(Group::Core, Accelerator::Tcg, FactKind::Sgx)) {
         Some(Fact::Answered(value)) => value,
         other => panic!("not answered: {other:?}"),
     }

@@ -122,7 +122,7 @@ pub(crate) fn raw_pool_file(strings: Vec<u8>, pool: Vec<u8>, root: u32) -> Vec<u
 
 /// Asks an entry everything there is to ask; whatever it answers, it must come back.
 pub(crate) fn walk(entry: &Entry<&[u8]>) {
-    for (_, fact) in entry.facts() {
+    for (_, fact) in entry.facts().iter() {
         if let Fact::Answered(value) = fact {
             walk_value(value);
         }

@@ -157,7 +157,7 @@ fn cpu(caps: &Capabilities, name: &str) -> Result<Text> {
                     remark(&mut text, FAINT, format_args!("{kind_name} expansion"));
                     text.append(&expansion(answer));
                 }
-                Err(Unanswered::NeverAsked { .. } | Unanswered::Absent { .. }) => {}
+                Err(Unanswered::NotQueried { .. } | Unanswered::Absent { .. }) => {}
                 Err(why) => {
                     remark(&mut text, DOUBTFUL, format_args!("{kind_name} expansion: {why}"));
                 }
