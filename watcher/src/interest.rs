@@ -1,4 +1,4 @@
-//! Which event concerns whom.
+//! The subjects that an event at a path concerns.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -7,48 +7,48 @@ use std::sync::Arc;
 
 use crate::route::Route;
 
-/// What has to be looked at again when something happens.
+/// A thing to check when an event arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// All of the following.
     Everything,
-    /// What is mounted.
+    /// The mount table.
     Mounts,
-    /// Which entries there are.
+    /// The list of entries.
     Entries,
-    /// Which emulators there are.
+    /// The emulators in the search directories.
     Search,
-    /// One emulator's entry.
+    /// The entry of one emulator.
     Emulator(Arc<Path>),
 }
 
 pub(crate) type Subjects = HashSet<Subject>;
 
-/// What is to be noticed, by directory and name.
+/// Names of interest, by directory.
 #[derive(Debug, Default)]
 pub(crate) struct Interests(HashMap<PathBuf, Interest>);
 
-/// What is to be noticed in one directory.
+/// Names of interest in one directory.
 #[derive(Debug, Default)]
 struct Interest {
     named: HashMap<OsString, Subjects>,
-    /// Whom every name concerns that begins so.
-    beginning: Vec<(&'static str, Subjects)>,
+    /// Subjects of every name with this prefix.
+    prefixes: Vec<(&'static str, Subjects)>,
 }
 
 impl Interests {
-    /// What happens to `path`, or to anything on the way to it, concerns `subjects`.
+    /// Adds subjects for events at `path` or at a directory or link on its route.
     pub(crate) fn add_file(&mut self, path: &Path, subjects: &Subjects) {
         self.add(Route::to(path), subjects);
     }
 
-    /// As [`Interests::add_file`], and if it is a directory, so does what happens to a file in it
+    /// Adds subjects like [`Interests::add_file`], and if `path` is a directory, for events at files in it
     /// whose name begins with `prefix`.
     pub(crate) fn add_directory(&mut self, path: &Path, prefix: &'static str, subjects: &Subjects) {
         let route = Route::to(path);
         if let Some(end) = route.end.as_ref().filter(|end| end.is_dir()) {
             let interest = self.0.entry(end.clone()).or_default();
-            interest.beginning.push((prefix, subjects.clone()));
+            interest.prefixes.push((prefix, subjects.clone()));
         }
         self.add(route, subjects);
     }
@@ -60,7 +60,7 @@ impl Interests {
         }
     }
 
-    /// The directories in which something is to be noticed.
+    /// Returns the directories with names of interest.
     pub(crate) fn directories(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys()
     }
@@ -69,32 +69,32 @@ impl Interests {
         self.0.contains_key(path)
     }
 
-    /// Two names of one directory: what happens there is told under `name` alone.
-    pub(crate) fn unite(&mut self, name: &Path, other: &Path) {
+    /// Merges two names of one directory: events carry `name` alone.
+    pub(crate) fn merge(&mut self, name: &Path, other: &Path) {
         let Some(interest) = self.0.remove(other) else { return };
-        let united = self.0.entry(name.to_owned()).or_default();
-        united.beginning.extend(interest.beginning);
+        let merged = self.0.entry(name.to_owned()).or_default();
+        merged.prefixes.extend(interest.prefixes);
         for (name, subjects) in interest.named {
-            united.named.entry(name).or_default().extend(subjects);
+            merged.named.entry(name).or_default().extend(subjects);
         }
     }
 
-    /// Whom it concerns that something happened to `path`.
-    pub(crate) fn concerned(&self, path: &Path) -> Subjects {
+    /// Returns the subjects of an event at `path`.
+    pub(crate) fn subjects_of(&self, path: &Path) -> Subjects {
         let named = path.parent().zip(path.file_name());
         let interest = named.and_then(|(directory, name)| Some((self.0.get(directory)?, name)));
         let Some((interest, name)) = interest else { return Subjects::new() };
-        let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        let beginning = interest.beginning.iter().filter(|(prefix, _)| begins(prefix));
+        let has_prefix = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        let prefixes = interest.prefixes.iter().filter(|(prefix, _)| has_prefix(prefix));
         let named = interest.named.get::<OsStr>(name).into_iter().flatten();
-        named.chain(beginning.flat_map(|(_, subjects)| subjects)).cloned().collect()
+        named.chain(prefixes.flat_map(|(_, subjects)| subjects)).cloned().collect()
     }
 
-    /// Whom it concerns that something in `directory` may have escaped.
-    pub(crate) fn concerned_in(&self, directory: &Path) -> Subjects {
+    /// Returns the subjects of all events in `directory`.
+    pub(crate) fn subjects_in(&self, directory: &Path) -> Subjects {
         let Some(interest) = self.0.get(directory) else { return Subjects::new() };
-        let beginning = interest.beginning.iter().flat_map(|(_, subjects)| subjects);
-        interest.named.values().flatten().chain(beginning).cloned().collect()
+        let prefixes = interest.prefixes.iter().flat_map(|(_, subjects)| subjects);
+        interest.named.values().flatten().chain(prefixes).cloned().collect()
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_concerns_those_who_named_its_file_or_its_beginning() {
+    fn an_event_concerns_the_subjects_of_its_file_name_and_of_its_prefix() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let (search, entries) = ([Subject::Search].into(), [Subject::Entries].into());
@@ -111,12 +111,12 @@ mod tests {
         interests.add_directory(&root, "qemu-", &search);
         interests.add_file(&root.join("entries"), &entries);
         let none = Subjects::new();
-        assert_eq!(interests.concerned(&root.join("qemu-system-x86_64")), search);
-        assert_eq!(interests.concerned(&root.join("entries")), entries);
-        assert_eq!(interests.concerned(&root.join("bash")), none);
-        assert_eq!(interests.concerned(&root.join("qemu-x/deeper")), none);
-        // Both pass through it.
-        assert_eq!(interests.concerned(&root).len(), 2);
-        assert_eq!(interests.concerned_in(&root).len(), 2);
+        assert_eq!(interests.subjects_of(&root.join("qemu-system-x86_64")), search);
+        assert_eq!(interests.subjects_of(&root.join("entries")), entries);
+        assert_eq!(interests.subjects_of(&root.join("bash")), none);
+        assert_eq!(interests.subjects_of(&root.join("qemu-x/deeper")), none);
+        // The routes of both pass through it.
+        assert_eq!(interests.subjects_of(&root).len(), 2);
+        assert_eq!(interests.subjects_in(&root).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What is mounted. A file system that is mounted over a directory is no event in it: systemd-sysext
+//! Changes of mounts. Mounting a file system over a directory is not an event in it: systemd-sysext
 //! merges directories into `/usr` that way, and containers get their `/dev/kvm`.
 
 use std::ffi::OsString;
@@ -10,31 +10,31 @@ use crate::interest::Interests;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// What is mounted where something is to be noticed.
+/// Mounts on watched paths, as they were remembered.
 #[derive(Debug)]
 pub(crate) struct Mounts {
-    /// Tells of changes, to who polls it; `None` without `/proc`.
+    /// Polled for changes; `None` without `/proc`.
     file: Option<File>,
     relevant: Vec<Vec<u8>>,
 }
 
-/// What is mounted, as it was at one moment.
-pub(crate) struct Table(Vec<u8>);
+/// A copy of `/proc/self/mountinfo`.
+pub(crate) struct MountTable(Vec<u8>);
 
-impl Table {
-    pub(crate) fn now() -> Table {
-        Table(fs::read(MOUNTS).unwrap_or_default())
+impl MountTable {
+    pub(crate) fn read() -> MountTable {
+        MountTable(fs::read(MOUNTS).unwrap_or_default())
     }
 
-    /// What identifies the mounts that `interests` depend on: where, which, and of what.
+    /// Returns the identifying fields of the mounts that `interests` depend on.
     fn relevant(&self, interests: &Interests) -> Vec<Vec<u8>> {
         let is_relevant = |line: &&[u8]| {
-            point(line).is_some_and(|point| {
-                interests.is_directory(&point) || !interests.concerned(&point).is_empty()
+            mount_point(line).is_some_and(|point| {
+                interests.is_directory(&point) || !interests.subjects_of(&point).is_empty()
             })
         };
         let lines = self.0.split(|byte| *byte == b'\n').filter(is_relevant);
-        // The five fields up to the mount point: what follows are options and what is told to whom.
+        // The five fields up to the mount point: options and propagation follow.
         lines
             .map(|line| line.split(|b| *b == b' ').take(5).collect::<Vec<_>>().join(&b' '))
             .collect()
@@ -50,20 +50,20 @@ impl Mounts {
         self.file.as_ref()
     }
 
-    /// Remembers what was mounted before the directories of `interests` were looked for.
-    pub(crate) fn remember(&mut self, table: &Table, interests: &Interests) {
+    /// Remembers the mounts of `table`, which was read before the directories of `interests` were resolved.
+    pub(crate) fn remember(&mut self, table: &MountTable, interests: &Interests) {
         self.relevant = table.relevant(interests);
     }
 
-    /// Whether something else is mounted there now.
+    /// Returns whether the mounts that `interests` depend on changed since.
     pub(crate) fn changed(&self, interests: &Interests) -> bool {
-        Table::now().relevant(interests) != self.relevant
+        MountTable::read().relevant(interests) != self.relevant
     }
 }
 
-/// The mount point of a line of `mountinfo`, in which blanks and the like are octal numbers
+/// Returns the mount point of a line of `mountinfo`, in which blanks and the like are octal escapes
 /// (`proc_pid_mountinfo(5)`).
-fn point(line: &[u8]) -> Option<PathBuf> {
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
     let field = line.split(|byte| *byte == b' ').nth(4)?;
     let mut bytes = Vec::new();
     let mut rest = field;
@@ -92,26 +92,26 @@ mod tests {
 ";
 
     #[test]
-    fn only_mounts_on_the_way_are_relevant() {
+    fn only_mounts_on_watched_paths_are_relevant() {
         let mut interests = Interests::default();
         interests.add_file(Path::new("/etc/passwd"), &[Subject::Search].into());
-        let before = Table(LINES.into()).relevant(&interests);
+        let before = MountTable(LINES.into()).relevant(&interests);
         assert_eq!(before, [&b"21 1 254:0 / /"[..], b"23 21 0:21 / /etc"]);
 
         let elsewhere = LINES.replace("/proc", "/sys").replace("rw,relatime", "ro");
-        assert_eq!(Table(elsewhere.into()).relevant(&interests), before);
+        assert_eq!(MountTable(elsewhere.into()).relevant(&interests), before);
         let over_the_file = LINES.to_owned() + "25 23 0:23 /f /etc/passwd rw - tmpfs tmpfs rw\n";
-        assert_eq!(Table(over_the_file.into()).relevant(&interests).len(), 3);
+        assert_eq!(MountTable(over_the_file.into()).relevant(&interests).len(), 3);
         let again = LINES.replace("23 21", "26 21");
-        assert_ne!(Table(again.into()).relevant(&interests), before);
+        assert_ne!(MountTable(again.into()).relevant(&interests), before);
     }
 
     #[test]
-    fn mount_points_may_have_blanks_in_them_and_lines_may_be_anything() {
-        let points: Vec<_> = LINES.lines().map(|line| point(line.as_bytes())).collect();
+    fn mount_points_may_contain_blanks_and_malformed_lines_are_accepted() {
+        let points: Vec<_> = LINES.lines().map(|line| mount_point(line.as_bytes())).collect();
         assert_eq!(points[3], Some("/with blank".into()));
-        assert_eq!(point(b""), None);
-        assert_eq!(point(b"1 2 3 4 /a\\"), Some("/a\\".into()));
-        assert_eq!(point(b"1 2 3 4 /a\\999"), Some("/a\\999".into()));
+        assert_eq!(mount_point(b""), None);
+        assert_eq!(mount_point(b"1 2 3 4 /a\\"), Some("/a\\".into()));
+        assert_eq!(mount_point(b"1 2 3 4 /a\\999"), Some("/a\\999".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Which directories are watched, and which of them do not tell everything.
+//! The inotify watches of directories, and the directories whose events are unreliable.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use notify::{Config, ErrorKind, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
-use crate::ear::{Ear, Handler};
+use crate::event_queue::{EventQueue, Handler};
 use crate::interest::{Interests, Subjects};
 
 /// Device and inode: two names of one directory share one watch.
@@ -18,33 +18,34 @@ type Identity = (u64, u64);
 
 #[derive(Debug)]
 pub(crate) struct Watches {
-    ear: Arc<Ear>,
-    /// `None`: the kernel gives no inotify instance.
+    queue: Arc<EventQueue>,
+    /// `None` as long as the kernel refuses an inotify instance.
     notify: Option<INotifyWatcher>,
     watched: HashMap<PathBuf, Identity>,
-    /// Directories of which nothing, or not everything, is heard, and why.
-    deaf: BTreeMap<PathBuf, String>,
+    /// Directories without events, or not all of them, and why.
+    unreliable: BTreeMap<PathBuf, String>,
 }
 
 impl Watches {
-    pub(crate) fn new(ear: Arc<Ear>) -> Watches {
-        Watches { ear, notify: None, watched: HashMap::new(), deaf: BTreeMap::new() }
+    pub(crate) fn new(queue: Arc<EventQueue>) -> Watches {
+        Watches { queue, notify: None, watched: HashMap::new(), unreliable: BTreeMap::new() }
     }
 
-    /// How many directories are watched.
+    /// Returns the number of watched directories.
     pub(crate) fn len(&self) -> usize {
         self.watched.len()
     }
 
-    /// How many directories do not tell everything, and the reasons; `None` if all do.
-    pub(crate) fn deaf(&self) -> Option<(usize, String)> {
-        let reasons: BTreeSet<_> = self.deaf.values().map(String::as_str).collect();
+    /// Returns the number of directories whose events are unreliable, and the reasons; `None` if there is
+    /// none.
+    pub(crate) fn unreliable(&self) -> Option<(usize, String)> {
+        let reasons: BTreeSet<_> = self.unreliable.values().map(String::as_str).collect();
         let reasons: Vec<_> = reasons.into_iter().collect();
-        (!reasons.is_empty()).then(|| (self.deaf.len(), reasons.join("; ")))
+        (!reasons.is_empty()).then(|| (self.unreliable.len(), reasons.join("; ")))
     }
 
-    /// Forgets the watches of directories that went, and of what was in them.
-    pub(crate) fn lost(&mut self, directories: &BTreeSet<PathBuf>) {
+    /// Removes the watches of these directories, which were lost, and of all below them.
+    pub(crate) fn forget(&mut self, directories: &BTreeSet<PathBuf>) {
         let lost = |path: &Path| directories.iter().any(|directory| path.starts_with(directory));
         let lost: Vec<_> = self.watched.keys().filter(|path| lost(path)).cloned().collect();
         for path in lost {
@@ -52,9 +53,9 @@ impl Watches {
         }
     }
 
-    /// Watches what `interests` name, and nothing else; whom it concerns that a directory is watched
-    /// only now: something may have happened there before.
-    pub(crate) fn follow(&mut self, mut interests: Interests) -> Subjects {
+    /// Watches the directories of `interests`, and nothing else; returns the subjects of directories that
+    /// were not watched before: they may have changed unnoticed.
+    pub(crate) fn update(&mut self, mut interests: Interests) -> Subjects {
         let wanted = identify(&mut interests);
         let held = |path: &PathBuf, identity: &Identity| wanted.get(path) == Some(identity);
         let gone = self.watched.iter().filter(|(path, identity)| !held(path, identity));
@@ -62,69 +63,69 @@ impl Watches {
         for path in gone {
             self.unwatch(&path);
         }
-        self.deaf.clear();
-        // Deepest first: if the limit is reached, what is only on the way is left out.
+        self.unreliable.clear();
+        // Deepest first: if the limit is reached, only parents are left out.
         let mut wanted: Vec<_> = wanted.into_iter().collect();
         wanted.sort_by_cached_key(|(path, _)| (Reverse(path.iter().count()), path.clone()));
         let missing = wanted.iter().filter(|(path, _)| !self.watched.contains_key(path));
-        let mut concerned: HashMap<_, _> =
-            missing.map(|(path, _)| (path.clone(), interests.concerned_in(path))).collect();
-        // Before there is anything to hear.
-        self.ear.listen_for(interests);
-        let mut escaped = Subjects::new();
-        let mut refused = None;
+        let mut new: HashMap<_, _> =
+            missing.map(|(path, _)| (path.clone(), interests.subjects_in(path))).collect();
+        // Before the first event of a new watch.
+        self.queue.set_interests(interests);
+        let mut missed = Subjects::new();
+        let mut failed = None;
         for (path, identity) in wanted {
-            if let Some(reason) = silent(&path) {
-                self.deaf.insert(path.clone(), reason.to_owned());
+            if let Some(reason) = unreliable_file_system(&path) {
+                self.unreliable.insert(path.clone(), reason.to_owned());
             }
-            let Some(subjects) = concerned.remove(&path) else { continue };
-            match refused.clone().map_or_else(|| self.watch(&path), Err) {
+            let Some(subjects) = new.remove(&path) else { continue };
+            match failed.clone().map_or_else(|| self.watch(&path), Err) {
                 Ok(()) => {
-                    escaped.extend(subjects);
+                    missed.extend(subjects);
                     self.watched.insert(path, identity);
                 }
-                // What is above it tells when it comes back.
-                Err(Refused::Gone) => {}
-                Err(reason) => {
-                    self.deaf.insert(path, reason.to_string());
-                    refused = reason.is_for_all().then_some(reason);
+                // If it is created again, that is an event in its parent.
+                Err(WatchError::Gone) => {}
+                Err(error) => {
+                    self.unreliable.insert(path, error.to_string());
+                    failed = error.affects_all().then_some(error);
                 }
             }
         }
-        escaped
+        missed
     }
 
-    fn watch(&mut self, directory: &Path) -> Result<(), Refused> {
+    fn watch(&mut self, directory: &Path) -> Result<(), WatchError> {
         let notify = match &mut self.notify {
             Some(notify) => notify,
             none => {
-                // Not what is opened or closed: each program that starts opens files in these
-                // directories, and each look at KVM closes its node.
+                // Without opening and closing: each program that starts opens files in these
+                // directories, and each check of KVM closes its node.
                 let config = Config::default().with_event_kinds(EventKindMask::CORE);
-                let opened = INotifyWatcher::new(Handler(Arc::clone(&self.ear)), config);
-                none.insert(opened.map_err(|error| Refused::Instance(error.to_string()))?)
+                let opened = INotifyWatcher::new(Handler(Arc::clone(&self.queue)), config);
+                none.insert(opened.map_err(|error| WatchError::Instance(error.to_string()))?)
             }
         };
         notify.watch(directory, RecursiveMode::NonRecursive).map_err(|error| match error.kind {
-            ErrorKind::MaxFilesWatch => Refused::Limit,
-            ErrorKind::PathNotFound => Refused::Gone,
-            _ => Refused::Other(error.to_string()),
+            ErrorKind::MaxFilesWatch => WatchError::Limit,
+            ErrorKind::PathNotFound => WatchError::Gone,
+            _ => WatchError::Other(error.to_string()),
         })
     }
 
     fn unwatch(&mut self, directory: &Path) {
         self.watched.remove(directory);
         if let Some(notify) = &mut self.notify {
-            // It is not there any more if its directory is gone.
+            // It fails if the directory is gone, and its watch with it.
             let _ = notify.unwatch(directory);
         }
     }
 }
 
-/// Why a directory is not watched.
+/// Error of watching a directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refused {
-    #[error("it is gone")]
+enum WatchError {
+    #[error("it was removed")]
     Gone,
     #[error("the limit of watches is reached: raise fs.inotify.max_user_watches")]
     Limit,
@@ -134,31 +135,32 @@ enum Refused {
     Other(String),
 }
 
-impl Refused {
-    /// Whether asking for another directory would bring the same answer.
-    fn is_for_all(&self) -> bool {
-        matches!(self, Refused::Limit | Refused::Instance(_))
+impl WatchError {
+    /// Returns whether watching any other directory would fail too.
+    fn affects_all(&self) -> bool {
+        matches!(self, WatchError::Limit | WatchError::Instance(_))
     }
 }
 
-/// What the directories are now; those with several names are left with the first.
+/// Stats the directories; keeps the first name of those with several.
 fn identify(interests: &mut Interests) -> HashMap<PathBuf, Identity> {
     let mut paths: Vec<_> = interests.directories().cloned().collect();
     paths.sort();
     let mut names: HashMap<Identity, PathBuf> = HashMap::new();
     for path in paths {
-        // One that is gone is told of by what is above it.
+        // If one that is gone is created again, that is an event in its parent.
         let Ok(status) = fs::metadata(&path) else { continue };
         match names.entry((status.dev(), status.ino())) {
-            Entry::Occupied(first) => interests.unite(first.get(), &path),
+            Entry::Occupied(first) => interests.merge(first.get(), &path),
             Entry::Vacant(first) => drop(first.insert(path)),
         }
     }
     names.into_iter().map(|(identity, path)| (path, identity)).collect()
 }
 
-/// Why a directory does not tell all that happens in it: others change it behind the kernel's back.
-fn silent(directory: &Path) -> Option<&'static str> {
+/// Returns the name of the directory's file system if inotify does not report all changes there: other
+/// hosts or file systems make some.
+fn unreliable_file_system(directory: &Path) -> Option<&'static str> {
     const KINDS: [(i64, &str); 14] = [
         (0x6969, "NFS"),
         (0x517B, "SMB"),

@@ -102,7 +102,7 @@ fn an_entry_that_somebody_removes_is_told_and_made_again_where_that_is_wanted() 
     let watching = world.watch(Options::default());
     open(world.cache.root()).invalidate(&emulator).unwrap();
     let (_, reason) = watching.dropped(&emulator);
-    assert_eq!(reason, "there is no entry any more");
+    assert_eq!(reason, "the entry no longer exists");
     drop(watching);
 
     world.cache.get(&emulator).unwrap();

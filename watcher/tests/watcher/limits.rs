@@ -30,7 +30,7 @@ fn ten_watches() {
     for emulator in &emulators {
         world.cache.get(emulator).unwrap();
     }
-    let (watching, told) = world.begin(Options { sweep: SWEEP, ..rewarm() });
+    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..rewarm() });
     let limit = "the limit of watches is reached: raise fs.inotify.max_user_watches";
     assert!(told.iter().any(|event| is_sweeping(event, limit)), "{told:?}");
     let Some(Event::Notice(Notice::Watching { directories, entries })) = told.last() else {
@@ -68,7 +68,7 @@ fn no_inotify() {
     let world = World::new();
     let emulator = world.wrapper("qemu", AVR);
     world.cache.get(&emulator).unwrap();
-    let (watching, told) = world.begin(Options { sweep: SWEEP, ..rewarm() });
+    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..rewarm() });
     let none = |event: &Event| {
         matches!(event, Event::Notice(Notice::Watching { directories: 0, entries: 1 }))
     };
@@ -117,7 +117,7 @@ fn overlay() {
         |dependency: &capscache::Dependency| dependency.path() == merged.join(modules);
     assert!(entry.depends_on().iter().any(has_modules), "it looks for modules beside itself");
 
-    let (watching, told) = world.begin(Options { sweep: SWEEP, ..Options::default() });
+    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..Options::default() });
     assert!(told.iter().any(|event| is_sweeping(event, "overlay")), "{told:?}");
     // No inode of the overlay has anything to do with it.
     fs::write(&module, "two").unwrap();
