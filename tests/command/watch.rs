@@ -97,7 +97,7 @@ fn one_line_is_printed_per_event() {
     let dropped = watch.until("dropped");
     assert!(dropped[0].ends_with("found No such file or directory"), "{dropped:?}");
     fs::remove_dir(&search).expect("a removal");
-    let lost = format!("lost {}: looked at everything again", search.display());
+    let lost = format!("lost {}: checked everything again", search.display());
     assert_eq!(watch.until("lost"), [lost]);
 
     let broken = dir.program("qemu", "#!/bin/sh\necho no luck >&2\nexit 1\n");
@@ -159,7 +159,7 @@ fn a_burst_of_a_hundred_thousand_events_that_nobody_reads_is_told_and_survived()
     append(Path::new(&changed));
     watch.signal("-CONT");
     let printed = watch.until("refreshed");
-    assert_eq!(printed[0], "missed events: looked at everything again", "{printed:?}");
+    assert_eq!(printed[0], "missed events: checked everything again", "{printed:?}");
     assert!(printed[1].starts_with(&format!("dropped {changed}: ")), "{printed:?}");
     assert!(printed[2].starts_with(&format!("refreshed {changed}: probed")), "{printed:?}");
     assert_eq!(printed.len(), 3, "and nothing of what did not change");

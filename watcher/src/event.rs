@@ -1,4 +1,4 @@
-//! What a watcher tells.
+//! Events that a watcher reports.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,84 +7,83 @@ use std::time::Duration;
 use capscache::Escaped;
 use serde::{Serialize, Serializer};
 
-/// What happened to an emulator's entry, or to the watching itself.
+/// A change of an emulator's entry, or of the watcher's own state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// An emulator is there that was not there before.
+    /// A new emulator was found.
     Appeared {
         /// Its path.
         #[serde(serialize_with = "lossy")]
         emulator: PathBuf,
     },
-    /// The answers of an entry do not hold any more.
+    /// An entry became stale and was dropped.
     Dropped {
         /// The emulator.
         #[serde(serialize_with = "lossy")]
         emulator: PathBuf,
-        /// What changed, in one line.
+        /// The change, in one line.
         reason: String,
     },
-    /// There are answers that hold.
+    /// An entry is valid again, or new.
     Refreshed {
         /// The emulator.
         #[serde(serialize_with = "lossy")]
         emulator: PathBuf,
-        /// Whether the watcher probed it; if not, only time stamps had changed, or somebody else
+        /// Whether the watcher probed it; if not, only time stamps had changed, or another process
         /// probed it.
         probed: bool,
-        /// How long that took; in JSON `milliseconds`.
+        /// The time that took; in JSON `milliseconds`.
         #[serde(rename = "milliseconds", serialize_with = "milliseconds")]
         took: Duration,
     },
-    /// An emulator could not be looked at or probed.
+    /// An emulator could not be checked or probed.
     Failed {
         /// The emulator.
         #[serde(serialize_with = "lossy")]
         emulator: PathBuf,
-        /// Why, in one line.
+        /// The reason, in one line.
         reason: String,
     },
-    /// Something about the watching itself.
+    /// A change of the watcher's own state.
     Notice(Notice),
 }
 
-/// What happened to the watching itself.
+/// A change of the watcher's own state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "notice", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Notice {
-    /// Everything was looked at once, and what changes from now on is noticed.
+    /// Everything was checked once, and changes from now on are noticed.
     Watching {
-        /// How many entries there are.
+        /// The number of valid entries.
         entries: usize,
-        /// How many directories are watched for them.
+        /// The number of directories that are watched for them.
         directories: usize,
     },
-    /// More happened than the kernel keeps for us: everything is looked at again.
+    /// The kernel dropped events: everything is checked again.
     Overflow,
-    /// Watched directories were removed, renamed or unmounted: everything is looked at again.
+    /// Watched directories were removed, renamed or unmounted: everything is checked again.
     Lost {
-        /// Which ones.
+        /// The directories.
         #[serde(serialize_with = "all_lossy")]
         directories: Vec<PathBuf>,
     },
-    /// Something was mounted or unmounted on the way to what is watched: everything is looked at
-    /// again.
+    /// A file system was mounted or unmounted on a watched path: everything is checked again.
     Mounted,
-    /// The directory of the entries cannot be read: those that were known are kept in view.
+    /// The directory of the entries cannot be read: entries that were read before stay watched.
     Unreadable {
-        /// Why, in one line.
+        /// The reason, in one line.
         reason: String,
     },
-    /// Not everything can be watched: everything is looked at from time to time.
+    /// Not everything can be watched: a sweep checks everything from time to time.
     Sweeping {
-        /// Directories that tell nothing, or not all.
+        /// The number of directories that report no changes, or not all.
         directories: usize,
-        /// Why, in one line.
+        /// The reason, in one line.
         reason: String,
-        /// How often; in JSON `every-milliseconds`.
+        /// The interval; in JSON `every-milliseconds`.
         #[serde(rename = "every-milliseconds", serialize_with = "milliseconds")]
         every: Duration,
     },
@@ -121,7 +120,7 @@ impl fmt::Display for Notice {
                     count(*directories, "directory", "directories")
                 )
             }
-            Notice::Overflow => write!(f, "missed events: looked at everything again"),
+            Notice::Overflow => write!(f, "missed events: checked everything again"),
             Notice::Lost { directories } => {
                 let first = directories.first().map(|path| Escaped::new(path).to_string());
                 let first = first.unwrap_or_default();
@@ -129,9 +128,9 @@ impl fmt::Display for Notice {
                     0 | 1 => String::new(),
                     count => format!(" and {} more", count - 1),
                 };
-                write!(f, "lost {first}{more}: looked at everything again")
+                write!(f, "lost {first}{more}: checked everything again")
             }
-            Notice::Mounted => write!(f, "mounts changed: looked at everything again"),
+            Notice::Mounted => write!(f, "mounts changed: checked everything again"),
             Notice::Unreadable { reason } => {
                 write!(f, "cannot read the entries: {}", Escaped::new(reason))
             }
@@ -139,7 +138,10 @@ impl fmt::Display for Notice {
                 let (directories, seconds) =
                     (count(*directories, "directory", "directories"), every.as_secs());
                 let reason = Escaped::new(reason);
-                write!(f, "sweeping every {seconds} s: {directories} may tell nothing ({reason})")
+                write!(
+                    f,
+                    "sweeping every {seconds} s: {directories} may not report changes ({reason})"
+                )
             }
         }
     }

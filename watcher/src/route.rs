@@ -1,7 +1,7 @@
-//! The way to a path: what is looked at when it is resolved.
+//! The route of a path: the directory entries that its resolution passes through.
 //!
-//! inotify tells what happens in a directory, and nothing of what happens to the names that lead to it:
-//! not of a link that is made to lead elsewhere, nor of a parent that is renamed.
+//! inotify reports changes in a directory, but not changes of the names on the route to it: neither a link
+//! that gets another target, nor a parent that is renamed.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -9,23 +9,23 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows (`path_resolution(7)`).
+/// The number of links that the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads, and by which way.
+/// The resolution of a path, step by step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// The directories that are looked into, and for which name, in this order: no link is among the
-    /// directories. Where something is missing, the last one is where it would have to appear.
+    /// Directories, and the name that is looked up in each, in this order: no link is among the
+    /// directories. If a name does not exist, its directory is the last one.
     pub(crate) steps: Vec<(PathBuf, OsString)>,
-    /// What is at the end, by its path without links; `None`: nothing.
+    /// The file or directory at the end, by its path without links; `None` if nothing is there.
     pub(crate) end: Option<PathBuf>,
-    /// The directory that may not be searched, if the way ends there for that.
+    /// The directory without search permission, if the route ends at one.
     pub(crate) closed: Option<PathBuf>,
 }
 
 impl Route {
-    /// Resolves a path as it is now.
+    /// Resolves a path now.
     pub(crate) fn to(path: &Path) -> Route {
         let mut route = Route::default();
         let Ok(path) = std::path::absolute(path) else { return route };
@@ -43,7 +43,7 @@ impl Route {
                 Ok(status) => status,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        // Nothing that happens there can be seen, until the directory lets us in.
+                        // No change in it is visible until the directory may be searched.
                         route.steps.pop();
                         route.closed = Some(here);
                     }
@@ -87,15 +87,15 @@ mod tests {
     use super::*;
 
     fn steps(route: &Route, below: &Path) -> Vec<String> {
-        let told = |(directory, name): &(PathBuf, OsString)| {
+        let step = |(directory, name): &(PathBuf, OsString)| {
             let directory = directory.strip_prefix(below).ok()?;
             Some(format!("{}:{}", directory.display(), name.display()))
         };
-        route.steps.iter().filter_map(told).collect()
+        route.steps.iter().filter_map(step).collect()
     }
 
     #[test]
-    fn a_way_names_every_directory_and_link_on_it() {
+    fn a_route_has_every_directory_and_link_on_it() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("usr/bin")).unwrap();
@@ -106,14 +106,14 @@ mod tests {
         assert_eq!(
             steps(&route, &root),
             [":link", ":bin", ":usr", "usr:bin", "usr/bin:qemu"],
-            "the link, what it names, and what that leads through"
+            "the link, its target, and the links in that"
         );
         assert_eq!(route.steps[0], (PathBuf::from("/"), root.iter().nth(1).unwrap().to_owned()));
         assert_eq!(route.end, Some(root.join("usr/bin/qemu")));
     }
 
     #[test]
-    fn what_is_not_there_is_awaited_where_it_would_appear() {
+    fn the_route_of_a_missing_file_ends_at_the_first_missing_name() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let route = Route::to(&root.join("opt/qemu/bin/qemu"));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_directory_is_that_of_where_the_link_leads() {
+    fn a_parent_directory_is_that_of_the_target_of_a_link() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("a/b")).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_and_files_in_the_way_end_it() {
+    fn cyclic_links_and_files_on_the_route_end_it() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         symlink("loop", root.join("loop")).unwrap();

@@ -1,4 +1,4 @@
-//! Who could have written what is about to be run.
+//! Checks that no untrusted user could have written a file that is about to be run.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -8,38 +8,38 @@ use capscache::{Dependency, Escaped, is_root_or_unmapped};
 
 use crate::route::Route;
 
-/// Somebody else than root and the user of this process could have put there what is at a path.
+/// A user other than root and the one of this process could have written a file or replaced it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} {}: it is not run in the background", Escaped::new(path), Escaped::new(why))]
 pub struct Untrusted {
     /// The file, or the directory or link on the way to it.
     pub path: PathBuf,
-    /// Who, and how.
+    /// The user, or the permissions, as a predicate of the path.
     pub why: String,
 }
 
-/// Checks with [`check_trusted`] all that probing an emulator may run: the emulator, what it names now
-/// if it is a script, and what it ran and loaded before. Returns whether that is surely all, as
-/// [`Dependency::of_unprobed`] does.
+/// Checks with [`check_trusted`] all files that probing an emulator may run: the emulator, the files that
+/// it names now if it is a script, and those that it ran and loaded before. Returns whether these are
+/// certainly all, as [`Dependency::of_unprobed`] does.
 ///
 /// # Errors
-/// [`Untrusted`] for the first that somebody else could have written.
+/// [`Untrusted`] for the first file that another user could have written.
 pub fn check_probe(emulator: &Path, ran_before: &[Dependency]) -> Result<bool, Untrusted> {
     let (named, are_all) = Dependency::of_unprobed(emulator);
     named.iter().chain(ran_before).try_for_each(|runs| check_trusted(runs.path()))?;
     Ok(are_all)
 }
 
-/// Checks that nobody but root and the user of this process could have put there what is at a path,
-/// or put something else in its place: the file itself, every directory on the way to it, and every
-/// link. Nothing at the path is no error, as long as nobody else could put something there.
+/// Checks that only root and the user of this process could have written the file at a path or put
+/// another one in its place: the file itself, every directory on the route to it, and every link. A path
+/// without a file is not an error, unless another user could create one there.
 ///
-/// In a directory where anybody may make files and nobody may remove those of others, such as `/tmp`,
-/// what belongs to these two is trusted. In a user namespace root is also whoever has no number there
-/// ([`is_root_or_unmapped`]), but not in such a directory.
+/// In a sticky directory that all users may write to, such as `/tmp`, files of these two are trusted. In
+/// a user namespace users that are not mapped count as root ([`is_root_or_unmapped`]), but not in such a
+/// directory.
 ///
 /// # Errors
-/// [`Untrusted`] for the first on the way that somebody else could have changed.
+/// [`Untrusted`] for the first step of the route that another user could have changed.
 pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
     let route = Route::to(path);
     for (directory, name) in &route.steps {
@@ -50,7 +50,7 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
         }
         let inside = directory.join(name);
         match fs::symlink_metadata(&inside) {
-            // Nobody without a number in this namespace counts as root where anybody may make files.
+            // An unmapped user does not count as root where all users may create files.
             Ok(status_inside) if status.mode() & 0o1000 != 0 => {
                 check_owned_by(|owner| owner == 0, &inside, &status_inside)?;
             }
@@ -58,12 +58,12 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
         }
     }
     if let Some(path) = route.closed {
-        let why = "may not be searched, so nobody knows what is in it".into();
+        let why = "may not be searched, so its content cannot be checked".into();
         return Err(Untrusted { path, why });
     }
     let Some(end) = route.end else { return Ok(()) };
     match fs::symlink_metadata(&end) {
-        // What is opened and not run, such as /dev/kvm, may be anybody's to open.
+        // A device node such as /dev/kvm is opened and not run: all users may have write permission.
         Ok(status) if status.is_file() || status.is_dir() => {
             check_owner(&end, &status)?;
             if is_writable_by_others(&status) { Err(writable(&end, &status)) } else { Ok(()) }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_trusted_if_nobody_else_can_write_it_or_anything_on_the_way() {
+    fn a_file_is_trusted_if_no_other_user_can_write_it_or_anything_on_the_route() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let (directory, file, link) = (root.join("bin"), root.join("bin/qemu"), root.join("link"));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_directory_for_everybody_what_is_ours_is_trusted_and_what_is_not_there_is_not() {
+    fn in_a_sticky_directory_own_files_are_trusted_and_missing_ones_are_not() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         mode(&root, 0o1777);
@@ -138,7 +138,7 @@ mod tests {
         mode(&file, 0o755);
         check_trusted(&file).unwrap();
         if chown(&file, Some(12345), None).is_err() {
-            println!("SKIPPED: not root, so no file belongs to anybody else");
+            println!("SKIPPED: not root, so no file can belong to another user");
             return;
         }
         let untrusted = check_trusted(&file).unwrap_err();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_opened_and_not_run_may_be_anybodys() {
+    fn device_nodes_may_be_writable_by_all_users() {
         check_trusted(Path::new("/dev/null")).unwrap();
         check_trusted(Path::new("/nowhere/at/all")).unwrap();
     }
