@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order and however fast: in the end all is fresh, and watched.
+//! Random changes in any order and at any speed: in the end all entries are fresh, and watched.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,37 +7,37 @@ use std::time::Duration;
 
 use capscache::Lookup;
 
-use crate::world::{AVR, RX, World, rewarm};
+use crate::fixture::{AVR, Fixture, RX, rewarm};
 
-/// The same numbers for the same seed (xorshift).
-struct Dice(u64);
+/// Random numbers, the same ones for the same seed (xorshift).
+struct Rng(u64);
 
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
+impl Rng {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % sides
+        self.0 % bound
     }
 }
 
 const VERSIONS: [&str; 2] = ["opt/a", "opt/b"];
 
-/// Where the emulators are asked for: directly, and by way of links that lead here and there.
-fn emulators(world: &World) -> Vec<PathBuf> {
+/// Paths of the emulators: their own ones, and others through links whose targets change.
+fn emulators(fixture: &Fixture) -> Vec<PathBuf> {
     ["opt/a/bin/qemu", "opt/b/bin/qemu", "current/bin/qemu", "bin/qemu"]
-        .map(|name| world.path(name))
+        .map(|name| fixture.path(name))
         .to_vec()
 }
 
-impl World {
-    /// One thing that package managers, administrators or accidents do; it may fail, as theirs do.
-    fn disturb(&self, dice: &mut Dice, count: u64) {
-        let version = if dice.throw(2) == 0 { VERSIONS[0] } else { VERSIONS[1] };
+impl Fixture {
+    /// Makes one change as package managers, administrators or accidents do; it may fail, as theirs do.
+    fn disturb(&self, rng: &mut Rng, count: u64) {
+        let version = if rng.below(2) == 0 { VERSIONS[0] } else { VERSIONS[1] };
         let file = format!("{version}/bin/qemu");
-        let target = if dice.throw(2) == 0 { AVR } else { RX };
+        let target = if rng.below(2) == 0 { AVR } else { RX };
         let aside = self.path("aside");
-        let _ = match dice.throw(11) {
+        let _ = match rng.below(11) {
             0..=2 => {
                 self.wrapper(&file, target);
                 Ok(())
@@ -48,13 +48,13 @@ impl World {
             6 => fs::rename(&aside, self.path(version)),
             7 => fs::rename(self.path("opt"), self.path(&format!("old-{count}"))),
             8 => fs::write(self.path(&file), format!("#!/bin/sh\nexec {target} \"$@\"\n")),
-            9 => self.lead("current", version),
+            9 => self.link("current", version),
             _ => fs::File::open(self.path(&file))
                 .and_then(|file| file.set_modified(std::time::UNIX_EPOCH)),
         };
     }
 
-    fn lead(&self, link: &str, target: &str) -> std::io::Result<()> {
+    fn link(&self, link: &str, target: &str) -> std::io::Result<()> {
         let new = self.path("new-link");
         let _ = fs::remove_file(&new);
         symlink(target, &new)?;
@@ -62,62 +62,62 @@ impl World {
     }
 }
 
-fn whatever_happens_all_is_fresh_and_watched_in_the_end(seed: u64) {
+fn after_random_changes_all_entries_are_fresh_and_watched(seed: u64) {
     if !test_support::rights::is_run_protected() {
         return;
     }
-    let mut dice = Dice(seed);
-    let world = World::new();
+    let mut rng = Rng(seed);
+    let fixture = Fixture::new();
     for version in VERSIONS {
-        world.wrapper(&format!("{version}/bin/qemu"), AVR);
+        fixture.wrapper(&format!("{version}/bin/qemu"), AVR);
     }
-    world.lead("current", VERSIONS[0]).unwrap();
-    world.lead("bin", "current/bin").unwrap();
-    for emulator in emulators(&world) {
-        world.cache.get(&emulator).unwrap();
+    fixture.link("current", VERSIONS[0]).unwrap();
+    fixture.link("bin", "current/bin").unwrap();
+    for emulator in emulators(&fixture) {
+        fixture.cache.get(&emulator).unwrap();
     }
-    let watching = world.watch(rewarm());
+    let watching = fixture.watch(rewarm());
     for count in 0..120 {
-        world.disturb(&mut dice, count);
-        if dice.throw(4) == 0 {
-            std::thread::sleep(Duration::from_millis(dice.throw(60)));
+        fixture.disturb(&mut rng, count);
+        if rng.below(4) == 0 {
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
         }
     }
-    // How it ends is known: two emulators, and the links lead to the second.
-    let _ = fs::remove_dir_all(world.path("opt"));
-    world.wrapper("opt/a/bin/qemu", AVR);
-    world.wrapper("opt/b/bin/qemu", RX);
-    world.lead("current", VERSIONS[1]).unwrap();
+    // A known end: two emulators, and links to the second.
+    let _ = fs::remove_dir_all(fixture.path("opt"));
+    fixture.wrapper("opt/a/bin/qemu", AVR);
+    fixture.wrapper("opt/b/bin/qemu", RX);
+    fixture.link("current", VERSIONS[1]).unwrap();
     let expected = ["avr", "rx", "rx", "rx"];
-    for (emulator, arch) in emulators(&world).iter().zip(expected) {
+    for (emulator, arch) in emulators(&fixture).iter().zip(expected) {
         let is_fresh =
-            || matches!(world.cache.lookup(emulator), Ok(Lookup::Hit(hit)) if hit.arch() == arch);
+            || matches!(fixture.cache.lookup(emulator), Ok(Lookup::Hit(hit)) if hit.arch() == arch);
         while !is_fresh() {
-            // Nothing but the watcher probes.
+            // Only the watcher probes.
             watching.until(|_| true);
         }
     }
-    // All of it is still watched. What was told meanwhile is about what happened before.
+    // All of it is still watched. Events until now are of earlier changes.
     for name in ["opt/a/bin/qemu", "opt/b/bin/qemu"] {
-        while !emulators(&world).iter().all(|emulator| world.is_hit(emulator)) {
+        while !emulators(&fixture).iter().all(|emulator| fixture.is_hit(emulator)) {
             watching.until(|_| true);
         }
         watching.events.try_iter().for_each(drop);
-        let emulator = world.path(name);
-        let starts = world.starts(&emulator);
-        world.upgrade(name);
+        let emulator = fixture.path(name);
+        let starts = fixture.starts(&emulator);
+        fixture.upgrade(name);
         watching.dropped(&emulator);
         watching.refreshed(&emulator);
-        assert!(world.starts(&emulator) > starts);
+        assert!(fixture.starts(&emulator) > starts);
     }
 }
 
 #[test]
-fn whatever_happens_all_is_fresh_and_watched_in_the_end_1() {
-    whatever_happens_all_is_fresh_and_watched_in_the_end(1);
+fn after_random_changes_all_entries_are_fresh_and_watched_1() {
+    after_random_changes_all_entries_are_fresh_and_watched(1);
 }
 
 #[test]
-fn whatever_happens_all_is_fresh_and_watched_in_the_end_2() {
-    whatever_happens_all_is_fresh_and_watched_in_the_end(0x2545_F491_4F6C_DD1D);
+fn after_random_changes_all_entries_are_fresh_and_watched_2() {
+    after_random_changes_all_entries_are_fresh_and_watched(0x2545_F491_4F6C_DD1D);
 }

@@ -1,4 +1,4 @@
-//! Directories that come, go, are renamed or are led to by other links.
+//! Directories that are created, removed, renamed or reached through other links.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use capscache_watcher::{Event, Notice, Options};
 
-use crate::world::{AVR, RX, World, rewarm};
+use crate::fixture::{AVR, Fixture, RX, rewarm};
 
-fn lost(told: &[Event]) -> Vec<PathBuf> {
-    let directories = told.iter().filter_map(|event| match event {
+fn lost(events: &[Event]) -> Vec<PathBuf> {
+    let directories = events.iter().filter_map(|event| match event {
         Event::Notice(Notice::Lost { directories }) => Some(directories.clone()),
         _ => None,
     });
@@ -17,31 +17,33 @@ fn lost(told: &[Event]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_search_directory_that_does_not_exist_yet_is_awaited() {
-    let world = World::new();
-    let directory = world.path("opt/qemu/bin");
+fn a_search_directory_that_is_created_later_is_noticed() {
+    let fixture = Fixture::new();
+    let directory = fixture.path("opt/qemu/bin");
     let options = Options { search: vec![directory.clone()], ..rewarm() };
-    let watching = world.watch(options);
-    // Each step has to be seen to see the next one; the last ones happen at once.
-    fs::create_dir(world.path("opt")).unwrap();
-    let emulator = world.wrapper("opt/qemu/bin/qemu-system-avr", AVR);
+    let watching = fixture.watch(options);
+    // Each directory has to be watched to notice the next one; the last ones are created at once.
+    fs::create_dir(fixture.path("opt")).unwrap();
+    let emulator = fixture.wrapper("opt/qemu/bin/qemu-system-avr", AVR);
     watching.appeared(&emulator);
     let (_, probed) = watching.refreshed(&emulator);
-    assert!(probed && world.is_hit(&emulator));
+    assert!(probed && fixture.is_hit(&emulator));
 }
 
 #[test]
-fn a_directory_of_modules_that_does_not_exist_yet_is_awaited() {
-    let world = World::new();
-    let emulator = world.program("usr/bin/qemu-system-avr", fs::read(AVR).unwrap());
-    let entry = world.cache.get(&emulator).unwrap();
+fn a_directory_of_modules_that_is_created_later_is_noticed() {
+    let fixture = Fixture::new();
+    let emulator = fixture.program("usr/bin/qemu-system-avr", fs::read(AVR).unwrap());
+    let entry = fixture.cache.get(&emulator).unwrap();
     let modules = entry.depends_on().into_iter().find_map(|dependency| match dependency {
-        capscache::Dependency::Directory(path) if path.starts_with(world.path("usr")) => Some(path),
+        capscache::Dependency::Directory(path) if path.starts_with(fixture.path("usr")) => {
+            Some(path)
+        }
         _ => None,
     });
-    let modules = modules.expect("it looks for modules beside itself");
+    let modules = modules.expect("it searches for modules beside itself");
     assert!(!modules.exists());
-    let watching = world.watch(Options::default());
+    let watching = fixture.watch(Options::default());
     fs::create_dir_all(&modules).unwrap();
     fs::write(modules.join("hw-nothing.so"), "").unwrap();
     let (_, reason) = watching.dropped(&emulator);
@@ -50,23 +52,23 @@ fn a_directory_of_modules_that_does_not_exist_yet_is_awaited() {
 
 #[test]
 fn a_directory_that_is_removed_and_made_again_is_watched_again() {
-    let world = World::new();
-    let emulator = world.wrapper("opt/qemu/bin/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    fs::remove_dir_all(world.path("opt")).unwrap();
-    let (told, _) = watching.dropped(&emulator);
-    let lost = lost(&told);
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    fs::remove_dir_all(fixture.path("opt")).unwrap();
+    let (events, _) = watching.dropped(&emulator);
+    let lost = lost(&events);
     assert!(
-        lost.contains(&world.path("opt/qemu/bin")) && lost.contains(&world.path("opt")),
+        lost.contains(&fixture.path("opt/qemu/bin")) && lost.contains(&fixture.path("opt")),
         "{lost:?}"
     );
 
-    world.wrapper("opt/qemu/bin/qemu", RX);
+    fixture.wrapper("opt/qemu/bin/qemu", RX);
     let (_, probed) = watching.refreshed(&emulator);
     assert!(probed);
-    assert_eq!(world.cache.lookup(&emulator).map(arch).unwrap(), "rx");
-    world.upgrade("opt/qemu/bin/qemu");
+    assert_eq!(fixture.cache.lookup(&emulator).map(arch).unwrap(), "rx");
+    fixture.upgrade("opt/qemu/bin/qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
 }
@@ -79,54 +81,54 @@ fn arch(lookup: capscache::Lookup) -> String {
 }
 
 #[test]
-fn a_parent_that_is_renamed_takes_the_emulator_with_it() {
-    let world = World::new();
-    let emulator = world.wrapper("opt/qemu/bin/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    fs::rename(world.path("opt"), world.path("old")).unwrap();
-    let (told, _) = watching.dropped(&emulator);
-    assert_eq!(lost(&told), [world.path("opt")]);
+fn renaming_a_parent_directory_drops_the_emulator() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    fs::rename(fixture.path("opt"), fixture.path("old")).unwrap();
+    let (events, _) = watching.dropped(&emulator);
+    assert_eq!(lost(&events), [fixture.path("opt")]);
 
     // Another directory under the name, whose inode is another one.
-    world.wrapper("opt/qemu/bin/qemu", RX);
+    fixture.wrapper("opt/qemu/bin/qemu", RX);
     watching.refreshed(&emulator);
-    assert_eq!(world.cache.lookup(&emulator).map(arch).unwrap(), "rx");
-    // What happens in the old one concerns nobody any more; in the new one it does.
-    fs::write(world.path("old/qemu/bin/qemu"), "#!/bin/sh\n").unwrap();
-    world.upgrade("opt/qemu/bin/qemu");
-    let (told, _) = watching.dropped(&emulator);
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(fixture.cache.lookup(&emulator).map(arch).unwrap(), "rx");
+    // A change in the old one is not an event any more; one in the new one is.
+    fs::write(fixture.path("old/qemu/bin/qemu"), "#!/bin/sh\n").unwrap();
+    fixture.upgrade("opt/qemu/bin/qemu");
+    let (events, _) = watching.dropped(&emulator);
+    assert_eq!(events.len(), 1, "{events:?}");
     watching.refreshed(&emulator);
 
     // There and back at once.
-    fs::rename(world.path("opt"), world.path("away")).unwrap();
-    fs::rename(world.path("away"), world.path("opt")).unwrap();
-    world.upgrade("opt/qemu/bin/qemu");
+    fs::rename(fixture.path("opt"), fixture.path("away")).unwrap();
+    fs::rename(fixture.path("away"), fixture.path("opt")).unwrap();
+    fixture.upgrade("opt/qemu/bin/qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    world.upgrade("opt/qemu/bin/qemu");
+    fixture.upgrade("opt/qemu/bin/qemu");
     watching.dropped(&emulator);
 }
 
 #[test]
-fn a_link_on_the_way_that_leads_elsewhere_is_noticed() {
-    let world = World::new();
-    world.wrapper("v1/bin/qemu", AVR);
-    world.wrapper("v2/bin/qemu", RX);
-    symlink("v1", world.path("current")).unwrap();
-    symlink(world.path("current/bin"), world.path("bin")).unwrap();
-    let emulator = world.path("bin/qemu");
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    symlink("v2", world.path("next")).unwrap();
-    fs::rename(world.path("next"), world.path("current")).unwrap();
+fn another_target_of_a_link_on_the_route_is_noticed() {
+    let fixture = Fixture::new();
+    fixture.wrapper("v1/bin/qemu", AVR);
+    fixture.wrapper("v2/bin/qemu", RX);
+    symlink("v1", fixture.path("current")).unwrap();
+    symlink(fixture.path("current/bin"), fixture.path("bin")).unwrap();
+    let emulator = fixture.path("bin/qemu");
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    symlink("v2", fixture.path("next")).unwrap();
+    fs::rename(fixture.path("next"), fixture.path("current")).unwrap();
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    assert_eq!(world.cache.lookup(&emulator).map(arch).unwrap(), "rx");
+    assert_eq!(fixture.cache.lookup(&emulator).map(arch).unwrap(), "rx");
 
-    // From now on the other directory counts.
-    world.upgrade("v2/bin/qemu");
+    // From now on the other directory is watched.
+    fixture.upgrade("v2/bin/qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
 }

@@ -7,179 +7,179 @@ use std::time::SystemTime;
 
 use capscache_watcher::{Event, Notice, Options};
 
-use crate::world::{AVR, World, command, is_dropped, open, rewarm};
+use crate::fixture::{AVR, Fixture, command, is_dropped, open, rewarm};
 
 #[test]
-fn an_emulator_that_was_replaced_is_dropped_and_one_that_was_not_stays() {
-    let world = World::new();
-    let (changed, other) = (world.wrapper("qemu-a", AVR), world.wrapper("qemu-b", AVR));
-    world.cache.get(&changed).unwrap();
-    world.cache.get(&other).unwrap();
-    let watching = world.watch(Options::default());
-    world.upgrade("qemu-a");
-    let (told, reason) = watching.dropped(&changed);
-    assert_eq!(told.len(), 1);
+fn the_entry_of_a_replaced_emulator_is_dropped_and_others_stay() {
+    let fixture = Fixture::new();
+    let (changed, other) = (fixture.wrapper("qemu-a", AVR), fixture.wrapper("qemu-b", AVR));
+    fixture.cache.get(&changed).unwrap();
+    fixture.cache.get(&other).unwrap();
+    let watching = fixture.watch(Options::default());
+    fixture.upgrade("qemu-a");
+    let (events, reason) = watching.dropped(&changed);
+    assert_eq!(events.len(), 1);
     assert!(reason.starts_with(&format!("the emulator {} changed", changed.display())), "{reason}");
-    assert!(world.is_missing(&changed) && world.is_hit(&other));
-    assert_eq!(world.starts(&changed), 1, "nobody asked for a probe");
+    assert!(fixture.is_missing(&changed) && fixture.is_hit(&other));
+    assert_eq!(fixture.starts(&changed), 1, "probing in the background is off");
 }
 
 #[test]
 fn an_emulator_that_was_only_touched_is_refreshed_and_not_probed() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
     let touched = fs::File::options().append(true).open(&emulator).unwrap();
     touched.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, false));
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, false));
 
-    // The same content in another file: a package that was installed again.
-    world.program("qemu", fs::read(&emulator).unwrap());
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, false));
-    assert_eq!(world.starts(&emulator), 1);
+    // The same content in another file: a package is installed again.
+    fixture.program("qemu", fs::read(&emulator).unwrap());
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, false));
+    assert_eq!(fixture.starts(&emulator), 1);
 }
 
 #[test]
-fn an_emulator_that_changed_just_now_costs_the_first_lookup_no_look_at_its_content() {
-    let world = World::new();
-    let emulator = world.program("qemu-system-avr", fs::read(AVR).unwrap());
-    let watching = world.watch(Options::default());
-    world.cache.get(&emulator).unwrap();
+fn the_content_of_an_emulator_that_changed_just_now_is_hashed_by_the_watcher_before_any_lookup() {
+    let fixture = Fixture::new();
+    let emulator = fixture.program("qemu-system-avr", fs::read(AVR).unwrap());
+    let watching = fixture.watch(Options::default());
+    fixture.cache.get(&emulator).unwrap();
     watching.refreshed(&emulator);
     let is_settled = || {
-        let entries = world.cache.entries().unwrap();
+        let entries = fixture.cache.entries().unwrap();
         entries.iter().flatten().all(|entry| entry.inputs().all(|input| !input.to_owned().racy))
     };
-    // Nobody but the watcher looks.
+    // Only the watcher checks entries.
     while !is_settled() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(watching.events.try_iter().count(), 0, "that is no news");
+    assert_eq!(watching.events.try_iter().count(), 0, "that is not an event");
 }
 
 #[test]
-fn what_an_unchanged_wrapper_starts_is_watched_too() {
-    let world = World::new();
-    let target = world.program("libexec/qemu", fs::read(AVR).unwrap());
-    let emulator = world.wrapper("qemu", target.to_str().unwrap());
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    world.upgrade("libexec/qemu");
+fn the_target_of_an_unchanged_wrapper_is_watched_too() {
+    let fixture = Fixture::new();
+    let target = fixture.program("libexec/qemu", fs::read(AVR).unwrap());
+    let emulator = fixture.wrapper("qemu", target.to_str().unwrap());
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    fixture.upgrade("libexec/qemu");
     let (_, reason) = watching.dropped(&emulator);
     assert!(
         reason.starts_with(&format!("the executable {} changed", target.display())),
         "{reason}"
     );
     let (_, probed) = watching.refreshed(&emulator);
-    assert!(probed && world.is_hit(&emulator));
+    assert!(probed && fixture.is_hit(&emulator));
 }
 
 #[test]
-fn an_entry_that_somebody_else_makes_is_watched_from_then_on() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    let watching = world.watch(Options::default());
+fn an_entry_that_another_process_makes_is_watched_from_then_on() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    let watching = fixture.watch(Options::default());
     // As another process would.
-    open(world.cache.root()).get(&emulator).unwrap();
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, false));
-    world.upgrade("qemu");
+    open(fixture.cache.root()).get(&emulator).unwrap();
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, false));
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
-    open(world.cache.root()).get(&emulator).unwrap();
+    open(fixture.cache.root()).get(&emulator).unwrap();
     watching.refreshed(&emulator);
-    world.upgrade("qemu");
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
 }
 
 #[test]
-fn an_entry_that_somebody_removes_is_told_and_made_again_where_that_is_wanted() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(Options::default());
-    open(world.cache.root()).invalidate(&emulator).unwrap();
+fn a_removed_entry_is_reported_and_made_again_with_rewarm() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(Options::default());
+    open(fixture.cache.root()).invalidate(&emulator).unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert_eq!(reason, "the entry no longer exists");
     drop(watching);
 
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    fs::remove_dir_all(world.cache.root()).unwrap();
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    fs::remove_dir_all(fixture.cache.root()).unwrap();
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    assert!(world.is_hit(&emulator));
+    assert!(fixture.is_hit(&emulator));
 }
 
 #[test]
 fn a_damaged_entry_is_made_again() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    let [entry] = &world.cache.list().unwrap()[..] else { panic!("not one entry") };
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    let [entry] = &fixture.cache.list().unwrap()[..] else { panic!("not one entry") };
     let file = entry.as_ref().unwrap().file.clone();
-    let damaged = world.path("damaged");
+    let damaged = fixture.path("damaged");
     fs::write(&damaged, "not an entry").unwrap();
     fs::rename(&damaged, file).unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert!(reason.contains("cannot be used"), "{reason}");
     let (_, probed) = watching.refreshed(&emulator);
-    assert!(probed && world.is_hit(&emulator));
+    assert!(probed && fixture.is_hit(&emulator));
 }
 
 #[test]
-fn what_is_stale_when_watching_begins_is_dropped_and_what_holds_is_no_news() {
-    let world = World::new();
-    let (changed, other) = (world.wrapper("qemu-a", AVR), world.wrapper("qemu-b", AVR));
-    world.cache.get(&changed).unwrap();
-    world.cache.get(&other).unwrap();
-    world.upgrade("qemu-a");
-    let (_watching, told) = world.begin(Options::default());
-    assert!(is_dropped(&told[0], &changed), "{told:?}");
+fn stale_entries_are_dropped_at_the_start_and_valid_ones_are_not_reported() {
+    let fixture = Fixture::new();
+    let (changed, other) = (fixture.wrapper("qemu-a", AVR), fixture.wrapper("qemu-b", AVR));
+    fixture.cache.get(&changed).unwrap();
+    fixture.cache.get(&other).unwrap();
+    fixture.upgrade("qemu-a");
+    let (_watching, events) = fixture.begin(Options::default());
+    assert!(is_dropped(&events[0], &changed), "{events:?}");
     assert!(
-        matches!(told[..], [_, Event::Notice(Notice::Watching { entries: 1, directories })] if directories > 3),
-        "{told:?}"
+        matches!(events[..], [_, Event::Notice(Notice::Watching { entries: 1, directories })] if directories > 3),
+        "{events:?}"
     );
 }
 
 #[test]
-fn an_emulator_that_is_gone_is_dropped_and_probed_when_it_comes_back() {
-    let world = World::new();
-    let emulator = world.wrapper("bin/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    fs::rename(&emulator, world.path("aside")).unwrap();
+fn an_emulator_that_is_removed_is_dropped_and_probed_when_it_is_put_back() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("bin/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    fs::rename(&emulator, fixture.path("aside")).unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert!(reason.contains("found No such file or directory"), "{reason}");
-    assert!(world.is_missing(&emulator));
-    fs::rename(world.path("aside"), &emulator).unwrap();
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, true));
+    assert!(fixture.is_missing(&emulator));
+    fs::rename(fixture.path("aside"), &emulator).unwrap();
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, true));
 }
 
 #[test]
-fn a_new_emulator_in_a_search_directory_is_told_and_not_probed_unless_that_is_wanted() {
-    let world = World::new();
-    let search = world.path("bin");
+fn a_new_emulator_in_a_search_directory_is_reported_and_probed_only_with_rewarm() {
+    let fixture = Fixture::new();
+    let search = fixture.path("bin");
     fs::create_dir(&search).unwrap();
     let options = Options { search: vec![search.clone()], ..Options::default() };
-    let watching = world.watch(options.clone());
-    let emulator = world.wrapper("bin/qemu-system-avr", AVR);
+    let watching = fixture.watch(options.clone());
+    let emulator = fixture.wrapper("bin/qemu-system-avr", AVR);
     assert_eq!(watching.appeared(&emulator).len(), 1, "and not while it was unpacked");
     assert_eq!(watching.rest(&search), []);
-    assert_eq!(world.starts(&emulator), 0);
+    assert_eq!(fixture.starts(&emulator), 0);
     drop(watching);
 
-    let watching = world.watch(Options { rewarm: true, ..options });
-    assert_eq!(world.starts(&emulator), 0, "it did not appear now, and nobody asked for it");
-    let other = world.wrapper("bin/qemu-system-rx", AVR);
+    let watching = fixture.watch(Options { rewarm: true, ..options });
+    assert_eq!(fixture.starts(&emulator), 0, "it existed before the watcher started");
+    let other = fixture.wrapper("bin/qemu-system-rx", AVR);
     watching.appeared(&other);
     let (_, probed) = watching.refreshed(&other);
-    assert!(probed && world.is_hit(&other));
-    assert_eq!(world.starts(&emulator), 0);
+    assert!(probed && fixture.is_hit(&other));
+    assert_eq!(fixture.starts(&emulator), 0);
 
     // A file that becomes executable later.
     fs::write(search.join("qemu-system-avr2"), fs::read(&emulator).unwrap()).unwrap();
@@ -189,32 +189,33 @@ fn a_new_emulator_in_a_search_directory_is_told_and_not_probed_unless_that_is_wa
 }
 
 #[test]
-fn an_emulator_that_may_not_be_looked_at_is_left_to_those_who_may() {
+fn an_emulator_that_this_user_cannot_stat_is_neither_dropped_nor_probed() {
     if !test_support::rights::can_change_user() {
         return;
     }
     let mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    let world = World::new();
-    let home = world.path("home");
-    let emulator = world.wrapper("home/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    mode(&world.path(""), 0o755);
+    let fixture = Fixture::new();
+    let home = fixture.path("home");
+    let emulator = fixture.wrapper("home/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    mode(&fixture.path(""), 0o755);
     mode(&home, 0o700);
     let begin_as_nobody = || {
         let nobody = rustix::process::Uid::from_raw(65534);
-        // Of this thread and those that it starts.
+        // For this thread and those that it starts.
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        world.begin(Options::default())
+        fixture.begin(Options::default())
     };
-    let (watching, told) = std::thread::scope(|scope| scope.spawn(begin_as_nobody).join().unwrap());
+    let (watching, events) =
+        std::thread::scope(|scope| scope.spawn(begin_as_nobody).join().unwrap());
     assert!(
-        matches!(told[..], [Event::Notice(Notice::Watching { entries: 0, .. })]),
-        "neither dropped nor looked for from time to time: {told:?}"
+        matches!(events[..], [Event::Notice(Notice::Watching { entries: 0, .. })]),
+        "neither dropped nor swept: {events:?}"
     );
     mode(&home, 0o755);
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, false));
-    assert!(world.is_hit(&emulator));
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, false));
+    assert!(fixture.is_hit(&emulator));
 }

@@ -1,11 +1,11 @@
-//! Where not everything is heard: limits of the kernel, and file systems that tell nothing.
+//! Unreliable watches: limits of the kernel, and file systems that report no changes.
 
 use std::fs;
 use std::time::Duration;
 
 use capscache_watcher::{Event, Notice, Options};
 
-use crate::world::{AVR, World, in_namespaces, rewarm};
+use crate::fixture::{AVR, Fixture, in_namespaces, rewarm};
 
 const SWEEP: Duration = Duration::from_millis(500);
 
@@ -15,66 +15,66 @@ fn is_sweeping(event: &Event, because: &str) -> bool {
 }
 
 #[test]
-fn with_ten_watches_everything_is_fresh_in_the_end() {
+fn with_ten_watches_all_entries_are_fresh_in_the_end() {
     in_namespaces("-r", "limits::ten_watches");
 }
 
 #[test]
-#[ignore = "runs in a user namespace of its own, whose limits are nobody else's"]
+#[ignore = "runs in a user namespace of its own, which has limits of its own"]
 fn ten_watches() {
-    // Limits of a namespace are below those of the one around it.
+    // The limits of the parent namespace apply too.
     fs::write("/proc/sys/user/max_inotify_watches", "10").unwrap();
-    let world = World::new();
+    let fixture = Fixture::new();
     let emulators: Vec<_> =
-        (0..5).map(|n| world.wrapper(&format!("opt/{n}/bin/qemu"), AVR)).collect();
+        (0..5).map(|n| fixture.wrapper(&format!("opt/{n}/bin/qemu"), AVR)).collect();
     for emulator in &emulators {
-        world.cache.get(emulator).unwrap();
+        fixture.cache.get(emulator).unwrap();
     }
-    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..rewarm() });
+    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..rewarm() });
     let limit = "the limit of watches is reached: raise fs.inotify.max_user_watches";
-    assert!(told.iter().any(|event| is_sweeping(event, limit)), "{told:?}");
-    let Some(Event::Notice(Notice::Watching { directories, entries })) = told.last() else {
+    assert!(events.iter().any(|event| is_sweeping(event, limit)), "{events:?}");
+    let Some(Event::Notice(Notice::Watching { directories, entries })) = events.last() else {
         unreachable!("it was waited for")
     };
     assert_eq!((*directories, *entries), (10, 5));
 
     for number in 0..5 {
-        world.upgrade(&format!("opt/{number}/bin/qemu"));
+        fixture.upgrade(&format!("opt/{number}/bin/qemu"));
     }
     for _ in &emulators {
         watching.until(|event| matches!(event, Event::Refreshed { probed: true, .. }));
     }
-    assert!(emulators.iter().all(|emulator| world.is_hit(emulator)));
-    assert!(emulators.iter().all(|emulator| world.starts(emulator) == 2));
+    assert!(emulators.iter().all(|emulator| fixture.is_hit(emulator)));
+    assert!(emulators.iter().all(|emulator| fixture.starts(emulator) == 2));
 
-    // When there is room again, that is used, and told.
+    // When the limit is raised, more directories are watched, and that is reported.
     fs::write("/proc/sys/user/max_inotify_watches", "1000").unwrap();
-    let told = watching.until(|event| matches!(event, Event::Notice(Notice::Watching { .. })));
+    let events = watching.until(|event| matches!(event, Event::Notice(Notice::Watching { .. })));
     assert!(
-        matches!(told.last(), Some(Event::Notice(Notice::Watching { directories, .. })) if *directories > 10),
-        "{told:?}"
+        matches!(events.last(), Some(Event::Notice(Notice::Watching { directories, .. })) if *directories > 10),
+        "{events:?}"
     );
 }
 
 #[test]
-fn without_inotify_everything_is_fresh_in_the_end() {
+fn without_inotify_all_entries_are_fresh_in_the_end() {
     in_namespaces("-r", "limits::no_inotify");
 }
 
 #[test]
-#[ignore = "runs in a user namespace of its own, whose limits are nobody else's"]
+#[ignore = "runs in a user namespace of its own, which has limits of its own"]
 fn no_inotify() {
     fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..rewarm() });
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..rewarm() });
     let none = |event: &Event| {
         matches!(event, Event::Notice(Notice::Watching { directories: 0, entries: 1 }))
     };
-    assert!(is_sweeping(&told[0], "see fs.inotify.max_user_instances"), "{told:?}");
-    assert!(none(&told[1]), "{told:?}");
-    world.upgrade("qemu");
+    assert!(is_sweeping(&events[0], "see fs.inotify.max_user_instances"), "{events:?}");
+    assert!(none(&events[1]), "{events:?}");
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
 
@@ -82,46 +82,46 @@ fn no_inotify() {
     watching.until(|event| {
         matches!(event, Event::Notice(Notice::Watching { directories, .. }) if *directories > 0)
     });
-    world.upgrade("qemu");
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
 }
 
 #[test]
-fn what_changes_behind_an_overlay_is_found_by_a_sweep() {
+fn a_change_in_a_lower_layer_of_an_overlay_is_found_by_a_sweep() {
     in_namespaces("-rm", "limits::overlay");
 }
 
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn overlay() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for directory in ["lower/usr/bin", "lower/modules", "upper", "work", "merged"] {
-        fs::create_dir_all(world.path(directory)).unwrap();
+        fs::create_dir_all(fixture.path(directory)).unwrap();
     }
-    fs::copy(AVR, world.path("lower/usr/bin/qemu-system-avr")).unwrap();
+    fs::copy(AVR, fixture.path("lower/usr/bin/qemu-system-avr")).unwrap();
     let modules = "usr/lib/x86_64-linux-gnu/qemu";
-    fs::create_dir_all(world.path("lower").join(modules)).unwrap();
-    let module = world.path("lower").join(modules).join("hw-nothing.so");
+    fs::create_dir_all(fixture.path("lower").join(modules)).unwrap();
+    let module = fixture.path("lower").join(modules).join("hw-nothing.so");
     fs::write(&module, "one").unwrap();
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        world.path("lower").display(),
-        world.path("upper").display(),
-        world.path("work").display()
+        fixture.path("lower").display(),
+        fixture.path("upper").display(),
+        fixture.path("work").display()
     );
-    let merged = world.path("merged");
-    crate::world::command("mount", &[&"-t", &"overlay", &"overlay", &"-o", &options, &merged]);
+    let merged = fixture.path("merged");
+    crate::fixture::command("mount", &[&"-t", &"overlay", &"overlay", &"-o", &options, &merged]);
     let emulator = merged.join("usr/bin/qemu-system-avr");
-    let entry = world.cache.get(&emulator).unwrap();
+    let entry = fixture.cache.get(&emulator).unwrap();
     let has_modules =
         |dependency: &capscache::Dependency| dependency.path() == merged.join(modules);
-    assert!(entry.depends_on().iter().any(has_modules), "it looks for modules beside itself");
+    assert!(entry.depends_on().iter().any(has_modules), "it searches for modules beside itself");
 
-    let (watching, told) = world.begin(Options { sweep_interval: SWEEP, ..Options::default() });
-    assert!(told.iter().any(|event| is_sweeping(event, "overlay")), "{told:?}");
-    // No inode of the overlay has anything to do with it.
+    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..Options::default() });
+    assert!(events.iter().any(|event| is_sweeping(event, "overlay")), "{events:?}");
+    // No inode of the overlay changes with it.
     fs::write(&module, "two").unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert!(reason.starts_with("the modules "), "{reason}");
-    assert!(world.is_missing(&emulator));
+    assert!(fixture.is_missing(&emulator));
 }

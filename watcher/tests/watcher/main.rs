@@ -1,5 +1,5 @@
-//! The watcher on real emulators: whatever happens to what entries depend on, they are fresh in the
-//! end, and what was done is told.
+//! The watcher on real emulators: whatever changes among the dependencies of entries, all entries are
+//! fresh in the end, and each step is reported.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -7,8 +7,8 @@
 mod chaos;
 mod directories;
 mod entries;
+mod fixture;
 mod limits;
 mod mounts;
 mod packages;
 mod probing;
-mod world;

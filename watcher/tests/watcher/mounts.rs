@@ -6,85 +6,85 @@ use std::path::Path;
 use capscache::{Accelerator, Capabilities, Lookup};
 use capscache_watcher::{Event, Notice, Options};
 
-use crate::world::{AVR, RX, World, command, in_namespaces, is_dropped, rewarm};
+use crate::fixture::{AVR, Fixture, RX, command, in_namespaces, is_dropped, rewarm};
 
 #[test]
-fn what_is_mounted_and_unmounted_over_an_emulator_is_noticed() {
+fn mounting_and_unmounting_over_an_emulator_is_noticed() {
     in_namespaces("-rm", "mounts::mounted_and_unmounted");
 }
 
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn mounted_and_unmounted() {
-    let world = World::new();
-    let emulator = world.wrapper("opt/bin/qemu", AVR);
-    let other = world.wrapper("other/qemu", RX);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("opt/bin/qemu", AVR);
+    let other = fixture.wrapper("other/qemu", RX);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
     let is_mounted = |event: &Event| *event == Event::Notice(Notice::Mounted);
 
-    // A directory, and then a file: neither is an event in what was there before.
-    command("mount", &[&"--bind", &world.path("other"), &world.path("opt/bin")]);
-    let (told, _) = watching.dropped(&emulator);
-    assert!(told.iter().any(is_mounted), "{told:?}");
+    // A directory, and then a file: neither mount is an event in the covered directory.
+    command("mount", &[&"--bind", &fixture.path("other"), &fixture.path("opt/bin")]);
+    let (events, _) = watching.dropped(&emulator);
+    assert!(events.iter().any(is_mounted), "{events:?}");
     watching.refreshed(&emulator);
-    assert_eq!(arch(&world, &emulator), "rx");
-    // Events come from what is mounted there now.
-    world.upgrade("other/qemu");
+    assert_eq!(arch(&fixture, &emulator), "rx");
+    // Events come from the mounted directory.
+    fixture.upgrade("other/qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
 
-    command("umount", &[&world.path("opt/bin")]);
+    command("umount", &[&fixture.path("opt/bin")]);
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    assert_eq!(arch(&world, &emulator), "avr");
-    world.upgrade("opt/bin/qemu");
+    assert_eq!(arch(&fixture, &emulator), "avr");
+    fixture.upgrade("opt/bin/qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
 
     command("mount", &[&"--bind", &other, &emulator]);
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    assert_eq!(arch(&world, &emulator), "rx");
+    assert_eq!(arch(&fixture, &emulator), "rx");
 }
 
-fn arch(world: &World, emulator: &Path) -> String {
-    hit(world, emulator).arch().to_owned()
+fn arch(fixture: &Fixture, emulator: &Path) -> String {
+    hit(fixture, emulator).arch().to_owned()
 }
 
-fn hit(world: &World, emulator: &Path) -> Capabilities {
-    match world.cache.lookup(emulator) {
+fn hit(fixture: &Fixture, emulator: &Path) -> Capabilities {
+    match fixture.cache.lookup(emulator) {
         Ok(Lookup::Hit(hit)) => hit,
         other => panic!("no hit but {other:?}"),
     }
 }
 
 #[test]
-fn a_file_system_that_goes_takes_its_emulators_with_it() {
+fn unmounting_a_file_system_drops_its_emulators() {
     in_namespaces("-rm", "mounts::gone");
 }
 
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn gone() {
-    let world = World::new();
-    let point = world.path("opt");
+    let fixture = Fixture::new();
+    let point = fixture.path("opt");
     fs::create_dir(&point).unwrap();
     command("mount", &[&"-t", &"tmpfs", &"-o", &"mode=755", &"opt", &point]);
-    let emulator = world.wrapper("opt/bin/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
+    let emulator = fixture.wrapper("opt/bin/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
     command("umount", &[&point]);
-    let (told, reason) = watching.dropped(&emulator);
+    let (events, reason) = watching.dropped(&emulator);
     assert!(reason.contains("found No such file or directory"), "{reason}");
-    // Whichever comes first: that mounts changed, or that the directories are gone with theirs.
+    // Whichever comes first: the change of mounts, or the loss of the directories on them.
     let is_notice =
         |event: &Event| matches!(event, Event::Notice(Notice::Mounted | Notice::Lost { .. }));
-    assert!(is_notice(&told[0]), "{told:?}");
+    assert!(is_notice(&events[0]), "{events:?}");
     command("mount", &[&"-t", &"tmpfs", &"-o", &"mode=755", &"opt", &point]);
-    world.wrapper("opt/bin/qemu", RX);
+    fixture.wrapper("opt/bin/qemu", RX);
     watching.refreshed(&emulator);
-    assert_eq!(arch(&world, &emulator), "rx");
+    assert_eq!(arch(&fixture, &emulator), "rx");
 }
 
 #[test]
@@ -95,21 +95,21 @@ fn a_directory_with_two_names_is_watched_for_both() {
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn two_names() {
-    let world = World::new();
-    let one = world.wrapper("one/qemu", AVR);
-    fs::create_dir(world.path("two")).unwrap();
-    command("mount", &[&"--bind", &world.path("one"), &world.path("two")]);
-    let two = world.path("two/qemu");
-    world.cache.get(&one).unwrap();
-    world.cache.get(&two).unwrap();
-    let watching = world.watch(Options::default());
-    world.upgrade("one/qemu");
-    let told = watching.until(|event| is_dropped(event, &two));
-    assert!(told.len() == 2 && is_dropped(&told[0], &one), "{told:?}");
+    let fixture = Fixture::new();
+    let one = fixture.wrapper("one/qemu", AVR);
+    fs::create_dir(fixture.path("two")).unwrap();
+    command("mount", &[&"--bind", &fixture.path("one"), &fixture.path("two")]);
+    let two = fixture.path("two/qemu");
+    fixture.cache.get(&one).unwrap();
+    fixture.cache.get(&two).unwrap();
+    let watching = fixture.watch(Options::default());
+    fixture.upgrade("one/qemu");
+    let events = watching.until(|event| is_dropped(event, &two));
+    assert!(events.len() == 2 && is_dropped(&events[0], &one), "{events:?}");
 }
 
 #[test]
-fn a_kvm_node_that_goes_comes_back_and_changes_costs_kvm_alone() {
+fn removing_restoring_and_changing_the_kvm_node_probes_under_kvm_alone() {
     let opens = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if !opens || !cfg!(target_arch = "x86_64") {
         println!("SKIPPED: needs x86_64 and a /dev/kvm that opens");
@@ -121,7 +121,7 @@ fn a_kvm_node_that_goes_comes_back_and_changes_costs_kvm_alone() {
     in_namespaces("-m", "mounts::kvm");
 }
 
-/// How long the core pass under an accelerator took: it tells whether it ran again.
+/// Returns how long the core pass under an accelerator took: another value shows that it ran again.
 fn micros(entry: &Capabilities, accelerator: Accelerator) -> Option<u64> {
     let report = entry.report().unwrap();
     let pass = report.passes.iter().find(|pass| pass.source.accelerator() == Some(accelerator));
@@ -131,40 +131,40 @@ fn micros(entry: &Capabilities, accelerator: Accelerator) -> Option<u64> {
 #[test]
 #[ignore = "has a /dev of its own, in a mount namespace"]
 fn kvm() {
-    let world = World::new();
-    let dev = world.path("dev");
+    let fixture = Fixture::new();
+    let dev = fixture.path("dev");
     let script = "mkdir \"$0\" && mount -t tmpfs -o mode=755 dev \"$0\" && \
         for node in null zero full random urandom kvm; do cp -a /dev/$node \"$0/\"; done && \
         ln -s /proc/self/fd \"$0/fd\" && mkdir -m 1777 \"$0/shm\" && mount --bind \"$0\" /dev";
     command("sh", &[&"-c", &script, &dev]);
     let emulator = Path::new("/usr/bin/qemu-system-x86_64");
-    let before = world.cache.get(emulator).unwrap();
+    let before = fixture.cache.get(emulator).unwrap();
     assert!(micros(&before, Accelerator::Kvm).is_some());
 
-    let watching = world.watch(rewarm());
+    let watching = fixture.watch(rewarm());
     fs::rename("/dev/kvm", "/dev/aside").unwrap();
     let (_, reason) = watching.dropped(emulator);
     assert!(reason.starts_with("the kvm /dev/kvm changed"), "{reason}");
     watching.refreshed(emulator);
-    let without = hit(&world, emulator);
+    let without = hit(&fixture, emulator);
     assert_eq!(micros(&without, Accelerator::Kvm), None);
 
     fs::rename("/dev/aside", "/dev/kvm").unwrap();
     watching.dropped(emulator);
     let (_, probed) = watching.refreshed(emulator);
     assert!(probed);
-    let after = hit(&world, emulator);
+    let after = hit(&fixture, emulator);
     assert!(micros(&after, Accelerator::Kvm).is_some());
     assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
 
-    // Replaced by an equal node: as udev does it when the module is loaded again.
+    // Replaced by an equal node, as udev does when the module is loaded again.
     command("sh", &[&"-c", &"cp -a /dev/kvm /dev/new && mv /dev/new /dev/kvm"]);
-    let (told, probed) = watching.refreshed(emulator);
-    assert_eq!((told.len(), probed), (1, false), "{told:?}");
+    let (events, probed) = watching.refreshed(emulator);
+    assert_eq!((events.len(), probed), (1, false), "{events:?}");
     command("chmod", &[&"666", &"/dev/kvm"]);
     let (_, reason) = watching.dropped(emulator);
     assert!(reason.starts_with("the kvm /dev/kvm changed"), "{reason}");
     watching.refreshed(emulator);
-    let last = hit(&world, emulator);
+    let last = hit(&fixture, emulator);
     assert_eq!(micros(&last, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
 }

@@ -1,4 +1,4 @@
-//! What package managers do, with real packages in a directory of their own.
+//! Installing, upgrading and removing real packages, in a directory of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,12 @@ use std::process::Command;
 use capscache::{Capabilities, Lookup};
 use capscache_watcher::{Event, Options};
 
-use crate::world::{AVR, RX, World, command, is_dropped, rewarm};
+use crate::fixture::{AVR, Fixture, RX, command, is_dropped, rewarm};
 
 const MODULES: &str = "usr/lib/x86_64-linux-gnu/qemu";
 
-/// Whether packages can be installed in a directory, and QEMU 7.2 has modules here; says so where not.
+/// Returns whether packages can be installed in a directory, and QEMU 7.2 has modules here; prints that the
+/// test is skipped where not.
 fn can_install() -> bool {
     let has_dpkg = Command::new("dpkg").arg("--version").output().is_ok();
     let has_modules = Path::new("/").join(MODULES).join("accel-tcg-x86_64.so").exists();
@@ -21,8 +22,8 @@ fn can_install() -> bool {
     has_dpkg && has_modules && test_support::rights::can_change_user()
 }
 
-impl World {
-    /// Makes a package of files, each given by its path in the package and where it comes from.
+impl Fixture {
+    /// Builds a package of files, each given by its path in the package and its source.
     fn package(&self, name: &str, version: &str, files: &[(&str, &Path)]) -> PathBuf {
         let build = self.path(&format!("build-{name}-{version}"));
         fs::create_dir_all(build.join("DEBIAN")).unwrap();
@@ -42,7 +43,7 @@ impl World {
         package
     }
 
-    /// Runs dpkg in a system that has nothing but our packages.
+    /// Runs dpkg in a root directory that has only the packages of this test.
     fn dpkg(&self, arguments: &[&dyn AsRef<std::ffi::OsStr>]) {
         let system = self.path("system");
         let admin = system.join("var/lib/dpkg");
@@ -66,27 +67,27 @@ impl World {
     }
 }
 
-/// Where a file of this system lies in a package.
+/// Returns the path in a package of a file of this system.
 fn in_package(path: &Path) -> &str {
     path.strip_prefix("/").unwrap().to_str().unwrap()
 }
 
-/// The one time an emulator was dropped and the one time it was refreshed, and nothing else.
-fn dropped_and_refreshed_once(told: &[Event], emulator: &Path) {
+/// Checks that an emulator was dropped once and refreshed once, and nothing else.
+fn dropped_and_refreshed_once(events: &[Event], emulator: &Path) {
     let refreshed = |event: &Event| matches!(event, Event::Refreshed { emulator: e, probed: true, .. } if e == emulator);
     assert!(
-        matches!(told, [first, last] if is_dropped(first, emulator) && refreshed(last)),
-        "{told:?}"
+        matches!(events, [first, last] if is_dropped(first, emulator) && refreshed(last)),
+        "{events:?}"
     );
 }
 
 #[test]
-fn packages_that_are_installed_upgraded_and_removed_cost_one_refresh_each() {
+fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
     if !can_install() {
         return;
     }
-    let world = World::new();
-    let bin = world.path("system/usr/bin");
+    let fixture = Fixture::new();
+    let bin = fixture.path("system/usr/bin");
     let options = Options { search: vec![bin.clone()], ..rewarm() };
 
     // A system with QEMU, all of its modules but one, and nothing cached.
@@ -98,56 +99,57 @@ fn packages_that_are_installed_upgraded_and_removed_cost_one_refresh_each() {
     let native = Path::new("/usr/bin/qemu-system-x86_64");
     files.push(native);
     let files: Vec<_> = files.iter().map(|path| (in_package(path), *path)).collect();
-    let system = world.package("qemu-system-x86", "1", &files);
-    let changed = world.program("changed", [&fs::read(native).unwrap()[..], b"\0"].concat());
+    let system = fixture.package("qemu-system-x86", "1", &files);
+    let changed = fixture.program("changed", [&fs::read(native).unwrap()[..], b"\0"].concat());
     let mut upgraded = files.clone();
     upgraded.last_mut().unwrap().1 = &changed;
-    let upgrade = world.package("qemu-system-x86", "2", &upgraded);
+    let upgrade = fixture.package("qemu-system-x86", "2", &upgraded);
     let usb = modules.iter().find(usb).expect("the module is installed");
-    let usb = world.package("qemu-usb", "1", &[(in_package(usb), usb.as_path())]);
+    let usb = fixture.package("qemu-usb", "1", &[(in_package(usb), usb.as_path())]);
     let misc =
         [("usr/bin/qemu-system-avr", Path::new(AVR)), ("usr/bin/qemu-system-rx", Path::new(RX))];
-    let misc = world.package("qemu-system-misc", "1", &misc);
+    let misc = fixture.package("qemu-system-misc", "1", &misc);
 
-    let watching = world.watch(options);
-    world.dpkg(&[&"--install", &system]);
+    let watching = fixture.watch(options);
+    fixture.dpkg(&[&"--install", &system]);
     let emulator = bin.join("qemu-system-x86_64");
     watching.appeared(&emulator);
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, true));
-    assert!(world.hit(&emulator).qom_type("usb-redir").is_err());
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, true));
+    assert!(fixture.hit(&emulator).qom_type("usb-redir").is_err());
     assert_eq!(watching.rest(&bin).len(), 0, "one refresh for all its files");
 
-    world.dpkg(&[&"--install", &usb]);
+    fixture.dpkg(&[&"--install", &usb]);
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
-    assert!(world.hit(&emulator).qom_type("usb-redir").is_ok());
+    assert!(fixture.hit(&emulator).qom_type("usb-redir").is_ok());
 
-    world.dpkg(&[&"--remove", &"qemu-usb"]);
+    fixture.dpkg(&[&"--remove", &"qemu-usb"]);
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
-    assert!(world.hit(&emulator).qom_type("usb-redir").is_err());
+    assert!(fixture.hit(&emulator).qom_type("usb-redir").is_err());
 
-    world.dpkg(&[&"--install", &upgrade]);
+    fixture.dpkg(&[&"--install", &upgrade]);
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
     let size = fs::metadata(&emulator).unwrap().len();
     assert_eq!(size, fs::metadata(&changed).unwrap().len(), "it is the new one");
 
-    world.dpkg(&[&"--install", &misc]);
-    let told = watching.until(|event| matches!(event, Event::Refreshed { .. }));
-    let told = [told, watching.until(|event| matches!(event, Event::Refreshed { .. }))].concat();
+    fixture.dpkg(&[&"--install", &misc]);
+    let events = watching.until(|event| matches!(event, Event::Refreshed { .. }));
+    let events =
+        [events, watching.until(|event| matches!(event, Event::Refreshed { .. }))].concat();
     let (avr, rx) = (bin.join("qemu-system-avr"), bin.join("qemu-system-rx"));
-    assert_eq!(told.len(), 4, "each appeared and was refreshed: {told:?}");
-    assert!(world.is_hit(&avr) && world.is_hit(&rx));
+    assert_eq!(events.len(), 4, "each appeared and was refreshed: {events:?}");
+    assert!(fixture.is_hit(&avr) && fixture.is_hit(&rx));
 
-    world.dpkg(&[&"--remove", &"qemu-system-misc"]);
+    fixture.dpkg(&[&"--remove", &"qemu-system-misc"]);
     let both = |event: &Event| is_dropped(event, &avr) || is_dropped(event, &rx);
-    let told = [watching.until(both), watching.until(both)].concat();
-    assert!(told.len() == 2 && told[0] != told[1], "{told:?}");
-    assert_eq!(world.cache.entries().unwrap().len(), 1);
+    let events = [watching.until(both), watching.until(both)].concat();
+    assert!(events.len() == 2 && events[0] != events[1], "{events:?}");
+    assert_eq!(fixture.cache.entries().unwrap().len(), 1);
 
     // The same version again: other files with the same content.
-    world.dpkg(&[&"--install", &upgrade]);
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, false), "{told:?}");
+    fixture.dpkg(&[&"--install", &upgrade]);
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, false), "{events:?}");
     assert_eq!(watching.rest(&bin).len(), 0);
 }
 
@@ -156,42 +158,42 @@ fn a_burst_of_hundreds_of_changes_is_one_refresh() {
     if !can_install() {
         return;
     }
-    let world = World::new();
-    let modules = world.path(MODULES);
-    let emulator = world
+    let fixture = Fixture::new();
+    let modules = fixture.path(MODULES);
+    let emulator = fixture
         .program("usr/bin/qemu-system-x86_64", fs::read("/usr/bin/qemu-system-x86_64").unwrap());
     fs::create_dir_all(&modules).unwrap();
     for module in fs::read_dir(Path::new("/").join(MODULES)).unwrap() {
         let module = module.unwrap().path();
         fs::copy(&module, modules.join(module.file_name().unwrap())).unwrap();
     }
-    world.cache.get(&emulator).unwrap();
-    let search = world.path("search");
+    fixture.cache.get(&emulator).unwrap();
+    let search = fixture.path("search");
     fs::create_dir(&search).unwrap();
-    let watching = world.watch(Options { search: vec![search.clone()], ..rewarm() });
+    let watching = fixture.watch(Options { search: vec![search.clone()], ..rewarm() });
     for number in 0..500 {
         fs::write(modules.join(format!("hw-{number}.so")), "").unwrap();
     }
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
     assert_eq!(watching.rest(&search), []);
-    assert!(world.is_hit(&emulator));
+    assert!(fixture.is_hit(&emulator));
 }
 
 #[test]
-fn a_module_that_is_overwritten_in_place_is_dropped_although_a_lookup_takes_it_for_a_hit() {
+fn overwriting_a_module_in_place_drops_the_entry_although_a_lookup_is_a_hit() {
     if !can_install() {
         return;
     }
-    let world = World::new();
-    let emulator = world.program("usr/bin/qemu-system-avr", fs::read(AVR).unwrap());
-    let module = world.path(MODULES).join("hw-nothing.so");
+    let fixture = Fixture::new();
+    let emulator = fixture.program("usr/bin/qemu-system-avr", fs::read(AVR).unwrap());
+    let module = fixture.path(MODULES).join("hw-nothing.so");
     fs::create_dir_all(module.parent().unwrap()).unwrap();
     fs::write(&module, "one").unwrap();
-    world.age(MODULES);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(Options::default());
+    fixture.age(MODULES);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(Options::default());
     fs::write(&module, "two").unwrap();
     let (_, reason) = watching.dropped(&emulator);
     assert!(reason.starts_with("the modules "), "{reason}");
-    assert!(world.is_missing(&emulator));
+    assert!(fixture.is_missing(&emulator));
 }

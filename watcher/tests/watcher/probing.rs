@@ -1,4 +1,4 @@
-//! Probing in the background: how many at a time, at what priority, and what is never run.
+//! Probing in the background: the number at a time, the priority, and files that are never run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,52 +7,52 @@ use std::path::Path;
 use capscache::{Group, Groups};
 use capscache_watcher::{Event, Options};
 
-use crate::world::{AVR, World, rewarm};
+use crate::fixture::{AVR, Fixture, rewarm};
 
-/// What a wrapper does that waits until a file is there. It names the file by a pattern, since a file that
-/// a script names is compared.
+/// Returns commands of a wrapper that wait until a file exists. They name the file by a pattern, since a
+/// file that a script names is compared.
 fn waits_for(gate: &Path) -> String {
     let gate = gate.display().to_string().replace("gate", "gat?");
     format!("while [ ! -e {gate} ]; do sleep 0.01; done")
 }
 
 #[test]
-fn background_probes_give_way_to_others() {
-    let world = World::new();
-    let niceness = world.path("niceness");
+fn background_probes_run_at_low_priority() {
+    let fixture = Fixture::new();
+    let niceness = fixture.path("niceness");
     let script = format!("#!/bin/sh\nnice > {}\nexec {AVR} \"$@\"\n", niceness.display());
-    let emulator = world.program("qemu", script);
+    let emulator = fixture.program("qemu", script);
     let own: i32 = rustix::process::getpriority_process(None).unwrap();
     let read = || fs::read_to_string(&niceness).unwrap().trim().parse::<i32>().unwrap();
-    world.cache.get(&emulator).unwrap();
+    fixture.cache.get(&emulator).unwrap();
     assert_eq!(read(), own);
-    let watching = world.watch(rewarm());
-    world.upgrade("qemu");
+    let watching = fixture.watch(rewarm());
+    fixture.upgrade("qemu");
     watching.refreshed(&emulator);
     assert_eq!(read(), own.max(10));
 }
 
 #[test]
-fn no_more_emulators_are_probed_at_a_time_than_told() {
-    let world = World::new();
+fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
+    let fixture = Fixture::new();
     let names = ["a", "b", "c", "d", "e"].map(|name| format!("qemu-{name}"));
     let script = |name: &str| {
-        let (log, gate) = (world.path("log"), world.path(&format!("gate-{name}")));
+        let (log, gate) = (fixture.path("log"), fixture.path(&format!("gate-{name}")));
         let (log, wait) = (log.display().to_string(), waits_for(&gate));
         format!("#!/bin/sh\necho {name} >> {log}\n{wait}\nexec {AVR} \"$@\"\n")
     };
     for name in &names {
-        fs::write(world.path(&format!("gate-{name}")), "").unwrap();
-        world.cache.get(world.program(name, script(name))).unwrap();
+        fs::write(fixture.path(&format!("gate-{name}")), "").unwrap();
+        fixture.cache.get(fixture.program(name, script(name))).unwrap();
     }
-    let watching = world.watch(Options { jobs: 2, ..rewarm() });
-    fs::remove_file(world.path("log")).unwrap();
+    let watching = fixture.watch(Options { jobs: 2, ..rewarm() });
+    fs::remove_file(fixture.path("log")).unwrap();
     for name in &names {
-        fs::remove_file(world.path(&format!("gate-{name}"))).unwrap();
-        world.upgrade(name);
+        fs::remove_file(fixture.path(&format!("gate-{name}"))).unwrap();
+        fixture.upgrade(name);
     }
-    watching.until(|event| crate::world::is_dropped(event, &world.path(&names[4])));
-    let started = || fs::read_to_string(world.path("log")).unwrap_or_default();
+    watching.until(|event| crate::fixture::is_dropped(event, &fixture.path(&names[4])));
+    let started = || fs::read_to_string(fixture.path("log")).unwrap_or_default();
     for ended in 0..names.len() {
         let at_once = 2.min(names.len() - ended);
         while started().lines().count() < ended + at_once {
@@ -60,9 +60,9 @@ fn no_more_emulators_are_probed_at_a_time_than_told() {
         }
         let running: Vec<String> = started().lines().skip(ended).map(str::to_owned).collect();
         assert_eq!(running.len(), at_once, "{running:?} at once");
-        fs::write(world.path(&format!("gate-{}", running[0])), "").unwrap();
-        watching.refreshed(&world.path(&running[0]));
-        // What is left is waited for in the order in which it was begun.
+        fs::write(fixture.path(&format!("gate-{}", running[0])), "").unwrap();
+        watching.refreshed(&fixture.path(&running[0]));
+        // The remaining ones are released in the order of their starts.
         let order: Vec<_> = started().lines().map(str::to_owned).collect();
         assert_eq!(order[ended], running[0]);
     }
@@ -70,101 +70,101 @@ fn no_more_emulators_are_probed_at_a_time_than_told() {
 }
 
 #[test]
-fn what_somebody_else_could_have_written_is_not_run_in_the_background() {
-    let world = World::new();
-    let emulator = world.wrapper("bin/qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    let directory = world.path("bin");
+fn a_file_that_another_user_could_have_written_is_not_run_in_the_background() {
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("bin/qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    let directory = fixture.path("bin");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
-    world.upgrade("bin/qemu");
-    let (told, reason) = watching.failed(&emulator);
-    assert!(crate::world::is_dropped(&told[0], &emulator), "{told:?}");
+    fixture.upgrade("bin/qemu");
+    let (events, reason) = watching.failed(&emulator);
+    assert!(crate::fixture::is_dropped(&events[0], &emulator), "{events:?}");
     assert!(
         reason.starts_with(&format!("{} can be written by others", directory.display())),
         "{reason}"
     );
-    assert_eq!(world.starts(&emulator), 1, "only what we asked for ourselves");
+    assert_eq!(fixture.starts(&emulator), 1, "only by the probe of this test");
 
-    // When nobody else can any more, it is, and that is noticed too.
+    // When no other user can write it any more, that is noticed, and it is run.
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     watching.refreshed(&emulator);
-    assert_eq!(world.starts(&emulator), 2);
+    assert_eq!(fixture.starts(&emulator), 2);
 }
 
 #[test]
-fn what_a_wrapper_starts_may_not_be_somebody_elses_either() {
-    let world = World::new();
-    let target = world.program("shared/qemu", fs::read(AVR).unwrap());
-    let emulator = world.wrapper("qemu", target.to_str().unwrap());
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
+fn the_target_of_a_wrapper_may_not_be_writable_by_other_users_either() {
+    let fixture = Fixture::new();
+    let target = fixture.program("shared/qemu", fs::read(AVR).unwrap());
+    let emulator = fixture.wrapper("qemu", target.to_str().unwrap());
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
     fs::set_permissions(&target, fs::Permissions::from_mode(0o757)).unwrap();
-    world.upgrade("qemu");
+    fixture.upgrade("qemu");
     let (_, reason) = watching.failed(&emulator);
     assert!(
         reason.starts_with(&format!("{} can be written by others", target.display())),
         "{reason}"
     );
-    assert_eq!(world.starts(&emulator), 1);
+    assert_eq!(fixture.starts(&emulator), 1);
 }
 
 #[test]
 fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
-    // As if a package manager were half way: the wrapper is new, what it starts is not there.
-    let target = world.path("libexec/qemu");
-    world.wrapper("qemu", target.to_str().unwrap());
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
+    // A package manager half way through: the wrapper is new, its target does not exist yet.
+    let target = fixture.path("libexec/qemu");
+    fixture.wrapper("qemu", target.to_str().unwrap());
     watching.dropped(&emulator);
     let (_, reason) = watching.failed(&emulator);
     assert!(reason.contains("libexec/qemu"), "{reason}");
-    world.program("libexec/qemu", fs::read(AVR).unwrap());
-    let (told, probed) = watching.refreshed(&emulator);
-    assert_eq!((told.len(), probed), (1, true), "{told:?}");
-    assert!(world.is_hit(&emulator));
+    fixture.program("libexec/qemu", fs::read(AVR).unwrap());
+    let (events, probed) = watching.refreshed(&emulator);
+    assert_eq!((events.len(), probed), (1, true), "{events:?}");
+    assert!(fixture.is_hit(&emulator));
 }
 
 #[test]
 fn a_group_that_was_filled_is_filled_again() {
-    let world = World::new();
-    let emulator = world.wrapper("qemu", AVR);
-    world.cache.get_with(&emulator, Groups::DEVICES).unwrap();
-    let watching = world.watch(rewarm());
-    world.upgrade("qemu");
+    let fixture = Fixture::new();
+    let emulator = fixture.wrapper("qemu", AVR);
+    fixture.cache.get_with(&emulator, Groups::DEVICES).unwrap();
+    let watching = fixture.watch(rewarm());
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
     watching.refreshed(&emulator);
-    let entry = world.cache.get(&emulator).unwrap();
+    let entry = fixture.cache.get(&emulator).unwrap();
     assert!(entry.groups().contains(Group::Devices));
-    assert_eq!(world.starts(&emulator), 2, "for all groups at once");
+    assert_eq!(fixture.starts(&emulator), 2, "for all groups at once");
 }
 
 #[test]
-fn an_emulator_that_changes_while_it_is_probed_is_right_in_the_end() {
-    let world = World::new();
-    let gate = world.path("gate");
+fn an_emulator_that_changes_while_it_is_probed_is_probed_again() {
+    let fixture = Fixture::new();
+    let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
     let wait = waits_for(&gate);
-    let count = world.path("count");
+    let count = fixture.path("count");
     let script = |target: &str| {
         let count = count.display();
         format!("#!/bin/sh\necho \"$0\" >> {count}\n{wait}\nexec {target} \"$@\"\n")
     };
-    let emulator = world.program("qemu", script(AVR));
-    world.cache.get(&emulator).unwrap();
-    let watching = world.watch(rewarm());
+    let emulator = fixture.program("qemu", script(AVR));
+    fixture.cache.get(&emulator).unwrap();
+    let watching = fixture.watch(rewarm());
     fs::remove_file(&gate).unwrap();
-    world.upgrade("qemu");
+    fixture.upgrade("qemu");
     watching.dropped(&emulator);
-    while world.starts(&emulator) < 2 {
+    while fixture.starts(&emulator) < 2 {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     // It is being probed, and waits.
-    world.program("qemu", script(crate::world::RX));
+    fixture.program("qemu", script(crate::fixture::RX));
     fs::write(&gate, "").unwrap();
-    let is_rx = || matches!(world.cache.lookup(&emulator), Ok(capscache::Lookup::Hit(hit)) if hit.arch() == "rx");
+    let is_rx = || matches!(fixture.cache.lookup(&emulator), Ok(capscache::Lookup::Hit(hit)) if hit.arch() == "rx");
     while !is_rx() {
         watching.refreshed(&emulator);
     }
@@ -172,23 +172,23 @@ fn an_emulator_that_changes_while_it_is_probed_is_right_in_the_end() {
 
 #[test]
 fn a_watcher_ends_without_waiting_for_probes() {
-    let world = World::new();
-    let gate = world.path("gate");
+    let fixture = Fixture::new();
+    let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
-    let ended = world.path("ended");
+    let ended = fixture.path("ended");
     let script = format!(
         "#!/bin/sh\necho \"$0\" >> {}\n{}\necho >> {}\nexec {AVR} \"$@\"\n",
-        world.path("count").display(),
+        fixture.path("count").display(),
         waits_for(&gate),
         ended.display()
     );
-    let emulator = world.program("qemu", script);
-    world.cache.get(&emulator).unwrap();
+    let emulator = fixture.program("qemu", script);
+    fixture.cache.get(&emulator).unwrap();
     fs::remove_file(&ended).unwrap();
-    let watching = world.watch(rewarm());
+    let watching = fixture.watch(rewarm());
     fs::remove_file(&gate).unwrap();
-    world.upgrade("qemu");
-    while world.starts(&emulator) < 2 {
+    fixture.upgrade("qemu");
+    while fixture.starts(&emulator) < 2 {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     drop(watching.watcher);
@@ -196,7 +196,7 @@ fn a_watcher_ends_without_waiting_for_probes() {
     let rest: Vec<Event> = watching.events.iter().collect();
     assert!(!rest.iter().any(|event| matches!(event, Event::Refreshed { .. })), "{rest:?}");
     fs::write(&gate, "").unwrap();
-    // Whoever asks now gets the result of the probe that went on.
-    world.cache.get(&emulator).unwrap();
-    assert_eq!(world.starts(&emulator), 2);
+    // A lookup now gets the result of the probe that went on.
+    fixture.cache.get(&emulator).unwrap();
+    assert_eq!(fixture.starts(&emulator), 2);
 }

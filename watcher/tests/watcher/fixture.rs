@@ -1,4 +1,4 @@
-//! A directory with emulators, a cache, and a watcher whose events are waited for.
+//! A directory with emulators, a cache, and a watcher with a channel of its events.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,29 +16,32 @@ pub(crate) const AVR: &str = "/usr/bin/qemu-system-avr";
 /// Another small one.
 pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
 
-/// Opens a cache whose wrappers may write to the directories of the tests, to count.
+/// The time to wait for an expected event. It comes within a second on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Opens a cache whose wrappers may write to the directories of the tests, to count their starts.
 pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
     let writable = vec![std::env::temp_dir()];
     Cache::open_with(root, CacheOptions { writable, ..CacheOptions::default() }).unwrap()
 }
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     root: TempDir,
     pub(crate) cache: Cache,
 }
 
-impl World {
-    pub(crate) fn new() -> World {
+impl Fixture {
+    pub(crate) fn new() -> Fixture {
         let root = tempfile::tempdir().unwrap();
         let cache = open(root.path().join("cache"));
-        World { root, cache }
+        Fixture { root, cache }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    /// An executable file that replaces what was there, as package managers do it.
+    /// Writes an executable file and renames it into place, as package managers do.
     pub(crate) fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -46,8 +49,8 @@ impl World {
         path
     }
 
-    /// A script that becomes an emulator, and counts how often it is started to be asked: not when a sweep
-    /// only compares what it runs, under whatever accelerator there is.
+    /// Writes a script that executes an emulator, and counts how often it is started to be probed: not when
+    /// a sweep only compares what it runs, under any accelerator.
     pub(crate) fn wrapper(&self, name: &str, target: &str) -> PathBuf {
         let count = self.path("count");
         let script = format!(
@@ -58,21 +61,21 @@ impl World {
         self.program(name, script)
     }
 
-    /// How often a wrapper was started.
+    /// Returns how often a wrapper was started.
     pub(crate) fn starts(&self, emulator: &Path) -> usize {
         let text = fs::read_to_string(self.path("count")).unwrap_or_default();
         text.lines().filter(|line| Path::new(line) == emulator).count()
     }
 
-    /// Another version of a program: more of it, which does nothing.
+    /// Replaces a program with another version: a longer file that does the same.
     pub(crate) fn upgrade(&self, name: &str) {
         let mut content = fs::read(self.path(name)).unwrap();
         content.extend_from_slice(b"\n#\n");
         self.program(name, content);
     }
 
-    /// Waits until a file's change is old enough for a lookup to rely on its time stamps: nothing else
-    /// can make it so.
+    /// Waits until a file's change is old enough for a lookup to rely on its time stamps, which only time
+    /// can bring about.
     pub(crate) fn age(&self, name: &str) {
         age(&self.path(name));
     }
@@ -85,24 +88,25 @@ impl World {
         matches!(self.cache.lookup(emulator), Ok(Lookup::Missing))
     }
 
-    /// Starts to watch, and waits until that is so.
+    /// Starts to watch, and waits until everything is watched.
     pub(crate) fn watch(&self, options: Options) -> Watching {
         self.begin(options).0
     }
 
-    /// Starts to watch, and waits until that is so; also what was told until then.
+    /// Starts to watch, and waits until everything is watched; returns also the events until then.
     pub(crate) fn begin(&self, options: Options) -> (Watching, Vec<Event>) {
         let (sender, events) = channel();
         let sink = move |event| drop(sender.send(event));
         let rewarm = options.rewarm;
         let watcher = Watcher::start(self.cache.clone(), options, sink).unwrap();
         let watching = Watching { watcher, events, rewarm };
-        let told = watching.until(|event| matches!(event, Event::Notice(Notice::Watching { .. })));
-        (watching, told)
+        let events =
+            watching.until(|event| matches!(event, Event::Notice(Notice::Watching { .. })));
+        (watching, events)
     }
 }
 
-/// A watcher that runs, and what it tells.
+/// A running watcher and its events.
 pub(crate) struct Watching {
     pub(crate) watcher: Watcher,
     pub(crate) events: Receiver<Event>,
@@ -110,84 +114,83 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// What was told until something was, which is the last of it.
+    /// Returns the events up to the first for which `is_last` is true.
     pub(crate) fn until(&self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
         let deadline = Instant::now() + DEADLINE;
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(event) => told.push(event),
-                Err(error) => panic!("{error}; told so far: {told:#?}"),
+                Ok(event) => events.push(event),
+                Err(error) => panic!("{error}; events so far: {events:#?}"),
             }
-            if told.last().is_some_and(&is_last) {
-                return told;
+            if events.last().is_some_and(&is_last) {
+                return events;
             }
         }
     }
 
-    /// What was told until an emulator was dropped, and why it was.
+    /// Returns the events until an emulator was dropped, and the reason.
     pub(crate) fn dropped(&self, emulator: &Path) -> (Vec<Event>, String) {
-        let told = self.until(|event| is_dropped(event, emulator));
-        match told.last() {
-            Some(Event::Dropped { reason, .. }) => (told.clone(), reason.clone()),
+        let events = self.until(|event| is_dropped(event, emulator));
+        match events.last() {
+            Some(Event::Dropped { reason, .. }) => (events.clone(), reason.clone()),
             other => panic!("not dropped but {other:?}"),
         }
     }
 
-    /// What was told until an emulator was refreshed, and whether it was probed.
+    /// Returns the events until an emulator was refreshed, and whether it was probed.
     pub(crate) fn refreshed(&self, emulator: &Path) -> (Vec<Event>, bool) {
-        let told = self.until(
-            |event| matches!(event, Event::Refreshed { emulator: told, .. } if told == emulator),
+        let events = self.until(
+            |event| matches!(event, Event::Refreshed { emulator: of, .. } if of == emulator),
         );
-        match told.last() {
-            Some(Event::Refreshed { probed, .. }) => (told.clone(), *probed),
+        match events.last() {
+            Some(Event::Refreshed { probed, .. }) => (events.clone(), *probed),
             other => panic!("not refreshed but {other:?}"),
         }
     }
 
-    /// What was told until an emulator failed, and why it did.
+    /// Returns the events until an emulator failed, and the reason.
     pub(crate) fn failed(&self, emulator: &Path) -> (Vec<Event>, String) {
-        let told = self.until(
-            |event| matches!(event, Event::Failed { emulator: told, .. } if told == emulator),
-        );
-        match told.last() {
-            Some(Event::Failed { reason, .. }) => (told.clone(), reason.clone()),
+        let events = self
+            .until(|event| matches!(event, Event::Failed { emulator: of, .. } if of == emulator));
+        match events.last() {
+            Some(Event::Failed { reason, .. }) => (events.clone(), reason.clone()),
             other => panic!("not failed but {other:?}"),
         }
     }
 
     pub(crate) fn appeared(&self, emulator: &Path) -> Vec<Event> {
-        self.until(|event| matches!(event, Event::Appeared { emulator: told } if told == emulator))
+        self.until(|event| matches!(event, Event::Appeared { emulator: of } if of == emulator))
     }
 
-    /// What else was told of what happened up to now: whatever happens later than that is told later.
-    /// `search` has to be among the directories that are searched.
+    /// Returns the remaining events of changes up to now: those of later changes come later.
+    /// `search` has to be among the search directories.
     pub(crate) fn rest(&self, search: &Path) -> Vec<Event> {
         let (last, new) = (search.join("qemu-system-last"), search.join("new"));
         write_program(&new, "#!/bin/sh\nexit 1\n");
         fs::rename(&new, &last).unwrap();
-        let mut told = self.appeared(&last);
-        told.pop();
+        let mut events = self.appeared(&last);
+        events.pop();
         if self.rewarm {
-            told.extend(self.failed(&last).0);
-            told.pop();
+            events.extend(self.failed(&last).0);
+            events.pop();
         }
         fs::remove_file(&last).unwrap();
-        told
+        events
     }
 }
 
 pub(crate) fn is_dropped(event: &Event, emulator: &Path) -> bool {
-    matches!(event, Event::Dropped { emulator: told, .. } if told == emulator)
+    matches!(event, Event::Dropped { emulator: of, .. } if of == emulator)
 }
 
 pub(crate) fn rewarm() -> Options {
     Options { rewarm: true, ..Options::default() }
 }
 
-/// Runs a test, an ignored one, in namespaces of its own; `false`, and said so, where they cannot be
-/// made. `options` are those of `unshare(1)`.
+/// Runs a test, an ignored one, in namespaces of its own; prints that it is skipped and returns `false`
+/// where they cannot be made. `options` are those of `unshare(1)`.
 pub(crate) fn in_namespaces(options: &str, test: &str) -> bool {
     let can = Command::new("unshare").args([options, "true"]).stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
@@ -204,7 +207,7 @@ pub(crate) fn in_namespaces(options: &str, test: &str) -> bool {
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.contains("1 passed"), "{stdout}");
-    // What it could not do is not hidden.
+    // Parts that it skipped are printed.
     stdout.lines().filter(|line| line.contains("SKIPPED")).for_each(|line| println!("{line}"));
     true
 }
@@ -214,6 +217,6 @@ pub(crate) fn command(program: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) 
     let mut command = Command::new(program);
     command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::null());
     let output = command.output().unwrap();
-    let told = [&output.stdout[..], &output.stderr].concat();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&told));
+    let printed = [&output.stdout[..], &output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&printed));
 }
