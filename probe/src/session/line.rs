@@ -85,7 +85,7 @@ impl<'t> Line<'t> {
                 Err(error) => self.recover(error).await?,
             }
         };
-        self.emulator.spoken_by(speaker);
+        self.emulator.set_peer(speaker);
         // Nobody asks for the sender of anything else. If this fails they only come unasked.
         let _ = rustix::net::sockopt::set_socket_passcred(&self.monitor, false);
         Ok((self.next().await?.to_owned(), speaker))

@@ -1,8 +1,8 @@
-//! What keeps an emulator from writing anywhere but where it may.
+//! Confines an emulator's writes to the directories that it may write to.
 //!
-//! Landlock does, which takes no rights. But whoever is confined by it cannot mount: a wrapper that does is started
-//! again in a mount namespace in which all else is read-only, and which is locked by a further user namespace. Both
-//! deny the same, so it does not matter that an emulator can choose between them.
+//! Landlock does, which takes no privileges. But a process that is confined by it cannot mount: a wrapper that does is
+//! started again in a mount namespace in which all else is read-only, and which is locked by a further user namespace.
+//! Both deny the same, so it does not matter that an emulator can choose between them.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -18,9 +18,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{self, UnshareFlags};
 
-use super::last_errno;
+use super::sys::last_errno;
 
-/// What QEMU and shells open for writing, none of which keeps what is written to it.
+/// Devices that QEMU and shells open for writing, none of which stores the data.
 const DEVICES: [&str; 18] = [
     "/dev/kvm",
     "/dev/null",
@@ -42,34 +42,34 @@ const DEVICES: [&str; 18] = [
     "/dev/net/tun",
 ];
 
-/// How an emulator is confined.
+/// The confinement of an emulator.
 #[derive(Debug)]
 pub(crate) enum Sandbox {
-    /// Not at all: the kernel has no Landlock, or this process may not use it.
+    /// None: the kernel has no Landlock, or this process may not use it.
     None,
-    /// By a Landlock ruleset.
+    /// A Landlock ruleset.
     Landlock(OwnedFd),
-    /// By a mount namespace.
+    /// A mount namespace.
     Mounts(Mounts),
 }
 
-/// What a child needs to make its mount namespace, in which it must not allocate.
+/// Data that a child needs to make its mount namespace, during which it must not allocate.
 #[derive(Debug)]
 pub(crate) struct Mounts {
-    /// What stays writable.
+    /// Directories and files that stay writable.
     writable: Vec<CString>,
-    /// Nodes that may be opened: of no others, such as disks, a read-only mount keeps anybody out.
+    /// Nodes that may be opened: a read-only mount does not prevent opening others, such as disks, but `nodev` does.
     devices: Vec<CString>,
-    /// Bounds signals and abstract sockets, as [`Sandbox::Landlock`] does; mounts it does not deny.
+    /// Bounds signals and abstract sockets, as [`Sandbox::Landlock`] does; it does not deny mounts.
     scopes: Option<OwnedFd>,
-    /// The maps of its user namespaces: everybody is who they are.
+    /// The maps of its user namespaces, which keep the user and the group.
     uid_map: String,
     gid_map: String,
 }
 
 impl Sandbox {
-    /// Confines to an open directory and these directories and files, by Landlock if there is any. What is
-    /// not there is skipped.
+    /// Confines writes to an open directory and these directories and files, by Landlock if the kernel has it. Paths
+    /// that do not exist are skipped.
     pub(crate) fn landlock(scratch: Option<BorrowedFd<'_>>, writable: &[PathBuf]) -> Sandbox {
         match ruleset(scratch, writable).map(Option::<OwnedFd>::from) {
             Ok(Some(ruleset)) => Sandbox::Landlock(ruleset),
@@ -77,14 +77,14 @@ impl Sandbox {
         }
     }
 
-    /// Confines to these directories and files, by a mount namespace.
+    /// Confines writes to these directories and files, by a mount namespace.
     pub(crate) fn mounts(writable: &[PathBuf]) -> Sandbox {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let mut writable: Vec<_> = writable.iter().filter_map(|at| path(at)).collect();
-        // Wrappers that make user namespaces of their own write there. Root needs none, and could write to much else;
-        // not so root of a user namespace.
+        // Wrappers that make user namespaces of their own write there. Root needs none, and could write to much else
+        // there; root of a user namespace could not.
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
         if uid != 0 || !is_initial {
@@ -98,7 +98,7 @@ impl Sandbox {
         Sandbox::Mounts(Mounts { writable, devices, scopes, uid_map, gid_map })
     }
 
-    /// Whether a wrapper that mounts fails for it.
+    /// Returns whether a wrapper that mounts fails in it.
     pub(crate) fn denies_mounts(&self) -> bool {
         matches!(self, Sandbox::Landlock(_))
     }
@@ -108,7 +108,7 @@ fn ruleset(
     scratch: Option<BorrowedFd<'_>>,
     writable: &[PathBuf],
 ) -> Result<RulesetCreated, RulesetError> {
-    // Later versions know of nothing else that is written.
+    // Later versions have no further rights that are about writing.
     let writes = AccessFs::from_write(ABI::V3);
     Ruleset::default()
         .handle_access(writes)?
@@ -119,24 +119,24 @@ fn ruleset(
         .add_rules(path_beneath_rules(DEVICES, AccessFs::WriteFile | AccessFs::Truncate))
 }
 
-/// Confines this process, which has no way to gain privileges any more, to a ruleset for good.
+/// Confines this process to a ruleset for good; it must have no_new_privs set.
 pub(super) fn restrict_to(ruleset: &OwnedFd) -> Result<(), Errno> {
     let ruleset = ruleset.as_raw_fd();
-    // JUSTIFICATION: what the landlock crate does here may allocate.
+    // JUSTIFICATION: the landlock crate may allocate here.
     // SAFETY: takes a descriptor that is open, and flags.
     let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) };
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 impl Mounts {
-    /// Moves this process to a mount namespace of its own, in which it can write nowhere else.
+    /// Moves this process to a mount namespace of its own, in which all other paths are read-only.
     pub(super) fn enter(&self) -> Result<(), Errno> {
-        // By way of the mount that stays writable.
+        // Opened before the mounts below, which may make `/proc` read-only.
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let process = rustix::fs::open(c"/proc/self", directory, Mode::empty())?;
         self.enter_namespaces(&process)?;
         for path in self.writable.iter().chain(&self.devices) {
-            // What is not there needs no mount.
+            // A path that does not exist needs no mount.
             let _ = bind(path);
         }
         const ALL: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV;
@@ -147,7 +147,7 @@ impl Mounts {
         for path in &self.devices {
             let _ = set_attributes(path, 0, libc::MOUNT_ATTR_NODEV, 0);
         }
-        // In a further user namespace what was set in the outer one is so for good (mount_namespaces(7)).
+        // A further user namespace locks what was set in the outer one for good (mount_namespaces(7)).
         self.enter_namespaces(&process)?;
         self.scopes.as_ref().map_or(Ok(()), restrict_to)
     }
@@ -167,10 +167,10 @@ impl Mounts {
     }
 }
 
-/// Makes a mount of what is at a path.
+/// Mounts a path on itself.
 fn bind(path: &CStr) -> Result<(), Errno> {
     let path = path.as_ptr();
-    // JUSTIFICATION: rustix has no mount_setattr(2), and one of its calls is not worth another feature of it.
+    // JUSTIFICATION: rustix has no mount_setattr(2), and one call alone is not worth another feature of it.
     // SAFETY: two paths that end with a null byte, and null where nothing is read.
     let done = unsafe { libc::mount(path, path, ptr::null(), libc::MS_BIND, ptr::null()) };
     if done < 0 { Err(last_errno()) } else { Ok(()) }

@@ -1,10 +1,10 @@
-//! A process between the prober and an emulator, which nothing outlives that the emulator started: the kernel makes it
-//! the parent of whatever was left behind (a subreaper, prctl(2)), and it ends when none of that is left.
+//! A process between the prober and an emulator that ends after all descendants of the emulator: the kernel makes it
+//! the parent of orphaned ones (a subreaper, prctl(2)), and it ends when none is left.
 //!
-//! This takes no rights, as cgroups and PID namespaces do. Like everything between fork and exec it must not allocate.
+//! This takes no privileges, as cgroups and PID namespaces do. Like everything between fork and exec it must not
+//! allocate.
 
 use std::ffi::{c_int, c_uint};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::ptr;
 
@@ -14,17 +14,18 @@ use rustix::process::{
     self, Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 
-use super::{Failure, HIGHEST_WALKED, Stage, change_mask, fork, limit, reset_signals};
+use super::fork::{Failure, Stage, fork};
+use super::sys::{HIGHEST_WALKED, change_mask, limit, reset_signals, signal_set};
 
-/// How long a killed process has to end before it is looked for again.
-const LOOK_EVERY: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// The time that killed processes have to end before the children are listed again.
+const POLL_INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
-/// Looks in a row that find none of the children that are left: `/proc` does not list them.
-const LOOKS_IN_VAIN: u32 = 20;
+/// Bound on lists in a row without any of the children that are left: `/proc` does not show them.
+const MAX_EMPTY_LISTS: u32 = 20;
 
 /// Starts an emulator as a child, waits until it ends or SIGTERM comes, kills all of its descendants, and ends as the
-/// emulator did. Only returns if it could not start the child. SIGTERM also comes when the thread of `parent` ends that
-/// forked this process, however that comes about.
+/// emulator did. Only returns if it could not start the child. SIGTERM also comes when the thread of `parent` that
+/// forked this process ends, for any reason.
 pub(super) fn supervise(
     parent: Pid,
     report: &OwnedFd,
@@ -32,9 +33,9 @@ pub(super) fn supervise(
 ) -> Failure {
     match start(parent, report, become_emulator) {
         Ok(child) => {
-            // The report is heard to its end, and no lock of the prober's is held.
+            // So that the prober reads the end of the report, and no lock of the prober's is held.
             close_all();
-            end_as(outlast(child))
+            end_as(kill_descendants(child))
         }
         Err(errno) => (Stage::Prepare, errno),
     }
@@ -45,45 +46,46 @@ fn start(
     report: &OwnedFd,
     become_emulator: impl FnOnce(Pid) -> Failure,
 ) -> Result<Pid, Errno> {
-    // What a terminal sends to its foreground is for the prober.
+    // Signals of a terminal to its foreground are for the prober.
     process::setsid()?;
     let own = process::getpid();
     process::set_child_subreaper(Some(own))?;
     process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    // The parent may have died before the kernel was asked to watch it.
+    // The parent may have died before the signal was set.
     if process::getppid() != Some(parent) {
         return Err(Errno::SRCH);
     }
-    // A program that ignores SIGCHLD would leave nobody to wait for.
+    // If the program ignores SIGCHLD, the kernel would reap children, and none could be waited for.
     reset_signals();
     let child = fork(report, || Some(become_emulator(own)));
     child.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Waits until the child ends or SIGTERM comes, then until everybody has ended; how the child ended.
-fn outlast(child: Pid) -> Option<WaitStatus> {
-    let awaited = awaited();
+/// Waits until the child ends or SIGTERM comes, kills all descendants and waits until they have ended; returns how the
+/// child ended.
+fn kill_descendants(child: Pid) -> Option<WaitStatus> {
+    let awaited = signal_set(&[libc::SIGCHLD, libc::SIGTERM]);
     let mut status = None;
     let mut is_left = true;
     while is_left && status.is_none() && wait(&awaited, None) != libc::SIGTERM {
         is_left = reap(child, &mut status);
     }
-    let mut in_vain = 0;
-    while is_left && in_vain < LOOKS_IN_VAIN {
+    let mut empty_lists = 0;
+    while is_left && empty_lists < MAX_EMPTY_LISTS {
         if status.is_none() {
             let _ = process::kill_process_group(child, Signal::KILL);
             let _ = process::kill_process(child, Signal::KILL);
         } else {
-            // One that forks without end may be missed by a look, but not by many in a row.
-            in_vain = if kill_children() { 0 } else { in_vain + 1 };
+            // A list may miss a process that forks without end, but not many lists in a row.
+            empty_lists = if kill_children() { 0 } else { empty_lists + 1 };
         }
-        wait(&awaited, Some(&LOOK_EVERY));
+        wait(&awaited, Some(&POLL_INTERVAL));
         is_left = reap(child, &mut status);
     }
     status
 }
 
-/// Reaps whoever has ended; whether there are children left.
+/// Reaps the children that have ended; returns whether there are children left.
 fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
     loop {
         match process::wait(WaitOptions::NOHANG) {
@@ -95,7 +97,7 @@ fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
     }
 }
 
-/// Kills all children; whether any was found. Their children become ours when they end.
+/// Kills all children; returns whether any was found. Their children become children of this process when they end.
 fn kill_children() -> bool {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(list) = rustix::fs::open(c"/proc/thread-self/children", flags, Mode::empty()) else {
@@ -115,32 +117,15 @@ fn kill_children() -> bool {
     is_found
 }
 
-/// Kills a process if it is a child: in a PID namespace that has the `/proc` of another one, numbers mean others.
+/// Kills a process if it is a child: in a PID namespace that has the `/proc` of another one, a number there is that of
+/// another process.
 fn kill(pid: Pid) -> bool {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    process::waitid(WaitId::Pid(pid), look).is_ok()
+    let flags = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    process::waitid(WaitId::Pid(pid), flags).is_ok()
         && process::kill_process(pid, Signal::KILL).is_ok()
 }
 
-fn awaited() -> libc::sigset_t {
-    set_of(&[libc::SIGCHLD, libc::SIGTERM])
-}
-
-fn set_of(signals: &[c_int]) -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // JUSTIFICATION: std has no signal sets.
-    // SAFETY: the pointer is valid for writing a set; it cannot fail.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    for signal in signals {
-        // JUSTIFICATION: the same.
-        // SAFETY: sigemptyset(3) has made it a set; it fails for what is no signal.
-        unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
-    }
-    // SAFETY: sigemptyset(3) has filled it.
-    unsafe { set.assume_init() }
-}
-
-/// Waits for one of these signals, which are blocked; for this long at most. Negative if none came.
+/// Waits for one of these signals, which are blocked; for `patience` at most. Negative if none came.
 fn wait(signals: &libc::sigset_t, patience: Option<&libc::timespec>) -> c_int {
     let patience = patience.map_or(ptr::null(), ptr::from_ref);
     // JUSTIFICATION: std has no signals.
@@ -156,7 +141,7 @@ fn close_all() {
     if done == 0 {
         return;
     }
-    // Linux before 5.9, or a sandbox that does not know the call.
+    // Linux before 5.9, or a seccomp filter that refuses the call.
     let end = process::getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST_WALKED);
     for fd in 0..c_int::try_from(end.min(HIGHEST_WALKED)).unwrap_or(c_int::MAX) {
         // JUSTIFICATION: the same.
@@ -165,14 +150,14 @@ fn close_all() {
     }
 }
 
-/// Ends with an exit status, or by a signal.
+/// Ends this process with the same exit status or signal.
 fn end_as(status: Option<WaitStatus>) -> ! {
     if let Some(signal) = status.and_then(WaitStatus::terminating_signal) {
         let _ = limit(Resource::Core, 0, 0);
         // JUSTIFICATION: std has no signals.
         // SAFETY: the signal's action is the default one, which ends this process.
         unsafe { libc::kill(libc::getpid(), signal) };
-        change_mask(libc::SIG_UNBLOCK, &set_of(&[signal]));
+        change_mask(libc::SIG_UNBLOCK, &signal_set(&[signal]));
     }
     let code = status.and_then(WaitStatus::exit_status).unwrap_or(127);
     // JUSTIFICATION: exit(3) would run what the program registered for its own end.

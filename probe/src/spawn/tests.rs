@@ -3,12 +3,16 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use std::io::Read;
+
 use rustix::io::FdFlags;
+use rustix::process::WaitOptions;
 
 use super::*;
+use crate::error::Exit;
 use crate::session::fake::{Fake, block_on, write_program};
 
-/// How long nothing here takes.
+/// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
 fn launch(path: &Path) -> Launch<'_> {
@@ -22,7 +26,7 @@ fn launch(path: &Path) -> Launch<'_> {
     }
 }
 
-/// Starts `path`, waits for its end, and returns how it ended and what it wrote.
+/// Starts `path`, waits for its end, and returns how it ended and its output.
 fn run(path: &Path) -> Result<(Exit, String), StartError> {
     run_as(&launch(path))
 }
@@ -57,7 +61,7 @@ fn an_emulator_gets_the_command_line_of_a_probe() {
 }
 
 #[test]
-fn an_emulator_has_no_environment_but_a_path_a_locale_and_a_place_for_temporary_files() {
+fn the_environment_is_a_path_a_locale_and_a_directory_for_temporary_files() {
     let fake = Fake::new("tr '\\0' '\\n' < /proc/$$/environ");
     let (_, output) = run(&fake.path).unwrap();
     let names: Vec<_> = output.lines().map(|line| line.split('=').next().unwrap()).collect();
@@ -67,8 +71,8 @@ fn an_emulator_has_no_environment_but_a_path_a_locale_and_a_place_for_temporary_
 }
 
 #[test]
-fn an_emulator_is_alone_in_its_session_with_default_signals_and_no_privileges_to_gain() {
-    // Not of the shell, which blocks signals while it forks.
+fn an_emulator_has_a_session_of_its_own_default_signals_and_no_new_privs() {
+    // Not the status of the shell, which blocks signals while it forks.
     let fake = Fake::new("exec cat /proc/self/status /proc/self/stat");
     let (_, output) = run(&fake.path).unwrap();
     let status = fields(&output);
@@ -83,7 +87,7 @@ fn an_emulator_is_alone_in_its_session_with_default_signals_and_no_privileges_to
 }
 
 #[test]
-fn an_emulator_may_have_few_descriptors_and_small_files_and_takes_no_longer_than_it_may() {
+fn descriptors_file_size_core_size_and_cpu_time_are_limited() {
     let fake = Fake::new("exec cat /proc/self/limits");
     let (_, output) = run(&fake.path).unwrap();
     let limit = |name: &str| {
@@ -106,7 +110,7 @@ fn an_emulator_that_writes_large_files_is_ended() {
 }
 
 #[test]
-fn an_emulator_that_spins_is_ended_even_if_nobody_is_there_to_do_it() {
+fn an_emulator_that_spins_is_ended_by_its_cpu_limit() {
     let fake = Fake::new("while :; do :; done");
     let exit = block_on(async {
         let mut spawned = spawn(&launch(&fake.path), Duration::ZERO).unwrap();
@@ -117,13 +121,13 @@ fn an_emulator_that_spins_is_ended_even_if_nobody_is_there_to_do_it() {
 }
 
 #[test]
-fn an_emulator_is_the_first_to_go_when_memory_runs_out() {
+fn an_emulator_has_the_highest_oom_score() {
     let fake = Fake::new("exec cat /proc/self/oom_score_adj");
     assert_eq!(run(&fake.path).unwrap().1, "1000\n");
 }
 
 #[test]
-fn an_emulator_has_nothing_to_read() {
+fn the_stdin_of_an_emulator_cannot_be_read() {
     let fake = Fake::new("read line; echo $?");
     assert!(run(&fake.path).unwrap().1.ends_with("1\n"));
 }
@@ -135,9 +139,9 @@ fn an_emulator_leaves_no_core_file() {
 }
 
 #[test]
-fn an_emulator_inherits_no_descriptor_that_somebody_forgot_to_mark() {
-    let forgotten = File::open("/dev/zero").unwrap();
-    rustix::io::fcntl_setfd(&forgotten, FdFlags::empty()).unwrap();
+fn an_emulator_does_not_inherit_descriptors_without_close_on_exec() {
+    let unmarked = File::open("/dev/zero").unwrap();
+    rustix::io::fcntl_setfd(&unmarked, FdFlags::empty()).unwrap();
     let fake = Fake::new("ls -l /proc/$$/fd");
     let (_, output) = run(&fake.path).unwrap();
     assert!(!output.contains("/dev/zero"), "{output}");
@@ -147,7 +151,7 @@ fn an_emulator_inherits_no_descriptor_that_somebody_forgot_to_mark() {
 }
 
 #[test]
-fn a_path_that_cannot_be_executed_is_told_apart() {
+fn each_cause_of_a_failed_exec_has_an_error_of_its_own() {
     let fake = Fake::new("");
     let at = |name: &str| fake.dir.path().join(name);
     assert!(matches!(run(&at("nowhere")), Err(StartError::NotFound { .. })));
@@ -181,7 +185,7 @@ fn an_emulator_dies_with_the_thread_that_started_it() {
     let thread = std::thread::spawn(move || {
         let spawned = block_on(async { spawn(&launch(&path), LONG).unwrap() });
         let pid = spawned.emulator.pid;
-        // As if this thread's process had been killed.
+        // Nothing is dropped when a process is killed.
         std::mem::forget(spawned);
         pid
     });
@@ -209,7 +213,7 @@ fn a_program_that_ignores_sigchld_can_start_emulators() {
     let ignored = u64::from_str_radix(fields(&ignored)["SigIgn"], 16).unwrap();
     assert_ne!(ignored & (1 << (libc::SIGCHLD - 1)), 0, "the test needs SIGCHLD ignored");
 
-    // The scripts are written by std's Command, which waits for a child that nobody can wait for.
+    // Fake scripts are written by std's Command, which waits for its child: impossible if SIGCHLD is ignored.
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(run(dir.path()), Err(StartError::IsDirectory { .. })));
     assert!(matches!(run(&dir.path().join("nowhere")), Err(StartError::NotFound { .. })));
