@@ -16,9 +16,6 @@ pub(crate) const AVR: &str = "/usr/bin/qemu-system-avr";
 /// Another small one.
 pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
 
-/// The time to wait for an expected event. It comes within a second on an idle machine.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 /// Opens a cache whose wrappers may write to the directories of the tests, to count their starts.
 pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
     let writable = vec![std::env::temp_dir()];
