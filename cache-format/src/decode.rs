@@ -1,19 +1,19 @@
-//! From file back to model, and the full check that no lookup pays for.
+//! Decoding of a file into a model, and the full check, which lookups do without.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, InputRef};
 use crate::error::{FormatError, ModelError};
 use crate::kind::{Accelerator, FactKind};
 use crate::layout::{FACT_SECTIONS, FactRecord, MAX_DEPTH, tag};
-use crate::model::{Fact, Model};
+use crate::model::{Fact, FactKey, Model};
 use crate::pool::{Handle, Pool};
 use crate::value::Value;
 
 impl<B: AsRef<[u8]>> Entry<B> {
-    /// Checks everything: the content's digest, every record, every value that a fact reaches.
+    /// Checks everything: the content's digest, every record, every value reachable from a fact.
     ///
     /// # Errors
     /// [`FormatError::WrongDigest`], [`FormatError::DamagedRecord`].
@@ -30,20 +30,20 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.to_model().map(drop)
     }
 
-    /// The whole entry as a model, to be changed and encoded again.
+    /// Decodes the whole entry into a model, to be changed and encoded again.
     ///
-    /// Facts and inputs of a kind that this version does not know are left out.
+    /// Facts and inputs of a kind unknown to this version are left out.
     ///
     /// # Errors
-    /// [`FormatError::DamagedRecord`] where a fact cannot be read as a whole.
+    /// [`FormatError::DamagedRecord`] if a fact cannot be read as a whole.
     pub fn to_model(&self) -> Result<Model, FormatError> {
         let mut model = Model::default();
-        let mut loader = Loader {
+        let mut decoder = Decoder {
             pool: &mut model.pool,
             containers: HashMap::new(),
             strings: HashMap::new(),
-            // Elements take a word each, or a byte where they are packed: only what overlaps, which
-            // nothing that was encoded does, holds more.
+            // Elements take a word each, or a byte if they are packed: only overlapping containers,
+            // which the encoder never writes, hold more.
             elements_left: self.facts().store().words.len().saturating_mul(4),
         };
         let mut facts = Vec::new();
@@ -60,22 +60,22 @@ impl<B: AsRef<[u8]>> Entry<B> {
                     return Err(damaged(tag, "accelerator of a fact", at));
                 }
                 let fact = match fact {
-                    Fact::Answered(value) => Fact::Answered(loader.value(value, 0)?),
+                    Fact::Answered(value) => Fact::Answered(decoder.value(value, 0)?),
                     Fact::Refused => Fact::Refused,
                     Fact::Quarantined => Fact::Quarantined,
                 };
-                facts.push((crate::FactKey { group, accelerator, kind }, fact));
+                facts.push((FactKey { group, accelerator, kind }, fact));
             }
         }
         for (key, fact) in facts {
             model.set(key, fact);
         }
         model.report = self.report().unwrap_or_default();
-        model.inputs = self.inputs().map(crate::InputRef::to_owned).collect();
+        model.inputs = self.inputs().map(InputRef::to_owned).collect();
         Ok(model)
     }
 
-    /// Strings are UTF-8 and strictly increasing.
+    /// Checks that strings are UTF-8 and strictly increasing.
     fn verify_strings(&self) -> Result<(), FormatError> {
         let store = self.facts().store();
         let mut before: Option<&str> = None;
@@ -91,7 +91,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         Ok(())
     }
 
-    /// Records are whole and strictly increasing by accelerator, then kind.
+    /// Checks that records are whole and strictly increasing by accelerator, then kind.
     fn verify_records(&self, tag: [u8; 4]) -> Result<(), FormatError> {
         if !self.section(self.sections().find(tag)).len().is_multiple_of(size_of::<FactRecord>()) {
             return Err(damaged(tag, "length", 0));
@@ -107,7 +107,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         Ok(())
     }
 
-    /// Every input that is announced is there, and of a kind that this version knows.
+    /// Checks that every announced input is present, and of a kind known to this version.
     fn verify_inputs(&self) -> Result<(), FormatError> {
         let readable = self.inputs().filter(|input| input.is_known()).count();
         if u32::try_from(readable) != Ok(self.input_count()) {
@@ -117,23 +117,23 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 }
 
-struct Loader<'m> {
+struct Decoder<'m> {
     pool: &'m mut Pool,
-    /// What a container at an offset became; a damaged file cannot make us walk one twice.
+    /// The decoded container by its offset, so that a damaged file cannot have one decoded twice.
     containers: HashMap<u32, Handle>,
-    /// Number in the pool by number in the file, so that a long string is looked at once.
+    /// The number in the pool by the number in the file, so that a long string is read once.
     strings: HashMap<u32, u32>,
     elements_left: usize,
 }
 
-impl Loader<'_> {
+impl Decoder<'_> {
     fn value(&mut self, value: Value<'_>, depth: u32) -> Result<Handle, FormatError> {
         let at = value.container_at();
         if let Some(known) = at.and_then(|at| self.containers.get(&at)) {
             return Ok(*known);
         }
         let broken = |what| damaged(tag::POOL, what, u64::from(at.unwrap_or_default()));
-        // The pool refuses values that nest too deep; this keeps the stack until it is asked.
+        // The pool refuses values that nest too deep; this bounds the stack before that check.
         if depth > MAX_DEPTH {
             return Err(broken("depth of a value"));
         }
@@ -151,9 +151,9 @@ impl Loader<'_> {
         } else if let Some(object) = value.as_object() {
             self.spend(object.len()).ok_or_else(|| broken("extent of an object"))?;
             let (mut keys, mut handles) = (Vec::new(), Vec::new());
-            for (key, held) in object.numbered() {
+            for (key, element) in object.numbered() {
                 keys.push(self.string(value, key)?);
-                handles.push(self.value(held, deeper)?);
+                handles.push(self.value(element, deeper)?);
             }
             if handles.len() != object.len() {
                 return Err(broken("object"));
@@ -161,7 +161,7 @@ impl Loader<'_> {
             if !object.is_sorted() {
                 return Err(broken("order of keys"));
             }
-            self.pool.finish_object(keys, handles)
+            self.pool.intern_object(keys, handles)
         } else if value.is_null() {
             Ok(Handle::NULL)
         } else if let Some(value) = value.as_bool() {
@@ -189,7 +189,7 @@ impl Loader<'_> {
         Ok(handle)
     }
 
-    /// The number in the pool of a string or key that has `number` in the file of `value`.
+    /// Returns the number in the pool of a string or key that has `number` in the file of `value`.
     fn string(&mut self, value: Value<'_>, number: u32) -> Result<u32, FormatError> {
         if let Some(known) = self.strings.get(&number) {
             return Ok(*known);

@@ -1,4 +1,4 @@
-//! From model to file.
+//! Encoding of a model into a file.
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use sha2::{Digest, Sha256};
@@ -7,32 +7,33 @@ use zerocopy::IntoBytes;
 use crate::error::ModelError;
 use crate::header::checksum;
 use crate::input;
+use crate::kind::Scope;
 use crate::layout::{
-    BYTE_ORDER_MARK, FACT_SECTIONS, FORMAT_VERSION, FactRecord, Header, MAGIC, SECTION_REQUIRED,
-    SectionEntry, Tag, Word, index, tag,
+    BYTE_ORDER_MARK, FACT_SECTIONS, FORMAT_VERSION, FactRecord, Header, MAGIC, SECTION_HOST,
+    SECTION_REQUIRED, SectionEntry, Tag, Word, index, tag,
 };
 use crate::model::{Fact, FactKey, Model};
 use crate::pool::{Handle, MAX_DISTINCT, Node, Pool};
 
-/// Arrays shorter than this are searched from front to back; longer ones carry a sorted order.
+/// Shorter arrays are searched from front to back; longer ones carry a sorted order.
 const SORT_FROM: usize = 8;
 
-/// Arrays longer than this carry none: positions in it are 16 bits wide.
+/// Longer arrays carry no sorted order: its positions are 16 bits wide.
 const SORT_TO: usize = 0xFFFF;
 
-/// Objects with fewer values than this are not worth packing.
+/// Objects with fewer values are not packed.
 const PACK_FROM: usize = 8;
 
-/// The keys by which QMP names the elements of its arrays, the usual one first.
+/// The keys by which QMP names the elements of its arrays, the most frequent one first.
 const NAMING_KEYS: [&str; 3] = ["name", "option", "capability"];
 
 impl Model {
-    /// The entry file that holds this model.
+    /// Encodes this model as an entry file.
     ///
     /// Equal models give equal bytes.
     ///
     /// # Errors
-    /// [`ModelError::TooManyValues`] when the pool outgrows what the file can address.
+    /// [`ModelError::TooManyValues`] if the pool is larger than the file can address.
     pub fn encode(&self) -> Result<Vec<u8>, ModelError> {
         let mut writer = Writer::new(&self.pool, self.roots());
         let mut groups = Vec::new();
@@ -44,7 +45,11 @@ impl Model {
                 }
             }
             if !records.is_empty() {
-                groups.push((tag, SECTION_REQUIRED | scope.section_flag(), records));
+                groups.push((
+                    tag,
+                    SECTION_REQUIRED | if scope == Scope::Host { SECTION_HOST } else { 0 },
+                    records,
+                ));
             }
         }
         let (strings, values) = writer.finish()?;
@@ -64,11 +69,11 @@ impl Model {
     }
 }
 
-/// Puts header, section table and sections one after another, each section on a multiple of eight.
+/// Concatenates header, section table and sections; each section starts at a multiple of eight.
 fn assemble(sections: Vec<([u8; 4], u16, Vec<u8>)>) -> Vec<u8> {
     let count = u32::try_from(sections.len()).expect("a dozen sections");
     let table_bytes = size_of::<Header>() + sections.len() * size_of::<SectionEntry>();
-    // The content is written where it is to lie, and each section goes when it is: an entry may be large.
+    // The content is written to its final place, and each section is freed once it is: an entry may be large.
     let mut file = vec![0; table_bytes];
     let mut table = Vec::new();
     for (tag, flags, bytes) in sections {
@@ -104,12 +109,12 @@ fn to_u64(size: usize) -> u64 {
     u64::try_from(size).expect("usize is at most 64 bits wide")
 }
 
-/// Lays out the values that are reachable from the facts, children before parents.
+/// Writes the values that are reachable from the facts, children before parents.
 struct Writer<'p> {
     pool: &'p Pool,
-    /// Strings in use, sorted; the position is the number in the file.
+    /// The used strings, sorted; the position is the number in the file.
     strings: Vec<&'p str>,
-    /// Number in the file by number in the pool.
+    /// The number in the file by the number in the pool.
     string_numbers: Vec<u32>,
     shapes: HashMap<&'p [u32], u32>,
     written: HashMap<Handle, Word>,
@@ -157,7 +162,7 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// The sections of the strings and of all other values. What it took to make them goes before the file is made.
+    /// Returns the sections of the strings and of all other values. Frees the rest before the file is assembled.
     fn finish(self) -> Result<(Vec<u8>, Vec<u8>), ModelError> {
         Ok((self.string_section()?, little_endian(&self.words)))
     }
@@ -229,8 +234,8 @@ impl<'p> Writer<'p> {
         word(tag, at)
     }
 
-    /// Under which key the elements of an array are named, and their positions sorted by name;
-    /// equal names stay in QEMU's order.
+    /// Returns the number of the key that names the elements of an array, and their positions sorted
+    /// by name; equal names stay in QEMU's order.
     fn order(&self, handles: &[Handle]) -> Option<(u32, Vec<u16>)> {
         if !(SORT_FROM..=SORT_TO).contains(&handles.len()) {
             return None;
@@ -253,8 +258,8 @@ impl<'p> Writer<'p> {
             Some(palette) => {
                 self.words.push(count(palette.len())?);
                 self.words.extend(&palette);
-                // Not one of the values is missing from the palette.
-                let code = |value| palette.partition_point(|known| known < value).to_le_bytes()[0];
+                // The palette has all of the values.
+                let code = |value| palette.partition_point(|one| one < value).to_le_bytes()[0];
                 let codes: Vec<u8> = values.iter().map(code).collect();
                 self.words.extend(codes.chunks(4).map(|chunk| {
                     let mut bytes = [0; 4];
@@ -270,7 +275,7 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// A shape is `[n, key × n, position × n]`, the positions sorted by key.
+    /// Writes a shape, `[n, key × n, position × n]`, the positions sorted by key.
     fn shape(&mut self, keys: &'p [u32]) -> Result<u32, ModelError> {
         if let Some(at) = self.shapes.get(keys) {
             return Ok(*at);
@@ -290,7 +295,7 @@ impl<'p> Writer<'p> {
         count(self.words.len())
     }
 
-    /// `[n, end × n, bytes]`: where each string ends in the bytes.
+    /// Returns `[n, end × n, bytes]`, with the end of each string in the bytes.
     fn string_section(&self) -> Result<Vec<u8>, ModelError> {
         let mut ends: Vec<u32> = Vec::with_capacity(self.strings.len() + 1);
         ends.push(count(self.strings.len())?);
@@ -307,7 +312,7 @@ impl<'p> Writer<'p> {
     }
 }
 
-/// The distinct values of an object, sorted, if it gets smaller by having them once.
+/// Returns the distinct values of an object, sorted, if storing them once makes it smaller.
 fn palette(values: &[u32]) -> Option<Vec<u32>> {
     if values.len() < PACK_FROM {
         return None;
@@ -325,12 +330,12 @@ fn word(tag: Tag, payload: u32) -> Result<Word, ModelError> {
     Word::new(tag, payload).ok_or(TOO_MANY)
 }
 
-/// A count or an offset that a word's payload can hold.
+/// Checks that a count or an offset fits the payload of a word.
 fn count(size: usize) -> Result<u32, ModelError> {
     u32::try_from(size).ok().filter(|&size| size <= Word::MAX).ok_or(TOO_MANY)
 }
 
-/// Low word first.
+/// Splits a number into two words, the low one first.
 fn halves(bits: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]

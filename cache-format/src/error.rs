@@ -1,26 +1,26 @@
-//! What can be wrong with a file or a model.
+//! Errors of files and models.
 
 use crate::hex::hex;
 
-/// A model that cannot become an entry.
+/// An error of a model that cannot be encoded as an entry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// An emulator answered far more than any QEMU does.
-    #[error("the answers hold more than {limit} distinct values: this is no QEMU's answer")]
+    /// An emulator replied with far more values than any QEMU.
+    #[error("the answers hold more than {limit} distinct values: this is not a reply of QEMU")]
     TooManyValues {
-        /// The bound, see [`MAX_DISTINCT`](crate::MAX_DISTINCT).
+        /// The limit, see [`MAX_DISTINCT`](crate::MAX_DISTINCT).
         limit: usize,
     },
-    /// An emulator answered with arrays or objects inside one another, far deeper than any QEMU.
-    #[error("the answers nest more than {limit} deep: this is no QEMU's answer")]
+    /// An emulator replied with arrays or objects that nest far deeper than those of any QEMU.
+    #[error("the answers nest more than {limit} deep: this is not a reply of QEMU")]
     TooDeep {
-        /// How deep they may nest.
+        /// The largest depth.
         limit: u32,
     },
 }
 
-/// A file that cannot be read as an entry.
+/// An error of a file that cannot be read as an entry.
 ///
 /// Every variant but [`OtherVersion`](FormatError::OtherVersion) and
 /// [`UnknownSection`](FormatError::UnknownSection) means damage: probe again.
@@ -28,63 +28,63 @@ pub enum ModelError {
 #[non_exhaustive]
 pub enum FormatError {
     /// The file ends inside the header or the section table.
-    #[error("{found} bytes are too few: header and section table take {needed}")]
+    #[error("the file has {found} bytes, header and section table take {needed}")]
     TooShort {
-        /// Bytes that were needed.
+        /// The required size in bytes.
         needed: u64,
-        /// Bytes that were there.
+        /// The actual size in bytes.
         found: u64,
     },
-    /// The file is no entry at all.
+    /// The file is not an entry.
     #[error("not an entry: it starts with {found:02x?}")]
     NotAnEntry {
         /// The first eight bytes.
         found: [u8; 8],
     },
-    /// Another release of the format wrote it.
-    #[error("format version {found}, this reader knows {known}")]
+    /// The file has another format version.
+    #[error("the format version is {found}, this reader supports {known}")]
     OtherVersion {
         /// The version in the header.
         found: u16,
-        /// The version that this reader knows.
+        /// The version that this reader supports.
         known: u16,
     },
-    /// The length in the header is not that of the file.
-    #[error("the header says {recorded} bytes, the file has {found}")]
+    /// The length in the header differs from that of the file.
+    #[error("the header records {recorded} bytes, the file has {found}")]
     WrongLength {
-        /// Length that the header states.
+        /// The length in the header.
         recorded: u64,
-        /// Length that was found.
+        /// The length of the file.
         found: u64,
     },
-    /// Header or section table were damaged.
+    /// Header or section table are damaged.
     #[error("damaged {what} in the header or section table")]
     DamagedHeader {
-        /// The field that is wrong.
+        /// The damaged field.
         what: &'static str,
     },
-    /// The file has a section that must be understood, and this reader does not know it.
-    #[error("section {} must be understood, and this reader does not know it", tag.escape_ascii())]
+    /// The file has a required section that is unknown to this reader.
+    #[error("the required section {} is unknown to this reader", tag.escape_ascii())]
     UnknownSection {
-        /// Its tag.
+        /// The tag of the section.
         tag: [u8; 4],
     },
-    /// The content is not what was written. Found by [`Entry::verify`](crate::Entry::verify) only.
-    #[error("the content's SHA-256 is {}, the header says {}", hex(&**found), hex(&**recorded))]
+    /// The content differs from its digest. Found by [`Entry::verify`](crate::Entry::verify) only.
+    #[error("the content's SHA-256 is {}, the header records {}", hex(&**found), hex(&**recorded))]
     WrongDigest {
         /// The digest in the header.
         recorded: Box<[u8; 32]>,
-        /// The digest of what is there.
+        /// The digest of the content.
         found: Box<[u8; 32]>,
     },
-    /// A record points outside its section, or breaks an invariant of the format.
+    /// A record points outside its section, or violates an invariant of the format.
     #[error("damaged {what} at {at} in section {}", section.escape_ascii())]
     DamagedRecord {
         /// The section's tag.
         section: [u8; 4],
-        /// What is wrong.
+        /// The damaged part.
         what: &'static str,
-        /// Where: the record's or word's number in its section.
+        /// The number of the record or word in its section.
         at: u64,
     },
 }

@@ -1,18 +1,17 @@
-//! Outside text, made safe to show.
+//! Escaping of untrusted text for display.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 
-/// Text from outside, such as a path, a name that an emulator gives or a line that it wrote, for a
-/// terminal, a log or a table.
+/// Untrusted text, such as a path or a name or output of an emulator, for a terminal, a log or a table.
 ///
-/// `Display` writes ordinary text of any script as it is. What would move a cursor, start a terminal
-/// command, end a line, change the order of what follows, or not be seen at all is written as an escape:
+/// `Display` writes ordinary text of any script unchanged. A character that would move a cursor, start a
+/// terminal command, end a line, change the order of later text, or be invisible is written as an escape:
 /// control characters as `\n`, `\r`, `\t` or `\x1b`; those of C1, line separators, bidirectional controls, and format
 /// and invisible characters (Unicode's general category Cf and property `Default_Ignorable_Code_Point`) as
-/// `\u{202e}`; bytes that are not UTF-8 as `\xff`. A backslash stays one, so that text which was escaped
-/// before is not changed by escaping it again; what is to be read back exactly belongs in JSON instead.
+/// `\u{202e}`; bytes that are not UTF-8 as `\xff`. A backslash is not escaped, so escaping text twice does
+/// not change it; use JSON for text that must be read back exactly.
 ///
 /// ```
 /// use capscache_format::Escaped;
@@ -29,12 +28,12 @@ impl<'a> Escaped<'a> {
         Escaped(text.as_ref().as_encoded_bytes())
     }
 
-    /// Takes bytes that are meant as text.
+    /// Takes bytes that should be text.
     pub fn of_bytes(bytes: &'a [u8]) -> Escaped<'a> {
         Escaped(bytes)
     }
 
-    /// Whether a character is shown as an escape: it is not seen, or does something else than being seen.
+    /// Returns true if a character is written as an escape: it is invisible, or acts on its output.
     pub fn hides(c: char) -> bool {
         match c {
             ' '..='~' => false,
@@ -74,7 +73,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 impl<'a> From<Escaped<'a>> for Cow<'a, str> {
-    /// Borrows where nothing has to be escaped.
+    /// Borrows the text if nothing needs escaping.
     fn from(escaped: Escaped<'a>) -> Cow<'a, str> {
         match std::str::from_utf8(escaped.0) {
             Ok(text) if !text.contains(Escaped::hides) => Cow::Borrowed(text),
@@ -123,7 +122,7 @@ const HIDDEN: [(char, char); 33] = [
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e0fff}'),
-    // Not characters at all.
+    // Noncharacters.
     ('\u{fdd0}', '\u{fdef}'),
     ('\u{fffe}', '\u{ffff}'),
     ('\u{1fffe}', '\u{1ffff}'),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_text_of_any_script_is_shown_as_it_is() {
+    fn ordinary_text_of_any_script_is_unchanged() {
         for text in [
             "",
             "pc-q35-7.2",
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_on_a_terminal_or_is_not_seen_is_escaped() {
+    fn characters_that_act_on_a_terminal_or_are_invisible_are_escaped() {
         for (text, expected) in [
             ("a\nb\r\tc", r"a\nb\r\tc"),
             ("\0\x07\x08\x1b[31m\x7f", r"\x00\x07\x08\x1b[31m\x7f"),
@@ -178,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn no_character_that_rust_shows_escaped_is_control_or_format_and_shown() {
-        // The standard library's own tables know which characters cannot be printed; of them only
-        // unassigned and private ones, spaces and combining characters are shown.
+    fn control_and_format_characters_are_escaped_and_ordinary_text_is_not() {
+        // The standard library has its own table of characters that cannot be printed; of them only
+        // unassigned and private ones, spaces and combining characters are not escaped.
         for c in '\0'..=char::MAX {
             let escaped_by_us = shown(c.encode_utf8(&mut [0; 4])) != c.to_string();
             let is_ascii_quote = matches!(c, '"' | '\'' | '\\');
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_text_are_shown_as_numbers() {
+    fn bytes_that_are_not_utf_8_are_escaped_as_numbers() {
         assert_eq!(
             Escaped::of_bytes(b"a\xffb\xed\xa0\x80\xc2").to_string(),
             r"a\xffb\xed\xa0\x80\xc2"
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_text_fills_a_column_by_what_is_shown() {
+    fn escaped_text_is_padded_by_its_escaped_length() {
         assert_eq!(format!("[{:6}]", Escaped::new("a\n")), r"[a\n   ]");
         assert_eq!(format!("[{:>4}]", Escaped::new("é")), "[   é]");
     }

@@ -1,16 +1,16 @@
-//! Reasons for answers, in words: why one is unknown, what a *no* lacks, where a *yes* holds.
+//! Reasons for the results of queries, in one line each.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use crate::accelerated::Accelerated;
 use crate::entry::Entry;
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
-use crate::query::{Query, VersionQuery};
+use crate::query::Query;
 use crate::report::Source;
 use crate::tri::{Tri, Unanswered};
 use crate::value::Value;
 
-/// Features of a CPU model that a reason names.
+/// The largest number of a CPU model's features in a reason.
 const SHOWN_FEATURES: usize = 8;
 
 /// `/dev/kvm`'s device number, major 10 and minor 232, as [`InputKind::Kvm`] records it
@@ -18,9 +18,9 @@ const SHOWN_FEATURES: usize = 8;
 const KVM_DEVICE: &str = "ae8";
 
 impl<B: AsRef<[u8]>> Entry<B> {
-    /// Returns why [`answer`](Entry::answer) answers `query` as it does, in one line.
+    /// Returns the reason for the result of [`answer`](Entry::answer) for `query`, in one line.
     ///
-    /// The line quotes what the emulator said: show it with [`Escaped`](crate::Escaped).
+    /// The line quotes the emulator: display it with [`Escaped`](crate::Escaped).
     pub fn explain(&self, query: &Query) -> String {
         let answer = self.answer(query);
         let reason = match query {
@@ -29,12 +29,12 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Query::Cpu(name, accelerator) => self.explain_cpu(name, *accelerator),
             Query::CpuModel(name) => self.explain_cpu_model(name),
             Query::Device(name) => match answer {
-                Tri::Yes => "it can be made with device_add".to_owned(),
+                Tri::Yes => "device_add can create it".to_owned(),
                 Tri::No => match self.qom_type(name) {
-                    Ok(_) => format!("the type {name} is no device that can be made"),
-                    Err(why) => self.why(&why),
+                    Ok(_) => format!("the type {name} is not a device that can be created"),
+                    Err(reason) => self.reason(&reason),
                 },
-                Tri::Unknown => self.why_not_told(FactKind::DeviceTypes),
+                Tri::Unknown => self.explain_unknown(FactKind::DeviceTypes),
             },
             Query::Property(name) => self.explain_property(name, answer),
             Query::Type(name) => match self.qom_type(name) {
@@ -43,10 +43,10 @@ impl<B: AsRef<[u8]>> Entry<B> {
                     Some(parent) => format!("a type that inherits from {parent}"),
                     None => "a type".to_owned(),
                 },
-                Err(why) => self.why(&why),
+                Err(reason) => self.reason(&reason),
             },
             Query::Command(_) => match answer {
-                Tri::Unknown => self.why_not_told(FactKind::Commands),
+                Tri::Unknown => self.explain_unknown(FactKind::Commands),
                 Tri::Yes => "QEMU lists the command".to_owned(),
                 Tri::No => "QEMU lists no such command".to_owned(),
             },
@@ -54,58 +54,60 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Query::Schema(_) => self.explain_schema(answer, "path"),
             Query::Option(name) => match self.command_line_option(name) {
                 Ok(_) => "query-command-line-options lists it".to_owned(),
-                Err(why) => self.why(&why),
+                Err(reason) => self.reason(&reason),
             },
-            Query::Version(asked) => self.explain_version(asked),
+            Query::Version(_) => self.explain_version(),
             Query::Gic(_) => self.explain_gic(),
         };
-        match self.why_incomplete() {
-            Some(short) if answer == Tri::Unknown => format!("{reason}; {short}"),
+        match self.explain_incomplete() {
+            Some(incomplete) if answer == Tri::Unknown => format!("{reason}; {incomplete}"),
             _ => reason,
         }
     }
 
-    /// Returns what is missing from the answers, a line each with its reason: accelerators that the
-    /// emulator should have run under, and what the prober was short of. Empty if nothing is missing.
+    /// Returns the gaps in the entry, a line each with its reason: accelerators that the emulator
+    /// should have run under, and resources or permissions that the prober lacked. Empty if nothing
+    /// is missing.
     ///
-    /// The lines quote what the emulator said: show them with [`Escaped`](crate::Escaped).
+    /// The lines quote the emulator: display them with [`Escaped`](crate::Escaped).
     pub fn missing(&self) -> Vec<String> {
-        let lost = Accelerator::ALL.iter().filter_map(|accelerator| {
+        let failed = Accelerator::ALL.iter().filter_map(|accelerator| {
             match self.accelerator(*accelerator) {
-                Err(why @ Unanswered::DidNotRun { .. }) => Some(self.why(&why)),
+                Err(reason @ Unanswered::DidNotRun { .. }) => Some(self.reason(&reason)),
                 _ => None,
             }
         });
-        lost.chain(self.why_incomplete()).collect()
+        failed.chain(self.explain_incomplete()).collect()
     }
 
-    /// Returns why the emulator did not run under `accelerator`, in one line; `None` if it did.
+    /// Returns the reason why the emulator did not run under `accelerator`, in one line; `None` if it
+    /// did.
     ///
-    /// The line quotes what the emulator said: show it with [`Escaped`](crate::Escaped).
-    pub fn why_not_under(&self, accelerator: Accelerator) -> Option<String> {
+    /// The line quotes the emulator: display it with [`Escaped`](crate::Escaped).
+    pub fn explain_accelerator(&self, accelerator: Accelerator) -> Option<String> {
         self.accelerator(accelerator).err().map(|why| match why {
-            Unanswered::Absent { .. } => self.why_absent(accelerator),
-            why => self.why(&why),
+            Unanswered::Absent { .. } => self.explain_absent(accelerator),
+            reason => self.reason(&reason),
         })
     }
 
-    /// What the prober was short of, if answers are missing for that.
-    fn why_incomplete(&self) -> Option<String> {
+    /// Returns the resource or permission that the prober lacked, if facts are missing for it.
+    fn explain_incomplete(&self) -> Option<String> {
         Some(format!("the answers are incomplete: {}", self.incomplete()?.reason))
     }
 
-    /// Why there is no answer, with what the report says of it.
-    fn why(&self, unanswered: &Unanswered) -> String {
+    /// Returns the reason for a missing value, with the details from the report.
+    fn reason(&self, unanswered: &Unanswered) -> String {
         match unanswered {
-            Unanswered::DidNotRun { accelerator } => self.why_did_not_run(*accelerator),
+            Unanswered::DidNotRun { accelerator } => self.explain_did_not_run(*accelerator),
             Unanswered::NotQueried { what: what @ "answer", name } => {
                 format!(
-                    "the emulator was not asked {}, or does not have it",
+                    "the emulator was not queried with {}, or does not have it",
                     command_of(what, name).0
                 )
             }
             Unanswered::NotProbed { group, .. } => {
-                format!("the group {group} was not asked yet: {unanswered}")
+                format!("the group {group} was not probed yet: {unanswered}")
             }
             Unanswered::Refused { what, name } => {
                 self.refusal(what, name).unwrap_or_else(|| unanswered.to_string())
@@ -117,14 +119,14 @@ impl<B: AsRef<[u8]>> Entry<B> {
         }
     }
 
-    fn why_not_told(&self, kind: FactKind) -> String {
+    fn explain_unknown(&self, kind: FactKind) -> String {
         match self.core(kind) {
-            Err(why) => self.why(&why),
+            Err(reason) => self.reason(&reason),
             Ok(_) => format!("the answer to {} is damaged", command_of("answer", kind.name()).0),
         }
     }
 
-    /// QMP's description of the error.
+    /// Returns QMP's description of the error.
     fn refusal(&self, what: &str, name: &str) -> Option<String> {
         let (command, by_name) = command_of(what, name);
         let report = self.report()?;
@@ -135,7 +137,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         Some(format!("QEMU refuses {command}{about}: {}", refused.desc))
     }
 
-    /// How a question ended the emulator.
+    /// Returns how a query ended the emulator.
     fn quarantine(&self, what: &str, name: &str) -> Option<String> {
         let (command, by_name) = command_of(what, name);
         let report = self.report()?;
@@ -143,29 +145,29 @@ impl<B: AsRef<[u8]>> Entry<B> {
             quarantined.command == command && names(quarantined.arguments.as_deref(), name, by_name)
         })?;
         let about = if by_name { format!(" of {name}") } else { String::new() };
-        Some(format!("asked for {command}{about}, the emulator {}", quarantined.reason))
+        Some(format!("after {command}{about}, the emulator {}", quarantined.reason))
     }
 
-    fn why_did_not_run(&self, accelerator: Accelerator) -> String {
-        let said = || {
+    fn explain_did_not_run(&self, accelerator: Accelerator) -> String {
+        let failure = || {
             let source = Source::new(Group::Core, accelerator);
             let passes = self.report()?.passes;
             passes.into_iter().rfind(|pass| pass.source == source)?.failure
         };
         let node = (accelerator == Accelerator::Kvm).then(|| self.kvm()).flatten();
-        let (reason, said) = match (node.and_then(Kvm::trouble), said()) {
-            (Some(trouble), Some(said)) if !said.starts_with("/dev/kvm cannot be opened") => {
-                (trouble, format!(": {said}"))
+        let (reason, detail) = match (node.and_then(Kvm::defect), failure()) {
+            (Some(defect), Some(failure)) if !failure.starts_with("/dev/kvm cannot be opened") => {
+                (defect, format!(": {failure}"))
             }
-            (Some(trouble), _) => (trouble, String::new()),
-            (None, Some(said)) => (said, String::new()),
-            (None, None) => ("the report does not say why".to_owned(), String::new()),
+            (Some(defect), _) => (defect, String::new()),
+            (None, Some(failure)) => (failure, String::new()),
+            (None, None) => ("the report gives no reason".to_owned(), String::new()),
         };
-        format!("the emulator did not run under {accelerator}: {reason}{said}")
+        format!("the emulator did not run under {accelerator}: {reason}{detail}")
     }
 
-    /// Why it was not even tried to run the emulator under an accelerator.
-    fn why_absent(&self, accelerator: Accelerator) -> String {
+    /// Returns the reason why the emulator was not started under an accelerator.
+    fn explain_absent(&self, accelerator: Accelerator) -> String {
         if !self.accelerators_present().contains(&accelerator.name()) {
             return format!("it cannot run under {accelerator}, which is not built in");
         }
@@ -174,9 +176,9 @@ impl<B: AsRef<[u8]>> Entry<B> {
                 "it cannot run under kvm: there is no /dev/kvm here".to_owned()
             }
             (Accelerator::Kvm, None) => {
-                format!("it cannot run under kvm: this host's does not run {}", self.arch())
+                format!("it cannot run under kvm: this host's KVM does not run {}", self.arch())
             }
-            _ => format!("the emulator was not asked under {accelerator}"),
+            _ => format!("the emulator was not probed under {accelerator}"),
         }
     }
 
@@ -190,51 +192,51 @@ impl<B: AsRef<[u8]>> Entry<B> {
         match self.best().and_then(|best| best.machine(name)) {
             Ok(machine) if machine.deprecated() => format!("{}, deprecated", machine.name()),
             Ok(machine) => machine.name().to_owned(),
-            Err(why) => self.why(&why),
+            Err(reason) => self.reason(&reason),
         }
     }
 
     fn explain_deprecated(&self, name: &str) -> String {
         match self.best().and_then(|best| best.machine(name)) {
             Ok(machine) => match machine.raw().get("deprecated").and_then(Value::as_bool) {
-                Some(true) => format!("QEMU calls {} deprecated", machine.name()),
-                Some(false) => format!("QEMU does not call {} deprecated", machine.name()),
-                None => "QEMU does not say which machines are deprecated".to_owned(),
+                Some(true) => format!("QEMU marks {} as deprecated", machine.name()),
+                Some(false) => format!("QEMU does not mark {} as deprecated", machine.name()),
+                None => "QEMU does not report which machines are deprecated".to_owned(),
             },
-            Err(why) => self.why(&why),
+            Err(reason) => self.reason(&reason),
         }
     }
 
     fn explain_cpu(&self, name: &str, accelerator: Option<Accelerator>) -> String {
-        let said = |accelerator| match self.cpu_usable(name, accelerator) {
-            Err(Unanswered::Absent { what: "accelerator", .. }) => self.why_absent(accelerator),
-            answered => self.say_usable(name, accelerator, &answered),
+        let explain = |accelerator| match self.cpu_usable(name, accelerator) {
+            Err(Unanswered::Absent { what: "accelerator", .. }) => self.explain_absent(accelerator),
+            result => self.explain_usable(name, accelerator, &result),
         };
         if let Some(accelerator) = accelerator {
-            return said(accelerator);
+            return explain(accelerator);
         }
-        // Those that it cannot run under have nothing to say.
+        // Accelerators that it cannot run under have no reason to add.
         let may_run = Accelerator::ALL.iter().copied().filter(|accelerator| {
             !matches!(self.accelerator(*accelerator), Err(Unanswered::Absent { .. }))
         });
-        let all: Vec<String> = may_run.map(said).collect();
+        let all: Vec<String> = may_run.map(explain).collect();
         if all.is_empty() { "the emulator has no accelerator".to_owned() } else { all.join("; ") }
     }
 
-    fn say_usable(
+    fn explain_usable(
         &self,
         name: &str,
         accelerator: Accelerator,
-        answered: &Result<Tri, Unanswered>,
+        result: &Result<Tri, Unanswered>,
     ) -> String {
-        match answered {
+        match result {
             Ok(Tri::Yes) => format!("it runs under {accelerator}"),
             Ok(Tri::No) => {
                 let lacks = self.accelerator(accelerator).map(|it| unavailable(it, name));
                 format!("under {accelerator} it lacks {}", lacks.unwrap_or_default())
             }
             Ok(Tri::Unknown) => format!(
-                "under {accelerator} QEMU knows the model and does not say whether it runs \
+                "under {accelerator} QEMU has the model and does not report whether it runs \
                  (query-cpu-definitions without unavailable-features)"
             ),
             Err(Unanswered::Absent { .. }) => {
@@ -243,37 +245,37 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Err(Unanswered::NotQueried { .. }) => {
                 format!("under {accelerator} this emulator has no query-cpu-definitions")
             }
-            Err(why @ Unanswered::DidNotRun { .. }) => self.why(why),
-            Err(why) => format!("under {accelerator}: {}", self.why(why)),
+            Err(reason @ Unanswered::DidNotRun { .. }) => self.reason(reason),
+            Err(reason) => format!("under {accelerator}: {}", self.reason(reason)),
         }
     }
 
     fn explain_cpu_model(&self, name: &str) -> String {
-        let mut said = Vec::new();
+        let mut reasons = Vec::new();
         for accelerator in self.accelerators() {
             match self.accelerator(accelerator).and_then(|it| it.cpu_model(name)) {
                 Ok(_) => return format!("QEMU lists it under {accelerator}"),
-                Err(why) => said.push(self.say_usable(name, accelerator, &Err(why))),
+                Err(reason) => reasons.push(self.explain_usable(name, accelerator, &Err(reason))),
             }
         }
-        said.join("; ")
+        reasons.join("; ")
     }
 
     fn explain_property(&self, name: &str, answer: Tri) -> String {
         if answer.is_yes() {
             return "QEMU lists the property".to_owned();
         }
-        let mut known = false;
+        let mut has_owner = false;
         for (owner, _) in self.owners(name) {
-            known = true;
+            has_owner = true;
             let is_object = self.has_device(owner).is_no();
             let list = if is_object { self.object(owner) } else { self.device(owner) };
-            if let Err(why) = list {
-                return self.why(&why);
+            if let Err(reason) = list {
+                return self.reason(&reason);
             }
         }
-        if known {
-            "QEMU lists the others of the type, not this one".to_owned()
+        if has_owner {
+            "QEMU lists other properties of the type, not this one".to_owned()
         } else {
             "the emulator has no such type".to_owned()
         }
@@ -283,14 +285,14 @@ impl<B: AsRef<[u8]>> Entry<B> {
         match answer {
             Tri::Yes => format!("QEMU's schema has the {what}"),
             Tri::No => format!("QEMU's schema has no such {what}"),
-            Tri::Unknown => self.why_not_told(FactKind::Schema),
+            Tri::Unknown => self.explain_unknown(FactKind::Schema),
         }
     }
 
-    fn explain_version(&self, _asked: &VersionQuery) -> String {
+    fn explain_version(&self) -> String {
         match self.core(FactKind::Version) {
             Ok(_) => format!("the version is {}", self.version()),
-            Err(why) => self.why(&why),
+            Err(reason) => self.reason(&reason),
         }
     }
 
@@ -298,33 +300,35 @@ impl<B: AsRef<[u8]>> Entry<B> {
         if !self.has_gic() {
             return format!("guests of {} have no GIC", self.arch());
         }
-        let mut said = Vec::new();
+        let mut reasons = Vec::new();
         for accelerator in self.accelerators() {
             match self.gic_versions(accelerator) {
-                Ok(versions) => said.push(format!(
+                Ok(versions) => reasons.push(format!(
                     "under {accelerator} {}",
                     versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
                 )),
-                Err(why) => said.push(format!("under {accelerator}: {}", self.why(&why))),
+                Err(reason) => {
+                    reasons.push(format!("under {accelerator}: {}", self.reason(&reason)))
+                }
             }
         }
-        said.extend(self.missing());
-        said.join("; ")
+        reasons.extend(self.missing());
+        reasons.join("; ")
     }
 }
 
-/// What is recorded of KVM: see [`InputKind::Kvm`].
+/// The recorded state of KVM: see [`InputKind::Kvm`].
 #[derive(Clone, Copy)]
 struct Kvm<'a> {
     /// Owner, group, mode and device number of the node, or `absent`.
     node: &'a str,
-    /// Who looked, and whether it opened, before all else.
+    /// The prober's uid and whether the node opened, followed by other text.
     view: &'a str,
 }
 
 impl Kvm<'_> {
-    /// What keeps it from being used, as far as that can be seen from outside.
-    fn trouble(self) -> Option<String> {
+    /// Returns the reason why it cannot be used, as far as the node shows it.
+    fn defect(self) -> Option<String> {
         let mut node = self.node.split(' ');
         let (owner, mode, device) = (node.next()?, node.next()?, node.next()?);
         if device == "0" {
@@ -341,13 +345,13 @@ impl Kvm<'_> {
         }
         let group = owner.split_once(':').map_or("", |(_, group)| group);
         Some(format!(
-            "/dev/kvm could not be opened by user {user}, who probed (it belongs to {owner}, mode {mode}: \
+            "/dev/kvm could not be opened by user {user}, the prober (it belongs to {owner}, mode {mode}: \
              group {group} or an access list may give the right)"
         ))
     }
 }
 
-/// The command that tells about a kind of thing, and whether it is asked for each name alone.
+/// Returns the command that reports a kind of object, and true if it is sent for each name.
 fn command_of<'a>(what: &str, name: &'a str) -> (&'a str, bool) {
     match (what, name) {
         ("machine", _) => ("query-machines", false),
@@ -371,18 +375,18 @@ fn command_of<'a>(what: &str, name: &'a str) -> (&'a str, bool) {
     }
 }
 
-/// Whether a command's arguments name it, if it is asked by name.
+/// Returns true if a command's arguments contain the name, or if the command takes none.
 fn names(arguments: Option<&str>, name: &str, by_name: bool) -> bool {
     let quoted = || serde_json::Value::from(name).to_string();
     !by_name || arguments.is_some_and(|json| json.contains(&quoted()))
 }
 
-/// The first of the features that keep a model from running.
+/// Returns the first features that keep a model from running.
 fn unavailable(accelerated: Accelerated<'_>, name: &str) -> String {
     let Ok(model) = accelerated.cpu_model(name) else { return String::new() };
     let (mut shown, mut more, mut last) = (Vec::new(), 0_usize, None);
     for feature in model.unavailable_features().into_iter().flatten() {
-        // QEMU names some twice.
+        // QEMU lists some of them twice.
         if last.replace(feature) == Some(feature) {
             continue;
         }

@@ -1,6 +1,6 @@
-//! Digests as people write them.
+//! Digests in hexadecimal.
 
-/// The bytes in lower-case hexadecimal, two digits each.
+/// Formats bytes in lower-case hexadecimal, two digits each.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -2,28 +2,8 @@
 
 use zerocopy::IntoBytes;
 
-use crate::kind::InputKind;
-use crate::layout::{
-    INPUT_DIGEST, INPUT_RACY, INPUT_SIGNATURE, InputRecord, SECTION_HOST, SignatureRecord,
-};
-
-/// Whether answers depend on the binary alone or on the host as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// Files only.
-    Binary,
-    /// Also kernel, KVM and CPU.
-    Host,
-}
-
-impl Scope {
-    pub(crate) fn section_flag(self) -> u16 {
-        match self {
-            Scope::Binary => 0,
-            Scope::Host => SECTION_HOST,
-        }
-    }
-}
+use crate::kind::{InputKind, Scope};
+use crate::layout::{INPUT_DIGEST, INPUT_RACY, INPUT_SIGNATURE, InputRecord, SignatureRecord};
 
 /// What `stat` says of a file, as far as it identifies the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

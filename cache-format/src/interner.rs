@@ -1,15 +1,15 @@
-//! Slices of which every distinct one is kept once, one behind another in a single allocation.
+//! Interning of slices: each distinct one is stored once, all of them in a single allocation.
 
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-/// Distinct slices, numbered from 0 in the order of their arrival.
+/// Distinct slices, numbered from 0 in the order of insertion.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     items: Vec<T>,
-    /// Where each slice ends in `items`; it begins where the one before ends.
+    /// The end of each slice in `items`; it begins at the end of the one before.
     ends: Vec<usize>,
     numbers: HashTable<usize>,
     /// Seeded, since emulators are not trusted.
@@ -28,23 +28,23 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Copy + Eq + Hash> Interner<T> {
-    /// How many there are.
+    /// The number of slices.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The slice with a number; empty for a number that none has.
+    /// The slice with this number; empty for an unknown number.
     pub(crate) fn get(&self, number: usize) -> &[T] {
         nth(&self.items, &self.ends, number)
     }
 
-    /// The number of a slice, if it is known.
+    /// The number of a slice, if it is interned.
     pub(crate) fn find(&self, slice: &[T]) -> Option<usize> {
         let hash = self.hasher.hash_one(slice);
         self.numbers.find(hash, |&number| self.get(number) == slice).copied()
     }
 
-    /// The number of a slice, and whether it is new.
+    /// Interns a slice; returns its number, and true if it is new.
     pub(crate) fn insert(&mut self, slice: &[T]) -> (usize, bool) {
         let Interner { items, ends, numbers, hasher } = self;
         let hash = hasher.hash_one(slice);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_slices_get_one_number_and_all_come_back() {
+    fn equal_slices_get_one_number_and_every_slice_is_found_again() {
         let mut interner: Interner<u32> = Interner::default();
         let words: Vec<Vec<u32>> =
             (0..1000).map(|n| (0..n % 7).map(|k| k * (n % 13)).collect()).collect();

@@ -1,7 +1,7 @@
-//! An entry as JSON: the contract of `export --format json`.
+//! An entry as JSON: the output of `export --format json`, specified in `docs/json.md`.
 //!
-//! Keys are spelt as QMP spells them; each array equals the `return` of the command it comes from.
-//! What was never asked is absent, what QEMU refused is `null`.
+//! Keys are spelt as in QMP; each array equals the `return` of the command that it comes from. A fact
+//! that was not queried is absent, one that QEMU refused is `null`.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
@@ -84,7 +84,7 @@ impl<B: AsRef<[u8]>> Serialize for Entry<B> {
 }
 
 impl<B: AsRef<[u8]>> Entry<B> {
-    /// An answer about the binary.
+    /// Serializes a fact of the binary.
     fn serialize_binary<M: SerializeMap>(
         &self,
         kind: FactKind,
@@ -94,7 +94,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         serialize_fact(kind, self.facts().binary(Group::Core, kind), budget, map)
     }
 
-    /// An answer that depends on the accelerator, from the best one that was asked.
+    /// Serializes a fact that depends on the accelerator, from the best one that was queried for it.
     fn serialize_best<M: SerializeMap>(
         &self,
         kind: FactKind,
@@ -155,7 +155,7 @@ impl Serialize for OneAccelerator<'_> {
     }
 }
 
-/// Property lists by type name: those of the group first, then what only the core group has.
+/// Property lists by type name: those of the group first, then those that only the core group has.
 struct PropertyLists<'a>([Option<Fact<Value<'a>>>; 2], &'a Budget);
 
 impl Serialize for PropertyLists<'_> {
@@ -175,7 +175,7 @@ impl Serialize for PropertyLists<'_> {
     }
 }
 
-/// `{static, full}` by model name, without what is in quarantine.
+/// `{static, full}` by model name, without quarantined expansions.
 struct Expansions<'a>(Value<'a>, &'a Budget);
 
 impl Serialize for Expansions<'_> {
@@ -233,7 +233,7 @@ impl Serialize for Quarantined<'_> {
     }
 }
 
-/// JSON text that stands in a report; as a string where damage left no JSON.
+/// JSON text of a report; serialized as a string if it is damaged.
 struct JsonText<'a>(&'a str);
 
 impl Serialize for JsonText<'_> {

@@ -1,8 +1,6 @@
-//! The closed vocabularies: accelerators, questions, groups, kinds of input.
+//! Enumerations of the format: accelerators, fact kinds, groups, input kinds, scopes.
 
-use crate::Scope;
-
-/// A number on disk, a name for people, and back again.
+/// Defines an enum with conversions to and from its numbers in the file and its names.
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident: $repr:ty { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$doc])*
@@ -12,10 +10,10 @@ macro_rules! vocabulary {
         pub enum $name { $($(#[$variant_doc])* $variant = $number,)* }
 
         impl $name {
-            /// Every one, in the order of their numbers on disk.
+            /// All of them, in the order of their numbers in the file.
             pub const ALL: &[$name] = &[$($name::$variant,)*];
 
-            /// The name that people and JSON see.
+            /// The name in JSON and in messages.
             pub fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)* }
             }
@@ -25,12 +23,12 @@ macro_rules! vocabulary {
                 match name { $($text => Some($name::$variant),)* _ => None }
             }
 
-            /// The one with this number in the file; `None` for one that this version does not know.
+            /// The one with this number in the file; `None` for a number unknown to this version.
             pub fn from_number(number: $repr) -> Option<$name> {
                 match number { $($number => Some($name::$variant),)* _ => None }
             }
 
-            /// Its number in the file.
+            /// The number in the file.
             pub fn number(self) -> $repr {
                 match self { $($name::$variant => $number,)* }
             }
@@ -45,28 +43,28 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// What runs the guest's instructions: QEMU's `-accel`.
+    /// An accelerator, which runs the guest's instructions: QEMU's `-accel`.
     ///
-    /// The order is that of preference: the first one that an emulator has is its *best*.
+    /// In order of preference: the first one that an emulator has is its *best*.
     Accelerator: u8 {
         /// Linux's Kernel-based Virtual Machine.
         Kvm = 1 "kvm",
         /// The hypervisor framework of macOS.
         Hvf = 2 "hvf",
-        /// QEMU's own translator, which needs no hardware.
+        /// QEMU's own translator, which needs no hardware support.
         Tcg = 3 "tcg",
-        /// No instructions are run at all; answers about the binary are the same.
+        /// Runs no instructions; facts of the binary are the same.
         Qtest = 4 "qtest",
     }
 }
 
 impl Accelerator {
-    /// Whether its answers depend on the host and not on the binary alone.
+    /// Returns true if its facts depend on the host and not on the binary alone.
     pub fn needs_host(self) -> bool {
         self.scope() == Scope::Host
     }
 
-    /// What its answers expire with.
+    /// The scope of its facts.
     pub fn scope(self) -> Scope {
         match self {
             Accelerator::Kvm | Accelerator::Hvf => Scope::Host,
@@ -75,8 +73,17 @@ impl Accelerator {
     }
 }
 
+/// The scope of facts: they depend on the binary alone, or on the host as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Files only.
+    Binary,
+    /// Also kernel, KVM and CPU.
+    Host,
+}
+
 vocabulary! {
-    /// A question that one entry holds the answer of.
+    /// The kind of a fact in an entry.
     FactKind: u16 {
         /// `query-version`.
         Version = 1 "version",
@@ -124,22 +131,22 @@ vocabulary! {
         CpuModels = 21 "cpu-models",
         /// `true`: the emulator ran under the accelerator.
         Ran = 22 "ran",
-        /// `qom-list-types` of what implements `device`.
+        /// `qom-list-types` of the types that implement `device`.
         DeviceTypes = 23 "device-types",
-        /// `qom-list-types` of what implements `user-creatable`.
+        /// `qom-list-types` of the types that implement `user-creatable`.
         ObjectTypes = 24 "object-types",
         /// `qom-list-types` with abstract types.
         AllTypes = 25 "all-types",
-        /// The leaves of CPUID that the host's KVM supports, of KVM: an array of `{function, index,
-        /// eax, ebx, ecx, edx}`.
+        /// The CPUID leaves that the host's KVM supports, from the kernel: an array of `{function,
+        /// index, eax, ebx, ecx, edx}`.
         SupportedCpuid = 26 "supported-cpuid",
     }
 }
 
 vocabulary! {
-    /// A part of an entry that is asked for as a whole.
+    /// A part of an entry that is probed as a whole.
     Group: u8 {
-        /// All that drivers ask for at start-up. Every entry has it.
+        /// All that drivers query at start-up. Every entry has it.
         Core = 0 "core",
         /// The properties of every concrete device.
         Devices = 1 "devices",
@@ -193,7 +200,7 @@ vocabulary! {
 pub struct Groups(u8);
 
 impl Groups {
-    /// Nothing beyond the core group, which every entry has.
+    /// The core group alone, which every entry has.
     pub const CORE: Groups = Groups(0);
     /// [`Group::Devices`].
     pub const DEVICES: Groups = Groups(1);
@@ -201,27 +208,27 @@ impl Groups {
     pub const OBJECTS: Groups = Groups(2);
     /// [`Group::CpuModels`].
     pub const CPU_MODELS: Groups = Groups(4);
-    /// The full profile.
+    /// All groups.
     pub const ALL: Groups = Groups(7);
 
-    /// Whether `group` is among them; the core group always is.
+    /// Returns true if the set has `group`; it always has the core group.
     pub fn contains(self, group: Group) -> bool {
         let one = Groups::from(group);
         self.0 & one.0 == one.0
     }
 
-    /// Those of `self` that are not in `other`.
+    /// The groups of `self` that are not in `other`.
     #[must_use]
     pub fn without(self, other: Groups) -> Groups {
         Groups(self.0 & !other.0)
     }
 
-    /// Whether nothing beyond the core group is in it.
+    /// Returns true for the core group alone.
     pub fn is_core(self) -> bool {
         self.0 == 0
     }
 
-    /// The groups in it, the core group first.
+    /// The groups of the set, the core group first.
     pub fn iter(self) -> impl Iterator<Item = Group> {
         Group::ALL.iter().copied().filter(move |group| self.contains(*group))
     }

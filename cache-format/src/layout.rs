@@ -1,10 +1,11 @@
-//! The fixed-size records of the file and the constants they are made of.
+//! The fixed-size records of the file and their constants.
 //!
-//! `docs/format.md` is the specification; a test holds its tables against this module.
+//! `docs/format.md` is the specification; a test compares its tables with this module.
 
-use crate::{Group, Scope};
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::kind::{Group, Scope};
 
 /// The first eight bytes of every entry.
 pub const MAGIC: [u8; 8] = *b"CAPSFILE";
@@ -14,10 +15,10 @@ pub const MAGIC: [u8; 8] = *b"CAPSFILE";
 /// Within a version only section kinds are added; anything else is a new version.
 pub const FORMAT_VERSION: u16 = 1;
 
-/// Reads `0x0A0B0C0D` where the file was written in the byte order of this specification.
+/// Reads as `0x0A0B0C0D` if the file was written in the byte order of the specification.
 pub const BYTE_ORDER_MARK: u32 = 0x0A0B_0C0D;
 
-/// More sections than any file of this version has; bounds what a hostile header can ask for.
+/// More sections than any file of this version has; bounds the table that a hostile header announces.
 pub const MAX_SECTIONS: u32 = 64;
 
 /// The largest depth of a value: deeper than any QMP reply. Keeps a damaged file from exhausting
@@ -42,10 +43,10 @@ pub struct Header {
     pub sections: U32,
     /// Zero.
     pub reserved: U32,
-    /// SHA-256 of everything after the section table; looked at by `verify` only.
+    /// SHA-256 of everything after the section table; checked by `verify` only.
     pub content_sha256: [u8; 32],
     /// The first eight bytes of the SHA-256 of the header (with this field zero) and the section
-    /// table; looked at on every open.
+    /// table; checked on every open.
     pub checksum: [u8; 8],
 }
 
@@ -53,22 +54,22 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SectionEntry {
-    /// What the section is: four ASCII letters, see [`tag`].
+    /// The kind of the section: four ASCII letters, see [`tag`].
     pub tag: [u8; 4],
     /// Version of the section's own layout.
     pub version: U16,
     /// [`SECTION_REQUIRED`] and [`SECTION_HOST`]; other bits are zero.
     pub flags: U16,
-    /// Offset of its first byte from the start of the file.
+    /// Offset of the first byte from the start of the file.
     pub offset: U64,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub length: U64,
 }
 
-/// A reader that does not know the section must refuse the file.
+/// A reader to which the section is unknown must refuse the file.
 pub const SECTION_REQUIRED: u16 = 1;
 
-/// The section's answers depend on the host (kernel, KVM, CPU), not on the binary alone.
+/// The section's facts depend on the host (kernel, KVM, CPU), not on the binary alone.
 pub const SECTION_HOST: u16 = 2;
 
 /// Tags of the sections of format version 1.
@@ -79,23 +80,23 @@ pub mod tag {
     pub const POOL: [u8; 4] = *b"POOL";
     /// Facts of the binary: the core group.
     pub const CORE: [u8; 4] = *b"CORE";
-    /// Facts of the host: the core group as a hardware accelerator answers it.
+    /// Facts of the host: the core group under a hardware accelerator.
     pub const HOST: [u8; 4] = *b"HOST";
     /// Facts of the binary: the properties of every device.
     pub const DEVICES: [u8; 4] = *b"DEVS";
-    /// As `DEVICES`, of an emulator that has no accelerator but a hardware one.
+    /// The same as `DEVICES`, for an emulator whose only accelerator is a hardware one.
     pub const DEVICES_HOST: [u8; 4] = *b"DEVH";
     /// Facts of the binary: the properties of every user-creatable object.
     pub const OBJECTS: [u8; 4] = *b"OBJS";
-    /// As `OBJECTS`, of an emulator that has no accelerator but a hardware one.
+    /// The same as `OBJECTS`, for an emulator whose only accelerator is a hardware one.
     pub const OBJECTS_HOST: [u8; 4] = *b"OBJH";
     /// Facts of the binary: expansions of every CPU model.
     pub const CPU_MODELS: [u8; 4] = *b"CPUS";
     /// Facts of the host: expansions of every CPU model under a hardware accelerator.
     pub const CPU_MODELS_HOST: [u8; 4] = *b"CPUH";
-    /// What the answers depend on.
+    /// Host state that the facts depend on.
     pub const INPUTS: [u8; 4] = *b"INPT";
-    /// How the probe went.
+    /// The report on the probes.
     pub const REPORT: [u8; 4] = *b"REPT";
 
     /// Every tag of this version.
@@ -115,7 +116,7 @@ pub mod tag {
     ];
 }
 
-/// The sections of facts, by group and by what the facts depend on.
+/// The sections of facts, by group and scope.
 pub const FACT_SECTIONS: [(Group, Scope, [u8; 4]); 8] = [
     (Group::Core, Scope::Binary, tag::CORE),
     (Group::Core, Scope::Host, tag::HOST),
@@ -127,7 +128,7 @@ pub const FACT_SECTIONS: [(Group, Scope, [u8; 4]); 8] = [
     (Group::CpuModels, Scope::Host, tag::CPU_MODELS_HOST),
 ];
 
-/// One fact of a section of facts: which question, asked under which accelerator, and the answer.
+/// One fact: its kind, its accelerator, and the value.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct FactRecord {
@@ -137,7 +138,7 @@ pub struct FactRecord {
     pub accelerator: u8,
     /// 1 answered, 2 refused, 3 quarantined.
     pub state: u8,
-    /// The word of a value; null unless the state is *answered*.
+    /// The word of the value; null unless the state is *answered*.
     pub value: U32,
 }
 
@@ -198,7 +199,7 @@ pub struct SignatureRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Word(pub(crate) u32);
 
-/// What kind of value a [`Word`] is; the discriminant is its upper four bits.
+/// The kind of value of a [`Word`]; the discriminant is its upper four bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(crate) enum Tag {
@@ -211,14 +212,14 @@ pub(crate) enum Tag {
     String = 4,
     /// The payload is the pool index of two words, low one first.
     Unsigned = 5,
-    /// As `Unsigned`, two's complement.
+    /// Like `Unsigned`, two's complement.
     Signed = 6,
-    /// As `Unsigned`, IEEE 754 bits.
+    /// Like `Unsigned`, IEEE 754 bits.
     Double = 7,
     /// The payload is the pool index of `[n, value × n]`.
     Array = 8,
     /// The payload is the pool index of `[n, key, value × n, order × ⌈n/2⌉]`: an array of objects
-    /// with the positions (16 bits each) of its elements sorted by what each has under `key`.
+    /// with the positions (16 bits each) of its elements sorted by their values of `key`.
     List = 9,
     /// The payload is the pool index of `[shape, value × n]`.
     Object = 10,
@@ -246,10 +247,10 @@ impl Tag {
 
 impl Word {
     pub(crate) const NULL: Word = Word(0);
-    /// Largest payload.
+    /// The largest payload.
     pub(crate) const MAX: u32 = 0x0FFF_FFFF;
 
-    /// A word of `tag` with `payload`, if it fits.
+    /// Makes a word of `tag` and `payload`, if it fits.
     pub(crate) fn new(tag: Tag, payload: u32) -> Option<Word> {
         (payload <= Self::MAX).then_some(Word(((tag as u32) << 28) | payload))
     }
@@ -258,7 +259,7 @@ impl Word {
         Word((if value { Tag::True } else { Tag::False } as u32) << 28)
     }
 
-    /// `None` for a kind that this version does not know.
+    /// The tag; `None` for one unknown to this version.
     pub(crate) fn tag(self) -> Option<Tag> {
         Tag::ALL.get(usize::try_from(self.0 >> 28).ok()?).copied()
     }
@@ -268,7 +269,7 @@ impl Word {
     }
 }
 
-/// A 32-bit number as an index; what does not fit the address space is out of every bound.
+/// Converts a 32-bit number to an index; one that exceeds the address space is out of all bounds.
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,7 @@
-//! The capability model of a QEMU emulator, and the file that holds it, read where it lies.
+//! The capability model of a QEMU emulator, and the file that holds it, read in place.
 //!
-//! A [`Model`] is filled with what an emulator answered, [encoded](Model::encode), and from then on
-//! read through an [`Entry`] over the bytes of its file: nothing is decoded, nothing is copied, and
+//! A [`Model`] is filled with an emulator's replies, [encoded](Model::encode), and from then on read
+//! through an [`Entry`] over the bytes of its file: nothing is decoded, nothing is copied, and
 //! opening costs the same for ten kilobytes and ten megabytes.
 //!
 //! ```
@@ -9,7 +9,7 @@
 //!
 //! let mut model = Model::default();
 //! let reply = r#"[{"name":"pc-q35-7.2","alias":"q35","cpu-max":288,"a-new-key":1.5}]"#;
-//! let machines = model.pool.take_in(&mut serde_json::Deserializer::from_str(reply))?;
+//! let machines = model.pool.intern(&mut serde_json::Deserializer::from_str(reply))?;
 //! let key = |kind| FactKey { group: Group::Core, accelerator: Accelerator::Tcg, kind };
 //! model.set(key(FactKind::Machines), Fact::Answered(machines));
 //! model.set(key(FactKind::Ran), Fact::Answered(Handle::bool(true)));
@@ -21,14 +21,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the order in which one meets them: [`Model`] and its [`Pool`]; [`Entry`] with
-//! [`Accelerated`], [`Machine`], [`CpuModel`], [`Properties`], [`Schema`]; [`Value`] for whatever
-//! has no getter of its own; [`Query`] for questions that come as text. An [`Entry`] serializes as
-//! the JSON that `export` prints.
+//! The types in order of use: [`Model`] and its [`Pool`]; [`Entry`] with [`Facts`],
+//! [`Accelerated`], [`Machine`], [`CpuModel`], [`Properties`], [`Schema`]; [`Value`] for data
+//! without a getter of its own; [`Query`] for queries in text form. An [`Entry`] serializes as the
+//! JSON that `export` prints.
 //!
 //! The file is specified in `docs/format.md`. No byte pattern makes a reader panic, loop, read
-//! outside the file or allocate out of proportion to it; damage that [`Entry::open`] does not find is
-//! found by [`Entry::verify`].
+//! outside the file or allocate out of proportion to its size; [`Entry::verify`] finds the damage
+//! that [`Entry::open`] does not.
 
 #![forbid(unsafe_code)]
 
@@ -67,8 +67,8 @@ pub use escaped::Escaped;
 pub use facts::Facts;
 pub use hex::hex;
 pub use incomplete::Incomplete;
-pub use input::{Input, Scope, Signature};
-pub use kind::{Accelerator, FactKind, Group, Groups, InputKind};
+pub use input::{Input, Signature};
+pub use kind::{Accelerator, FactKind, Group, Groups, InputKind, Scope};
 pub use model::{Fact, FactKey, Model};
 pub use pool::{Handle, Keys, MAX_DISTINCT, Node, Pool};
 pub use query::{QUERY_KINDS, Query, QueryError, VersionQuery};

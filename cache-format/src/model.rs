@@ -1,4 +1,4 @@
-//! What is known of one emulator, in memory: what a probe fills, and what becomes an entry.
+//! The capabilities of one emulator in memory: filled by a probe, and encoded as an entry.
 
 use std::collections::BTreeMap;
 
@@ -8,49 +8,49 @@ use crate::kind::{Accelerator, FactKind, Group};
 use crate::pool::{Handle, Pool};
 use crate::report::Report;
 
-/// How a question was answered.
+/// The result of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact<V> {
     /// QEMU answered.
     Answered(V),
-    /// QEMU answered with an error; which one stands in the report.
+    /// QEMU answered with an error, which is in the report.
     Refused,
-    /// No answer ever came; how stands in the report.
+    /// QEMU ended or did not reply; the report has the details.
     Quarantined,
 }
 
-/// Where a fact stands: in which group, under which accelerator, and what it answers.
+/// The key of a fact: its group, accelerator and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FactKey {
-    /// The group that is filled as a whole.
+    /// The group, which is probed as a whole.
     pub group: Group,
-    /// Who was asked.
+    /// The accelerator that was queried.
     pub accelerator: Accelerator,
-    /// What was asked.
+    /// The kind of the fact.
     pub kind: FactKind,
 }
 
-/// What is known of one emulator: facts, what they depend on, how they were learnt.
+/// The capabilities of one emulator: facts, their inputs, and the report on the probes.
 ///
 /// A model only ever grows by whole groups: see [`Model::replace`].
 #[derive(Debug, Default)]
 pub struct Model {
-    /// Where the values of the facts live.
+    /// The values of the facts.
     pub pool: Pool,
-    /// What the answers depend on; the emulator first.
+    /// Host state that the facts depend on; the emulator first.
     pub inputs: Vec<Input>,
-    /// How the probes went.
+    /// The report on the probes.
     pub report: Report,
     facts: BTreeMap<FactKey, Fact<Handle>>,
 }
 
 impl Model {
-    /// Stores an answer; a later one under the same key replaces it.
+    /// Stores a fact; replaces one with the same key.
     pub fn set(&mut self, key: FactKey, fact: Fact<Handle>) {
         self.facts.insert(key, fact);
     }
 
-    /// The answer under `key`, if the question was asked.
+    /// The fact under `key`, if the emulator was queried for it.
     pub fn get(&self, key: FactKey) -> Option<Fact<Handle>> {
         self.facts.get(&key).copied()
     }
@@ -60,14 +60,14 @@ impl Model {
         self.facts.iter().map(|(key, fact)| (*key, *fact))
     }
 
-    /// Drops the facts that depend on the host, with their part of the report.
+    /// Removes the facts that depend on the host, with their part of the report.
     pub fn drop_host_facts(&mut self) {
         self.facts.retain(|key, _| !key.accelerator.needs_host());
         self.report.retain(|source| source.accelerator().is_some_and(|one| !one.needs_host()));
     }
 
-    /// Takes over from `newer` every group and accelerator that it has facts of, with its part of
-    /// the report and its inputs; what it has none of stays as it is.
+    /// Replaces every group and accelerator of which `newer` has facts, with their part of the report,
+    /// and the inputs; keeps the others.
     ///
     /// # Errors
     /// [`ModelError::TooManyValues`].
@@ -76,9 +76,9 @@ impl Model {
             newer.facts.keys().map(|key| (key.group, key.accelerator)).collect();
         let is_replaced = |group, accelerator| replaced.contains(&(group, accelerator));
         self.facts.retain(|key, _| !is_replaced(key.group, key.accelerator));
-        // Of passes that brought no answers, only the latest is worth telling.
-        let asked_again = |source| newer.report.passes.iter().any(|pass| pass.source == source);
-        self.report.passes.retain(|pass| pass.failure.is_none() || !asked_again(pass.source));
+        // Of passes without facts, only the latest is kept.
+        let ran_again = |source| newer.report.passes.iter().any(|pass| pass.source == source);
+        self.report.passes.retain(|pass| pass.failure.is_none() || !ran_again(pass.source));
         self.report.retain(|source| match (source.group(), source.accelerator()) {
             (Some(group), Some(accelerator)) => !is_replaced(group, accelerator),
             _ => false,

@@ -1,4 +1,4 @@
-//! Values in memory while an entry is being made: everything equal is kept once.
+//! Values in memory while an entry is built: equal values are stored once.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::error::ModelError;
 use crate::interner::Interner;
 use crate::layout::{MAX_DEPTH, Tag, Word, index};
 
-/// Distinct values that a pool may hold. A full profile of QEMU 11.1 has about 60,000; the bound
-/// keeps an emulator that answers nonsense from filling the prober's memory.
+/// The largest number of distinct values in a pool. A full profile of QEMU 11.1 has about 60,000; the
+/// limit keeps an emulator that sends garbage from filling the prober's memory.
 pub const MAX_DISTINCT: usize = 200_000;
 
-/// A value in a [`Pool`]; meaningless without the pool it came from.
+/// A value in a [`Pool`]; valid in the pool that returned it only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handle(pub(crate) Word);
 
@@ -25,7 +25,7 @@ impl Handle {
     }
 }
 
-/// What a [`Handle`] stands for; containers hand out the handles of what they hold.
+/// The value of a [`Handle`]; containers return the handles of their elements.
 #[derive(Clone, Debug)]
 pub enum Node<'a> {
     /// `null`.
@@ -70,35 +70,35 @@ impl fmt::Debug for Keys<'_> {
     }
 }
 
-/// Interned JSON values: strings, arrays, sets of keys and objects, each distinct one once.
+/// Interned JSON values: strings, arrays, sets of keys and objects, each distinct one stored once.
 ///
 /// Order of arrays and of object keys is kept; numbers are kept up to `u64`, down to `i64`, and
 /// otherwise to the last bit of an `f64`.
 #[derive(Debug, Default)]
 pub struct Pool {
-    /// In UTF-8.
+    /// UTF-8.
     strings: Interner<u8>,
     numbers: Interner<u64>,
     arrays: Interner<Handle>,
-    /// Keys of objects, by the numbers of their strings.
+    /// The keys of objects, as numbers of strings.
     shapes: Interner<u32>,
-    /// The number of the shape, then the values.
+    /// The number of the shape, followed by the values.
     objects: Interner<Handle>,
-    /// How deep the arrays and the objects nest: 1 where they hold no other.
+    /// The depth of each array and object: 1 if it holds no other.
     array_depths: Vec<u32>,
     object_depths: Vec<u32>,
 }
 
 impl Pool {
-    /// Takes in one JSON value from any deserializer that describes itself.
+    /// Interns one JSON value from any self-describing deserializer.
     ///
     /// # Errors
-    /// Those of the deserializer; [`ModelError::TooManyValues`] arrives as its custom error.
-    pub fn take_in<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<Handle, D::Error> {
-        Intern(self).deserialize(from)
+    /// Those of the deserializer; [`ModelError::TooManyValues`] is reported as its custom error.
+    pub fn intern<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<Handle, D::Error> {
+        ValueSeed(self).deserialize(from)
     }
 
-    /// A string.
+    /// Interns a string.
     ///
     /// # Errors
     /// [`ModelError::TooManyValues`].
@@ -110,7 +110,7 @@ impl Pool {
         word(Tag::String, number)
     }
 
-    /// An array of values of this pool.
+    /// Interns an array of values of this pool.
     ///
     /// # Errors
     /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].
@@ -123,7 +123,7 @@ impl Pool {
         word(Tag::Array, bounded(number)?)
     }
 
-    /// An object; of two values under one key the later one counts, in the place of the first.
+    /// Interns an object; of two values under one key the last one counts, in the place of the first.
     ///
     /// # Errors
     /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].
@@ -136,10 +136,10 @@ impl Pool {
             keys.push(self.string_number(key)?);
             values.push(value);
         }
-        self.finish_object(keys, values)
+        self.intern_object(keys, values)
     }
 
-    /// What a handle of this pool stands for.
+    /// The value of a handle of this pool.
     pub fn node(&self, handle: Handle) -> Node<'_> {
         let Handle(word) = handle;
         let number = word.payload();
@@ -163,7 +163,7 @@ impl Pool {
         }
     }
 
-    /// The elements of an array; none of anything else.
+    /// The elements of an array; empty for another value.
     pub fn elements(&self, handle: Handle) -> &[Handle] {
         match self.node(handle) {
             Node::Array(values) => values,
@@ -171,13 +171,13 @@ impl Pool {
         }
     }
 
-    /// What an object has under `key`.
+    /// The value that an object has under `key`.
     pub fn get(&self, handle: Handle, key: &str) -> Option<Handle> {
         match self.node(handle) {
             Node::Object(keys, values) => {
-                let mut known = keys.numbers().iter();
+                let mut numbers = keys.numbers().iter();
                 let position =
-                    known.position(|&number| self.string_bytes(number) == key.as_bytes())?;
+                    numbers.position(|&number| self.string_bytes(number) == key.as_bytes())?;
                 values.get(position).copied()
             }
             _ => None,
@@ -192,7 +192,7 @@ impl Pool {
         }
     }
 
-    /// Copies a value of another pool; `copied` remembers what was copied before.
+    /// Copies a value of another pool; `copied` maps the handles that were copied before.
     pub(crate) fn copy_from(
         &mut self,
         other: &Pool,
@@ -229,11 +229,11 @@ impl Pool {
     }
 
     pub(crate) fn string_at(&self, number: u32) -> &str {
-        // Only whole strings are ever put in.
+        // Only whole strings are interned.
         std::str::from_utf8(self.string_bytes(number)).unwrap_or("")
     }
 
-    /// What sorts as the strings do, and costs no check.
+    /// The bytes of a string, which sort as the string does and need no UTF-8 check.
     pub(crate) fn string_bytes(&self, number: u32) -> &[u8] {
         self.strings.get(index(number))
     }
@@ -246,7 +246,7 @@ impl Pool {
         self.numbers.get(index(number)).first().copied().unwrap_or(0)
     }
 
-    /// A number that is neither below 0 nor above `u64`.
+    /// Interns an integer from 0 to `u64::MAX`.
     pub(crate) fn unsigned(&mut self, value: u64) -> Result<Handle, ModelError> {
         match u32::try_from(value).ok().and_then(|small| Word::new(Tag::Small, small)) {
             Some(small) => Ok(Handle(small)),
@@ -254,7 +254,7 @@ impl Pool {
         }
     }
 
-    /// A number that may be negative.
+    /// Interns an integer that may be negative.
     pub(crate) fn signed(&mut self, value: i64) -> Result<Handle, ModelError> {
         match u64::try_from(value) {
             Ok(value) => self.unsigned(value),
@@ -262,7 +262,7 @@ impl Pool {
         }
     }
 
-    /// A number that is no integer.
+    /// Interns a number that is not an integer.
     pub(crate) fn double(&mut self, value: f64) -> Result<Handle, ModelError> {
         self.number(Tag::Double, value.to_bits())
     }
@@ -272,7 +272,7 @@ impl Pool {
         word(tag, bounded(number)?)
     }
 
-    /// How deep a container of these values nests.
+    /// Returns the depth of a container of these values.
     fn depth_over(&self, values: &[Handle]) -> Result<u32, ModelError> {
         let depth = |value: &Handle| {
             let number = index(value.0.payload());
@@ -292,8 +292,8 @@ impl Pool {
         bounded(self.strings.insert(text.as_bytes()).0)
     }
 
-    /// As [`Pool::object`], with the numbers of the keys.
-    pub(crate) fn finish_object(
+    /// The same as [`Pool::object`], by the numbers of the keys.
+    pub(crate) fn intern_object(
         &mut self,
         mut keys: Vec<u32>,
         mut values: Vec<Handle>,
@@ -315,7 +315,7 @@ impl Pool {
     }
 }
 
-/// Of keys that stand twice, keeps the last value in the place of the first.
+/// Removes duplicate keys: the last value replaces the first, in its place.
 fn keep_last(keys: Vec<u32>, values: Vec<Handle>) -> (Vec<u32>, Vec<Handle>) {
     let merged: indexmap::IndexMap<u32, Handle> = keys.into_iter().zip(values).collect();
     merged.into_iter().unzip()
@@ -332,9 +332,9 @@ fn word(tag: Tag, number: u32) -> Result<Handle, ModelError> {
     Word::new(tag, number).map(Handle).ok_or(ModelError::TooManyValues { limit: MAX_DISTINCT })
 }
 
-struct Intern<'p>(&'p mut Pool);
+struct ValueSeed<'p>(&'p mut Pool);
 
-impl<'de> DeserializeSeed<'de> for Intern<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Handle;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Handle, D::Error> {
@@ -342,7 +342,7 @@ impl<'de> DeserializeSeed<'de> for Intern<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Intern<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Handle;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -375,7 +375,7 @@ impl<'de> Visitor<'de> for Intern<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Handle, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = elements.next_element_seed(Intern(self.0))? {
+        while let Some(value) = elements.next_element_seed(ValueSeed(self.0))? {
             values.push(value);
         }
         self.0.array(values).map_err(de::Error::custom)
@@ -385,9 +385,9 @@ impl<'de> Visitor<'de> for Intern<'_> {
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         while let Some(Key(key)) = entries.next_key_seed(KeySeed(self.0))? {
             keys.push(key);
-            values.push(entries.next_value_seed(Intern(self.0))?);
+            values.push(entries.next_value_seed(ValueSeed(self.0))?);
         }
-        self.0.finish_object(keys, values).map_err(de::Error::custom)
+        self.0.intern_object(keys, values).map_err(de::Error::custom)
     }
 }
 
@@ -421,26 +421,26 @@ impl Visitor<'_> for KeySeed<'_> {
 mod tests {
     use super::*;
 
-    fn take_in(pool: &mut Pool, json: &str) -> Handle {
-        pool.take_in(&mut serde_json::Deserializer::from_str(json)).expect("valid JSON")
+    fn intern(pool: &mut Pool, json: &str) -> Handle {
+        pool.intern(&mut serde_json::Deserializer::from_str(json)).expect("valid JSON")
     }
 
     #[test]
     fn equal_values_get_equal_handles() {
         let mut pool = Pool::default();
-        let a = take_in(&mut pool, r#"[{"name":"pc","max":1},{"name":"pc","max":1}]"#);
+        let a = intern(&mut pool, r#"[{"name":"pc","max":1},{"name":"pc","max":1}]"#);
         let elements = pool.elements(a).to_vec();
         assert_eq!(elements[0], elements[1]);
-        let b = take_in(&mut pool, r#"{"name":"pc","max":1}"#);
+        let b = intern(&mut pool, r#"{"name":"pc","max":1}"#);
         assert_eq!(elements[0], b);
-        let other_order = take_in(&mut pool, r#"{"max":1,"name":"pc"}"#);
+        let other_order = intern(&mut pool, r#"{"max":1,"name":"pc"}"#);
         assert_ne!(b, other_order);
     }
 
     #[test]
     fn of_two_values_under_one_key_the_later_one_counts() {
         let mut pool = Pool::default();
-        let object = take_in(&mut pool, r#"{"a":1,"b":2,"a":3}"#);
+        let object = intern(&mut pool, r#"{"a":1,"b":2,"a":3}"#);
         let Node::Object(keys, values) = pool.node(object) else { panic!("an object") };
         assert_eq!(keys.iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(values.len(), 2);
@@ -455,7 +455,7 @@ mod tests {
             "[{}]",
             (0..=MAX_DISTINCT).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",")
         );
-        let error = pool.take_in(&mut serde_json::Deserializer::from_str(&json)).unwrap_err();
+        let error = pool.intern(&mut serde_json::Deserializer::from_str(&json)).unwrap_err();
         assert!(error.to_string().contains("200000"), "{error}");
     }
 }

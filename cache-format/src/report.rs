@@ -1,63 +1,63 @@
-//! How a probe went: the one section that has to be decoded, and that no answer needs.
+//! The report on the probes: the only section that is decoded, and that no getter needs.
 //!
-//! This is the only module that knows bincode (`docs/adr/0002-bincode-for-the-report.md`).
+//! This is the only module that uses bincode (`docs/adr/0002-bincode-for-the-report.md`).
 
 use bincode::{Decode, Encode};
 
-use crate::{Accelerator, Group};
+use crate::kind::{Accelerator, Group};
 
-/// More than any report takes; what a damaged length can make the decoder reserve.
+/// The largest report; bounds the memory that a damaged length can make the decoder reserve.
 const LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// How the probes went that an entry was made of.
+/// The report on the probes of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Report {
     /// One per group that a run of an emulator added to the entry, oldest first.
     pub passes: Vec<PassReport>,
-    /// Commands that QEMU answered with an error, in the order in which they were asked.
+    /// Commands that QEMU answered with an error, in the order of the queries.
     pub refused: Vec<Refusal>,
-    /// Queries after which no answer came.
+    /// Queries after which no reply came.
     pub quarantined: Vec<Quarantine>,
 }
 
-/// What one pass asked, and how long it took.
+/// The queries of one pass, and their duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct PassReport {
-    /// Which answers it was for.
+    /// The part of the entry that it filled.
     pub source: Source,
-    /// From the start of the emulator to its last answer, in microseconds, without what other groups
-    /// took that the same pass filled.
+    /// Time from the start of the emulator to its last reply, in microseconds, without the time of other
+    /// groups that the same pass filled.
     pub micros: u64,
-    /// How often the emulator had to be started again.
+    /// Number of times that the emulator was restarted.
     pub restarts: u32,
-    /// Why there are no answers, if there are none.
+    /// The reason why there are no facts, if there are none.
     pub failure: Option<String>,
-    /// The end of what the emulator wrote to its standard output and error: of each process that was
-    /// lost on the way, and how it was, and of the last one.
+    /// The end of the emulator's standard output and error: of each process that was lost, with the
+    /// reason, and of the last one.
     pub output_tail: String,
     /// One row per command name, in the order of first use.
     pub commands: Vec<CommandReport>,
 }
 
-/// How long QEMU took to answer one command, all its uses in a pass together.
+/// The time of QEMU's replies to one command, summed over a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct CommandReport {
     /// The command's name.
     pub execute: String,
-    /// How often it was asked.
+    /// Number of queries.
     pub count: u32,
-    /// Time between the answer before and the answer, summed, in microseconds.
+    /// Time from the previous reply to this one, summed, in microseconds.
     pub micros: u64,
 }
 
 /// A command that QEMU answered with an error.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Refusal {
-    /// Which answers it is missing from.
+    /// The part of the entry that lacks the reply.
     pub source: Source,
     /// The command's name.
     pub command: String,
-    /// Its arguments as JSON text, if it had any.
+    /// The arguments as JSON text, if there were any.
     pub arguments: Option<String>,
     /// QMP's error class, such as `GenericError`.
     pub class: String,
@@ -65,20 +65,20 @@ pub struct Refusal {
     pub desc: String,
 }
 
-/// A query that killed QEMU, or made it deaf, twice.
+/// A query that crashed or hung QEMU twice.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Quarantine {
-    /// Which answers it is missing from.
+    /// The part of the entry that lacks the reply.
     pub source: Source,
     /// The command's name.
     pub command: String,
-    /// Its arguments as JSON text, if it had any.
+    /// The arguments as JSON text, if there were any.
     pub arguments: Option<String>,
-    /// What happened.
+    /// The event that ended or stopped the emulator.
     pub reason: String,
 }
 
-/// Which part of an entry something belongs to: it is dropped when that part is asked again.
+/// The part of an entry that a report belongs to: the report is dropped when that part is probed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Source {
     group: u8,
@@ -86,7 +86,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The answers of `group` under `accelerator`.
+    /// Returns the part for `group` under `accelerator`.
     pub fn new(group: Group, accelerator: Accelerator) -> Source {
         Source { group: group.number(), accelerator: accelerator.number() }
     }
@@ -103,23 +103,23 @@ impl Source {
 }
 
 impl Report {
-    /// Keeps what belongs to the sources that `keep` says yes to.
+    /// Keeps the reports of the sources for which `keep` returns true.
     pub fn retain(&mut self, keep: impl Fn(Source) -> bool) {
         self.passes.retain(|pass| keep(pass.source));
         self.refused.retain(|refusal| keep(refusal.source));
         self.quarantined.retain(|quarantine| keep(quarantine.source));
     }
 
-    /// Adds what another probe reported.
+    /// Adds the report on another probe.
     pub fn append(&mut self, other: Report) {
         self.passes.extend(other.passes);
         self.refused.extend(other.refused);
         self.quarantined.extend(other.quarantined);
     }
 
-    /// The report as bytes that can be read again: of one that grew beyond the limit, which takes
-    /// an emulator that refuses thousands of commands, the later refusals are left out, and if that
-    /// is not enough, quarantined queries and passes.
+    /// Encodes the report as bytes that can be decoded again. If it exceeds the limit, which takes an
+    /// emulator that refuses thousands of commands, the later refusals are left out, and if that is
+    /// not enough, quarantined queries and passes.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let bytes = bincode::encode_to_vec(self, config())
             .expect("encoding strings and integers into memory cannot fail");
@@ -132,7 +132,7 @@ impl Report {
         } else if !self.quarantined.is_empty() {
             shorter.quarantined.truncate(self.quarantined.len() / 2);
         } else {
-            // An empty report is within any limit, so this comes to an end.
+            // An empty report is within the limit, so the recursion ends.
             shorter.passes.truncate(self.passes.len() / 2);
         }
         shorter.to_bytes()
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_survives_being_written_and_read() {
+    fn a_report_is_decoded_as_it_was_encoded() {
         let source = Source::new(Group::Devices, Accelerator::Tcg);
         let report = Report {
             passes: vec![PassReport { source, micros: 7, restarts: 1, ..PassReport::default() }],
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
-    fn a_report_beyond_the_limit_loses_refusals_and_can_still_be_read() {
+    fn a_report_beyond_the_limit_loses_refusals_and_can_still_be_decoded() {
         let refusal = Refusal {
             source: Source::default(),
             command: "device-list-properties".into(),

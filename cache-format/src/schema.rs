@@ -1,7 +1,7 @@
-//! Questions to the QMP schema: the path language.
+//! Queries of the QMP schema: the path language.
 //!
-//! A path names a command or event and walks from there through the types of
-//! `query-qmp-schema`: `blockdev-add/arg-type/+file/aio/^io_uring` asks whether the argument of
+//! A path names a command or event and leads from there through the types of
+//! `query-qmp-schema`: `blockdev-add/arg-type/+file/aio/^io_uring` matches if the argument of
 //! `blockdev-add` has a branch `file` whose member `aio` is an enumeration with `io_uring`.
 //!
 //! | component | on | means |
@@ -10,32 +10,32 @@
 //! | `name` | object | the member |
 //! | `*name` | object | the member, if it is optional |
 //! | `+name` | object | the variant with that case |
-//! | `^name` | enum | the value; `^name/$feature` asks for a feature of it |
+//! | `^name` | enum | the value; `^name/$feature` matches a feature of it |
 //! | `!type` | builtin | the JSON type is that one; ends the path |
 //! | `$name` | command, event, object | has the feature; ends the path |
 //!
-//! Arrays are stepped through, alternates tried member by member; neither takes a component. A
-//! feature is that of the type that was reached, never of the member it was reached through.
+//! Arrays are passed through, alternates tried member by member; neither takes a component. A feature
+//! is that of the type at the end of the path, never of the member that leads to it.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use crate::tri::Tri;
 use crate::value::{Array, Value};
 
-/// Types that one path may lead through, one after another.
+/// The largest number of types on one path.
 const MAX_STEPS: u32 = 1000;
 
-/// Types and elements of lists that may be looked at for one path: alternates fan out. The longest
-/// walks through QEMU's own schema look at some thousand.
-const MAX_LOOKS: usize = 100_000;
+/// The largest number of types and list elements that are examined for one path: alternates fan out. The
+/// longest walks through QEMU's own schema examine some thousand.
+const MAX_VISITS: usize = 100_000;
 
-/// The answer of `query-qmp-schema`.
+/// The QMP schema (`query-qmp-schema`).
 #[derive(Clone, Copy, Debug)]
 pub struct Schema<'a> {
     answer: Option<Value<'a>>,
 }
 
-/// Why a walk has no answer: the schema is malformed, or the path goes on where nothing can follow.
+/// An error of a walk: the schema is malformed, or the path continues after its end.
 struct Malformed;
 
 impl<'a> Schema<'a> {
@@ -43,11 +43,10 @@ impl<'a> Schema<'a> {
         Schema { answer }
     }
 
-    /// Whether the schema has what `path` describes.
+    /// Returns whether the schema has the element that `path` describes.
     ///
-    /// A path that makes no sense, such as one that goes on behind a feature, is *no*; *unknown*
-    /// is for a schema that the emulator did not tell. Allocates only on a path through an
-    /// alternate.
+    /// *No* for a malformed path, such as one that continues after a feature; *unknown* if the
+    /// emulator did not report its schema. Allocates only on a path through an alternate.
     pub fn has(self, path: &str) -> Tri {
         match self.entries() {
             None => Tri::Unknown,
@@ -55,7 +54,7 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// All entries, in QEMU's order; `None` if the emulator did not tell.
+    /// All entries, in QEMU's order; `None` if the emulator did not report them.
     pub fn entries(self) -> Option<Array<'a>> {
         self.answer?.as_array()
     }
@@ -65,16 +64,18 @@ impl<'a> Schema<'a> {
         self.entries()
             .into_iter()
             .flat_map(Array::iter)
-            .filter(move |entry| says(*entry, "meta-type", meta_type))
+            .filter(move |entry| has_string(*entry, "meta-type", meta_type))
             .filter_map(|entry| text(entry, "name"))
     }
 
-    /// Whether there is an entry `name` with this `meta-type`.
+    /// Returns whether there is an entry `name` with this `meta-type`.
     pub fn has_entry(self, meta_type: &str, name: &str) -> Tri {
         match self.entries() {
             None => Tri::Unknown,
             Some(entries) => Tri::from(
-                entries.find("name", name).is_some_and(|entry| says(entry, "meta-type", meta_type)),
+                entries
+                    .find("name", name)
+                    .is_some_and(|entry| has_string(entry, "meta-type", meta_type)),
             ),
         }
     }
@@ -84,26 +85,26 @@ fn text<'a>(object: Value<'a>, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str()
 }
 
-/// Whether the object has the string `name` under `key`.
-fn says(object: Value<'_>, key: &str, name: &str) -> bool {
-    object.get(key).is_some_and(|held| held.is_str(name))
+/// Returns true if the object has the string `name` under `key`.
+fn has_string(object: Value<'_>, key: &str, name: &str) -> bool {
+    object.get(key).is_some_and(|value| value.is_str(name))
 }
 
 struct Walk<'a> {
     entries: Array<'a>,
-    looks_left: usize,
+    visits_left: usize,
 }
 
 type Rest<'p> = std::str::Split<'p, char>;
 
-/// A type, and what of the path is still to be walked from there.
+/// A type, and the rest of the path from there.
 struct Place<'a, 'p> {
     entry: Value<'a>,
     rest: Rest<'p>,
     depth: u32,
 }
 
-/// An alternate that was entered, with the members that were not tried yet.
+/// An alternate on the path, with the members that were not tried yet.
 struct Untried<'a, 'p> {
     members: Array<'a>,
     next: u32,
@@ -118,27 +119,27 @@ enum Step<'a, 'p> {
 
 impl<'a> Walk<'a> {
     fn new(entries: Array<'a>) -> Walk<'a> {
-        Walk { entries, looks_left: MAX_LOOKS }
+        Walk { entries, visits_left: MAX_VISITS }
     }
 
-    /// Takes so many types or elements off what may still be looked at.
-    fn look(&mut self, at: usize) -> Result<(), Malformed> {
-        self.looks_left = self.looks_left.checked_sub(at).ok_or(Malformed)?;
+    /// Counts `number` types or elements against the limit.
+    fn visit(&mut self, number: usize) -> Result<(), Malformed> {
+        self.visits_left = self.visits_left.checked_sub(number).ok_or(Malformed)?;
         Ok(())
     }
 
-    /// The elements of the array under a key; none if there is none.
+    /// Returns the elements of the array under a key; none if there is no array.
     fn elements(
         &mut self,
         object: Value<'a>,
         key: &str,
     ) -> Result<impl Iterator<Item = Value<'a>> + use<'a>, Malformed> {
         let array = object.get(key).and_then(Value::as_array);
-        self.look(array.map_or(0, Array::len))?;
+        self.visit(array.map_or(0, Array::len))?;
         Ok(array.into_iter().flat_map(Array::iter))
     }
 
-    /// The first element of the array under a key whose `name_key` is `name`.
+    /// Returns the first element of the array under a key whose `name_key` is `name`.
     fn named(
         &mut self,
         object: Value<'a>,
@@ -147,7 +148,7 @@ impl<'a> Walk<'a> {
         name: &str,
     ) -> Result<Option<Value<'a>>, Malformed> {
         let Some(array) = object.get(key).and_then(Value::as_array) else { return Ok(None) };
-        self.look(array.len())?;
+        self.visit(array.len())?;
         Ok(array.find(name_key, name))
     }
 
@@ -162,7 +163,7 @@ impl<'a> Walk<'a> {
         place.is_some_and(|place| self.walk(place).unwrap_or(false))
     }
 
-    /// A loop and not a recursion: a thousand types would take more stack than a thread may have.
+    /// Follows the path, in a loop: recursion over a thousand types could exceed a thread's stack.
     fn walk<'p>(&mut self, mut place: Place<'a, 'p>) -> Result<bool, Malformed> {
         let mut untried = Vec::new();
         loop {
@@ -177,7 +178,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The type that `reference`, a string of the schema, names.
+    /// Returns the type that `reference`, a string of the schema, names.
     fn enter<'p>(
         &mut self,
         reference: Option<Value<'a>>,
@@ -186,13 +187,13 @@ impl<'a> Walk<'a> {
     ) -> Result<Place<'a, 'p>, Malformed> {
         let number = reference.and_then(Value::string_number).ok_or(Malformed)?;
         if self.entries.sorted_by("name").is_none() {
-            self.look(self.entries.len())?;
+            self.visit(self.entries.len())?;
         }
         let entry = self.entries.find_number("name", number).ok_or(Malformed)?;
         Ok(Place { entry, rest, depth: depth.saturating_add(1) })
     }
 
-    /// The next member of the innermost alternate that has one left.
+    /// Returns the next member of the innermost alternate that has one left.
     fn next_alternative<'p>(
         &mut self,
         untried: &mut Vec<Untried<'a, 'p>>,
@@ -216,7 +217,7 @@ impl<'a> Walk<'a> {
         untried: &mut Vec<Untried<'a, 'p>>,
     ) -> Result<Step<'a, 'p>, Malformed> {
         let Place { entry, mut rest, depth } = place;
-        self.look(1)?;
+        self.visit(1)?;
         if depth >= MAX_STEPS {
             return Err(Malformed);
         }
@@ -226,7 +227,7 @@ impl<'a> Walk<'a> {
             Some("array") => self.enter(entry.get("element-type"), ahead, depth).map(Step::On),
             Some("alternate") => {
                 if let Some(members) = entry.get("members").and_then(Value::as_array) {
-                    self.look(members.len())?;
+                    self.visit(members.len())?;
                     untried.push(Untried { members, next: 0, ahead, depth });
                 }
                 Ok(Step::End(false))
@@ -249,7 +250,7 @@ impl<'a> Walk<'a> {
         match split(component) {
             (Some('$'), feature) => last(rest, self.has_feature(entry, feature)?).map(Step::End),
             (Some('^' | '!' | '+' | '*'), _) => Ok(Step::End(false)),
-            (_, key) => match entry.get(key).filter(|held| held.string_number().is_some()) {
+            (_, key) => match entry.get(key).filter(|value| value.string_number().is_some()) {
                 None => Ok(Step::End(false)),
                 reference => self.enter(reference, rest, depth).map(Step::On),
             },
@@ -292,32 +293,32 @@ impl<'a> Walk<'a> {
             Some((Some('$'), feature)) if rest.next().is_none() => Some(feature),
             Some(_) => return Err(Malformed),
         };
-        // QEMU 6.2 and later describe each value in `members`; before there are names only.
+        // QEMU 6.2 and later describe each value in `members`; earlier ones list names only.
         if entry.get("members").is_some() {
             match (self.named(entry, "members", "name", name)?, feature) {
                 (Some(member), Some(feature)) => self.has_feature(member, feature),
                 (member, _) => Ok(member.is_some()),
             }
         } else {
-            let known = self.elements(entry, "values")?.any(|value| value.is_str(name));
-            Ok(known && feature.is_none())
+            let has_value = self.elements(entry, "values")?.any(|value| value.is_str(name));
+            Ok(has_value && feature.is_none())
         }
     }
 }
 
 fn builtin(entry: Value<'_>, component: &str, rest: Rest<'_>) -> Result<bool, Malformed> {
     match split(component) {
-        (Some('!'), json_type) => last(rest, says(entry, "json-type", json_type)),
+        (Some('!'), json_type) => last(rest, has_string(entry, "json-type", json_type)),
         _ => Ok(false),
     }
 }
 
-/// A component that must end the path.
+/// Returns the result of a component that must end the path.
 fn last(mut rest: Rest<'_>, answer: bool) -> Result<bool, Malformed> {
     if rest.next().is_none() { Ok(answer) } else { Err(Malformed) }
 }
 
-/// The modifier is a first character that is no ASCII letter, whatever it is.
+/// Splits off the modifier: a first character that is not an ASCII letter.
 fn split(component: &str) -> (Option<char>, &str) {
     let mut characters = component.chars();
     match characters.next() {

@@ -207,7 +207,7 @@ fn the_tags_of_values_are_as_specified() {
     assert_eq!(specified.len(), values.len());
     for (row, json) in specified.iter().zip(values) {
         let mut model = Model::default();
-        let value = model.pool.take_in(&mut serde_json::Deserializer::from_str(&json)).unwrap();
+        let value = model.pool.intern(&mut serde_json::Deserializer::from_str(&json)).unwrap();
         let kind = FactKind::Ran;
         let key = FactKey { group: Group::Core, accelerator: Accelerator::Tcg, kind };
         model.set(key, Fact::Answered(value));

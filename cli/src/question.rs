@@ -36,7 +36,7 @@ impl std::str::FromStr for Question {
     type Err = QuestionError;
 
     fn from_str(text: &str) -> Result<Question, QuestionError> {
-        if text.len() > Query::MOST_BYTES {
+        if text.len() > Query::MAX_BYTES {
             return Err(QueryError::TooLong { bytes: text.len() }.into());
         }
         match text.split_once(':') {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn no_question_of_any_kind_may_be_endless() {
         for kind in ["property", "firmware", "flag", "schema", "x"] {
-            let text = format!("{kind}:{}", ",".repeat(Query::MOST_BYTES));
+            let text = format!("{kind}:{}", ",".repeat(Query::MAX_BYTES));
             let bytes = text.len();
             let error = text.parse::<Question>().unwrap_err();
             let too_long = matches!(error, QuestionError::Query(QueryError::TooLong { bytes: told }) if told == bytes);

@@ -96,7 +96,7 @@ fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
         seen += entry.answer(&query).to_string().len() + entry.explain(&query).len();
     }
     seen += entry.missing().len();
-    seen += Accelerator::ALL.iter().filter_map(|one| entry.why_not_under(*one)).count();
+    seen += Accelerator::ALL.iter().filter_map(|one| entry.explain_accelerator(*one)).count();
     for path in PATHS {
         seen += entry.schema().has(path).to_string().len();
     }
@@ -195,7 +195,7 @@ pub fn round_trip(data: &[u8]) {
             1 => Fact::Quarantined,
             _ => {
                 let json = value(&mut source, 0);
-                let Ok(handle) = take_in(&mut model.pool, &json) else { return };
+                let Ok(handle) = intern(&mut model.pool, &json) else { return };
                 said.push((key, json));
                 Fact::Answered(handle)
             }
@@ -234,8 +234,8 @@ fn latest(said: Vec<(FactKey, Json)>) -> Vec<(FactKey, Json)> {
     latest
 }
 
-fn take_in(pool: &mut Pool, json: &Json) -> Result<Handle, serde_json::Error> {
-    pool.take_in(&mut serde_json::Deserializer::from_str(&json.to_string()))
+fn intern(pool: &mut Pool, json: &Json) -> Result<Handle, serde_json::Error> {
+    pool.intern(&mut serde_json::Deserializer::from_str(&json.to_string()))
 }
 
 /// Decisions, taken from bytes; zeros when they are used up.
@@ -400,7 +400,7 @@ fn schemas() -> [Entry<Vec<u8>>; 2] {
     [PLAIN, CIRCLES].map(|schema| {
         let mut model = Model::default();
         let json = serde_json::from_str(schema).expect("JSON");
-        let handle = take_in(&mut model.pool, &json).expect("a small value");
+        let handle = intern(&mut model.pool, &json).expect("a small value");
         let (group, accelerator) = (Group::Core, Accelerator::Tcg);
         let key = FactKey { group, accelerator, kind: FactKind::Schema };
         model.set(key, Fact::Answered(handle));

@@ -108,7 +108,7 @@ impl Learner {
             return Err(LearnError::TooManyValues { limit: MAX_VALUES });
         }
         let mut text = serde_json::Deserializer::from_str(json);
-        let handle = self.model.pool.take_in(&mut text)?;
+        let handle = self.model.pool.intern(&mut text)?;
         text.end()?;
         Ok(handle)
     }

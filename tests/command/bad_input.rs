@@ -54,8 +54,8 @@ fn a_query_that_cannot_be_understood_is_told_before_anything_is_probed() {
     let dir = Dir::new();
     for (query, what) in [
         ("colour:red", "unknown kind of query \"colour\"; known are machine, cpu, "),
-        ("q35", "\"q35\" is no query: write KIND:NAME"),
-        ("machine:", "\"machine:\" is no query"),
+        ("q35", "\"q35\" is not a query: write KIND:NAME"),
+        ("machine:", "\"machine:\" is not a query"),
         ("cpu:EPYC@xyz", "unknown accelerator \"xyz\""),
         ("property:virtio", "write property:TYPE.PROPERTY"),
     ] {

@@ -168,7 +168,8 @@ fn a_query_that_ends_the_emulator_or_is_refused_is_explained_by_how() {
     let fake = dir.fake("fake", "", cases);
     let (answer, reason) = dir.explained(&fake, "event:STOP");
     assert_eq!(answer, "unknown");
-    let expected = "asked for query-qmp-schema, the emulator was killed by signal 6 (SIGABRT): assertion failed";
+    let expected =
+        "after query-qmp-schema, the emulator was killed by signal 6 (SIGABRT): assertion failed";
     assert_eq!(reason, expected);
     let (answer, reason) = dir.explained(&fake, "option:spice");
     assert_eq!(

@@ -9,12 +9,12 @@ pub(crate) fn key(group: Group, accelerator: Accelerator, kind: FactKind) -> Fac
     FactKey { group, accelerator, kind }
 }
 
-pub(crate) fn take_in(model: &mut Model, json: &str) -> Handle {
-    model.pool.take_in(&mut serde_json::Deserializer::from_str(json)).unwrap()
+pub(crate) fn intern(model: &mut Model, json: &str) -> Handle {
+    model.pool.intern(&mut serde_json::Deserializer::from_str(json)).unwrap()
 }
 
 pub(crate) fn set(model: &mut Model, key: FactKey, json: &str) {
-    let value = take_in(model, json);
+    let value = intern(model, json);
     model.set(key, Fact::Answered(value));
 }
 

@@ -76,14 +76,14 @@ fn kvm_that_could_not_be_opened_is_told_with_who_could_not_and_whose_it_is() {
         "/dev/kvm cannot be opened by the user who probed",
         "0:107 660 ae8\nuid 54321 closed",
     );
-    let reason = "the emulator did not run under kvm: /dev/kvm could not be opened by user 54321, who probed \
+    let reason = "the emulator did not run under kvm: /dev/kvm could not be opened by user 54321, the prober \
                   (it belongs to 0:107, mode 660: group 107";
     check(&model, "cpu:EPYC@kvm", Unknown, reason);
     check(&model, "cpu:Icelake", Unknown, reason);
     check(&model, "cpu:none-such", Unknown, reason);
     assert!(entry(&model).missing()[0].starts_with(reason));
-    assert!(entry(&model).why_not_under(KVM).unwrap().starts_with(reason));
-    assert_eq!(entry(&model).why_not_under(TCG), None);
+    assert!(entry(&model).explain_accelerator(KVM).unwrap().starts_with(reason));
+    assert_eq!(entry(&model).explain_accelerator(TCG), None);
 }
 
 #[test]
@@ -120,14 +120,14 @@ fn a_lost_accelerator_makes_the_no_of_another_unknown_and_not_its_yes() {
     check(&model, "cpu:Icelake", Unknown, "under kvm: busy; under tcg it lacks pku, la57");
     check(&model, "cpu:EPYC", Yes, "under kvm: busy; it runs under tcg");
     check(&model, "cpu:Icelake@tcg", No, "under tcg it lacks pku, la57");
-    check(&model, "cpu:silent", Unknown, "QEMU knows the model and does not say whether it runs");
+    check(&model, "cpu:silent", Unknown, "QEMU has the model and does not report whether it runs");
 }
 
 #[test]
 fn an_accelerator_that_is_not_there_is_told_with_the_reason() {
     let mut model = model();
     check(&model, "cpu:EPYC@hvf", No, "cannot run under hvf, which is not built in");
-    check(&model, "cpu:EPYC@kvm", No, "this host's does not run x86_64");
+    check(&model, "cpu:EPYC@kvm", No, "this host's KVM does not run x86_64");
     model.inputs.push(input(InputKind::Kvm, "absent\nuid 0 closed"));
     check(&model, "cpu:EPYC@kvm", No, "there is no /dev/kvm here");
     assert_eq!(entry(&model).missing(), [""; 0], "what this host does not have is not missing");
@@ -137,7 +137,7 @@ fn an_accelerator_that_is_not_there_is_told_with_the_reason() {
 fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
     let mut model = model();
     let (group, source) = (Group::Devices, Source::new(Group::Devices, TCG));
-    check(&model, "property:disk.size", Unknown, "the group devices was not asked yet");
+    check(&model, "property:disk.size", Unknown, "the group devices was not probed yet");
     crate::example::set(
         &mut model,
         key(group, TCG, FactKind::Devices),
@@ -161,7 +161,7 @@ fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
     let reason =
         "QEMU refuses device-list-properties of disk: Can't list properties of device 'disk'";
     check(&model, "property:disk.size", Unknown, reason);
-    let reason = "asked for device-list-properties of killer, the emulator was killed by signal 6 (SIGABRT): missing";
+    let reason = "after device-list-properties of killer, the emulator was killed by signal 6 (SIGABRT): missing";
     check(&model, "property:killer.size", Unknown, reason);
     model.set(key(Group::Core, TCG, FactKind::Schema), Fact::Refused);
     model.report.refused.push(Refusal {
@@ -196,14 +196,14 @@ fn versions_deprecation_and_the_gic_are_answered_with_what_they_are() {
     let mut model = model();
     check(&model, "version:>=7.2", Yes, "the version is 7.2.22");
     check(&model, "version:>=8.2", No, "the version is 7.2.22");
-    check(&model, "machine-deprecated:pc-1.4", Yes, "QEMU calls pc-1.4 deprecated");
-    check(&model, "machine-deprecated:pc-7.2", No, "QEMU does not call pc-7.2 deprecated");
+    check(&model, "machine-deprecated:pc-1.4", Yes, "QEMU marks pc-1.4 as deprecated");
+    check(&model, "machine-deprecated:pc-7.2", No, "QEMU does not mark pc-7.2 as deprecated");
     check(&model, "machine-deprecated:none-such", No, "the emulator has no machine \"none-such\"");
     check(
         &model,
         "machine-deprecated:old",
         Unknown,
-        "QEMU does not say which machines are deprecated",
+        "QEMU does not report which machines are deprecated",
     );
     check(&model, "gic:3", No, "guests of x86_64 have no GIC");
     core(&mut model, TCG, FactKind::Target, r#"{"arch":"aarch64"}"#);
@@ -211,7 +211,7 @@ fn versions_deprecation_and_the_gic_are_answered_with_what_they_are() {
         &model,
         "gic:3",
         Unknown,
-        "the emulator was not asked query-gic-capabilities, or does not have it",
+        "the emulator was not queried with query-gic-capabilities, or does not have it",
     );
     let versions = r#"[{"emulated":true,"version":3,"kernel":false},{"emulated":false,"version":4,"kernel":false}]"#;
     core(&mut model, TCG, FactKind::Gic, versions);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use capscache_format::{Model, ModelError, Node};
 use serde_json::Value;
 
-use crate::example::{answer_of, entry_of, take_in};
+use crate::example::{answer_of, entry_of, intern};
 use crate::file;
 use crate::random::Random;
 
@@ -164,14 +164,14 @@ fn equal_values_are_stored_once() {
 #[test]
 fn strings_that_no_fact_reaches_are_left_out() {
     let mut model = Model::default();
-    take_in(&mut model, r#"{"unused":["nobody reads this"]}"#);
+    intern(&mut model, r#"{"unused":["nobody reads this"]}"#);
     assert_eq!(model.encode().unwrap().len(), Model::default().encode().unwrap().len());
 }
 
 #[test]
 fn what_nests_as_deep_as_the_limit_is_kept_and_deeper_is_refused() {
     let mut model = Model::default();
-    let mut value = take_in(&mut model, "0");
+    let mut value = intern(&mut model, "0");
     for depth in 1..=160 {
         value = model.pool.array(vec![value]).unwrap_or_else(|error| panic!("{depth}: {error}"));
     }
@@ -192,7 +192,7 @@ fn what_nests_as_deep_as_the_limit_is_kept_and_deeper_is_refused() {
 #[test]
 fn a_pool_tells_what_it_holds_as_it_was() {
     let mut model = Model::default();
-    let value = take_in(&mut model, r#"{"b":[1,-1,0.5],"a":"text"}"#);
+    let value = intern(&mut model, r#"{"b":[1,-1,0.5],"a":"text"}"#);
     let Node::Object(keys, values) = model.pool.node(value) else { panic!("an object") };
     assert_eq!(keys.iter().collect::<Vec<_>>(), ["b", "a"]);
     let numbers: Vec<String> = model

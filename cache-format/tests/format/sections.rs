@@ -117,11 +117,11 @@ fn sections_increase_lie_within_the_file_and_stand_once() {
         (row(*b"POOL", 1, 120, 16), row(*b"CORE", 1, 153, 0), "section length"),
         (row(*b"POOL", 1, 120, u64::MAX), row(*b"CORE", 1, 136, 16), "section length"),
         (row(*b"POOL", 1, u64::MAX, 1), row(*b"CORE", 1, 136, 16), "section length"),
-        (row(*b"POOL", 1, 120, 16), row(*b"POOL", 1, 136, 16), "section that stands twice"),
+        (row(*b"POOL", 1, 120, 16), row(*b"POOL", 1, 136, 16), "duplicate section"),
         (row(*b"POOL", 5, 120, 16), row(*b"CORE", 1, 136, 16), "section flags"),
         // One that is skipped takes its room all the same.
         (row(*b"NEWS", 0, 120, 17), row(*b"CORE", 1, 136, 16), "section offset"),
-        (row(*b"NEWS", 0, 120, 16), row(*b"NEWS", 0, 136, 16), "section that stands twice"),
+        (row(*b"NEWS", 0, 120, 16), row(*b"NEWS", 0, 136, 16), "duplicate section"),
     ];
     for (a, b, what) in cases {
         assert_eq!(two(a, b), damaged(what), "{a:?} {b:?}");

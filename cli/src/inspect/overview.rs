@@ -98,7 +98,7 @@ fn not_under(caps: &Capabilities) -> Vec<String> {
         **accelerator != Accelerator::Qtest && present.contains(&accelerator.name())
     });
     let mut reasons: Vec<String> =
-        built_in.filter_map(|accelerator| caps.why_not_under(*accelerator)).collect();
+        built_in.filter_map(|accelerator| caps.explain_accelerator(*accelerator)).collect();
     for missing in caps.missing() {
         if !reasons.contains(&missing) {
             reasons.push(missing);

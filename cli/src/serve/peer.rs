@@ -386,7 +386,7 @@ impl Peer {
 
 pub(super) fn parse(text: &str) -> Result<Question, Error> {
     text.parse().map_err(|why: QuestionError| Error::BadQuery {
-        query: beginning(text, Query::MOST_BYTES),
+        query: beginning(text, Query::MAX_BYTES),
         reason: why.to_string(),
     })
 }

@@ -233,7 +233,7 @@ fn one_with_as_many_machines_as_a_model_can_hold() {
     assert_eq!(brought.quarantined, []);
     assert!(brought.bytes > 3_000_000, "{} bytes", brought.bytes);
     let told = told(&machines(1, 201_000), Task::default()).unwrap_err();
-    let reason = "the answers hold more than 200000 distinct values: this is no QEMU's answer";
+    let reason = "the answers hold more than 200000 distinct values: this is not a reply of QEMU";
     let start = "the answer to query-machines cannot be used: it is no JSON that a model can hold";
     assert!(told.starts_with(&format!("{start}: {reason}")), "{told}");
 }
