@@ -1,4 +1,4 @@
-//! An answer from an entry allocates nothing.
+//! Getters of an entry do not allocate.
 
 use capscache_format::{Accelerator, Entry, Query, Tri};
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ fn allocations(run: impl FnOnce()) -> u64 {
 }
 
 #[test]
-fn a_getter_that_has_an_answer_allocates_nothing() {
+fn a_getter_with_a_result_does_not_allocate() {
     let entry = Entry::open(GOLDEN).unwrap();
     let queries: Vec<Query> =
         ["machine:pc-q35-7.2", "cpu:EPYC@kvm", "property:virtio-blk-pci.queue-size"]
@@ -43,7 +43,7 @@ fn opening_allocates_for_the_section_table_only() {
     assert_eq!(count, 1);
 }
 
-/// A file with the sums that fit it, so that what it says is looked at.
+/// Recomputes the checksums of a file, so that its content is read.
 fn seal(bytes: &mut [u8]) {
     if bytes.len() < 72 {
         return;
@@ -58,35 +58,35 @@ fn seal(bytes: &mut [u8]) {
     bytes[64..72].copy_from_slice(&checksum[..8]);
 }
 
-/// How many times the size of a file `verify`, which loads it as a model, may have at one time: this
-/// small one takes three times its size when it is sound.
+/// The largest memory of `verify`, which decodes a model, as a multiple of the file's size: this small
+/// file takes three times its size when it is sound.
 const TIMES: u64 = 4;
 
-/// Miri is slow: one in so many is tried there.
+/// Miri is slow: it tries one in so many.
 const ONE_IN: usize = if cfg!(miri) { 257 } else { 1 };
 
-fn most_bytes(run: impl FnOnce()) -> u64 {
+fn peak_bytes(run: impl FnOnce()) -> u64 {
     allocation_counter::measure(run).bytes_max
 }
 
-fn ask(entry: &Entry<&[u8]>) {
+fn query(entry: &Entry<&[u8]>) {
     let _ = (entry.version(), entry.arch(), entry.inputs().count(), entry.types().count());
     let _ = entry.accelerator(Accelerator::Kvm).map(|kvm| kvm.machines().count());
     let _ = entry.schema().has("blockdev-add/arg-type/+file/aio/^nvme");
 }
 
 #[test]
-fn whatever_is_damaged_no_more_is_allocated_than_the_file_has() {
+fn any_damaged_file_takes_memory_in_proportion_to_its_size() {
     let check = |mut bytes: Vec<u8>, what: &dyn std::fmt::Display| {
         let length = u64::try_from(bytes.len()).unwrap();
         for is_sealed in [false, true] {
             if is_sealed {
                 seal(&mut bytes);
             }
-            let of_reader = most_bytes(|| {
-                let _ = Entry::open(&bytes[..]).as_ref().map(ask);
+            let of_reader = peak_bytes(|| {
+                let _ = Entry::open(&bytes[..]).as_ref().map(query);
             });
-            let of_verify = most_bytes(|| {
+            let of_verify = peak_bytes(|| {
                 let _ = Entry::open(&bytes[..]).map(|entry| entry.verify());
             });
             let what = format!("{what}, sealed {is_sealed}, {length} bytes");
@@ -94,7 +94,7 @@ fn whatever_is_damaged_no_more_is_allocated_than_the_file_has() {
             assert!(of_verify <= TIMES * length, "{what}: {of_verify}");
         }
     };
-    // Counts and lengths that are as large as can be.
+    // The largest counts and lengths.
     for at in (0..GOLDEN.len()).step_by(ONE_IN) {
         let mut bytes = GOLDEN.to_vec();
         let end = (at + 4).min(bytes.len());

@@ -1,4 +1,4 @@
-//! `docs/format.md` is the specification: its tables are held against the code, row by row.
+//! `docs/format.md` is the specification: its tables are compared with the code, row by row.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -36,7 +36,7 @@ fn cells<const N: usize>(heading: &str) -> Vec<[String; N]> {
 
 /// Offset, size and name of every field.
 ///
-/// The destructuring pattern has to name every field, so that one more does not compile.
+/// The destructuring pattern has to name every field, so that a missing one does not compile.
 macro_rules! fields {
     ($record:ident { $($field:ident),* $(,)? }) => {{
         let fields = vec![$({
@@ -231,7 +231,7 @@ fn the_limits_are_as_specified() {
     assert_eq!(limit("sections"), MAX_SECTIONS.to_string());
     assert_eq!(limit("distinct values"), MAX_DISTINCT.to_string());
     assert_eq!(limit("elements of a List"), u16::MAX.to_string());
-    // The deepest value that a pool takes in.
+    // The deepest value that a pool interns.
     let mut model = Model::default();
     let mut deepest = 0;
     let mut value = capscache_format::Handle::NULL;

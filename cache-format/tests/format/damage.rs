@@ -1,4 +1,4 @@
-//! Whatever happens to a file: it is found, and nobody falls over it before it is.
+//! Damaged files: the damage is found, and no accessor panics on it.
 
 use capscache_format::{Entry, FormatError};
 
@@ -6,16 +6,16 @@ use crate::file;
 use crate::golden::GOLDEN;
 use crate::random::Random;
 
-/// Where the content of the golden file begins.
+/// The start of the content of the golden file.
 fn content_start() -> usize {
     72 + 24 * file::table(GOLDEN).len()
 }
 
-/// Damage in `bytes`, the first at `first`: found by `open` in header and table, by `verify`
-/// behind them, and survived by every accessor.
+/// Checks damage in `bytes`, the first at `first`: `open` finds it in header and table, `verify`
+/// after them, and no accessor panics on it.
 fn check(bytes: &[u8], first: usize, what: &str) {
     match Entry::open(bytes) {
-        Err(_) => assert!(first < content_start(), "{what}: open looks at the content"),
+        Err(_) => assert!(first < content_start(), "{what}: open reads the content"),
         Ok(entry) => {
             assert!(first >= content_start(), "{what}: open overlooks the header");
             let found = entry.verify();
@@ -26,7 +26,7 @@ fn check(bytes: &[u8], first: usize, what: &str) {
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_found_on_open() {
+fn a_truncated_file_is_found_on_open() {
     for length in (0..GOLDEN.len()).step_by(file::ONE_IN) {
         let error = Entry::open(&GOLDEN[..length]).unwrap_err();
         let found = u64::try_from(length).unwrap();
@@ -90,7 +90,7 @@ fn damage_that_is_sealed_with_a_valid_checksum_is_survived() {
         let section = random.below(hostile.len());
         let bytes = &mut hostile[section].bytes;
         for _ in 0..=random.below(8) {
-            // Whole words, small ones most of all: they are counts and offsets.
+            // Whole words, mostly small ones: they are counts and offsets.
             let at = random.below(bytes.len() / 4) * 4;
             let tag = u32::try_from(random.below(13)).unwrap() << 28;
             let word = tag | u32::try_from(random.below(700)).unwrap();
@@ -99,7 +99,7 @@ fn damage_that_is_sealed_with_a_valid_checksum_is_survived() {
         let bytes = file::assemble(&hostile);
         let entry = Entry::open(&bytes[..]).unwrap();
         if entry.verify().is_ok() {
-            // Then it is a sound file with other values: it can be written again.
+            // It is then a sound file with other values, which can be encoded again.
             assert!(entry.to_model().unwrap().encode().is_ok(), "seed {seed}");
         }
         file::walk(&entry);

@@ -1,4 +1,4 @@
-//! Small models that everything can be tried on.
+//! Small models for the tests.
 
 use capscache_format::{
     Accelerator, CommandReport, Entry, Fact, FactKey, FactKind, Group, Handle, Input, InputKind,
@@ -22,7 +22,7 @@ pub(crate) fn core(model: &mut Model, accelerator: Accelerator, kind: FactKind, 
     set(model, key(Group::Core, accelerator, kind), json);
 }
 
-/// An entry with one answer.
+/// An entry with one fact.
 pub(crate) fn entry_of(json: &str) -> Entry<Vec<u8>> {
     let mut model = Model::default();
     core(&mut model, Accelerator::Tcg, FactKind::Sgx, json);
@@ -31,7 +31,7 @@ pub(crate) fn entry_of(json: &str) -> Entry<Vec<u8>> {
     entry
 }
 
-/// The answer of [`entry_of`].
+/// The value in [`entry_of`].
 pub(crate) fn answer_of<B: AsRef<[u8]>>(entry: &Entry<B>) -> Value<'_> {
     match entry.facts().get(key(Group::Core, Accelerator::Tcg, FactKind::Sgx)) {
         Some(Fact::Answered(value)) => value,
@@ -43,8 +43,8 @@ pub(crate) fn entry(model: &Model) -> Entry<Vec<u8>> {
     Entry::open(model.encode().unwrap()).unwrap()
 }
 
-/// An emulator with a bit of everything: what the golden file holds. To change it is to change
-/// the golden file, which stands for every file that this version of the format ever wrote.
+/// A model with a value of every kind, the content of the golden file. A change here changes the
+/// golden file, which represents every file that was written in this version of the format.
 pub(crate) fn model() -> Model {
     use FactKind::{
         CommandLineOptions, CpuDefinitions, CpuModels, DeviceTypes, Devices, Gic, HostCpu,

@@ -1,4 +1,4 @@
-//! Reasons for answers.
+//! Reasons for the results of queries.
 
 use capscache_format::{
     Accelerator, Fact, FactKind, Group, Handle, Input, InputKind, Model, PassReport, Quarantine,
@@ -47,8 +47,8 @@ fn model() -> Model {
     model
 }
 
-/// KVM is there, and the emulator did not run under it.
-fn lost(model: &mut Model, failure: &str, kvm: &str) {
+/// Adds a KVM under which the emulator did not run.
+fn failed_kvm(model: &mut Model, failure: &str, kvm: &str) {
     model.set(key(Group::Core, KVM, FactKind::Ran), Fact::Refused);
     model.report.passes.push(PassReport {
         source: Source::new(Group::Core, KVM),
@@ -69,9 +69,9 @@ fn check(model: &Model, query: &str, answer: Tri, reason: &str) {
 use Tri::{No, Unknown, Yes};
 
 #[test]
-fn kvm_that_could_not_be_opened_is_told_with_who_could_not_and_whose_it_is() {
+fn kvm_that_could_not_be_opened_is_reported_with_the_user_and_the_owner_of_the_node() {
     let mut model = model();
-    lost(
+    failed_kvm(
         &mut model,
         "/dev/kvm cannot be opened by the user who probed",
         "0:107 660 ae8\nuid 54321 closed",
@@ -87,9 +87,9 @@ fn kvm_that_could_not_be_opened_is_told_with_who_could_not_and_whose_it_is() {
 }
 
 #[test]
-fn kvm_that_failed_is_told_with_what_the_emulator_said_and_what_the_node_is() {
+fn kvm_that_failed_is_reported_with_the_output_of_the_emulator_and_the_kind_of_node() {
     let mut busy = model();
-    lost(
+    failed_kvm(
         &mut busy,
         "exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
         "0:107 660 ae8\nuid 0 open",
@@ -101,22 +101,22 @@ fn kvm_that_failed_is_told_with_what_the_emulator_said_and_what_the_node_is() {
         "under kvm: exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
     );
     let mut file = model();
-    lost(&mut file, "exited with status 1: ENOTTY", "0:0 644 0\nuid 0 open");
+    failed_kvm(&mut file, "exited with status 1: ENOTTY", "0:0 644 0\nuid 0 open");
     let reason =
         "/dev/kvm is a file or directory here, not the device of KVM: exited with status 1: ENOTTY";
     check(&file, "cpu:EPYC@kvm", Unknown, reason);
     let mut other = model();
-    lost(&mut other, "x", "0:0 644 103\nuid 0 open");
+    failed_kvm(&mut other, "x", "0:0 644 103\nuid 0 open");
     check(&other, "cpu:EPYC@kvm", Unknown, "another device here (number 103, in hexadecimal)");
 }
 
 #[test]
-fn a_lost_accelerator_makes_the_no_of_another_unknown_and_not_its_yes() {
+fn a_failed_accelerator_turns_the_no_of_another_into_unknown_and_keeps_its_yes() {
     let mut model = model();
     check(&model, "cpu:Icelake", No, "under tcg it lacks pku, la57");
     check(&model, "cpu:EPYC", Yes, "it runs under tcg");
     check(&model, "cpu:none-such", No, "under tcg the emulator has no CPU model \"none-such\"");
-    lost(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    failed_kvm(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
     check(&model, "cpu:Icelake", Unknown, "under kvm: busy; under tcg it lacks pku, la57");
     check(&model, "cpu:EPYC", Yes, "under kvm: busy; it runs under tcg");
     check(&model, "cpu:Icelake@tcg", No, "under tcg it lacks pku, la57");
@@ -124,17 +124,17 @@ fn a_lost_accelerator_makes_the_no_of_another_unknown_and_not_its_yes() {
 }
 
 #[test]
-fn an_accelerator_that_is_not_there_is_told_with_the_reason() {
+fn an_absent_accelerator_is_reported_with_the_reason() {
     let mut model = model();
     check(&model, "cpu:EPYC@hvf", No, "cannot run under hvf, which is not built in");
     check(&model, "cpu:EPYC@kvm", No, "this host's KVM does not run x86_64");
     model.inputs.push(input(InputKind::Kvm, "absent\nuid 0 closed"));
     check(&model, "cpu:EPYC@kvm", No, "there is no /dev/kvm here");
-    assert_eq!(entry(&model).missing(), [""; 0], "what this host does not have is not missing");
+    assert_eq!(entry(&model).missing(), [""; 0], "a feature that the host lacks is not missing");
 }
 
 #[test]
-fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
+fn a_refusal_is_reported_with_the_error_of_qemu_and_a_crash_with_its_signal() {
     let mut model = model();
     let (group, source) = (Group::Devices, Source::new(Group::Devices, TCG));
     check(&model, "property:disk.size", Unknown, "the group devices was not probed yet");
@@ -181,7 +181,7 @@ fn what_was_refused_is_told_in_qemus_words_and_what_crashed_with_how() {
 }
 
 #[test]
-fn what_the_prober_was_short_of_is_told_with_each_unknown_answer() {
+fn a_resource_that_the_prober_lacked_is_reported_with_each_unknown_result() {
     let mut model = model();
     let value = "1\ncontext\nmodules could not be read: Permission denied";
     model.inputs.push(input(InputKind::Incomplete, value));
@@ -192,7 +192,7 @@ fn what_the_prober_was_short_of_is_told_with_each_unknown_answer() {
 }
 
 #[test]
-fn versions_deprecation_and_the_gic_are_answered_with_what_they_are() {
+fn versions_deprecation_and_the_gic_are_explained_with_their_values() {
     let mut model = model();
     check(&model, "version:>=7.2", Yes, "the version is 7.2.22");
     check(&model, "version:>=8.2", No, "the version is 7.2.22");
@@ -217,12 +217,12 @@ fn versions_deprecation_and_the_gic_are_answered_with_what_they_are() {
     core(&mut model, TCG, FactKind::Gic, versions);
     check(&model, "gic:3", Yes, "under tcg 3");
     check(&model, "gic:4", No, "under tcg 3");
-    lost(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    failed_kvm(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
     check(&model, "gic:4", Unknown, "did not run under kvm: busy");
 }
 
 #[test]
-fn every_answer_of_a_damaged_or_empty_entry_has_a_reason() {
+fn every_result_of_a_damaged_or_empty_entry_has_a_reason() {
     let mut nothing = Model::default();
     let ran = key(Group::Core, TCG, FactKind::Ran);
     for ran_under in [None, Some(Fact::Answered(Handle::bool(true))), Some(Fact::Refused)] {

@@ -1,4 +1,4 @@
-//! Files made by hand, byte by byte and with valid checksums, and a walk through all of one.
+//! Files assembled by hand, byte by byte and with valid checksums, and a walk through a whole entry.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use capscache_format::{
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Of cases that are many, Miri, which takes some thousand times as long, tries one in so many.
+/// Of many cases, Miri, which takes some thousand times as long, tries one in so many.
 pub(crate) const ONE_IN: usize = if cfg!(miri) { 1999 } else { 1 };
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(crate) fn table(file: &[u8]) -> Vec<SectionEntry> {
     <[SectionEntry]>::ref_from_prefix_with_elems(rest, rows).unwrap().0.to_vec()
 }
 
-/// A file of these sections, with checksums that hold.
+/// A file of these sections, with valid checksums.
 pub(crate) fn assemble(sections: &[Section]) -> Vec<u8> {
     let table_end = size_of::<Header>() + sections.len() * size_of::<SectionEntry>();
     let (mut rows, mut content) = (Vec::new(), Vec::new());
@@ -61,7 +61,7 @@ pub(crate) fn assemble(sections: &[Section]) -> Vec<u8> {
     with_table(&rows, &content)
 }
 
-/// A file with this section table and this content behind it.
+/// A file with this section table, followed by this content.
 pub(crate) fn with_table(rows: &[SectionEntry], content: &[u8]) -> Vec<u8> {
     let total = size_of::<Header>() + size_of_val(rows) + content.len();
     let header = Header {
@@ -80,7 +80,7 @@ pub(crate) fn with_table(rows: &[SectionEntry], content: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Computes the checksum of header and section table anew.
+/// Recomputes the checksum of header and section table.
 pub(crate) fn seal(file: &mut [u8]) {
     let rows = u32::from_le_bytes(file[24..28].try_into().unwrap());
     let end = (72 + usize::try_from(rows).unwrap() * 24).min(file.len());
@@ -120,7 +120,7 @@ pub(crate) fn raw_pool_file(strings: Vec<u8>, pool: Vec<u8>, root: u32) -> Vec<u
     ])
 }
 
-/// Asks an entry everything there is to ask; whatever it answers, it must come back.
+/// Calls every accessor of an entry; each must return, with any result.
 pub(crate) fn walk(entry: &Entry<&[u8]>) {
     for (_, fact) in entry.facts().iter() {
         if let Fact::Answered(value) = fact {
@@ -128,7 +128,7 @@ pub(crate) fn walk(entry: &Entry<&[u8]>) {
         }
     }
     let _ = serde_json::to_writer(io::sink(), entry);
-    ask_names(entry);
+    query_names(entry);
     let _ = (entry.version(), entry.package(), entry.arch(), entry.groups());
     let _ = (entry.commands(), entry.accelerators_present(), entry.schema().names("event").count());
     for known in entry.types() {
@@ -159,7 +159,7 @@ pub(crate) fn walk(entry: &Entry<&[u8]>) {
 
 const NAMES: [&str; 7] = ["EPYC", "base", "colo", "gone", "pc-q35-7.2", "q35", "virtio-blk-pci"];
 
-fn ask_names(entry: &Entry<&[u8]>) {
+fn query_names(entry: &Entry<&[u8]>) {
     for name in NAMES {
         let _ = (entry.has_device(name), entry.has_object(name), entry.has_command(name));
         let _ = (entry.has_migration_capability(name), entry.has_tpm_model(name));

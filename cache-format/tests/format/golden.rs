@@ -1,4 +1,4 @@
-//! A file that was written once and must be read forever.
+//! The golden file, which every later release must read.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::{example, file};
 pub(crate) const GOLDEN: &[u8] = include_bytes!("../../../fixtures/golden/v1.caps");
 
 #[test]
-fn the_golden_file_is_what_encode_makes_of_its_model() {
+fn the_golden_file_is_the_encoding_of_its_model() {
     let encoded = example::model().encode().unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden/v1.caps");
         std::fs::write(path, &encoded).unwrap();
         return;
     }
-    assert!(encoded == GOLDEN, "encode writes another file than version 1 had");
+    assert!(encoded == GOLDEN, "encode writes a file that differs from version 1");
     assert!(GOLDEN.len() < 4096, "{} bytes", GOLDEN.len());
 }
 
@@ -40,7 +40,7 @@ fn the_golden_file_is_sound_and_has_every_kind_of_value() {
 }
 
 #[test]
-fn the_golden_file_gives_the_answers_that_were_put_in() {
+fn the_golden_file_has_the_facts_of_its_model() {
     let entry = Entry::open(GOLDEN).unwrap();
     assert_eq!(entry.version(), Version { major: 7, minor: 2, micro: 22 });
     assert_eq!(entry.package(), "Debian 1:7.2 ");
@@ -98,7 +98,7 @@ fn the_golden_file_keeps_inputs_and_report() {
 }
 
 #[test]
-fn a_model_that_was_read_back_gives_the_same_file() {
+fn a_decoded_model_encodes_to_the_same_file() {
     let entry = Entry::open(GOLDEN).unwrap();
     assert!(entry.to_model().unwrap().encode().unwrap() == GOLDEN);
 }

@@ -1,4 +1,4 @@
-//! Files that somebody made to be read wrong.
+//! Files that an attacker made.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use capscache_format::{Entry, FormatError};
 use crate::example::answer_of;
 use crate::file::{self, pool_file, raw_pool_file};
 
-// Kinds of words, as docs/format.md numbers them.
+// Tags of words, see docs/format.md.
 const SMALL: u32 = 3 << 28;
 const STRING: u32 = 4 << 28;
 const UNSIGNED: u32 = 5 << 28;
@@ -16,7 +16,7 @@ const LIST: u32 = 9 << 28;
 const OBJECT: u32 = 10 << 28;
 const PACKED: u32 = 11 << 28;
 
-/// `verify` finds it, and an export ends with an error.
+/// Checks that `verify` finds the damage, and that an export ends with an error.
 fn check(file: &[u8], what: &str) {
     let entry = Entry::open(file).unwrap();
     let error = serde_json::to_writer(io::sink(), &answer_of(&entry)).unwrap_err();
@@ -30,7 +30,7 @@ fn check(file: &[u8], what: &str) {
 }
 
 #[test]
-fn a_file_made_by_hand_is_read_as_it_was_meant() {
+fn a_file_assembled_by_hand_is_read_as_intended() {
     // {"a": [7, "b"]}: a shape at 0, an array at 3, an object at 6.
     let words = [1, 0, 0, 2, SMALL | 7, STRING | 1, 0, ARRAY | 3];
     let file = pool_file(&["a", "b"], &words, OBJECT | 6);
@@ -45,14 +45,14 @@ fn an_object_that_holds_itself_is_damage() {
 }
 
 #[test]
-fn an_array_that_holds_what_lies_behind_it_is_damage() {
+fn an_array_that_holds_a_later_container_is_damage() {
     check(&pool_file(&[], &[1, ARRAY | 2, 1, ARRAY], ARRAY | 2), "array");
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "four million values take Miri over six minutes")]
-fn a_small_file_that_expands_without_end_is_not_exported() {
-    // Forty arrays, each of which holds the one before twice: 2⁴⁰ values in 480 bytes.
+fn a_small_file_that_expands_without_bound_is_not_exported() {
+    // Forty arrays, each of which holds the previous one twice: 2⁴⁰ values in 480 bytes.
     let mut words = vec![1, SMALL];
     let mut before = 0;
     for _ in 0..40 {
@@ -70,7 +70,7 @@ fn a_small_file_that_expands_without_end_is_not_exported() {
 
 #[test]
 #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
-fn devices_that_each_expand_without_end_are_not_exported() {
+fn devices_that_each_expand_without_bound_are_not_exported() {
     let mut words = vec![1, SMALL];
     let mut before = 0;
     for _ in 0..40 {
@@ -97,7 +97,7 @@ fn a_long_string_that_is_held_a_million_times_is_read_once() {
     words[0] = u32::try_from(count).unwrap();
     let file = pool_file(&[&long], &words, ARRAY);
     let entry = Entry::open(&file[..]).unwrap();
-    // Else both would take a day.
+    // Otherwise both would take a day.
     assert!(answer_of(&entry).as_array().unwrap().find("name", &long).is_none());
     assert_eq!(entry.verify(), Ok(()));
 }
@@ -116,7 +116,7 @@ fn arrays_that_overlap_are_damage_before_they_are_copied() {
     assert_eq!(error, FormatError::DamagedRecord { section: *b"POOL", what, at: 11 });
 }
 
-/// As [`check`], where an export has no reason to fail.
+/// The same as [`check`], where an export need not fail.
 fn check_verify(file: &[u8], what: &str) {
     let entry = Entry::open(file).unwrap();
     match entry.verify().unwrap_err() {
@@ -128,7 +128,7 @@ fn check_verify(file: &[u8], what: &str) {
 
 #[test]
 #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
-fn values_that_nest_without_end_are_damage() {
+fn values_that_nest_without_bound_are_damage() {
     let mut words = vec![1, SMALL];
     for at in 0..100_000 {
         words.extend([1, ARRAY | (at * 2)]);
@@ -137,7 +137,7 @@ fn values_that_nest_without_end_are_damage() {
 }
 
 #[test]
-fn values_that_nest_too_deep_by_way_of_one_that_was_seen_are_damage() {
+fn values_that_nest_too_deep_through_a_shared_one_are_damage() {
     // The root holds every array of a chain, the deepest last: none is new when it is reached.
     let mut words = vec![1, SMALL];
     for at in 0..200 {
@@ -181,7 +181,7 @@ fn a_list_has_every_element_once_in_its_order() {
 }
 
 #[test]
-fn counts_and_offsets_at_the_end_of_the_numbers_are_damage() {
+fn counts_and_offsets_near_the_integer_limit_are_damage() {
     for tag in [UNSIGNED, ARRAY, LIST, OBJECT, PACKED] {
         let root = tag | 0x0FFF_FFFF;
         check(&pool_file(&["a"], &[u32::MAX; 8], root), "value");
@@ -194,7 +194,7 @@ fn counts_and_offsets_at_the_end_of_the_numbers_are_damage() {
 }
 
 #[test]
-fn a_shape_that_lies_behind_its_object_is_damage() {
+fn a_shape_that_lies_after_its_object_is_damage() {
     check(&pool_file(&["a"], &[2, SMALL, 1, 0, 0], OBJECT), "value");
     check(&pool_file(&["a"], &[0, SMALL, 1, 0, 0], OBJECT), "value");
 }

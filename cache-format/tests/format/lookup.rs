@@ -1,4 +1,4 @@
-//! A lookup by name finds what a search from front to back finds.
+//! Lookups by name, compared with a linear search.
 
 use capscache_format::Value;
 
@@ -6,7 +6,7 @@ use crate::example::{answer_of, entry_of};
 use crate::file;
 use crate::random::Random;
 
-/// Every lookup in `value` and below it: by every name that is there, and by some that are not.
+/// Checks every lookup in `value` and below it: by every present name, and by some absent ones.
 fn check(value: Value<'_>, random: &mut Random, seed: u64) {
     if let Some(object) = value.as_object() {
         let mut keys: Vec<String> = object.iter().map(|(key, _)| key.to_owned()).collect();
@@ -43,7 +43,7 @@ fn text(value: Option<Value<'_>>) -> Option<String> {
 }
 
 #[test]
-fn every_lookup_equals_a_search_from_front_to_back() {
+fn every_lookup_equals_a_linear_search() {
     for seed in (0..100).step_by(file::ONE_IN) {
         let mut random = Random(seed);
         let entry = entry_of(&random.value(3).to_string());

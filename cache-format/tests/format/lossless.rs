@@ -1,4 +1,4 @@
-//! JSON goes in, and comes out as it was.
+//! JSON is read from a file as it was written.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::example::{answer_of, entry_of, intern};
 use crate::file;
 use crate::random::Random;
 
-/// What comes out of a file that `json` was put into.
+/// Writes `json` to a file, and returns the JSON that is read from it.
 fn through_a_file(json: &str) -> String {
     let entry = entry_of(json);
     let read = serde_json::to_string(&answer_of(&entry)).unwrap();
@@ -19,7 +19,7 @@ fn through_a_file(json: &str) -> String {
 }
 
 #[test]
-fn what_comes_out_is_the_text_that_went_in() {
+fn the_text_that_is_read_is_the_text_that_was_written() {
     for json in [
         "null",
         "true",
@@ -58,7 +58,7 @@ fn what_comes_out_is_the_text_that_went_in() {
 }
 
 #[test]
-fn numbers_beyond_what_json_integers_hold_become_the_nearest_double() {
+fn numbers_beyond_the_range_of_integers_become_the_nearest_double() {
     assert_eq!(through_a_file("18446744073709551616"), "1.8446744073709552e+19");
     assert_eq!(through_a_file("-9223372036854775809"), "-9.223372036854776e+18");
 }
@@ -67,7 +67,7 @@ fn numbers_beyond_what_json_integers_hold_become_the_nearest_double() {
 #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
 fn objects_with_many_keys_keep_values_and_order() {
     for keys in [7, 8, 255, 256, 257, 300] {
-        // Two values, and as many values as keys: packed and not.
+        // Two values, and as many values as keys: packed and not packed.
         for values in [2, keys] {
             let mut json = String::from("{");
             for key in 0..keys {
@@ -134,7 +134,7 @@ fn of_equal_keys_the_last_value_counts_in_the_place_of_the_first() {
 }
 
 #[test]
-fn random_values_come_out_as_they_went_in() {
+fn random_values_are_read_as_they_were_written() {
     for seed in (0..300).step_by(file::ONE_IN) {
         let value = Random(seed).value(4);
         let json = value.to_string();
@@ -145,7 +145,7 @@ fn random_values_come_out_as_they_went_in() {
 }
 
 #[test]
-fn a_model_that_was_read_back_gives_the_same_file_for_random_values() {
+fn a_decoded_model_encodes_to_the_same_file_for_random_values() {
     for seed in (300..400).step_by(file::ONE_IN) {
         let entry = entry_of(&Random(seed).value(4).to_string());
         assert!(entry.to_model().unwrap().encode().unwrap() == entry.bytes(), "seed {seed}");
@@ -164,12 +164,12 @@ fn equal_values_are_stored_once() {
 #[test]
 fn strings_that_no_fact_reaches_are_left_out() {
     let mut model = Model::default();
-    intern(&mut model, r#"{"unused":["nobody reads this"]}"#);
+    intern(&mut model, r#"{"unused":["unused text"]}"#);
     assert_eq!(model.encode().unwrap().len(), Model::default().encode().unwrap().len());
 }
 
 #[test]
-fn what_nests_as_deep_as_the_limit_is_kept_and_deeper_is_refused() {
+fn values_that_nest_to_the_limit_are_kept_and_deeper_ones_refused() {
     let mut model = Model::default();
     let mut value = intern(&mut model, "0");
     for depth in 1..=160 {
@@ -190,7 +190,7 @@ fn what_nests_as_deep_as_the_limit_is_kept_and_deeper_is_refused() {
 }
 
 #[test]
-fn a_pool_tells_what_it_holds_as_it_was() {
+fn a_pool_returns_its_values_unchanged() {
     let mut model = Model::default();
     let value = intern(&mut model, r#"{"b":[1,-1,0.5],"a":"text"}"#);
     let Node::Object(keys, values) = model.pool.node(value) else { panic!("an object") };
@@ -207,7 +207,7 @@ fn a_pool_tells_what_it_holds_as_it_was() {
 }
 
 #[test]
-fn getters_of_another_type_answer_nothing() {
+fn getters_of_another_type_return_none() {
     let entry = entry_of(r#"[null,true,1,-1,0.5,"s",[],{}]"#);
     let kinds: Vec<Value> = answer_of(&entry)
         .as_array()

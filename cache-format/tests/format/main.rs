@@ -1,4 +1,4 @@
-//! The file as its readers meet it: what was put in comes out, damage is found, nothing panics.
+//! The file format: values are read as they were written, damage is found, nothing panics.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 

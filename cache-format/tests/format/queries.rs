@@ -1,4 +1,4 @@
-//! Questions that come as text: yes, no, unknown.
+//! Queries in text form: yes, no, unknown.
 
 use capscache_format::{Accelerator, Entry, Fact, FactKind, Group, Groups, Model, Query, Tri};
 
@@ -119,7 +119,7 @@ fn each_kind_of_query_answers_yes_no_and_unknown() {
 }
 
 #[test]
-fn properties_are_found_whichever_dot_ends_the_type() {
+fn a_property_is_found_at_any_dot_that_ends_a_type_name() {
     check(
         &full(),
         &[
@@ -135,7 +135,7 @@ fn properties_are_found_whichever_dot_ends_the_type() {
             ("property:missing.size", No),
             ("property:killer.size", Unknown),
             ("property:shy.size", Unknown),
-            ("property:new.size", Unknown), // a device that was not asked about
+            ("property:new.size", Unknown), // a device that was not queried
             ("property:disk.", No),
             ("property:.size", No),
         ],
@@ -143,7 +143,7 @@ fn properties_are_found_whichever_dot_ends_the_type() {
 }
 
 #[test]
-fn an_entry_without_kvm_has_no_cpu_that_runs_under_it() {
+fn an_entry_without_kvm_has_no_cpu_that_runs_under_kvm() {
     check(
         &without_kvm(),
         &[
@@ -157,14 +157,14 @@ fn an_entry_without_kvm_has_no_cpu_that_runs_under_it() {
 }
 
 #[test]
-fn kvm_that_is_there_and_failed_is_unknown() {
+fn a_cpu_under_kvm_that_failed_is_unknown() {
     let mut model = without_kvm();
     model.set(key(Group::Core, KVM, FactKind::Ran), Fact::Refused);
     check(&model, &[("cpu:EPYC@kvm", Unknown), ("cpu:EPYC", Yes), ("machine:pc", Yes)]);
 }
 
 #[test]
-fn what_was_refused_or_quarantined_or_never_asked_is_unknown() {
+fn a_refused_quarantined_or_missing_fact_is_unknown() {
     let queries = [
         "machine:pc",
         "cpu:EPYC",
@@ -192,7 +192,7 @@ fn what_was_refused_or_quarantined_or_never_asked_is_unknown() {
 }
 
 #[test]
-fn an_empty_entry_answers_no_question_with_yes() {
+fn an_empty_entry_answers_no_query_with_yes() {
     let entry = Entry::open(Model::default().encode().unwrap()).unwrap();
     for text in ["cpu:EPYC@kvm", "machine:pc", "device:disk", "property:a.b", "schema:stop"] {
         assert_ne!(entry.answer(&text.parse().unwrap()), Yes, "{text}");
@@ -203,7 +203,7 @@ fn an_empty_entry_answers_no_question_with_yes() {
 fn a_property_of_a_million_dots_costs_as_many_searches_as_one_of_sixteen() {
     let full = full();
     let entry = example::entry(&full);
-    // Quadratic, this would take minutes.
+    // A quadratic search would take minutes.
     let query = Query::Property(".".repeat(1_000_000));
     assert_eq!(entry.answer(&query), No);
     assert_eq!(entry.groups_for(&query), Groups::CORE);
@@ -211,7 +211,7 @@ fn a_property_of_a_million_dots_costs_as_many_searches_as_one_of_sixteen() {
 }
 
 #[test]
-fn a_query_names_the_groups_that_it_still_needs() {
+fn a_query_reports_the_groups_that_it_still_needs() {
     let groups = |model: &Model, text: &str| {
         example::entry(model).groups_for(&text.parse::<Query>().unwrap())
     };

@@ -1,4 +1,4 @@
-//! Made-up values from a small generator, so that a failure can be repeated from its seed.
+//! Random values from a seeded generator, so that a failure can be reproduced.
 
 use serde_json::{Map, Number, Value};
 
@@ -23,7 +23,7 @@ impl Random {
         &of[self.below(of.len())]
     }
 
-    /// A short string; few enough of them that many are equal.
+    /// A short string from a small set, so that many are equal.
     pub(crate) fn name(&mut self) -> String {
         const LETTERS: [char; 8] = ['a', 'b', '-', 'Z', 'é', '\u{0}', '"', '🦀'];
         (0..self.below(4)).map(|_| *self.pick(&LETTERS)).collect()
@@ -54,7 +54,7 @@ impl Random {
     }
 
     fn object(&mut self, depth: usize) -> Map<String, Value> {
-        // Many keys and few values now and then: what gets packed.
+        // Sometimes many keys and few values: such an object is packed.
         let (keys, depth) =
             if self.below(4) == 0 { (self.below(60), 0) } else { (self.below(6), depth - 1) };
         (0..keys)
@@ -65,7 +65,7 @@ impl Random {
             .collect()
     }
 
-    /// Objects with a name each, or all but one: what gets a sorted order, or just not.
+    /// Objects that all have a name, or all but one: with and without a sorted order.
     fn named_list(&mut self, depth: usize) -> Value {
         let key = *self.pick(&["name", "option", "capability"]);
         let nameless = if self.below(3) == 0 { self.below(20) } else { usize::MAX };

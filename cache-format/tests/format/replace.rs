@@ -1,4 +1,4 @@
-//! An entry is brought up to date by whole groups and accelerators.
+//! Updates of an entry by whole groups and accelerators.
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKind, Group, Model, PassReport, Refusal, Report, Source,
@@ -54,7 +54,7 @@ fn newer() -> Model {
     model
 }
 
-/// What `old` and `newer` come to, made from nothing.
+/// The merge of `old` and `newer`, built from scratch.
 fn expected() -> Model {
     let mut model = Model::default();
     core(&mut model, TCG, FactKind::Ran, "true");
@@ -76,11 +76,11 @@ fn expected() -> Model {
 }
 
 #[test]
-fn replacing_takes_over_what_is_newer_and_keeps_the_rest() {
+fn replacing_takes_newer_facts_and_keeps_the_rest() {
     let mut model = old();
     model.replace(&newer()).unwrap();
     let get = |kind| model.get(key(Group::Core, KVM, kind));
-    assert_eq!(get(FactKind::Sgx), None, "it belongs to a group that was asked again");
+    assert_eq!(get(FactKind::Sgx), None, "it belongs to a group that was probed again");
     assert_eq!(get(FactKind::Sev), Some(Fact::Quarantined));
     assert_eq!(model.report, expected().report);
     assert_eq!(model.inputs, example::inputs());
@@ -90,7 +90,7 @@ fn replacing_takes_over_what_is_newer_and_keeps_the_rest() {
 }
 
 #[test]
-fn a_file_brought_up_to_date_equals_one_made_from_nothing() {
+fn an_updated_file_equals_one_built_from_scratch() {
     let mut in_memory = old();
     in_memory.replace(&newer()).unwrap();
     let mut from_file = Entry::open(old().encode().unwrap()).unwrap().to_model().unwrap();
@@ -101,7 +101,7 @@ fn a_file_brought_up_to_date_equals_one_made_from_nothing() {
 }
 
 #[test]
-fn replacing_again_and_again_does_not_make_a_file_grow() {
+fn repeated_replacing_does_not_make_a_file_grow() {
     let mut model = old();
     model.replace(&newer()).unwrap();
     let once = model.encode().unwrap();
@@ -113,7 +113,7 @@ fn replacing_again_and_again_does_not_make_a_file_grow() {
 }
 
 #[test]
-fn a_pass_that_failed_and_learnt_nothing_does_not_pile_up_in_the_report() {
+fn failed_passes_without_facts_do_not_accumulate_in_the_report() {
     let mut failed = Model::default();
     let source = Source::new(Group::Core, KVM);
     let failure = Some("no memory".to_owned());
@@ -124,6 +124,6 @@ fn a_pass_that_failed_and_learnt_nothing_does_not_pile_up_in_the_report() {
     }
     let failures = model.report.passes.iter().filter(|pass| pass.failure.is_some()).count();
     assert_eq!(failures, 1);
-    assert_eq!(model.report.passes.len(), 3, "those that the answers come from are kept");
+    assert_eq!(model.report.passes.len(), 3, "passes with facts are kept");
     assert_eq!(model.report.refused.len(), 2);
 }

@@ -1,10 +1,10 @@
-//! The path language, rule by rule and trap by trap.
+//! The rules of the path language, and its special cases.
 
 use capscache_format::{Accelerator, Entry, Fact, FactKind, Group, Model, Tri};
 
 use crate::example;
 
-/// Every meta-type, and everything that can be malformed.
+/// Every meta-type, and every kind of malformed entry.
 const SCHEMA: &str = r#"[
     {"name":"act","meta-type":"command","arg-type":"1","ret-type":"[2]","features":["f-cmd"],
         "allow-oob":true,"opaque":"weird"},
@@ -81,7 +81,7 @@ const TABLE: &[(&str, bool)] = &[
     ("act/ arg-type/ plain", true),
     ("act/allow-oob", false),
     ("act/plain", false),
-    // A key that is a string, though no type.
+    // A key that is a string, but not a type.
     ("act/opaque", true),
     ("act/opaque/a", false),
     ("act/meta-type", false),
@@ -111,11 +111,11 @@ const TABLE: &[(&str, bool)] = &[
     ("act/arg-type/+plain", false),
     ("act/arg-type/x", false),
     ("act/arg-type/only-x", false),
-    // The feature is that of the type that is reached, never of the member.
+    // The feature is that of the type at the end, never of the member.
     ("act/arg-type/plain/$f-member", false),
     ("act/arg-type/loop/$f-obj", true),
     ("act/arg-type/mode/$f-enum", false),
-    // A first character that is no letter is a modifier, whichever it is; a space hides it.
+    // Any first character that is not a letter is a modifier; here a space is one too.
     ("act/arg-type/-odd", false),
     ("act/arg-type/ -odd", true),
     ("act/arg-type/?-odd", true),
@@ -140,10 +140,10 @@ const TABLE: &[(&str, bool)] = &[
     ("act/arg-type/alt/^old-only", true),
     ("act/arg-type/alt/^missing", false),
     ("act/arg-type/alt/missing", false),
-    // The first member is malformed, and that is the answer.
+    // The first member is malformed, which decides the result.
     ("act/arg-type/alt-bad", true),
     ("act/arg-type/alt-bad/inner", false),
-    // `!int` must be last: an error of the first member, though no other says yes either.
+    // `!int` must be last: an error of the first member, although no other one matches.
     ("act/arg-type/alt/!int/inner", false),
     // enum, new style
     ("act/arg-type/mode", true),
@@ -203,8 +203,8 @@ fn every_rule_of_the_path_language_holds() {
 
 #[test]
 #[cfg_attr(miri, ignore = "it takes Miri more than six minutes")]
-fn a_schema_without_a_sorted_order_is_searched_all_the_same() {
-    // An entry without a name keeps the list from being sorted by it.
+fn a_schema_without_a_sorted_order_is_searched_linearly() {
+    // An entry without a name prevents the sorted order.
     let entry = entry_with(&SCHEMA.replacen('[', r#"[{"meta-type":"builtin"},"#, 1));
     for &(path, expected) in TABLE {
         assert_eq!(entry.schema().has(path), Tri::from(expected), "{path:?}");
@@ -222,7 +222,7 @@ fn a_path_leads_through_a_thousand_types_and_no_more() {
 }
 
 #[test]
-fn types_that_lead_back_to_themselves_do_not_hang() {
+fn cyclic_types_do_not_hang() {
     let entry = entry_with(SCHEMA);
     for path in ["act/arg-type/fan/x", "act/arg-type/ring/x", "act/arg-type/fan/fan/fan"] {
         assert_eq!(entry.schema().has(path), Tri::No, "{path}");
@@ -230,7 +230,7 @@ fn types_that_lead_back_to_themselves_do_not_hang() {
 }
 
 #[test]
-fn a_schema_that_was_not_told_makes_every_path_unknown() {
+fn every_path_in_a_missing_schema_is_unknown() {
     let mut model = Model::default();
     assert_eq!(example::entry(&model).schema().has("act"), Tri::Unknown);
     let key = example::key(Group::Core, Accelerator::Tcg, FactKind::Schema);
@@ -242,7 +242,7 @@ fn a_schema_that_was_not_told_makes_every_path_unknown() {
 }
 
 #[test]
-fn commands_and_events_are_told_apart() {
+fn commands_and_events_are_distinguished() {
     let entry = entry_with(SCHEMA);
     assert_eq!(entry.commands(), ["act", "bare"]);
     assert_eq!(entry.schema().names("event").collect::<Vec<_>>(), ["EV"]);

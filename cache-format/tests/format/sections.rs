@@ -1,4 +1,4 @@
-//! What a reader does with a section table.
+//! Reading of the section table.
 
 use capscache_format::layout::{SectionEntry, tag};
 use capscache_format::{Entry, FormatError, Version};
@@ -17,7 +17,7 @@ fn with(section: Section) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_that_was_taken_apart_and_put_together_is_the_same() {
+fn a_file_that_is_split_and_reassembled_is_the_same() {
     assert!(assemble(&sections(GOLDEN)) == GOLDEN);
 }
 
@@ -48,17 +48,17 @@ fn a_known_section_in_an_unknown_version_is_refused_if_it_is_required() {
 }
 
 #[test]
-fn another_version_of_the_format_is_told_from_damage() {
+fn another_version_of_the_format_is_distinguished_from_damage() {
     let mut file = GOLDEN.to_vec();
     file[12..14].copy_from_slice(&2_u16.to_le_bytes());
-    // The rest of the header may mean something else there, so nothing else is looked at.
+    // The rest of the header may have another meaning there, so it is not checked.
     assert_eq!(open_error(&file), FormatError::OtherVersion { found: 2, known: 1 });
     seal(&mut file);
     assert_eq!(open_error(&file), FormatError::OtherVersion { found: 2, known: 1 });
 }
 
 #[test]
-fn the_header_is_looked_at_in_the_order_in_which_it_can_be_trusted() {
+fn the_header_is_checked_in_order_of_trust() {
     let sealed = |at: usize, bytes: &[u8]| {
         let mut file = GOLDEN.to_vec();
         file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -78,7 +78,7 @@ fn the_header_is_looked_at_in_the_order_in_which_it_can_be_trusted() {
 }
 
 #[test]
-fn a_table_that_does_not_fit_the_file_says_what_it_needs() {
+fn a_table_that_does_not_fit_the_file_reports_the_size_it_needs() {
     let mut file = with_table(&[], &[0; 16]);
     file[24] = 1;
     seal(&mut file);
@@ -86,7 +86,7 @@ fn a_table_that_does_not_fit_the_file_says_what_it_needs() {
 }
 
 #[test]
-fn a_file_without_sections_answers_nothing() {
+fn a_file_without_sections_has_no_facts() {
     let file = with_table(&[], &[]);
     let entry = Entry::open(&file[..]).unwrap();
     assert_eq!(entry.version(), Version::default());
@@ -95,7 +95,7 @@ fn a_file_without_sections_answers_nothing() {
 }
 
 #[test]
-fn sections_increase_lie_within_the_file_and_stand_once() {
+fn sections_increase_lie_within_the_file_and_occur_once() {
     let row = |tag: [u8; 4], flags: u16, offset: u64, length: u64| SectionEntry {
         tag,
         version: 1.into(),
@@ -119,7 +119,7 @@ fn sections_increase_lie_within_the_file_and_stand_once() {
         (row(*b"POOL", 1, u64::MAX, 1), row(*b"CORE", 1, 136, 16), "section length"),
         (row(*b"POOL", 1, 120, 16), row(*b"POOL", 1, 136, 16), "duplicate section"),
         (row(*b"POOL", 5, 120, 16), row(*b"CORE", 1, 136, 16), "section flags"),
-        // One that is skipped takes its room all the same.
+        // A skipped section still occupies its bytes.
         (row(*b"NEWS", 0, 120, 17), row(*b"CORE", 1, 136, 16), "section offset"),
         (row(*b"NEWS", 0, 120, 16), row(*b"NEWS", 0, 136, 16), "duplicate section"),
     ];
@@ -129,7 +129,7 @@ fn sections_increase_lie_within_the_file_and_stand_once() {
 }
 
 #[test]
-fn opening_looks_at_header_and_table_only() {
+fn opening_reads_header_and_table_only() {
     let content = vec![0xEE; 16 << 20];
     let row = |tag: [u8; 4], offset: u64, length: u64| SectionEntry {
         tag,
@@ -139,7 +139,7 @@ fn opening_looks_at_header_and_table_only() {
         length: length.into(),
     };
     let mut file = with_table(&[row(*b"STRS", 120, 8 << 20), row(*b"POOL", 9 << 20, 4)], &content);
-    // Neither the digest nor anything that it covers is right, and opening cannot tell.
+    // Neither the digest nor its content is valid, which opening does not check.
     file[32..64].fill(0);
     seal(&mut file);
     let entry = Entry::open(&file[..]).unwrap();
@@ -148,7 +148,7 @@ fn opening_looks_at_header_and_table_only() {
 }
 
 #[test]
-fn verify_looks_at_records_that_no_value_reaches() {
+fn verify_checks_records_outside_the_pool() {
     let changed = |tag: [u8; 4], change: &dyn Fn(&mut Vec<u8>)| {
         let mut all = sections(GOLDEN);
         change(&mut all.iter_mut().find(|one| one.tag == tag).unwrap().bytes);
@@ -172,7 +172,7 @@ fn verify_looks_at_records_that_no_value_reaches() {
 }
 
 #[test]
-fn facts_of_a_kind_that_a_later_release_adds_are_skipped() {
+fn facts_of_a_kind_that_a_later_release_added_are_skipped() {
     let mut all = sections(GOLDEN);
     let core = &mut all.iter_mut().find(|one| one.tag == tag::CORE).unwrap().bytes;
     core.extend([0xFF, 0xFF, 3, 1, 0, 0, 0, 0]);
