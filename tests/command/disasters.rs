@@ -154,17 +154,14 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
     let range_of_one = range_of_warming();
     cache.invalidate_all().expect("it can");
 
-    let mut random = 88_172_645_463_325_252_u64;
     let (mut finished, mut half_done, mut removed) = (0, 0, 0);
     for round in 0..1000 {
         let mut warm = warm();
-        // Xorshift: any moment of the time that it takes.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
         let are_both_cold = round % 4 == 0;
         let range = if are_both_cold { range_of_both } else { range_of_one };
-        let moment = u64::try_from(u128::from(random) % range).expect("some milliseconds");
+        // Multiples of the golden ratio modulo 1 are spread evenly over all the time that it takes.
+        let moment = range * (round * 618_034 % 1_000_000) / 1_000_000;
+        let moment = u64::try_from(moment).expect("some milliseconds");
         std::thread::sleep(Duration::from_micros(moment));
         warm.kill().expect("it is ours");
         finished += u32::from(warm.wait().expect("it is ours").success());

@@ -1,11 +1,15 @@
 //! What the fuzzer found worth keeping, tried again: see `fuzz/`.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use capscache::{Entry, FormatError};
 use flate2::read::GzDecoder;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "the fuzzer uses it as a crate")]
@@ -29,20 +33,6 @@ fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
     count
 }
 
-/// SplitMix64, so that a failure can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % u64::try_from(bound).expect("a length")).expect("a length")
-    }
-}
-
 #[test]
 fn a_thousand_random_damages_of_a_real_entry_are_found_and_survived() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/qemu-7.2-avr.qmp.gz");
@@ -51,34 +41,39 @@ fn a_thousand_random_damages_of_a_real_entry_are_found_and_survived() {
     GzDecoder::new(packed).read_to_string(&mut transcript).expect("gzip");
     let model = capscache::replay(&transcript).expect("a model");
     let real = model.encode().expect("a file");
-    let (mut on_open, mut by_verify) = (0, 0);
-    for seed in 0..1000 {
-        let mut random = Random(seed);
+    // One in eight is near the front, where header and section table are.
+    let damage = |end| vec((0..end, 0..8), 1..=32);
+    let damage = prop_oneof![1 => damage(256), 7 => damage(real.len())];
+    let length = prop_oneof![1 => 0..real.len(), 15 => Just(real.len())];
+    let (on_open, by_verify) = (Cell::new(0), Cell::new(0));
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/library/regressions.txt");
+    let mut runner = TestRunner::new(test_support::property(1000, regressions));
+    let checked = runner.run(&(damage, length), |(damage, length)| {
         let mut bytes = real.clone();
-        // One in eight is near the front, where header and section table are.
-        let end = if seed % 8 == 0 { 256 } else { bytes.len() };
-        for _ in 0..=random.below(32) {
-            let at = random.below(end);
-            bytes[at] ^= 1 << random.below(8);
+        for (at, bit) in damage {
+            bytes[at] ^= 1_u8 << bit;
         }
-        if random.below(16) == 0 {
-            bytes.truncate(random.below(bytes.len()));
-        }
+        bytes.truncate(length);
         if bytes == real {
-            continue;
+            return Ok(());
         }
         match Entry::open(&bytes) {
-            Err(_) => on_open += 1,
+            Err(_) => on_open.update(|count| count + 1),
             Ok(entry) => {
                 let found = entry.verify();
                 let is_found = matches!(found, Err(FormatError::WrongDigest { .. }));
-                assert!(is_found, "seed {seed}: {found:?}");
-                by_verify += 1;
+                prop_assert!(is_found, "{found:?}");
+                by_verify.update(|count| count + 1);
             }
         }
         // As it is, and once more where the sums are made to fit.
         targets::open(&bytes);
+        Ok(())
+    });
+    if let Err(failure) = checked {
+        panic!("{failure}");
     }
+    let (on_open, by_verify) = (on_open.get(), by_verify.get());
     assert!(on_open > 100 && by_verify > 500, "{on_open} on open, {by_verify} by verify");
 }
 

@@ -1,10 +1,13 @@
 //! Damaged files: the damage is found, and no accessor panics on it.
 
 use capscache_format::{Entry, FormatError};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use crate::file;
 use crate::golden::GOLDEN;
-use crate::random::Random;
+use crate::strategies::config;
 
 /// The start of the content of the golden file.
 fn content_start() -> usize {
@@ -64,43 +67,43 @@ fn every_flipped_bit_is_found_and_survived() {
     }
 }
 
-#[test]
-fn damage_in_many_places_is_found_and_survived() {
-    for seed in (0..1000).step_by(file::ONE_IN) {
-        let mut random = Random(seed);
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn damage_in_many_places_is_found_and_survived(
+        from in prop_oneof![1 => Just(0), 7 => Just(content_start())],
+        damage in vec((any::<Index>(), any::<u8>()), 1..=32),
+    ) {
         let mut bytes = GOLDEN.to_vec();
-        let from = if seed % 8 == 0 { 0 } else { content_start() };
-        for _ in 0..=random.below(32) {
-            let at = from + random.below(bytes.len() - from);
-            bytes[at] = random.next().to_le_bytes()[0];
+        for (at, byte) in damage {
+            bytes[from + at.index(GOLDEN.len() - from)] = byte;
         }
         let first = bytes.iter().zip(GOLDEN).position(|(now, then)| now != then);
         if let Some(first) = first {
-            check(&bytes, first, &format!("seed {seed}"));
+            check(&bytes, first, "damage in many places");
         }
     }
-}
 
-#[test]
-fn damage_that_is_sealed_with_a_valid_checksum_is_survived() {
-    let sections = file::sections(GOLDEN);
-    for seed in (0..1000).step_by(file::ONE_IN) {
-        let mut random = Random(seed);
-        let mut hostile = sections.clone();
-        let section = random.below(hostile.len());
+    #[test]
+    fn damage_that_is_sealed_with_a_valid_checksum_is_survived(
+        section in any::<Index>(),
+        // Whole words, small ones most of all: they are counts and offsets.
+        damage in vec((any::<Index>(), 0..13_u32, 0..700_u32), 1..=8),
+    ) {
+        let mut hostile = file::sections(GOLDEN);
+        let section = section.index(hostile.len());
         let bytes = &mut hostile[section].bytes;
-        for _ in 0..=random.below(8) {
-            // Whole words, mostly small ones: they are counts and offsets.
-            let at = random.below(bytes.len() / 4) * 4;
-            let tag = u32::try_from(random.below(13)).unwrap() << 28;
-            let word = tag | u32::try_from(random.below(700)).unwrap();
+        for (at, tag, number) in damage {
+            let at = at.index(bytes.len() / 4) * 4;
+            let word = tag << 28 | number;
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
         let bytes = file::assemble(&hostile);
         let entry = Entry::open(&bytes[..]).unwrap();
         if entry.verify().is_ok() {
-            // It is then a sound file with other values, which can be encoded again.
-            assert!(entry.to_model().unwrap().encode().is_ok(), "seed {seed}");
+            // Then it is a sound file with other values: it can be written again.
+            prop_assert!(entry.to_model().unwrap().encode().is_ok());
         }
         file::walk(&entry);
     }

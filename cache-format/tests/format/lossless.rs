@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use capscache_format::{Model, ModelError, Node};
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::example::{answer_of, entry_of, intern};
-use crate::file;
-use crate::random::Random;
+use crate::strategies::{config, value};
 
 /// Writes `json` to a file, and returns the JSON that is read from it.
 fn through_a_file(json: &str) -> String {
@@ -133,22 +133,21 @@ fn of_equal_keys_the_last_value_counts_in_the_place_of_the_first() {
     assert_eq!(through_a_file(r#"[{"a":1,"b":2},{"a":1,"a":2}]"#), r#"[{"a":1,"b":2},{"a":2}]"#);
 }
 
-#[test]
-fn random_values_are_read_as_they_were_written() {
-    for seed in (0..300).step_by(file::ONE_IN) {
-        let value = Random(seed).value(4);
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn random_values_are_read_as_they_were_written(value in value(4)) {
         let json = value.to_string();
         let entry = entry_of(&json);
-        assert_eq!(serde_json::to_string(&answer_of(&entry)).unwrap(), json, "seed {seed}");
-        assert_eq!(serde_json::to_value(answer_of(&entry)).unwrap(), value, "seed {seed}");
+        prop_assert_eq!(serde_json::to_string(&answer_of(&entry)).unwrap(), json);
+        prop_assert_eq!(serde_json::to_value(answer_of(&entry)).unwrap(), value);
     }
-}
 
-#[test]
-fn a_decoded_model_encodes_to_the_same_file_for_random_values() {
-    for seed in (300..400).step_by(file::ONE_IN) {
-        let entry = entry_of(&Random(seed).value(4).to_string());
-        assert!(entry.to_model().unwrap().encode().unwrap() == entry.bytes(), "seed {seed}");
+    #[test]
+    fn a_decoded_model_encodes_to_the_same_file_for_random_values(value in value(4)) {
+        let entry = entry_of(&value.to_string());
+        prop_assert!(entry.to_model().unwrap().encode().unwrap() == entry.bytes());
     }
 }
 

@@ -11,7 +11,7 @@ mod hostile;
 mod lookup;
 mod lossless;
 mod queries;
-mod random;
 mod replace;
 mod schema;
 mod sections;
+mod strategies;

@@ -5,6 +5,7 @@
 
 mod emulators;
 mod files;
+mod properties;
 pub mod rights;
 mod run;
 mod users;
@@ -12,6 +13,7 @@ mod wait;
 
 pub use emulators::{avr, emulator, has, kvm_opens, kvm_works, native, x86_64};
 pub use files::{age, replace_program, text, write_program};
+pub use properties::property;
 pub use run::{Run, run};
 pub use users::{NOBODY, as_user};
 pub use wait::{DEADLINE, wait_until};

@@ -6,22 +6,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capscache::Lookup;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{RngSeed, TestRunner};
 
 use crate::fixture::{AVR, Fixture, RX, rewarm};
 
-/// Random numbers, the same ones for the same seed (xorshift).
-struct Rng(u64);
+const VERSIONS: [&str; 2] = ["opt/a", "opt/b"];
 
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
+/// One thing that package managers, administrators or accidents do, and a pause after it, in milliseconds.
+#[derive(Clone, Debug)]
+struct Disturbance {
+    version: &'static str,
+    target: &'static str,
+    kind: u8,
+    pause: Option<u64>,
 }
 
-const VERSIONS: [&str; 2] = ["opt/a", "opt/b"];
+fn disturbance() -> impl Strategy<Value = Disturbance> {
+    let pause = proptest::option::weighted(0.25, 0..60_u64);
+    (select(&VERSIONS[..]), select(&[AVR, RX][..]), 0..11_u8, pause)
+        .prop_map(|(version, target, kind, pause)| Disturbance { version, target, kind, pause })
+}
 
 /// Paths of the emulators: their own ones, and others through links whose targets change.
 fn emulators(fixture: &Fixture) -> Vec<PathBuf> {
@@ -31,13 +38,12 @@ fn emulators(fixture: &Fixture) -> Vec<PathBuf> {
 }
 
 impl Fixture {
-    /// Makes one change as package managers, administrators or accidents do; it may fail, as theirs do.
-    fn disturb(&self, rng: &mut Rng, count: u64) {
-        let version = if rng.below(2) == 0 { VERSIONS[0] } else { VERSIONS[1] };
+    /// Does it; it may fail, as it may for them.
+    fn disturb(&self, disturbance: &Disturbance, count: usize) {
+        let Disturbance { version, target, kind, .. } = *disturbance;
         let file = format!("{version}/bin/qemu");
-        let target = if rng.below(2) == 0 { AVR } else { RX };
         let aside = self.path("aside");
-        let _ = match rng.below(11) {
+        let _ = match kind {
             0..=2 => {
                 self.wrapper(&file, target);
                 Ok(())
@@ -62,11 +68,29 @@ impl Fixture {
     }
 }
 
+/// Checks one sequence of disturbances, the same in every run. It is shown whole where it fails: what depends on time
+/// cannot be made shorter.
 fn after_random_changes_all_entries_are_fresh_and_watched(seed: u64) {
     if !test_support::rights::is_run_protected() {
         return;
     }
-    let mut rng = Rng(seed);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 1,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    });
+    let checked = runner.run(&vec(disturbance(), 120), |disturbances| {
+        check(&disturbances);
+        Ok(())
+    });
+    if let Err(failure) = checked {
+        panic!("{failure}");
+    }
+}
+
+fn check(disturbances: &[Disturbance]) {
     let fixture = Fixture::new();
     for version in VERSIONS {
         fixture.wrapper(&format!("{version}/bin/qemu"), AVR);
@@ -77,10 +101,10 @@ fn after_random_changes_all_entries_are_fresh_and_watched(seed: u64) {
         fixture.cache.get(&emulator).unwrap();
     }
     let watching = fixture.watch(rewarm());
-    for count in 0..120 {
-        fixture.disturb(&mut rng, count);
-        if rng.below(4) == 0 {
-            std::thread::sleep(Duration::from_millis(rng.below(60)));
+    for (count, disturbance) in disturbances.iter().enumerate() {
+        fixture.disturb(disturbance, count);
+        if let Some(pause) = disturbance.pause {
+            std::thread::sleep(Duration::from_millis(pause));
         }
     }
     // A known end: two emulators, and links to the second.
@@ -119,5 +143,5 @@ fn after_random_changes_all_entries_are_fresh_and_watched_1() {
 
 #[test]
 fn after_random_changes_all_entries_are_fresh_and_watched_2() {
-    after_random_changes_all_entries_are_fresh_and_watched(0x2545_F491_4F6C_DD1D);
+    after_random_changes_all_entries_are_fresh_and_watched(2);
 }
