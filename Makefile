@@ -65,6 +65,7 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	$(CARGO) clippy --package capscache --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(WITHOUT_LIBXML2) --lib --no-deps --locked
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
+	CARGO='$(CARGO)' scripts/check-modules.sh
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
