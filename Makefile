@@ -66,6 +66,9 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(WITHOUT_LIBXML2) --lib --no-deps --locked
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 	CARGO='$(CARGO)' scripts/check-modules.sh
+	scripts/check-language.sh
+	@if command -v typos >/dev/null; then set -x; typos; \
+	else echo 'SKIPPED: no typos: spelling is not checked; get it with: cargo install typos-cli --locked'; fi
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

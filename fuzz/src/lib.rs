@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all: no panic, no loop, nothing read or allocated out of
+//! Properties that must hold for any bytes at all: no panic, no loop, nothing read or allocated out of
 //! proportion, and whatever is accepted comes back as it went in.
 //!
 //! The fuzzer calls these functions with what it makes up, `tests/library/fuzzing.rs` with the corpus
@@ -339,7 +339,7 @@ fn report(source: &mut Bytes<'_>) -> Report {
     report
 }
 
-/// What an emulator may send: cut into lines however it arrives, and every line understood or
+/// Anything that an emulator may send: cut into lines however it arrives, and every line understood or
 /// refused.
 pub fn lines(data: &[u8]) {
     let Some((pieces, sent)) = data.split_at_checked(4) else { return };
