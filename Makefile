@@ -69,6 +69,8 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	scripts/check-language.sh
 	@if command -v typos >/dev/null; then set -x; typos; \
 	else echo 'SKIPPED: no typos: spelling is not checked; get it with: cargo install typos-cli --locked'; fi
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
+	else echo 'SKIPPED: no cargo-deny: dependencies are not checked; get it with: cargo install cargo-deny --locked'; fi
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
