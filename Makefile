@@ -7,7 +7,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-peers test-packages bench bench-peers fuzz miri check deny fixtures
+.PHONY: help demo test test-peers test-packages bench bench-peers fuzz miri check msrv package deny fixtures
 .NOTPARALLEL:
 
 help: ## print this list
@@ -71,6 +71,15 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	else echo 'SKIPPED: no typos: spelling is not checked; get it with: cargo install typos-cli --locked'; fi
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo 'SKIPPED: no cargo-deny: dependencies are not checked; get it with: cargo install cargo-deny --locked'; fi
+	@$(MAKE) --no-print-directory msrv package
+
+msrv: ## build packages with the oldest Rust that their manifests promise (needs rustup)
+	@scripts/install-deps.sh cargo cc
+	scripts/check-msrv.sh
+
+package: ## package all that is to be published, and build each package from its archive
+	@scripts/install-deps.sh cargo cc
+	CARGO='$(CARGO)' scripts/check-packages.sh
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
