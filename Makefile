@@ -7,11 +7,12 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-peers test-packages bench bench-peers fuzz miri check msrv package deny fixtures
+.PHONY: help demo test test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
+	check msrv package deny semver fixtures
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## build, probe every emulator of this machine into a throw-away cache, show what it answers
 	@scripts/install-deps.sh cargo cc qemu
@@ -54,6 +55,11 @@ fuzz: ## fuzz each target for TIME seconds, from the corpus (needs a nightly too
 		echo 'cargo-fuzz is not installed; get it with: cargo install cargo-fuzz --locked' >&2; exit 1; }
 	CARGO='$(CARGO)' fuzz/run.sh $(or $(TIME),600)
 
+fuzz-smoke: ## fuzz each target for TIME seconds, 5 by default, and leave the corpus as it is (as fuzz)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo 'cargo-fuzz is not installed; get it with: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	CARGO='$(CARGO)' fuzz/run.sh $(or $(TIME),5) --keep-corpus
+
 miri: ## the tests of the format under Miri (needs a nightly toolchain with miri)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --package capscache-format --lib --tests
 
@@ -80,6 +86,11 @@ msrv: ## build packages with the oldest Rust that their manifests promise (needs
 package: ## package all that is to be published, and build each package from its archive
 	@scripts/install-deps.sh cargo cc
 	CARGO='$(CARGO)' scripts/check-packages.sh
+
+semver: ## compare the public API with that of the git revision BASELINE (main by default; needs cargo-semver-checks)
+	@$(CARGO) semver-checks --version >/dev/null 2>&1 || { \
+		echo 'cargo-semver-checks is not installed; get it with: cargo install cargo-semver-checks --locked' >&2; exit 1; }
+	$(CARGO) semver-checks --workspace --exclude capscache-bench --baseline-rev $(or $(BASELINE),main)
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fuzzes each target for so many seconds, from the committed corpus, which it packs anew.
+# Fuzzes each target for so many seconds, from the committed corpus, and packs what it found with it.
 #
-# usage: run.sh SECONDS
+# usage: run.sh SECONDS [--keep-corpus]      leaves the committed corpus as it is
 set -eu
 cd "$(dirname "$0")"
 seconds=$1
@@ -11,6 +11,7 @@ for target in open round_trip lines transcript query message; do
     tar xzf "corpus/$target.tar.gz" -C "corpus/$target"
     "${CARGO:-cargo}" +nightly fuzz run "$target" -- -max_total_time="$seconds" -max_len=8192 -timeout=10 \
         -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1
+    [ "${2:-}" != --keep-corpus ] || continue
     "${CARGO:-cargo}" +nightly fuzz cmin "$target" -- -max_len=8192
     tar czf "corpus/$target.tar.gz" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "corpus/$target" .
 done
