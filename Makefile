@@ -64,7 +64,7 @@ miri: ## the tests of the format under Miri (needs a nightly toolchain with miri
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --package capscache-format --lib --tests
 
 check: ## formatting, lints, documentation and dependency rules, warnings denied
-	@scripts/install-deps.sh cargo cc rustfmt clippy
+	@scripts/install-deps.sh cargo cc rustfmt clippy typos
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(WITHOUT_LIBXML2) --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package capscache-bench --all-targets --locked -- -D warnings
@@ -73,8 +73,7 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 	CARGO='$(CARGO)' scripts/check-modules.sh
 	scripts/check-language.sh
-	@if command -v typos >/dev/null; then set -x; typos; \
-	else echo 'SKIPPED: no typos: spelling is not checked; get it with: cargo install typos-cli --locked'; fi
+	typos
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo 'SKIPPED: no cargo-deny: dependencies are not checked; get it with: cargo install cargo-deny --locked'; fi
 	@$(MAKE) --no-print-directory msrv package

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime libxml2 make qemu rustfmt strace tini valgrind
+# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime libxml2 make qemu rustfmt
+#                                       strace tini typos valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -23,6 +24,7 @@ have_emulator() (
 
 packages=
 components=
+crates=
 for tool; do
     case $tool in
         cargo) command -v cargo >/dev/null || die "no cargo here: install a Rust toolchain, https://rustup.rs" ;;
@@ -36,6 +38,7 @@ for tool; do
         faketime | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
+        typos) command -v typos >/dev/null || crates="$crates typos-cli" ;;
         *) die "unknown tool: $tool" ;;
     esac
 done
@@ -46,7 +49,15 @@ if [ -n "$components" ]; then
     rustup component add $components
 fi
 
-[ -n "$packages" ] || exit 0
+# After the packages: building needs a C compiler.
+build_crates() {
+    [ -n "$crates" ] || return 0
+    say "building$crates"
+    # shellcheck disable=SC2086 # a list of words
+    cargo install --locked $crates
+}
+
+[ -n "$packages" ] || { build_crates; exit 0; }
 
 command -v apt-get >/dev/null || die "no apt-get here: install by other means what Debian calls$packages"
 if [ "$(id -u)" = 0 ]; then
@@ -70,3 +81,4 @@ say "installing$packages"
 apt update || say "apt-get update failed; going on with the package lists that are here"
 # shellcheck disable=SC2086 # a list of words
 apt install --no-install-recommends $packages || die "could not install$packages"
+build_crates
