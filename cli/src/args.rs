@@ -462,7 +462,7 @@ write to the root that the service keeps.";
 #[command(after_help = SERVICE)]
 pub(crate) struct Serve {
     /// Where to listen.
-    #[arg(long, value_name = "PATH", default_value = crate::interface::SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = capscache_service::interface::SOCKET)]
     pub(crate) socket: PathBuf,
 
     /// A further directory where emulators are looked for, beside PATH and /usr/libexec; may be

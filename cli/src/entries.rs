@@ -1,122 +1,198 @@
-//! What the library says of entries, in the words that the command prints and the service sends.
+//! Entries and their states as the command prints them, from the library or from the service.
 
-use std::path::Path;
+use std::borrow::Cow;
 
-use capscache::{Accelerator, Cache, Capabilities, Error, Escaped, Group, Listed, Lookup, Stale};
+use capscache::{Accelerator, Error, Group, Listed, Lookup, Stale, Version};
+use capscache_service::interface as wire;
+use capscache_service::text::{unusable, without_number};
+use serde_json::{Value, json};
 
-use crate::interface::{Entry, Reason, State, Status, Version};
-use crate::output;
-
-/// One line of a list.
-pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
-    let known = match listed {
-        Ok(known) => known,
-        Err(error) => return unusable(error),
-    };
-    let caps = &known.capabilities;
-    Entry {
-        file: known.file.to_string_lossy().into_owned(),
-        state: if known.stale.is_some() { State::Stale } else { State::Valid },
-        reason: known.stale.as_ref().map(stale),
-        emulator: Some(caps.emulator().to_string_lossy().into_owned()),
-        executable: Some(caps.executable().to_string_lossy().into_owned()),
-        version: Some(version(caps)),
-        package: Some(caps.package().to_owned()),
-        arch: Some(caps.arch().to_owned()),
-        accelerators: accelerators(caps),
-        groups: caps.groups().iter().map(Group::name).map(str::to_owned).collect(),
-        size: Some(caps.bytes().len()),
-    }
+/// State of an entry, with the reason why it is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Valid,
+    /// An input changed; the path is empty for an input without one.
+    Stale {
+        input: Cow<'static, str>,
+        path: String,
+        recorded: String,
+        found: String,
+    },
+    /// The file is damaged.
+    Damaged {
+        path: String,
+        found: String,
+    },
+    /// The file cannot be read.
+    Unreadable {
+        path: String,
+        found: String,
+    },
+    /// The last probe failed; age and time until the next try are in seconds.
+    Failed {
+        reason: String,
+        age: u64,
+        retry_in: u64,
+    },
+    Missing,
 }
 
-fn unusable(error: &Error) -> Entry {
-    let (file, found) = wrong(error);
-    Entry {
-        file: file.to_string_lossy().into_owned(),
-        state: if error.is_damage() { State::Damaged } else { State::Unreadable },
-        reason: Some(Reason { found, ..Reason::default() }),
-        emulator: None,
-        executable: None,
-        version: None,
-        package: None,
-        arch: None,
-        accelerators: Vec::new(),
-        groups: Vec::new(),
-        size: None,
-    }
+/// One entry of a list.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) file: String,
+    pub(crate) status: Status,
+    /// `None` for an entry that cannot be used.
+    pub(crate) summary: Option<Summary>,
 }
 
-/// The file of an entry that cannot be used, and what is wrong with it.
-pub(crate) fn wrong(error: &Error) -> (&Path, String) {
-    match error {
-        Error::Format { path, source } => (path, output::chain(source)),
-        Error::OtherEmulator { path, emulator } => {
-            (path, format!("it is the entry of {}", Escaped::new(emulator)))
+/// The answers of an entry that a list shows.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) emulator: String,
+    pub(crate) executable: String,
+    pub(crate) version: Version,
+    pub(crate) package: String,
+    pub(crate) arch: String,
+    pub(crate) accelerators: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) size: usize,
+}
+
+impl Status {
+    /// Converts the result of a lookup.
+    ///
+    /// # Errors
+    /// Errors of the lookup other than damage.
+    pub(crate) fn of(lookup: Result<Lookup, Error>) -> Result<Status, Error> {
+        Ok(match lookup {
+            Ok(Lookup::Hit(_)) => Status::Valid,
+            Ok(Lookup::Stale(why)) => why.into(),
+            Ok(Lookup::Failed(failure)) => Status::Failed {
+                reason: failure.reason,
+                age: failure.age.as_secs(),
+                retry_in: failure.retry_in.as_secs(),
+            },
+            Ok(_) => Status::Missing,
+            Err(error) if error.is_damage() => Status::of_unusable(&error),
+            Err(error) => return Err(error),
+        })
+    }
+
+    fn of_unusable(error: &Error) -> Status {
+        let (path, found) = unusable(error);
+        let path = path.to_string_lossy().into_owned();
+        match error.is_damage() {
+            true => Status::Damaged { path, found },
+            false => Status::Unreadable { path, found },
         }
-        Error::Entry { path, source, .. } => (path, output::chain(source)),
-        Error::Unsafe { path, why } => (path, why.clone()),
-        error => ("".as_ref(), output::chain(error)),
+    }
+
+    /// Returns the name of the state.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Status::Valid => "valid",
+            Status::Stale { .. } => "stale",
+            Status::Damaged { .. } => "damaged",
+            Status::Unreadable { .. } => "unreadable",
+            Status::Failed { .. } => "failed",
+            Status::Missing => "missing",
+        }
+    }
+
+    /// Returns the reason as JSON, null where there is none.
+    pub(crate) fn reason(&self) -> Value {
+        match self {
+            Status::Valid | Status::Missing => Value::Null,
+            Status::Stale { input, path, recorded, found } => {
+                json!({"input": input, "path": path, "recorded": recorded, "found": found})
+            }
+            Status::Damaged { path, found } | Status::Unreadable { path, found } => {
+                json!({"input": "entry", "path": path, "recorded": null, "found": found})
+            }
+            Status::Failed { reason, age, retry_in } => {
+                json!({"reason": reason, "age": age, "retry-in": retry_in})
+            }
+        }
     }
 }
 
-/// Looks at the entry of an emulator, without any probe.
-///
-/// # Errors
-/// Those of [`Cache::lookup`].
-pub(crate) fn look(cache: &Cache, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
-    if thorough { cache.lookup_starting(emulator) } else { cache.lookup(emulator) }
+impl From<Stale> for Status {
+    fn from(why: Stale) -> Status {
+        Status::Stale {
+            input: why.input.name().into(),
+            path: why.path.to_string_lossy().into_owned(),
+            recorded: why.recorded,
+            found: without_number(&why.found).to_owned(),
+        }
+    }
 }
 
-/// The state of one emulator.
-///
-/// # Errors
-/// What keeps the cache from being looked at; damage is a state.
-pub(crate) fn status(looked: Result<Lookup, Error>) -> Result<Status, Error> {
-    Ok(match looked {
-        Ok(Lookup::Hit(_)) => Status { state: State::Valid, reason: None },
-        Ok(Lookup::Stale(why)) => Status { state: State::Stale, reason: Some(stale(&why)) },
-        Ok(Lookup::Failed(failure)) => {
-            let reason = Reason {
-                found: failure.reason,
-                age: Some(failure.age.as_secs()),
-                retry_in: Some(failure.retry_in.as_secs()),
-                ..Reason::default()
-            };
-            Status { state: State::Failed, reason: Some(reason) }
-        }
-        Ok(_) => Status { state: State::Missing, reason: None },
-        Err(error) if error.is_damage() => {
-            let (path, found) = wrong(&error);
-            let reason = Reason {
-                input: Some("entry".to_owned()),
-                path: Some(path.to_string_lossy().into_owned()),
+impl From<wire::Status> for Status {
+    fn from(wire::Status { state, reason }: wire::Status) -> Status {
+        let why = reason.unwrap_or_default();
+        let (path, found) = (why.path.unwrap_or_default(), why.found);
+        match state {
+            wire::State::Valid => Status::Valid,
+            wire::State::Stale => Status::Stale {
+                input: why.input.unwrap_or_default().into(),
+                path,
+                recorded: why.recorded.unwrap_or_default(),
                 found,
-                ..Reason::default()
-            };
-            Status { state: State::Damaged, reason: Some(reason) }
+            },
+            wire::State::Damaged => Status::Damaged { path, found },
+            wire::State::Unreadable => Status::Unreadable { path, found },
+            wire::State::Failed => Status::Failed {
+                reason: found,
+                age: why.age.unwrap_or_default(),
+                retry_in: why.retry_in.unwrap_or_default(),
+            },
+            wire::State::Missing => Status::Missing,
         }
-        Err(error) => return Err(error),
-    })
-}
-
-/// Why an entry is stale.
-pub(crate) fn stale(why: &Stale) -> Reason {
-    Reason {
-        input: Some(why.input.name().to_owned()),
-        path: Some(why.path.to_string_lossy().into_owned()),
-        recorded: Some(why.recorded.clone()),
-        found: output::without_number(&why.found).to_owned(),
-        ..Reason::default()
     }
 }
 
-/// The version of an emulator.
-pub(crate) fn version(caps: &Capabilities) -> Version {
-    let version = caps.version();
-    Version { major: version.major, minor: version.minor, micro: version.micro }
+impl From<Result<Listed, Error>> for Entry {
+    fn from(listed: Result<Listed, Error>) -> Entry {
+        let Listed { file, capabilities: caps, stale } = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                let file = unusable(&error).0.to_string_lossy().into_owned();
+                return Entry { file, status: Status::of_unusable(&error), summary: None };
+            }
+        };
+        let summary = Summary {
+            emulator: caps.emulator().to_string_lossy().into_owned(),
+            executable: caps.executable().to_string_lossy().into_owned(),
+            version: caps.version(),
+            package: caps.package().to_owned(),
+            arch: caps.arch().to_owned(),
+            accelerators: caps.accelerators().map(Accelerator::name).map(str::to_owned).collect(),
+            groups: caps.groups().iter().map(Group::name).map(str::to_owned).collect(),
+            size: caps.bytes().len(),
+        };
+        Entry {
+            file: file.to_string_lossy().into_owned(),
+            status: stale.map_or(Status::Valid, Status::from),
+            summary: Some(summary),
+        }
+    }
 }
 
-/// The names of the accelerators that an emulator ran under.
-pub(crate) fn accelerators(caps: &Capabilities) -> Vec<String> {
-    caps.accelerators().map(Accelerator::name).map(str::to_owned).collect()
+impl From<wire::Entry> for Entry {
+    fn from(entry: wire::Entry) -> Entry {
+        let wire::Version { major, minor, micro } = entry.version.unwrap_or_default();
+        let summary = entry.emulator.map(|emulator| Summary {
+            emulator,
+            executable: entry.executable.unwrap_or_default(),
+            version: Version { major, minor, micro },
+            package: entry.package.unwrap_or_default(),
+            arch: entry.arch.unwrap_or_default(),
+            accelerators: entry.accelerators,
+            groups: entry.groups,
+            size: entry.size.unwrap_or_default(),
+        });
+        let status = wire::Status { state: entry.state, reason: entry.reason };
+        Entry { file: entry.file, status: status.into(), summary }
+    }
 }

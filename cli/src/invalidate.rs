@@ -39,7 +39,7 @@ fn all(source: &Source) -> Result<usize> {
     if let Source::Root(cache) = source {
         return Ok(cache.invalidate_all()?);
     }
-    let emulators = source.entries()?.into_iter().filter_map(|entry| entry.emulator);
-    let emulators: Vec<_> = emulators.map(PathBuf::from).collect();
+    let entries = source.entries()?.into_iter().filter_map(|entry| entry.summary);
+    let emulators: Vec<_> = entries.map(|summary| PathBuf::from(summary.emulator)).collect();
     Ok(source.invalidate(&emulators)?.len())
 }

@@ -1,4 +1,4 @@
-//! `list`: what is in the cache.
+//! `list`: the entries of the cache.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,9 @@ use capscache::Escaped;
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::interface::{Entry, State, Version};
+use crate::entries::{Entry, Status};
 use crate::output;
 use crate::session::Session;
-use crate::status;
 use crate::table::{BAD, Cell, DOUBTFUL, GOOD, Table, size};
 
 pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
@@ -33,44 +32,48 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
 }
 
 fn row(entry: &Entry) -> [Cell; 7] {
-    let state = entry.state.name();
-    let state = match (entry.state, &entry.reason) {
-        (State::Valid, _) => Cell::styled(state, GOOD),
-        (State::Stale, _) => Cell::styled(state, DOUBTFUL),
-        (_, Some(why)) => Cell::styled(format!("{state}: {}", why.found), BAD),
-        (_, None) => Cell::styled(state, BAD),
+    let name = entry.status.name();
+    let state = match &entry.status {
+        Status::Valid => Cell::styled(name, GOOD),
+        Status::Stale { .. } => Cell::styled(name, DOUBTFUL),
+        Status::Damaged { found, .. } | Status::Unreadable { found, .. } => {
+            Cell::styled(format!("{name}: {found}"), BAD)
+        }
+        Status::Failed { .. } | Status::Missing => Cell::styled(name, BAD),
     };
-    let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
-    let version = |v: &Version| format!("{}.{}.{}", v.major, v.minor, v.micro);
-    let version = entry.version.as_ref().map(version);
+    let Some(summary) = &entry.summary else {
+        let [arch, version, accelerators, groups, size] = std::array::from_fn(|_| Cell::default());
+        return [entry.file.clone().into(), version, arch, accelerators, groups, size, state];
+    };
     [
-        entry.emulator.clone().unwrap_or_else(|| entry.file.clone()).into(),
-        text(&version),
-        text(&entry.arch),
-        entry.accelerators.join(" ").into(),
-        entry.groups.join(" ").into(),
-        entry.size.map_or_else(Cell::default, |bytes| Cell::number(size(bytes))),
+        summary.emulator.clone().into(),
+        summary.version.to_string().into(),
+        summary.arch.clone().into(),
+        summary.accelerators.join(" ").into(),
+        summary.groups.join(" ").into(),
+        Cell::number(size(summary.size)),
         state,
     ]
 }
 
 fn as_json(entry: &Entry) -> Value {
-    let state = entry.state.name();
-    if entry.emulator.is_none() {
-        let reason = entry.reason.as_ref().map(|why| &why.found);
-        return json!({"file": entry.file, "state": state, "reason": reason});
-    }
+    let (file, state) = (&entry.file, entry.status.name());
+    let Some(summary) = &entry.summary else {
+        let reason = entry.status.reason()["found"].take();
+        return json!({"file": file, "state": state, "reason": reason});
+    };
+    let version = summary.version;
     json!({
-        "emulator": entry.emulator,
-        "executable": entry.executable,
-        "version": entry.version,
-        "package": entry.package,
-        "arch": entry.arch,
-        "accelerators": entry.accelerators,
-        "groups": entry.groups,
-        "size": entry.size,
-        "file": entry.file,
+        "emulator": summary.emulator,
+        "executable": summary.executable,
+        "version": {"major": version.major, "minor": version.minor, "micro": version.micro},
+        "package": summary.package,
+        "arch": summary.arch,
+        "accelerators": summary.accelerators,
+        "groups": summary.groups,
+        "size": summary.size,
+        "file": file,
         "state": state,
-        "reason": entry.reason.as_ref().map(status::as_json),
+        "reason": entry.status.reason(),
     })
 }

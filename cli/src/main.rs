@@ -1,7 +1,75 @@
-//! The `capscache` command.
+//! The `capscache` command: what the QEMU emulators of this host can do.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
-fn main() -> std::process::ExitCode {
-    capscache_cli::main()
+mod args;
+mod diff;
+mod document;
+mod entries;
+mod export;
+mod gc;
+mod inspect;
+mod invalidate;
+mod keeper;
+mod list;
+mod output;
+mod query;
+mod record;
+mod remedy;
+mod replay;
+mod serve;
+mod session;
+mod shell;
+mod source;
+mod status;
+mod table;
+mod text;
+mod verify;
+mod warm;
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        Err(error) => return output::usage(&error),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(output::FAILED)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let session = Session::new(arguments.place, arguments.verbose);
+    match arguments.command {
+        Command::Warm(args) => warm::run(&session, &args),
+        Command::List(args) => list::run(&session, &args),
+        Command::Inspect(args) => inspect::run(&session, &args),
+        Command::Query(args) => query::run(&session, &args),
+        Command::Status(args) => status::run(&session, &args),
+        Command::Invalidate(args) => invalidate::run(&session, &args),
+        Command::Gc => gc::run(&session),
+        Command::Watch(args) => watch::run(&session, args),
+        Command::Verify(args) => verify::run(&session, &args),
+        Command::Diff(args) => diff::run(&session, &args),
+        Command::Export(args) => export::run(&session, &args),
+        Command::Record(args) => record::run(&session, &args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(&session, &args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
+    }
 }

@@ -6,7 +6,8 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use capscache::{Escaped, Tri};
+use capscache::Tri;
+pub(crate) use capscache_service::text::{chain, printable, without_number};
 use clap::error::ErrorKind;
 use serde_json::Value;
 
@@ -114,39 +115,6 @@ pub(crate) fn complain_about(name: &str, error: &anyhow::Error) {
     } else {
         warn(format_args!("{name}: {text}"));
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = anyhow::Chain::new(error);
-    let told = causes
-        .filter(|cause| !is_told_by_cause(*cause))
-        .map(|cause| without_number(&cause.to_string()).to_owned());
-    let line = told.reduce(|line, cause| {
-        // An answer to a question stands apart.
-        if line.ends_with('?') { format!("{line} ({cause})") } else { format!("{line}: {cause}") }
-    });
-    printable(&line.unwrap_or_default())
-}
-
-/// Outside text in one line, without anything that acts on a terminal or cannot be seen.
-pub(crate) fn printable(text: &str) -> String {
-    Escaped::new(text).to_string()
-}
-
-/// Whether an error only names an emulator that its cause names as well.
-fn is_told_by_cause(error: &(dyn Error + 'static)) -> bool {
-    match error.downcast_ref() {
-        Some(capscache::Error::Probe { path, source }) => {
-            source.to_string().contains(&Escaped::new(path).to_string())
-        }
-        _ => false,
-    }
-}
-
-/// Text that ends in an operating system's error, without the error's number.
-pub(crate) fn without_number(text: &str) -> &str {
-    text.rsplit_once(" (os error ").map_or(text, |(text, _)| text)
 }
 
 /// Says on one line what is wrong with a command line; prints help where that was asked for.

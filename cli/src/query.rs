@@ -1,20 +1,20 @@
-//! `query`: one line per question, yes, no or unknown.
+//! `query`: one line per query, yes, no or unknown.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Groups, Tri};
+use capscache_service::query::{Query, QueryError, groups_for};
 
 use crate::args;
 use crate::output;
-use crate::question::{Question, QuestionError, groups_for};
 use crate::session::{Session, locate, warn_of_missing};
 use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
-    // A question that makes no sense is told before anything is probed.
+    // A query that cannot be parsed is reported before anything is probed.
     let queries = args.query.iter().map(|text| text.parse());
-    let queries = queries.collect::<Result<Vec<Question>, QuestionError>>()?;
+    let queries = queries.collect::<Result<Vec<Query>, QueryError>>()?;
     let source = session.source()?;
     let emulator = locate(&args.emulator);
     let mut entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;

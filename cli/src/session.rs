@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use capscache::{Cache, CacheOptions, Capabilities, Escaped, Groups, Lookup, TimedOut};
+use capscache_service::client::Client;
+use capscache_service::interface;
 use rustix::io::Errno;
 
 use crate::args::{Place, Probing};
-use crate::client::Client;
 use crate::keeper;
 use crate::output;
 use crate::remedy;
-use crate::source::Source;
+use crate::source::{self, Source};
 
 /// One run of the command.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Session {
         let kept = keeper::of(&root);
         let is_usual = self.place.env.is_empty() && self.place.writable.is_empty();
         if (kept.is_some() || !is_writable(&root)) && is_usual {
-            let client = Client::new();
+            let client = Client::new(socket());
             match client.root() {
                 Ok(served) if served == root => {
                     let (root, socket) = (Escaped::new(&root), Escaped::new(client.socket()));
@@ -67,7 +68,7 @@ impl Session {
                     Escaped::new(&served)
                 )),
                 Err(error) => {
-                    let error = output::chain(error.as_ref());
+                    let error = output::chain(&error);
                     self.tell(format_args!("no service: {error}"));
                 }
             }
@@ -118,7 +119,9 @@ impl Session {
     ) -> Result<Capabilities> {
         let cache = match source {
             Source::Root(cache) => cache,
-            Source::Service(client, _) => return client.get(emulator, groups, probing),
+            Source::Service(client, _) => {
+                return source::get_from_service(client, emulator, groups, probing.no_probe);
+            }
         };
         let lookup = cache.lookup(emulator);
         let why = match &lookup {
@@ -284,16 +287,25 @@ fn is_writable(root: &Path) -> bool {
     false
 }
 
+/// Returns the path in an environment variable that is set and not empty.
+fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Returns the path of the service's socket.
+fn socket() -> PathBuf {
+    path_variable("CAPSCACHE_SOCKET").unwrap_or_else(|| interface::SOCKET.into())
+}
+
 fn default_root() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(root) = set("CAPSCACHE_ROOT") {
+    if let Some(root) = path_variable("CAPSCACHE_ROOT") {
         return Ok(root);
     }
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from(keeper::SYSTEM_ROOT));
     }
-    let caches = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let caches = caches.or_else(|| Some(set("HOME")?.join(".cache")));
+    let caches = path_variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let caches = caches.or_else(|| Some(path_variable("HOME")?.join(".cache")));
     let root = caches.context("neither HOME nor XDG_CACHE_HOME is set: give --root DIR")?;
     Ok(root.join("capscache"))
 }

@@ -1,15 +1,14 @@
-//! Where answers come from: a root on disk, or the service.
+//! Source of answers: a root on disk, or the service.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use capscache::Cache;
+use anyhow::{Result, anyhow};
+use capscache::{Cache, Capabilities, Escaped, Groups};
+use capscache_service::client::{Client, ClientError};
 
-use crate::client::Client;
-use crate::entries;
-use crate::interface::{Entry, Status};
+use crate::entries::{Entry, Status};
 
-/// A root, or the service that keeps one.
+/// A root, or the service that serves one.
 #[derive(Debug)]
 pub(crate) enum Source {
     Root(Cache),
@@ -17,7 +16,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The directory of the cache.
+    /// Returns the directory of the cache.
     pub(crate) fn root(&self) -> &Path {
         match self {
             Source::Root(cache) => cache.root(),
@@ -25,23 +24,24 @@ impl Source {
         }
     }
 
-    /// All entries, ordered by emulator.
+    /// Returns all entries, ordered by emulator.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
         match self {
-            Source::Root(cache) => Ok(cache.list()?.iter().map(entries::entry).collect()),
-            Source::Service(client, _) => client.list(),
+            Source::Root(cache) => Ok(cache.list()?.into_iter().map(Entry::from).collect()),
+            Source::Service(client, _) => Ok(client.list()?.into_iter().map(Entry::from).collect()),
         }
     }
 
-    /// Whether an entry is valid, and if not, why.
+    /// Returns the state of an entry.
     pub(crate) fn status(&self, emulator: &Path, thorough: bool) -> Result<Status> {
         match self {
-            Source::Root(cache) => Ok(entries::status(entries::look(cache, emulator, thorough))?),
-            Source::Service(client, _) => client.status(emulator, thorough),
+            Source::Root(cache) if thorough => Ok(Status::of(cache.lookup_starting(emulator))?),
+            Source::Root(cache) => Ok(Status::of(cache.lookup(emulator))?),
+            Source::Service(client, _) => Ok(client.status(emulator, thorough)?.into()),
         }
     }
 
-    /// Drops the entries of these emulators; those that had one.
+    /// Drops the entries of these emulators; returns those that had one.
     pub(crate) fn invalidate(&self, emulators: &[PathBuf]) -> Result<Vec<PathBuf>> {
         match self {
             Source::Root(cache) => {
@@ -53,7 +53,22 @@ impl Source {
                 }
                 Ok(dropped)
             }
-            Source::Service(client, _) => client.invalidate(emulators),
+            Source::Service(client, _) => Ok(client.invalidate(emulators)?),
         }
     }
+}
+
+/// Gets the capabilities of an emulator from the service.
+pub(crate) fn get_from_service(
+    client: &Client,
+    emulator: &Path,
+    groups: Groups,
+    no_probe: bool,
+) -> Result<Capabilities> {
+    client.get(emulator, groups, no_probe).map_err(|error| match error {
+        ClientError::NotValid { .. } => {
+            anyhow!("{}: {error}; leave out --no-probe to have it probed", Escaped::new(emulator))
+        }
+        error => error.into(),
+    })
 }

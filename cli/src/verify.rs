@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use capscache::Escaped;
+use capscache_service::text::unusable;
 
 use crate::args;
-use crate::entries::wrong;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::text::Text;
@@ -26,7 +26,7 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     }
     let mut text = Text::new();
     for error in &bad {
-        let (file, why) = wrong(error);
+        let (file, why) = unusable(error);
         text.line(format_args!("damaged: {}: {why}", Escaped::new(file)));
     }
     let bad = bad.len();

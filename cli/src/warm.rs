@@ -10,14 +10,15 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, Stale, find_emulators};
+use capscache::{Capabilities, Escaped, Groups, find_emulators};
+use capscache_service::check::{Checked, check};
+use capscache_service::client::Client;
 
 use self::board::Board;
-use crate::args::{Probing, Warm};
-use crate::client::Client;
+use crate::args::Warm;
 use crate::output;
 use crate::session::{Session, locate};
-use crate::source::Source;
+use crate::source::{Source, get_from_service};
 
 /// What became of one emulator.
 enum Outcome {
@@ -112,42 +113,6 @@ fn default_jobs() -> usize {
     available_parallelism().map_or(1, usize::from) + 1
 }
 
-/// What a thorough look before a probe shows.
-pub(crate) enum Looked {
-    /// There is nothing to ask.
-    Cached(Capabilities),
-    /// The entry is stale.
-    Stale(Stale),
-    /// The entry cannot be used.
-    Unusable(capscache::Error),
-    /// There is no entry, or it lacks something.
-    Lacking,
-}
-
-/// Looks thoroughly, and puts aside what `get` would go on believing: an entry that only such a look
-/// finds stale, a failure.
-pub(crate) fn look(
-    cache: &Cache,
-    emulator: &Path,
-    groups: Groups,
-) -> Result<Looked, capscache::Error> {
-    match cache.lookup_starting(emulator) {
-        // What somebody was short of before, this process may have.
-        Ok(Lookup::Hit(hit)) if hit.incomplete().is_some() => drop(cache.invalidate(emulator)?),
-        Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Looked::Cached(hit)),
-        Ok(Lookup::Stale(why)) => {
-            if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {
-                cache.invalidate(emulator)?;
-            }
-            return Ok(Looked::Stale(why));
-        }
-        Ok(Lookup::Failed(_)) => drop(cache.forget_failure(emulator)?),
-        Ok(_) => {}
-        Err(error) => return Ok(Looked::Unusable(error)),
-    }
-    Ok(Looked::Lacking)
-}
-
 fn warm(
     session: &Session,
     source: &Source,
@@ -160,18 +125,18 @@ fn warm(
         Source::Root(cache) => cache,
         Source::Service(client, _) => return ask(client, emulator, groups, board),
     };
-    match look(cache, emulator, groups) {
-        Ok(Looked::Cached(hit)) => return Outcome::Cached(hit),
-        Ok(Looked::Stale(why)) => board.aside(|| {
+    match check(cache, emulator, groups) {
+        Ok(Checked::Cached(hit)) => return Outcome::Cached(hit),
+        Ok(Checked::Stale(why)) => board.aside(|| {
             let (emulator, why) = (Escaped::new(emulator), why.to_string());
             let why = output::without_number(&why);
             session.tell(format_args!("{emulator} is stale: {why}"));
         }),
-        Ok(Looked::Unusable(error)) => {
+        Ok(Checked::Unusable(error)) => {
             let why = output::chain(&error);
             board.aside(|| output::warn(format_args!("{why}; probing anew")));
         }
-        Ok(Looked::Lacking) => {}
+        Ok(Checked::Lacking) => {}
         Err(error) => return Outcome::Failed(error.into()),
     }
     let running = board.begin(emulator);
@@ -197,7 +162,7 @@ fn warm(
 
 /// Has the service get what is missing or stale.
 fn ask(client: &Client, emulator: &Path, groups: Groups, board: &Board) -> Outcome {
-    let get = |no_probe| client.get(emulator, groups, Probing { no_probe });
+    let get = |no_probe| get_from_service(client, emulator, groups, no_probe);
     if let Ok(hit) = get(true)
         && hit.has(groups)
     {

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| capscache_cli::fuzzing::received(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| capscache_service::fuzzing::received(data));

@@ -2,7 +2,7 @@
 //! proportion, and whatever is accepted comes back as it went in.
 //!
 //! The fuzzer calls these functions with what it makes up, `tests/library/fuzzing.rs` with the corpus
-//! that it left. What a peer sends to the service is in `cli/src/serve/fuzzing.rs`.
+//! that it left. What a peer sends to the service is in `service/src/fuzzing.rs`.
 
 use capscache_format::{
     Accelerator, CommandReport, Entry, Expansion, Fact, FactKey, FactKind, Group, Groups, Handle,

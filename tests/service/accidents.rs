@@ -144,7 +144,7 @@ fn a_second_service_on_one_socket_is_refused_and_the_first_goes_on() {
     let second = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
     let complaint = String::from_utf8(second.stderr).unwrap();
-    assert!(complaint.contains("answers at") && complaint.contains("already"), "{complaint}");
+    assert!(complaint.contains("answers there") && complaint.contains("already"), "{complaint}");
     assert_eq!(service.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));
 }
 
@@ -158,7 +158,7 @@ fn nothing_but_a_socket_is_replaced_by_one() {
         let serve = dir.command().args(["serve", "--socket"]).arg(dir.path(name)).output().unwrap();
         assert_eq!(serve.status.code(), Some(2), "{name}");
         let complaint = String::from_utf8(serve.stderr).unwrap();
-        assert!(complaint.contains("something that is not a socket"), "{name}: {complaint}");
+        assert!(complaint.contains("it is not a socket"), "{name}: {complaint}");
     }
     assert_eq!(fs::read_to_string(dir.path("link")).unwrap(), "precious");
 }
@@ -173,7 +173,7 @@ fn a_service_that_is_too_busy_to_accept_is_one_that_answers() {
     let second = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
     let complaint = String::from_utf8(second.stderr).unwrap();
-    assert!(complaint.contains("answers at") && complaint.contains("already"), "{complaint}");
+    assert!(complaint.contains("answers there") && complaint.contains("already"), "{complaint}");
     drop(waiting);
 }
 

@@ -1,12 +1,11 @@
 //! The methods, their errors, and Varlink's manners.
 
 use capscache::Capabilities;
+use capscache_service::interface::DESCRIPTION;
 use serde_json::{Value, json};
 use zlink::idl::Interface;
 
 use crate::{Client, Dir, avr, emulator};
-
-const DESCRIPTION: &str = include_str!("../../dist/varlink/io.capscache.Cache.varlink");
 
 /// A description's comments, and the rest of it without the white space.
 fn parts(description: &str) -> (Vec<String>, String) {

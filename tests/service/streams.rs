@@ -69,7 +69,7 @@ fn warm_tells_of_each_emulator_and_how_many_are_left() {
     assert_eq!(outcome(&emulator("rx")), "probed");
     assert_eq!(outcome("/bin/true"), "failed");
     let failed = warmed.iter().find(|warmed| warmed["outcome"] == "failed").unwrap();
-    assert!(failed["reason"].as_str().unwrap().contains("is no emulator"), "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("is not an emulator"), "{failed}");
     // The connection is good for more.
     assert_eq!(client.call("Status", json!({"emulator": emulator("rx")}))["state"], "valid");
 }

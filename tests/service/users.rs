@@ -228,7 +228,7 @@ fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
     as_user(NOBODY, || {
         for emulator in &emulators {
             let why = refused(&mut service.connect(), "Get", json!({"emulator": emulator}));
-            let told = ["does not tell all that it runs", "belongs to the user 65534"];
+            let told = ["does not name all that it runs", "belongs to the user 65534"];
             assert!(told.iter().any(|told| why.contains(told)), "{why}");
         }
     });

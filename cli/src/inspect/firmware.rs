@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use capscache::{Capabilities, FirmwareDescriptor, FirmwareFile, FirmwareList, Machine};
+use capscache_service::firmware::for_arch;
 use serde_json::{Value, json};
 
-use crate::firmware::for_arch;
 use crate::output::chain;
 use crate::session::join;
 use crate::table::{BAD, Cell, FAINT, Table, natural_key};

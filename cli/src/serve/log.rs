@@ -1,4 +1,4 @@
-//! What the service says, on stderr: one line an event, with its priority where the journal reads it.
+//! The service's log on stderr: one line an event, with its priority where the journal reads it.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -9,13 +9,13 @@ use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Lines as `sd-daemon(3)` wants them, or as people do.
+/// Formats lines for the journal (`sd-daemon(3)`), or for people.
 #[derive(Debug)]
 struct Lines {
     for_journal: bool,
 }
 
-/// Begins to log; with what only a curious operator wants to know if `verbose`.
+/// Starts to log, with debug messages if `verbose`.
 pub(super) fn start(verbose: bool) {
     let lines = Lines { for_journal: is_journal() };
     let level = if verbose { Level::DEBUG } else { Level::INFO };
@@ -27,7 +27,7 @@ pub(super) fn start(verbose: bool) {
         .init();
 }
 
-/// Whether stderr is what systemd says it connected to the journal.
+/// Returns whether stderr is the descriptor that systemd connected to the journal.
 fn is_journal() -> bool {
     let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
     let stderr = rustix::fs::fstat(io::stderr());
@@ -55,7 +55,7 @@ where
             };
             write!(writer, "<{priority}>")?;
         }
-        // One line an event, whatever a client or an emulator names in it.
+        // One line an event, whatever text of a client or an emulator is in it.
         let mut line = String::new();
         context.format_fields(Writer::new(&mut line), event)?;
         writeln!(writer, "{}", Escaped::new(&line))

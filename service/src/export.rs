@@ -1,30 +1,88 @@
-//! What libvirt keeps beside what an emulator says: read from this host where libvirt reads it.
+//! Entries as documents, and what libvirt keeps beside them: read from this host where libvirt reads it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use capscache::{Capabilities, Escaped};
-use capscache_libvirt::Surroundings;
+use capscache_libvirt::{CapsError, QemuCaps, Surroundings};
 
-use crate::args;
+/// Format of a document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Format {
+    Json,
+    LibvirtXml,
+}
 
-pub(super) fn surroundings(
+impl Format {
+    /// All formats with their names.
+    pub(crate) const ALL: [(&str, Format); 2] =
+        [("json", Format::Json), ("libvirt-xml", Format::LibvirtXml)];
+
+    pub(crate) fn parse(name: &str) -> Option<Format> {
+        Format::ALL.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+    }
+}
+
+/// Why an entry cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The emulator cannot be examined.
+    #[error("cannot stat the emulator {}", Escaped::new(path))]
+    Emulator {
+        /// The path of the emulator.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The entry lacks what libvirt's document needs.
+    #[error(transparent)]
+    QemuCaps(#[from] CapsError),
+    /// The answers are not JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// Returns an entry as a document.
+pub(crate) fn document(
     emulator: &Path,
     entry: &Capabilities,
-    of_libvirt: args::Libvirt,
-) -> Result<Surroundings> {
-    let path = std::path::absolute(emulator)?;
-    let status =
-        fs::metadata(&path).with_context(|| format!("cannot look at {}", Escaped::new(&path)))?;
+    format: Format,
+) -> Result<String, ExportError> {
+    match format {
+        Format::Json => Ok(serde_json::to_string(&**entry)?),
+        Format::LibvirtXml => libvirt_xml(emulator, entry, 0, 0),
+    }
+}
+
+/// Returns the `<qemuCaps>` XML that libvirt writes for an entry. `self_ctime` (seconds) and
+/// `self_version` (11003000 for 11.3.0) are those of libvirt itself.
+///
+/// # Errors
+/// [`ExportError::Emulator`], or [`ExportError::QemuCaps`] where the entry lacks what the document needs.
+pub fn libvirt_xml(
+    emulator: &Path,
+    entry: &Capabilities,
+    self_ctime: i64,
+    self_version: u32,
+) -> Result<String, ExportError> {
+    let surroundings = Surroundings { self_ctime, self_version, ..surroundings(emulator, entry)? };
+    Ok(QemuCaps::from_entry(&**entry, surroundings)?.to_xml())
+}
+
+/// Returns the facts of this host that libvirt keeps with an emulator's capabilities.
+fn surroundings(emulator: &Path, entry: &Capabilities) -> Result<Surroundings, ExportError> {
+    let path = std::path::absolute(emulator).unwrap_or_else(|_| emulator.to_owned());
+    let status = fs::metadata(&path)
+        .map_err(|source| ExportError::Emulator { path: path.clone(), source })?;
     let modules = module_directories().into_iter().find_map(|path| fs::metadata(path).ok());
     let mut surroundings = Surroundings {
         emulator: path.to_string_lossy().into_owned(),
         qemu_ctime: status.ctime(),
         module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
-        self_ctime: of_libvirt.self_ctime,
-        self_version: of_libvirt.self_version,
         ..Surroundings::default()
     };
     if capscache_libvirt::flag(entry, "kvm").is_ok_and(capscache::Tri::is_yes) {
@@ -40,7 +98,7 @@ pub(super) fn surroundings(
     Ok(surroundings)
 }
 
-/// Where libvirt, as distributions build it, looks for QEMU's modules.
+/// Returns the directories where libvirt, as distributions build it, searches for QEMU's modules.
 fn module_directories() -> [PathBuf; 3] {
     // Debian's names of architectures, where they are not Rust's.
     let multiarch = match std::env::consts::ARCH {
@@ -60,13 +118,13 @@ fn module_directories() -> [PathBuf; 3] {
     ]
 }
 
-/// The value of the first line of `/proc/cpuinfo` with this key.
+/// Returns the value of the first line of `/proc/cpuinfo` with this key.
 fn value<'t>(cpuinfo: &'t str, key: &str) -> Option<&'t str> {
     let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
     lines.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
 }
 
-/// The host's CPU in a line; `None` for an architecture of which libvirt keeps none.
+/// Returns the host's CPU in a line; `None` for an architecture of which libvirt keeps none.
 fn signature(cpuinfo: &str) -> Option<String> {
     let of = |key| value(cpuinfo, key);
     Some(match std::env::consts::ARCH {
@@ -89,7 +147,7 @@ fn signature(cpuinfo: &str) -> Option<String> {
     })
 }
 
-/// The microcode of an x86 CPU: libvirt looks at the first 4,096 bytes only.
+/// Returns the microcode version of an x86 CPU: libvirt reads the first 4,096 bytes only.
 fn microcode(cpuinfo: &str) -> u32 {
     let beginning: String = cpuinfo.chars().take(4096).collect();
     let text = value(&beginning, "microcode").unwrap_or("0");

@@ -1,4 +1,4 @@
-//! One connection, from its first message to its end. Calls are answered in order, as Varlink wants.
+//! One connection, from its first message to its end. Calls are answered in order, as Varlink requires.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,47 +9,47 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::call::{Answer, Replies, answer};
-use super::limits::Place;
-use super::peer::Peer;
-use super::wire::{Broken, Inbox, send};
+use crate::call::{Answer, Replies, answer};
+use crate::limits::Admission;
+use crate::peer::Peer;
+use crate::transport::{Broken, Inbox, send};
 
-/// A connection and what it needs.
-pub(super) struct Connection {
-    pub(super) stream: UnixStream,
-    pub(super) peer: Peer,
-    pub(super) place: Rc<Place>,
-    pub(super) closing: watch::Receiver<bool>,
+/// An admitted connection.
+pub(crate) struct Connection {
+    pub(crate) stream: UnixStream,
+    pub(crate) peer: Peer,
+    pub(crate) admission: Rc<Admission>,
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 impl Connection {
-    /// Serves until the peer has nothing more to say, or the service ends.
-    pub(super) async fn serve(mut self) -> Result<(), Broken> {
+    /// Answers calls until the peer sends no more, or the service ends.
+    pub(crate) async fn serve(mut self) -> Result<(), Broken> {
         let mut inbox = Inbox::default();
         let mut is_closing = false;
         loop {
             let next = tokio::select! {
                 biased;
                 _ = self.closing.wait_for(|closing| *closing), if !is_closing => {
-                    // What was said before is answered, and nothing more can be said.
+                    // Messages that were sent before are answered; later ones are not received.
                     is_closing = true;
                     shutdown(&self.stream, Shutdown::Read).map_err(std::io::Error::from)?;
                     continue;
                 }
-                next = inbox.next(&self.stream, &self.place) => next?,
+                next = inbox.next(&self.stream, &self.admission) => next?,
             };
             let Some(at) = next else { return Ok(()) };
-            self.place.turn().await;
+            self.admission.wait_for_turn().await;
             let (answer, busy) = timed(answer(&mut self.peer, inbox.message(at))).await;
-            self.place.kept_busy(busy);
+            self.admission.charge_time(busy);
             match answer? {
                 Answer::Nothing => {}
                 Answer::One(mut message) => {
-                    if !message.descriptors.is_empty() && !self.place.may_send_descriptor() {
+                    if !message.descriptors.is_empty() && !self.admission.may_send_descriptor() {
                         message.descriptors.clear();
                     }
                     send(&self.stream, &message.bytes, &message.descriptors).await?;
-                    self.peer.written();
+                    self.peer.reply_sent();
                 }
                 Answer::Many(replies) => {
                     if !self.send_all(replies, &mut inbox).await? {
@@ -60,13 +60,12 @@ impl Connection {
         }
     }
 
-    /// Sends replies until there are no more, or nobody is there who would read them; whether
-    /// somebody is.
+    /// Sends all replies; returns false if the peer closed the connection before the last.
     async fn send_all(&self, mut replies: Replies, inbox: &mut Inbox) -> Result<bool, Broken> {
         loop {
             let next = tokio::select! {
                 next = replies.next() => next?,
-                () = inbox.end(&self.stream, &self.place) => return Ok(false),
+                () = inbox.wait_for_hangup(&self.stream, &self.admission) => return Ok(false),
             };
             let Some(message) = next else { return Ok(true) };
             send(&self.stream, &message.bytes, &message.descriptors).await?;
@@ -74,7 +73,7 @@ impl Connection {
     }
 }
 
-/// How long something kept this thread from everything else, beside what it comes to.
+/// Runs a future to its end; returns also the time that it occupied this thread.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let mut work = pin!(work);
     let mut busy = Duration::ZERO;

@@ -1,14 +1,14 @@
-//! What must hold for whatever a peer sends: it is cut, parsed and refused in bounds, and nothing panics.
+//! Fuzz target `message`: any bytes of a peer are cut, parsed and refused within bounds, without a panic.
 
-use super::call::{Answer, MethodCall, Parsed, parse, refuse};
-use super::peer;
-use super::wire::{Inbox, LONGEST_MESSAGE};
+use crate::call::{Answer, MethodCall, Parsed, parse, refuse};
+use crate::parameters;
+use crate::transport::{Inbox, LONGEST_MESSAGE};
 
-/// What a refusal may have beside what it repeats of a message, each byte of which may be escaped.
+/// Bytes of a refusal beside what it repeats of a message, and bytes that an escaped byte of it takes.
 const FRAME: usize = 1024;
 const ESCAPED: usize = 6;
 
-/// Cuts what was received into messages, and understands each.
+/// Cuts received bytes into messages, and parses each.
 pub fn received(data: &[u8]) {
     let mut inbox = Inbox::of(data);
     let mut taken = 0;
@@ -18,10 +18,10 @@ pub fn received(data: &[u8]) {
         assert!(message.len() <= LONGEST_MESSAGE && taken <= data.len(), "no byte is taken twice");
         let most = FRAME + ESCAPED * message.len();
         if let Ok(text) = std::str::from_utf8(message) {
-            // What parameters hold: none of it is repeated at length.
+            // No parameter is repeated at length.
             let refusals = [
-                peer::path(text.to_owned()).err().map(|error| error.to_string()),
-                peer::parse(text).err().map(|error| error.to_string()),
+                parameters::path(text.to_owned()).err().map(|error| error.to_string()),
+                parameters::query(text).err().map(|error| error.to_string()),
             ];
             assert!(refusals.iter().flatten().all(|refusal| refusal.len() <= most));
         }
@@ -29,7 +29,7 @@ pub fn received(data: &[u8]) {
         match parsed {
             Parsed::Call(_) => {}
             Parsed::Bare(bare) => {
-                // One that is not known is refused when it is called.
+                // An unknown method is refused when it is called.
                 let _ = serde_json::from_str::<zlink::Call<MethodCall<'_>>>(&bare);
             }
             Parsed::Refused(error) => match refuse(&head, &error) {

@@ -1,8 +1,7 @@
-//! Who has an emulator probed next.
+//! Order of probes.
 //!
-//! Probes are given out by user in turn, not in the order in which they are asked for: however many one
-//! user waits for, the next one of somebody else waits for one of them. One place is kept for root and the
-//! service's own user.
+//! Probes are started by user in turn, not in the order of the calls: however many of one user wait, the next
+//! one of another user waits for one of them. One slot is reserved for root and the service's own user.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -10,29 +9,29 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-use super::permission::Caller;
+use crate::permission::Caller;
 
-/// Probes that one unprivileged user may wait for. Those who wait for the same one count once.
-const MOST_WAITING: usize = 64;
+/// Waiting probes of one unprivileged user; calls that wait for the same probe count once.
+const MAX_WAITING: usize = 64;
 
-/// Places beyond those of everybody, for root and the service's own user.
+/// Slots beyond those of all users, for root and the service's own user.
 const RESERVED: usize = 1;
 
-/// The probes that run, and those that wait.
+/// Running and waiting probes.
 #[derive(Debug)]
-pub(super) struct Probes {
-    /// Those that may run at a time, without what is reserved.
-    most: usize,
+pub(crate) struct ProbeQueue {
+    /// Slots, without the reserved one.
+    slots: usize,
     state: RefCell<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that are counted: all, and those of the unprivileged.
+    /// Occupied slots: all, and those of unprivileged users.
     running: usize,
     unprivileged: usize,
     users: HashMap<u32, User>,
-    /// Users who wait for something, the next one first.
+    /// Users with waiting probes, the next one first.
     turns: VecDeque<u32>,
 }
 
@@ -43,30 +42,30 @@ struct User {
     waiting: VecDeque<oneshot::Sender<Slot>>,
 }
 
-/// The place of a probe that runs, free again when this is dropped.
+/// The slot of a running probe, which is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    probes: Rc<Probes>,
+pub(crate) struct Slot {
+    queue: Rc<ProbeQueue>,
     caller: Caller,
     is_overdue: bool,
 }
 
-/// More waits for one user than may.
+/// Too many probes of the user wait already.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
-impl Probes {
-    /// So many may run at a time, and one of root's more.
-    pub(super) fn new(most: usize) -> Rc<Probes> {
-        Rc::new(Probes { most: most.max(1), state: RefCell::default() })
+impl ProbeQueue {
+    /// Makes a queue with so many slots, at least one, and the reserved one.
+    pub(crate) fn new(slots: usize) -> Rc<ProbeQueue> {
+        Rc::new(ProbeQueue { slots: slots.max(1), state: RefCell::default() })
     }
 
-    /// Queues one more probe of a caller: what this returns is sent the place for it. Dropping it gives
-    /// up waiting.
+    /// Queues one more probe of a caller. The returned receiver gets its slot; dropping it cancels the
+    /// probe.
     ///
     /// # Errors
     /// [`TooMany`].
-    pub(super) fn queue(
+    pub(crate) fn queue(
         self: &Rc<Self>,
         caller: Caller,
     ) -> Result<oneshot::Receiver<Slot>, TooMany> {
@@ -76,7 +75,7 @@ impl Probes {
             let user = state.users.entry(caller.uid).or_default();
             user.is_privileged = caller.is_privileged;
             user.waiting.retain(|waiting| !waiting.is_closed());
-            if !caller.is_privileged && user.waiting.len() >= MOST_WAITING {
+            if !caller.is_privileged && user.waiting.len() >= MAX_WAITING {
                 return Err(TooMany);
             }
             user.waiting.push_back(begin);
@@ -84,32 +83,32 @@ impl Probes {
                 state.turns.push_back(caller.uid);
             }
         }
-        self.give();
+        self.fill_slots();
         Ok(begins)
     }
 
-    /// Gives places that are free to those whose turn it is.
-    fn give(self: &Rc<Self>) {
+    /// Gives free slots to the next users.
+    fn fill_slots(self: &Rc<Self>) {
         loop {
-            let next = self.state.borrow_mut().next(self.most);
+            let next = self.state.borrow_mut().next(self.slots);
             let Some((caller, begin)) = next else { return };
-            // Where nobody receives it any more, its drop frees it.
-            drop(begin.send(Slot { probes: Rc::clone(self), caller, is_overdue: false }));
+            // A slot that is not received any more is freed by its drop.
+            drop(begin.send(Slot { queue: Rc::clone(self), caller, is_overdue: false }));
         }
     }
 }
 
 impl State {
-    /// The next one that may run, which is counted.
-    fn next(&mut self, most: usize) -> Option<(Caller, oneshot::Sender<Slot>)> {
+    /// Returns the next probe that may run, and counts it.
+    fn next(&mut self, slots: usize) -> Option<(Caller, oneshot::Sender<Slot>)> {
         for _ in 0..self.turns.len() {
             let uid = self.turns.pop_front()?;
             let Some(user) = self.users.get_mut(&uid) else { continue };
             user.waiting.retain(|waiting| !waiting.is_closed());
             let is_free = match user.is_privileged {
-                true => self.running < most + RESERVED,
-                // One user leaves half of the places to others.
-                false => self.unprivileged < most && user.running < most.div_ceil(2),
+                true => self.running < slots + RESERVED,
+                // One user leaves half of the slots to others.
+                false => self.unprivileged < slots && user.running < slots.div_ceil(2),
             };
             let begin = if is_free { user.waiting.pop_front() } else { None };
             if !user.waiting.is_empty() {
@@ -151,19 +150,19 @@ impl State {
 }
 
 impl Slot {
-    /// Takes notice that the probe runs longer than any does: it hangs, and holds up nobody but its user.
-    pub(super) fn is_overdue(&mut self) {
+    /// Frees the slot of a probe that hangs, which from now on counts against its user only.
+    pub(crate) fn set_overdue(&mut self) {
         if !std::mem::replace(&mut self.is_overdue, true) {
-            self.probes.state.borrow_mut().stop_counting(self.caller);
-            self.probes.give();
+            self.queue.state.borrow_mut().stop_counting(self.caller);
+            self.queue.fill_slots();
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.probes.state.borrow_mut().end(self.caller, self.is_overdue);
-        self.probes.give();
+        self.queue.state.borrow_mut().end(self.caller, self.is_overdue);
+        self.queue.fill_slots();
     }
 }
 
@@ -181,11 +180,11 @@ mod tests {
 
     #[test]
     fn users_take_turns_however_many_probes_each_waits_for() {
-        let probes = Probes::new(1);
-        let mut many: Vec<_> = (0..50).map(|_| probes.queue(user(1000)).unwrap()).collect();
+        let queue = ProbeQueue::new(1);
+        let mut many: Vec<_> = (0..50).map(|_| queue.queue(user(1000)).unwrap()).collect();
         let mut running = slot(&mut many[0]);
         assert!(running.is_some());
-        let mut few: Vec<_> = (0..3).map(|_| probes.queue(user(1001)).unwrap()).collect();
+        let mut few: Vec<_> = (0..3).map(|_| queue.queue(user(1001)).unwrap()).collect();
         let mut order = Vec::new();
         for _ in 0..8 {
             drop(running.take());
@@ -196,47 +195,46 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_kept_for_root_and_half_of_the_others_from_each_user() {
-        let probes = Probes::new(4);
-        let mut one: Vec<_> = (0..9).map(|_| probes.queue(user(1000)).unwrap()).collect();
+    fn a_slot_is_reserved_for_root_and_each_user_leaves_half_of_the_others() {
+        let queue = ProbeQueue::new(4);
+        let mut one: Vec<_> = (0..9).map(|_| queue.queue(user(1000)).unwrap()).collect();
         let of_one: Vec<_> = one.iter_mut().filter_map(slot).collect();
         assert_eq!(of_one.len(), 2);
-        let mut other: Vec<_> = (0..9).map(|_| probes.queue(user(1001)).unwrap()).collect();
+        let mut other: Vec<_> = (0..9).map(|_| queue.queue(user(1001)).unwrap()).collect();
         let of_other: Vec<_> = other.iter_mut().filter_map(slot).collect();
         assert_eq!(of_other.len(), 2);
-        assert!(slot(&mut probes.queue(user(1002)).unwrap()).is_none(), "all are taken");
-        let mut root: Vec<_> = (0..9).map(|_| probes.queue(user(0)).unwrap()).collect();
+        assert!(slot(&mut queue.queue(user(1002)).unwrap()).is_none(), "all slots are occupied");
+        let mut root: Vec<_> = (0..9).map(|_| queue.queue(user(0)).unwrap()).collect();
         let of_root: Vec<_> = root.iter_mut().filter_map(slot).collect();
         assert_eq!(of_root.len(), 1);
         drop((one, other, root));
         drop((of_one, of_other, of_root));
-        let state = probes.state.borrow();
+        let state = queue.state.borrow();
         assert_eq!((state.running, state.unprivileged, state.users.len()), (0, 0, 0));
     }
 
     #[test]
-    fn a_probe_that_hangs_holds_up_its_user_only() {
-        let probes = Probes::new(1);
-        let mut hangs = slot(&mut probes.queue(user(1000)).unwrap()).unwrap();
+    fn a_probe_that_hangs_delays_its_user_only() {
+        let queue = ProbeQueue::new(1);
+        let mut hangs = slot(&mut queue.queue(user(1000)).unwrap()).unwrap();
         let (mut next, mut other) =
-            (probes.queue(user(1000)).unwrap(), probes.queue(user(1001)).unwrap());
-        hangs.is_overdue();
+            (queue.queue(user(1000)).unwrap(), queue.queue(user(1001)).unwrap());
+        hangs.set_overdue();
         assert!(slot(&mut next).is_none());
         let others = slot(&mut other).unwrap();
         drop(hangs);
-        assert!(slot(&mut next).is_none(), "the other one's runs");
+        assert!(slot(&mut next).is_none(), "the probe of the other user runs");
         drop(others);
         assert!(slot(&mut next).is_some());
     }
 
     #[test]
-    fn who_waits_for_too_many_is_refused_and_who_gives_up_does_not_count() {
-        let probes = Probes::new(1);
-        let waiting: Vec<_> =
-            (0..=MOST_WAITING).map(|_| probes.queue(user(1000)).unwrap()).collect();
-        assert_eq!(probes.queue(user(1000)).unwrap_err(), TooMany);
-        assert!(probes.queue(user(1001)).is_ok());
+    fn too_many_waiting_probes_are_refused_and_cancelled_ones_do_not_count() {
+        let queue = ProbeQueue::new(1);
+        let waiting: Vec<_> = (0..=MAX_WAITING).map(|_| queue.queue(user(1000)).unwrap()).collect();
+        assert_eq!(queue.queue(user(1000)).unwrap_err(), TooMany);
+        assert!(queue.queue(user(1001)).is_ok());
         drop(waiting);
-        assert!(slot(&mut probes.queue(user(1000)).unwrap()).is_some());
+        assert!(slot(&mut queue.queue(user(1000)).unwrap()).is_some());
     }
 }

@@ -1,7 +1,9 @@
-//! What goes over the service's socket: the types and errors of `io.capscache.Cache`.
+//! The types and errors of the Varlink interface `io.capscache.Cache`.
 //!
-//! Their documentation is that of the interface: it is part of what introspection returns, and of
-//! `dist/varlink/io.capscache.Cache.varlink`, which a test compares with that.
+//! Their documentation is that of the interface: introspection returns it, and a test compares that with
+//! [`DESCRIPTION`].
+
+#![expect(missing_docs, reason = "a comment on a field would become part of the interface")]
 
 use std::fmt;
 
@@ -11,15 +13,18 @@ use zlink::introspect::{self, CustomType, Type};
 /// The name of the interface.
 pub(crate) const NAME: &str = "io.capscache.Cache";
 
-/// Where the service listens, if it is not told otherwise.
-pub(crate) const SOCKET: &str = "/run/capscache/io.capscache.Cache";
+/// The interface, as it is published.
+pub const DESCRIPTION: &str = include_str!("../io.capscache.Cache.varlink");
 
-/// What the cache has about an emulator: a valid entry; a stale one, which answers for it no more;
-/// a damaged one; one that cannot be read; a probe that failed not long ago; nothing.
+/// The usual path of the service's socket.
+pub const SOCKET: &str = "/run/capscache/io.capscache.Cache";
+
+/// State of an emulator's entry: valid; stale, its answers do not hold any more; damaged; unreadable;
+/// failed, there is no valid entry and the last probe failed not long ago; missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "lowercase")]
 #[zlink(rename_all = "lowercase")]
-pub(crate) enum State {
+pub enum State {
     Valid,
     Stale,
     Damaged,
@@ -29,8 +34,8 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// As it is spelt everywhere.
-    pub(crate) fn name(self) -> &'static str {
+    /// Returns the name of the state in the interface.
+    pub fn name(self) -> &'static str {
         match self {
             State::Valid => "valid",
             State::Stale => "stale",
@@ -42,7 +47,7 @@ impl State {
     }
 }
 
-/// An answer; what the emulator was not able to tell is unknown, never no.
+/// Answer to a query; what the emulator could not report is unknown, never no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "lowercase")]
 #[zlink(rename_all = "lowercase")]
@@ -52,57 +57,57 @@ pub(crate) enum Answer {
     Unknown,
 }
 
-/// The version of an emulator, as query-version tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
-pub(crate) struct Version {
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-    pub(crate) micro: u64,
-}
-
-/// Why an entry is not valid: which input differs, and where; what was recorded, and what is there.
-/// For a failed probe only why it failed, how many seconds ago, and in how many seconds it is tried
-/// again.
+/// The version of an emulator, from query-version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomType)]
-pub(crate) struct Reason {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) input: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) recorded: Option<String>,
-    pub(crate) found: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) age: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) retry_in: Option<u64>,
+pub struct Version {
+    pub major: u64,
+    pub minor: u64,
+    pub micro: u64,
 }
 
-/// One entry of the cache, with its size in bytes; of one that cannot be read, its file, its state and
-/// why.
+/// The reason why an entry is not valid: the input that differs and its path, the recorded value, the
+/// value found now. For a failed probe only the cause of the failure (found), its age in seconds, and
+/// the seconds until it is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Reason {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<String>,
+    pub found: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in: Option<u64>,
+}
+
+/// One entry of the cache, with its size in bytes. An entry that cannot be used has only its file, its
+/// state and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
-pub(crate) struct Entry {
-    pub(crate) file: String,
-    pub(crate) state: State,
+pub struct Entry {
+    pub file: String,
+    pub state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<Reason>,
+    pub reason: Option<Reason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) emulator: Option<String>,
+    pub emulator: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) executable: Option<String>,
+    pub executable: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) version: Option<Version>,
+    pub version: Option<Version>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) package: Option<String>,
+    pub package: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) arch: Option<String>,
-    pub(crate) accelerators: Vec<String>,
-    pub(crate) groups: Vec<String>,
+    pub arch: Option<String>,
+    pub accelerators: Vec<String>,
+    pub groups: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) size: Option<usize>,
+    pub size: Option<usize>,
 }
 
-/// What became of an emulator that was to be warmed.
+/// Result of warming an emulator: there was a valid entry, it was probed, or the probe failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "lowercase")]
 #[zlink(rename_all = "lowercase")]
@@ -112,7 +117,7 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// An emulator that was warmed, and in how many milliseconds; why it failed if it did.
+/// An emulator that was warmed, the milliseconds that it took, and the reason of a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub(crate) struct Warmed {
     pub(crate) emulator: String,
@@ -122,9 +127,9 @@ pub(crate) struct Warmed {
     pub(crate) reason: Option<String>,
 }
 
-/// What can happen: an emulator appeared in one of the search directories; an entry was dropped;
-/// there are fresh answers; a probe failed; something about the watching itself, such as that events
-/// were lost and everything is looked at.
+/// Kind of an event: an emulator appeared in one of the search directories; an entry was dropped; an
+/// entry was refreshed; a probe failed; a notice about the watcher itself, such as that events were
+/// lost and every entry is checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "lowercase")]
 #[zlink(rename_all = "lowercase")]
@@ -136,8 +141,8 @@ pub(crate) enum Happening {
     Notice,
 }
 
-/// Something that happened. Refreshed tells whether an emulator was probed for it, and in how many
-/// milliseconds; dropped, failed and notice tell the reason.
+/// One event. Refreshed has whether the emulator was probed for it, and in how many milliseconds;
+/// dropped, failed and notice have a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub(crate) struct Event {
     pub(crate) kind: Happening,
@@ -151,7 +156,7 @@ pub(crate) struct Event {
     pub(crate) milliseconds: Option<u64>,
 }
 
-/// What `GetInfo` returns.
+/// Reply of `GetInfo`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Info {
     pub(crate) version: String,
@@ -159,7 +164,7 @@ pub(crate) struct Info {
     pub(crate) root: String,
 }
 
-/// What `Get` returns.
+/// Reply of `Get`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Got {
     pub(crate) state: State,
@@ -172,66 +177,65 @@ pub(crate) struct Got {
     pub(crate) accelerators: Vec<String>,
 }
 
-/// What `Query` returns.
+/// Reply of `Query`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Answers {
     pub(crate) answers: Vec<Answer>,
 }
 
-/// What `List` returns.
+/// Reply of `List`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Entries {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// What `Status` returns.
+/// Reply of `Status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub(crate) struct Status {
-    pub(crate) state: State,
+pub struct Status {
+    pub state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<Reason>,
+    pub reason: Option<Reason>,
 }
 
-/// What `Warm` returns.
+/// Reply of `Warm`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Progress {
     pub(crate) warmed: Vec<Warmed>,
     pub(crate) left: u32,
 }
 
-/// What `Invalidate` returns.
+/// Reply of `Invalidate`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Dropped {
     pub(crate) dropped: Vec<String>,
 }
 
-/// What `Monitor` returns.
+/// Reply of `Monitor`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
 pub(crate) struct Events {
     pub(crate) events: Vec<Event>,
     pub(crate) missed: u64,
 }
 
-/// Why a call was refused, or could not be answered.
+/// The reason why a call was refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, zlink::ReplyError, introspect::ReplyError)]
 #[zlink(interface = "io.capscache.Cache")]
-pub(crate) enum Error {
-    /// The path is not the absolute path of anything, or one that has several spellings: it is relative,
-    /// has '..', or is too long.
+pub enum Error {
+    /// The path is relative, has '..' in it, or is too long.
     BadPath { emulator: String, reason: String },
-    /// There is nothing at the path, or it cannot be looked at.
+    /// There is no file at the path, or it cannot be examined.
     NoSuchEmulator { emulator: String, reason: String },
-    /// What is at the path cannot be run, or does not speak as an emulator does.
+    /// The file at the path cannot be executed, or does not answer as an emulator does.
     NotAnEmulator { emulator: String, reason: String },
-    /// The emulator could not be asked; it is tried again after a while, or when it changes.
+    /// The probe of the emulator failed; it is tried again after a while, or when the emulator changes.
     ProbeFailed { emulator: String, reason: String },
-    /// The caller may not have this done.
+    /// The caller does not have permission.
     NotPermitted { reason: String },
-    /// A query cannot be understood.
+    /// A query cannot be parsed.
     BadQuery { query: String, reason: String },
-    /// There is no such format to export to.
+    /// The format of an export is unknown.
     UnknownFormat { format: String, known: Vec<String> },
-    /// There is no such group of answers.
+    /// The group of answers is unknown.
     UnknownGroup { group: String, known: Vec<String> },
     /// The cache cannot be read or written.
     CacheUnusable { reason: String },
@@ -241,13 +245,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::BadPath { emulator, reason } => {
-                write!(f, "{emulator} is not a path that the service takes: {reason}")
+                write!(f, "the service does not accept the path {emulator}: {reason}")
             }
             Error::NoSuchEmulator { emulator, reason } => {
                 write!(f, "there is no emulator {emulator}: {reason}")
             }
             Error::NotAnEmulator { emulator, reason } => {
-                write!(f, "{emulator} is no emulator: {reason}")
+                write!(f, "{emulator} is not an emulator: {reason}")
             }
             // The reason names the emulator.
             Error::ProbeFailed { reason, .. } | Error::BadQuery { reason, .. } => {
@@ -255,12 +259,12 @@ impl fmt::Display for Error {
             }
             Error::NotPermitted { reason } => write!(f, "not permitted: {reason}"),
             Error::UnknownFormat { format, known } => {
-                write!(f, "there is no format {format:?}; there are {}", known.join(", "))
+                write!(f, "unknown format {format:?}; known are {}", known.join(", "))
             }
             Error::UnknownGroup { group, known } => {
-                write!(f, "there is no group {group:?}; there are {}", known.join(", "))
+                write!(f, "unknown group {group:?}; known are {}", known.join(", "))
             }
-            Error::CacheUnusable { reason } => write!(f, "the cache cannot be used: {reason}"),
+            Error::CacheUnusable { reason } => write!(f, "cannot use the cache: {reason}"),
         }
     }
 }

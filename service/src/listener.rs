@@ -1,4 +1,4 @@
-//! Where the service listens: on what it was passed, or on a socket that it makes.
+//! Sockets to listen on: those that a supervisor passed, or one that this process makes.
 
 use std::fs;
 use std::io;
@@ -6,91 +6,89 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use capscache::Escaped;
 use listenfd::ListenFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-/// Everybody may connect: who may do what is decided by who connected.
+use crate::error::Error;
+
+/// Every user may connect: permissions depend on the uid of the connection.
 const MODE: u32 = 0o666;
 
-/// Sockets that are listened on.
+/// Sockets that the service listens on.
 #[derive(Debug)]
-pub(super) struct Listeners {
-    pub(super) sockets: Vec<UnixListener>,
-    made: Option<Made>,
+pub(crate) struct Listeners {
+    pub(crate) sockets: Vec<UnixListener>,
+    own: Option<OwnSocket>,
 }
 
 /// A socket that this process made, and removes when it ends.
 #[derive(Debug)]
-struct Made {
+struct OwnSocket {
     path: PathBuf,
     identity: (u64, u64),
 }
 
 impl Listeners {
-    /// The sockets that a supervisor passed (LISTEN_FDS), or else a new one at `path`.
-    pub(super) fn open(path: &Path) -> Result<Listeners> {
+    /// Takes the sockets that a supervisor passed (`LISTEN_FDS`), or else makes one at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Listeners, Error> {
         let mut passed = ListenFd::from_env();
         if passed.len() == 0 {
-            return make(path);
+            let (socket, own) = make(path)?;
+            return Ok(Listeners { sockets: vec![socket], own: Some(own) });
         }
         let mut sockets = Vec::new();
         for at in 0..passed.len() {
             let socket = passed.take_unix_listener(at);
-            let socket = socket.context("a descriptor in LISTEN_FDS is no Unix stream socket")?;
-            sockets.extend(socket);
+            sockets.extend(socket.map_err(|source| Error::Passed { source })?);
         }
-        Ok(Listeners { sockets, made: None })
+        Ok(Listeners { sockets, own: None })
     }
 
-    /// Where, as one says it to people.
-    pub(super) fn place(&self) -> String {
-        match &self.made {
-            Some(made) => made.path.display().to_string(),
+    /// Returns the path, or a description, of the sockets for the log.
+    pub(crate) fn description(&self) -> String {
+        match &self.own {
+            Some(own) => Escaped::new(&own.path).to_string(),
             None => "the socket that was passed".to_owned(),
         }
     }
 }
 
-/// What a service left that was killed is replaced; one that lives is not, nor what is no socket.
-fn make(path: &Path) -> Result<Listeners> {
-    let shown = Escaped::new(path);
-    let failed = || format!("cannot listen on {shown}");
+/// Makes a socket. One that a killed service left is replaced; one that a service listens on is not, nor
+/// is any other file.
+fn make(path: &Path) -> Result<(UnixListener, OwnSocket), Error> {
+    let failed = |source: io::Error| Error::Listen { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            bail!(
-                "cannot listen on {shown}: there is something that is not a socket; name another path"
-            );
+            return Err(Error::NotASocket { path: path.to_owned() });
         }
-        Ok(_) if is_listened_on(path).with_context(failed)? => {
-            bail!("a service answers at {shown} already");
+        Ok(_) if is_listened_on(path).map_err(failed)? => {
+            return Err(Error::InUse { path: path.to_owned() });
         }
         _ => {}
     }
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).with_context(failed)?;
-    }
-    // Bound under another name and renamed, so that it is there with all its rights, or not at all.
+    // Bound under another name and renamed, so that it appears with all its rights, or not at all.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    remove(&temporary).with_context(failed)?;
     let bind = || {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        remove(&temporary)?;
         let socket = UnixListener::bind(&temporary)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(MODE))?;
         let identity = identity(&temporary)?;
         fs::rename(&temporary, path)?;
-        Ok::<_, io::Error>((socket, identity))
+        Ok((socket, OwnSocket { path: path.to_owned(), identity }))
     };
-    let (socket, identity) = bind().with_context(failed).inspect_err(|_| {
+    bind().map_err(failed).inspect_err(|_| {
         let _ = remove(&temporary);
-    })?;
-    Ok(Listeners { sockets: vec![socket], made: Some(Made { path: path.to_owned(), identity }) })
+    })
 }
 
-/// Whether somebody listens on a socket, who may be too busy to accept at once.
+/// Returns whether a process listens on a socket, even one that is too busy to accept at once.
 fn is_listened_on(path: &Path) -> io::Result<bool> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -112,10 +110,10 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|status| (status.dev(), status.ino()))
 }
 
-impl Drop for Made {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // One that stays is replaced by the next service.
+            // A socket that stays is replaced by the next service.
             let _ = remove(&self.path);
         }
     }

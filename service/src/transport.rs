@@ -1,7 +1,7 @@
 //! Messages on a socket, as Varlink frames them: JSON that ends with a NUL.
 //!
-//! zlink has a transport of its own, which is not used: it takes 100 MB a message, keeps the buffer of
-//! the largest one for ever, and begins a reply anew for each 256 bytes that it is longer. See
+//! zlink's own transport is not used: it accepts 100 MB a message, keeps the buffer of the largest one for
+//! ever, and serialises a reply again for each 256 bytes that its buffer grows. See
 //! `docs/adr/0004-zlink-without-its-server.md`.
 
 use std::io::{self, IoSlice};
@@ -16,99 +16,99 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::limits::{Permit, Place};
+use crate::limits::{Admission, Permit};
 
-/// The longest message that is taken, in bytes without its NUL.
-pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
+/// The longest message that is accepted, in bytes without its NUL.
+pub(crate) const LONGEST_MESSAGE: usize = 1 << 20;
 
-/// What a connection may keep without being counted, and is read at a time at least.
+/// Bytes that a connection may buffer without being counted, and the least that are read at a time.
 const CHUNK: usize = 4096;
 
-/// How long a message may take from its first byte to its last.
-const UNFINISHED: Duration = Duration::from_secs(60);
+/// Time of a message from its first byte to its last.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a peer may take to read a reply.
-const UNREAD: Duration = Duration::from_secs(30);
+/// Time that a peer has to read a reply.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often is looked whether a peer is there that sends nothing more: readiness to be written to does
-/// not tell.
-const NEXT_LOOK: Duration = Duration::from_secs(1);
+/// Interval of checks whether a peer that sends no more has closed the connection: write readiness does not
+/// show that.
+const HANGUP_CHECK: Duration = Duration::from_secs(1);
 
-/// Why a connection is given up.
+/// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     #[error("a message of more than {LONGEST_MESSAGE} bytes")]
     TooLong,
-    #[error("a message that was not complete after {} s", UNFINISHED.as_secs())]
+    #[error("a message that was not complete after {} s", RECEIVE_TIMEOUT.as_secs())]
     TooSlow,
     #[error("too many unfinished messages of one user, or of all")]
     TooMuch,
-    #[error("a reply that was not read within {} s", UNREAD.as_secs())]
+    #[error("a reply that was not read within {} s", SEND_TIMEOUT.as_secs())]
     Unread,
-    #[error("a message that is no call: {0}")]
+    #[error("a message that is not a call: {0}")]
     Garbage(#[from] serde_json::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What was received.
+/// Received bytes, and where the next message is in them.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     bytes: Vec<u8>,
     /// Where the next message begins.
     begin: usize,
-    /// Up to where no NUL was found.
+    /// End of the bytes that have no NUL.
     searched: usize,
-    /// Since when it is under way.
+    /// When the first byte of an unfinished message arrived.
     since: Option<Instant>,
     charge: Option<Permit>,
 }
 
 impl Inbox {
-    /// What was received at once, as it may come from anybody.
-    pub(super) fn of(bytes: &[u8]) -> Inbox {
+    /// Holds bytes as if they had been received at once.
+    pub(crate) fn of(bytes: &[u8]) -> Inbox {
         Inbox { bytes: bytes.to_vec(), ..Inbox::default() }
     }
 
-    /// Waits for a message; `None` if the peer will send no more. What it returns is for
-    /// [`Inbox::message`]. Giving up waiting loses nothing.
-    pub(super) async fn next(
+    /// Waits for a message, and returns its range for [`Inbox::message`]; `None` if the peer sends no more.
+    /// Cancelling loses nothing.
+    pub(crate) async fn next(
         &mut self,
         stream: &UnixStream,
-        place: &Place,
+        admission: &Admission,
     ) -> Result<Option<Range<usize>>, Broken> {
         loop {
             if let Some(found) = self.complete()? {
                 return Ok(Some(found));
             }
-            if !self.receive(stream, place).await? {
+            if !self.receive(stream, admission).await? {
                 return Ok(None);
             }
         }
     }
 
-    /// The bytes of a message, without its NUL.
-    pub(super) fn message(&self, at: Range<usize>) -> &[u8] {
+    /// Returns the bytes of a message, without its NUL.
+    pub(crate) fn message(&self, at: Range<usize>) -> &[u8] {
         &self.bytes[at]
     }
 
-    /// Waits until the peer is gone: one that only sends no more may still wait for its answer. What it
-    /// sends meanwhile is kept, as far as it is allowed to.
-    pub(super) async fn end(&mut self, stream: &UnixStream, place: &Place) {
+    /// Waits until the peer has closed the connection; one that shut down only its sending half may still
+    /// wait for replies. Bytes that arrive meanwhile are kept, up to the limit of a message.
+    pub(crate) async fn wait_for_hangup(&mut self, stream: &UnixStream, admission: &Admission) {
         while self.bytes.len() - self.begin <= LONGEST_MESSAGE {
-            match self.receive_once(stream, place).await {
+            match self.receive_once(stream, admission).await {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(_) => return,
             }
         }
-        while !is_gone(stream) {
-            sleep(NEXT_LOOK).await;
+        while !has_hung_up(stream) {
+            sleep(HANGUP_CHECK).await;
         }
     }
 
-    /// The next message, if it is complete.
-    pub(super) fn complete(&mut self) -> Result<Option<Range<usize>>, Broken> {
+    /// Returns the range of the next message, if it is complete.
+    pub(crate) fn complete(&mut self) -> Result<Option<Range<usize>>, Broken> {
         let Some(length) = memchr::memchr(0, &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();
             let is_too_long = self.bytes.len() - self.begin > LONGEST_MESSAGE;
@@ -124,29 +124,44 @@ impl Inbox {
         Ok(Some(message))
     }
 
-    /// Receives something; whether there was anything. A message that has begun must be over in time.
-    async fn receive(&mut self, stream: &UnixStream, place: &Place) -> Result<bool, Broken> {
+    /// Receives more bytes, within the timeout of an unfinished message; returns false at the end of the stream.
+    async fn receive(
+        &mut self,
+        stream: &UnixStream,
+        admission: &Admission,
+    ) -> Result<bool, Broken> {
         let received = match self.since {
-            None => self.receive_once(stream, place).await?,
-            Some(since) => timeout_at(since + UNFINISHED, self.receive_once(stream, place))
-                .await
-                .map_err(|_| Broken::TooSlow)??,
+            None => self.receive_once(stream, admission).await?,
+            Some(since) => {
+                timeout_at(since + RECEIVE_TIMEOUT, self.receive_once(stream, admission))
+                    .await
+                    .map_err(|_| Broken::TooSlow)??
+            }
         };
         Ok(received > 0)
     }
 
-    async fn receive_once(&mut self, stream: &UnixStream, place: &Place) -> Result<usize, Broken> {
+    async fn receive_once(
+        &mut self,
+        stream: &UnixStream,
+        admission: &Admission,
+    ) -> Result<usize, Broken> {
         loop {
-            if let Some(received) = self.try_receive(stream, place)? {
+            if let Some(received) = self.try_receive(stream, admission)? {
                 return Ok(received);
             }
             stream.readable().await?;
         }
     }
 
-    /// Receives what is there; `None` if nothing is yet, zero bytes if nothing will be.
-    fn try_receive(&mut self, stream: &UnixStream, place: &Place) -> Result<Option<usize>, Broken> {
-        self.make_room(place)?;
+    /// Receives available bytes, and returns their number: `None` if there are none yet, 0 at the end of
+    /// the stream.
+    fn try_receive(
+        &mut self,
+        stream: &UnixStream,
+        admission: &Admission,
+    ) -> Result<Option<usize>, Broken> {
+        self.make_room(admission)?;
         match stream.try_read_buf(&mut self.bytes) {
             Ok(received) => {
                 if received > 0 {
@@ -156,7 +171,7 @@ impl Inbox {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.bytes.is_empty() {
-                    // Nobody knows for how long: a thousand idle connections keep nothing.
+                    // An idle connection keeps no buffer: there may be thousands.
                     self.bytes = Vec::new();
                 }
                 Ok(None)
@@ -165,8 +180,8 @@ impl Inbox {
         }
     }
 
-    /// Drops the messages that were taken, and makes room for more.
-    fn make_room(&mut self, place: &Place) -> Result<(), Broken> {
+    /// Drops the messages that were returned, and reserves room for more bytes.
+    fn make_room(&mut self, admission: &Admission) -> Result<(), Broken> {
         if self.begin > 0 {
             self.bytes.drain(..self.begin);
             self.searched -= self.begin;
@@ -179,7 +194,7 @@ impl Inbox {
         if self.bytes.len() == self.bytes.capacity() {
             let more = self.bytes.len().clamp(CHUNK, LONGEST_MESSAGE);
             if !self.bytes.is_empty() {
-                let charge = place.charge(more).ok_or(Broken::TooMuch)?;
+                let charge = admission.charge_bytes(more).ok_or(Broken::TooMuch)?;
                 match &mut self.charge {
                     Some(charged) => charged.merge(charge),
                     None => self.charge = Some(charge),
@@ -191,20 +206,22 @@ impl Inbox {
     }
 }
 
-/// Whether the peer has closed its end, so that nobody reads what is sent.
-fn is_gone(stream: &UnixStream) -> bool {
+/// Returns whether the peer has closed its end, so that replies are not read.
+fn has_hung_up(stream: &UnixStream) -> bool {
     let mut ends = [PollFd::new(stream, PollFlags::empty())];
     let polled = poll(&mut ends, Some(&Timespec::default()));
     polled.is_err() || ends[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-/// Sends a message, with descriptors if the peer takes any. The NUL is among the bytes.
-pub(super) async fn send(
+/// Sends a message, whose bytes include the NUL, with descriptors if the peer accepts any.
+pub(crate) async fn send(
     stream: &UnixStream,
     bytes: &[u8],
     descriptors: &[OwnedFd],
 ) -> Result<(), Broken> {
-    timeout(UNREAD, send_all(stream, bytes, descriptors)).await.map_err(|_| Broken::Unread)??;
+    timeout(SEND_TIMEOUT, send_all(stream, bytes, descriptors))
+        .await
+        .map_err(|_| Broken::Unread)??;
     Ok(())
 }
 
@@ -222,17 +239,19 @@ async fn send_all(
                 descriptors = &[];
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            // The message alone is better than none.
-            Err(error) if is_refusal(&error) && !descriptors.is_empty() => descriptors = &[],
+            // Send the message without descriptors rather than not at all.
+            Err(error) if refuses_descriptors(&error) && !descriptors.is_empty() => {
+                descriptors = &[];
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// Whether a message would be sent without descriptors: the peer's socket takes none (SO_PASSRIGHTS),
-/// or too many of this user's are in flight.
-fn is_refusal(error: &io::Error) -> bool {
+/// Returns whether the message could be sent without descriptors: the peer's socket accepts none
+/// (SO_PASSRIGHTS), or too many of this user's are in flight.
+fn refuses_descriptors(error: &io::Error) -> bool {
     let refusals = [Errno::PERM, Errno::TOOMANYREFS].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|error| refusals.contains(&error))
 }
@@ -250,17 +269,16 @@ fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::Crowd;
     use super::*;
+    use crate::limits::Limits;
 
-    fn place() -> Place {
-        Crowd::new().admit(1000, false).unwrap()
+    fn admission() -> Admission {
+        Limits::new().admit(1000, false).unwrap()
     }
 
-    /// Messages come as they were sent, however the stream cuts them.
     #[tokio::test]
     async fn messages_arrive_whole_however_they_are_cut() {
-        let place = place();
+        let admission = admission();
         let messages: Vec<Vec<u8>> =
             [0, 1, 10, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, LONGEST_MESSAGE, 5]
                 .iter()
@@ -272,10 +290,10 @@ mod tests {
             let receive = async {
                 let mut inbox = Inbox::default();
                 for message in &messages {
-                    let at = inbox.next(&ours, &place).await.unwrap().unwrap();
+                    let at = inbox.next(&ours, &admission).await.unwrap().unwrap();
                     assert!(inbox.message(at) == message, "{} bytes", message.len());
                 }
-                assert!(inbox.try_receive(&ours, &place).unwrap().is_none());
+                assert!(inbox.try_receive(&ours, &admission).unwrap().is_none());
                 assert_eq!(inbox.bytes.capacity(), 0, "an idle connection keeps nothing");
                 assert!(inbox.charge.is_none());
             };
@@ -293,18 +311,18 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         send(&theirs, b"whole\0half", &[]).await.unwrap();
         drop(theirs);
-        let (mut inbox, place) = (Inbox::default(), place());
-        let at = inbox.next(&ours, &place).await.unwrap().unwrap();
+        let (mut inbox, admission) = (Inbox::default(), admission());
+        let at = inbox.next(&ours, &admission).await.unwrap().unwrap();
         assert_eq!(inbox.message(at), b"whole");
-        assert!(inbox.next(&ours, &place).await.unwrap().is_none());
+        assert!(inbox.next(&ours, &admission).await.unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_byte_a_minute_is_too_slow_and_silence_is_not() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut inbox, place) = (Inbox::default(), place());
+        let (mut inbox, admission) = (Inbox::default(), admission());
         let minute = Duration::from_secs(60);
-        assert!(timeout(60 * minute, inbox.next(&ours, &place)).await.is_err(), "it is idle");
+        assert!(timeout(60 * minute, inbox.next(&ours, &admission)).await.is_err(), "it is idle");
         let began = Instant::now();
         let write = async {
             loop {
@@ -314,38 +332,39 @@ mod tests {
             }
         };
         tokio::select! {
-            broken = inbox.next(&ours, &place) => assert!(matches!(broken, Err(Broken::TooSlow))),
+            broken = inbox.next(&ours, &admission) => assert!(matches!(broken, Err(Broken::TooSlow))),
             () = write => {}
         }
-        assert_eq!(began.elapsed().as_secs(), UNFINISHED.as_secs());
+        assert_eq!(began.elapsed().as_secs(), RECEIVE_TIMEOUT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_is_given_up() {
+    async fn a_peer_that_does_not_read_is_disconnected() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let reply = vec![b'r'; 16 << 20];
         assert!(matches!(send(&ours, &reply, &[]).await, Err(Broken::Unread)));
     }
 
     #[tokio::test]
-    async fn who_sends_no_more_is_there_until_it_is_closed() {
+    async fn a_peer_that_sends_no_more_is_connected_until_it_closes() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut inbox, place) = (Inbox::default(), place());
+        let (mut inbox, admission) = (Inbox::default(), admission());
         rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).unwrap();
-        let waited = timeout(Duration::from_millis(50), inbox.end(&ours, &place)).await;
+        let waited =
+            timeout(Duration::from_millis(50), inbox.wait_for_hangup(&ours, &admission)).await;
         assert!(waited.is_err(), "it may read");
         drop(theirs);
-        inbox.end(&ours, &place).await;
+        inbox.wait_for_hangup(&ours, &admission).await;
     }
 
     #[tokio::test]
-    async fn what_a_peer_sends_while_it_is_told_something_is_kept_up_to_a_limit() {
+    async fn bytes_that_arrive_while_replies_are_sent_are_kept_up_to_a_limit() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut inbox, place) = (Inbox::default(), place());
+        let (mut inbox, admission) = (Inbox::default(), admission());
         let flood = vec![0; 4 << 20];
         let sending = timeout(Duration::from_millis(200), send_all(&theirs, &flood, &[]));
         tokio::select! {
-            () = inbox.end(&ours, &place) => panic!("the peer is there"),
+            () = inbox.wait_for_hangup(&ours, &admission) => panic!("the peer is connected"),
             sent = sending => assert!(sent.is_err(), "it is not read for ever"),
         }
         assert!(inbox.bytes.capacity() <= 3 * LONGEST_MESSAGE);

@@ -1,8 +1,8 @@
-//! One message, turned into what is to be sent for it.
+//! One message, parsed and answered.
 //!
-//! The methods and what introspection says of them are zlink's to call (its `service` macro makes
-//! that); what it leaves open is done here: it names no unknown method, closes the connection for a
-//! parameter of the wrong type, and refuses unknown parameters of methods that have none.
+//! zlink's `service` macro dispatches methods and introspection. Its gaps are closed here: it does not name an
+//! unknown method, closes the connection for a parameter of the wrong type, and refuses unknown parameters
+//! of methods that have none.
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
@@ -19,44 +19,41 @@ use zlink::service::MethodReply;
 use zlink::varlink_service::Error as Standard;
 use zlink::{Call, Reply, Service};
 
-use super::peer::Peer;
-use super::wire::Broken;
-use crate::interface::NAME;
+use crate::interface::{DESCRIPTION, NAME};
+use crate::peer::Peer;
+use crate::transport::Broken;
 
-/// The interface, as it is published.
-const DESCRIPTION: &str = include_str!("../../../dist/varlink/io.capscache.Cache.varlink");
+/// JSON values in one message, at most: parsed in a few milliseconds, whatever they are. A longer message
+/// within this limit is long text.
+const MAX_VALUES: usize = 16 << 10;
 
-/// Values in one message, about: as many as are parsed in a few milliseconds, whatever they are. What is
-/// longer than that is text.
-const MOST_VALUES: usize = 16 << 10;
-
-/// The interface that every service has.
+/// The interface that every Varlink service has.
 const STANDARD: &str = "org.varlink.service";
 const GET_INFO: &str = "org.varlink.service.GetInfo";
 const GET_DESCRIPTION: &str = "org.varlink.service.GetInterfaceDescription";
 
-pub(super) type MethodCall<'de> = <Peer as Service<Nowhere>>::MethodCall<'de>;
-type ReplyStream = <Peer as Service<Nowhere>>::ReplyStream;
+pub(crate) type MethodCall<'de> = <Peer as Service<NullSocket>>::MethodCall<'de>;
+type ReplyStream = <Peer as Service<NullSocket>>::ReplyStream;
 
-/// What is to be sent for a call.
-pub(super) enum Answer {
+/// The reply to a call.
+pub(crate) enum Answer {
     Nothing,
     One(Message),
     Many(Replies),
 }
 
-/// A message that is ready to be sent, with its NUL.
-pub(super) struct Message {
-    pub(super) bytes: Vec<u8>,
-    pub(super) descriptors: Vec<OwnedFd>,
+/// An encoded message, with its NUL.
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-/// Replies that come one after the other.
-pub(super) struct Replies(ReplyStream);
+/// A stream of replies.
+pub(crate) struct Replies(ReplyStream);
 
-/// What there is to know of a call before it is known whether it is well-formed.
+/// The part of a call that does not depend on its method.
 #[derive(Debug, Deserialize)]
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow)]
@@ -67,10 +64,10 @@ pub(super) struct Head<'a> {
     more: bool,
 }
 
-/// A message as far as it can be understood by itself.
-pub(super) enum Parsed<'m> {
+/// A parsed message.
+pub(crate) enum Parsed<'m> {
     Call(Call<MethodCall<'m>>),
-    /// A call of a method without parameters, which ignores those that it was given: without them.
+    /// A call of a method without parameters, encoded without those that it was given and ignores.
     Bare(String),
     Refused(Standard<'static>),
 }
@@ -78,10 +75,10 @@ pub(super) enum Parsed<'m> {
 /// Parses one message.
 ///
 /// # Errors
-/// [`Broken::Garbage`] for one that is no call at all: whatever follows cannot be told apart either.
-pub(super) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
+/// [`Broken::Garbage`] for a message that is not a call: the connection cannot be used any more.
+pub(crate) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
     let head: Head<'_> = serde_json::from_slice(message)?;
-    if values(message) > MOST_VALUES {
+    if values(message) > MAX_VALUES {
         let parameter = "parameters".into();
         return Ok((head, Parsed::Refused(Standard::InvalidParameter { parameter })));
     }
@@ -107,8 +104,8 @@ pub(super) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
 /// Answers one message.
 ///
 /// # Errors
-/// As [`parse`].
-pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
+/// Those of [`parse`].
+pub(crate) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
     let (head, parsed) = parse(message)?;
     debug!("{}", head.method);
     match parsed {
@@ -118,7 +115,7 @@ pub(super) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Br
     }
 }
 
-/// How many values a message has at most: each but the first stands behind one of these bytes.
+/// Returns an upper bound of the number of values in a message: each but the first follows one of these bytes.
 fn values(message: &[u8]) -> usize {
     message.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
@@ -128,8 +125,8 @@ async fn dispatch(
     head: &Head<'_>,
     call: &Call<MethodCall<'_>>,
 ) -> Result<Answer, Broken> {
-    let mut nowhere = Connection::new(Nowhere);
-    let (reply, descriptors) = peer.handle(call, &mut nowhere, Vec::new()).await;
+    let mut unused = Connection::new(NullSocket);
+    let (reply, descriptors) = peer.handle(call, &mut unused, Vec::new()).await;
     match reply {
         _ if call.oneway() => Ok(Answer::Nothing),
         MethodReply::Single(parameters) => {
@@ -141,7 +138,7 @@ async fn dispatch(
             let mut error = serde_json::to_value(&error)?;
             if error["error"] == "org.varlink.service.MethodNotFound" {
                 if head.method == GET_DESCRIPTION {
-                    // It is there; what was wrong is its one parameter.
+                    // The method exists; its one parameter was wrong.
                     let parameter = "interface".into();
                     return refuse(head, &Standard::InvalidParameter { parameter });
                 }
@@ -155,8 +152,8 @@ async fn dispatch(
 }
 
 impl Replies {
-    /// The next reply, and whether there will be more.
-    pub(super) async fn next(&mut self) -> Result<Option<Message>, Broken> {
+    /// Returns the next reply; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, Broken> {
         let Some((item, descriptors)) = self.0.next().await else { return Ok(None) };
         let bytes = match item {
             Ok(reply) => encode(&reply)?,
@@ -172,15 +169,14 @@ fn encode(message: &impl Serialize) -> Result<Vec<u8>, Broken> {
     Ok(bytes)
 }
 
-pub(super) fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
+pub(crate) fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
     if head.oneway {
         return Ok(Answer::Nothing);
     }
     Ok(Answer::One(Message { bytes: encode(error)?, descriptors: Vec::new() }))
 }
 
-/// Which parameter keeps a call from being one: the first that is missing or of the wrong type.
-/// `None` if the method takes none.
+/// Returns the first parameter that is missing or of the wrong type; `None` if the method has no parameters.
 fn wrong_parameter(head: &Head<'_>) -> Option<Cow<'static, str>> {
     let interface = Interface::try_from(DESCRIPTION).ok()?;
     let name = head.method.strip_prefix(NAME)?.strip_prefix('.')?;
@@ -210,26 +206,26 @@ fn is_a(value: &Value, expected: &Type<'_>) -> bool {
     }
 }
 
-/// Where zlink's connection leads: the methods need none, and messages go another way.
+/// A socket without a peer, for the connection that zlink passes to methods: they need none.
 #[derive(Debug)]
-pub(super) struct Nowhere;
+pub(crate) struct NullSocket;
 
-impl Socket for Nowhere {
-    type ReadHalf = Nowhere;
-    type WriteHalf = Nowhere;
+impl Socket for NullSocket {
+    type ReadHalf = NullSocket;
+    type WriteHalf = NullSocket;
 
-    fn split(self) -> (Nowhere, Nowhere) {
-        (Nowhere, Nowhere)
+    fn split(self) -> (NullSocket, NullSocket) {
+        (NullSocket, NullSocket)
     }
 }
 
-impl ReadHalf for Nowhere {
+impl ReadHalf for NullSocket {
     async fn read(&mut self, _buffer: &mut [u8]) -> zlink::Result<ReadResult> {
         Err(zlink::Error::SocketRead)
     }
 }
 
-impl WriteHalf for Nowhere {
+impl WriteHalf for NullSocket {
     async fn write(
         &mut self,
         _bytes: &[u8],

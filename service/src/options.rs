@@ -1,0 +1,44 @@
+//! Options of the service.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+/// Where the service listens, where it searches for emulators, and how many it probes at a time.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) socket: PathBuf,
+    pub(crate) search: Vec<PathBuf>,
+    pub(crate) rewarm: bool,
+    pub(crate) jobs: usize,
+}
+
+impl Options {
+    /// Listens on `socket` if no supervisor passes sockets (`LISTEN_FDS`); probes as many emulators at a
+    /// time as there are processors, since each is probed under two accelerators at once.
+    pub fn new(socket: impl Into<PathBuf>) -> Options {
+        let jobs = available_parallelism().map_or(1, usize::from);
+        Options { socket: socket.into(), search: Vec::new(), rewarm: false, jobs }
+    }
+
+    /// Searches further directories for emulators, beside those of [`capscache::find_emulators`].
+    #[must_use]
+    pub fn search(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Options {
+        self.search.extend(directories);
+        self
+    }
+
+    /// Probes in the background what has become stale and what appears.
+    #[must_use]
+    pub fn rewarm(mut self, rewarm: bool) -> Options {
+        self.rewarm = rewarm;
+        self
+    }
+
+    /// Probes at most so many emulators at a time.
+    #[must_use]
+    pub fn jobs(mut self, jobs: NonZeroUsize) -> Options {
+        self.jobs = jobs.get();
+        self
+    }
+}
