@@ -29,16 +29,17 @@ mod verify;
 mod warm;
 mod watch;
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Arguments, Command};
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let result = match Arguments::try_parse() {
+    let result = match parse() {
         Ok(arguments) => run(arguments),
         Err(error) => return output::usage(&error),
     };
@@ -50,6 +51,14 @@ fn main() -> ExitCode {
             ExitCode::from(output::FAILED)
         }
     }
+}
+
+/// Parses the arguments of this process, as [`clap::Parser::try_parse`] does, but does not free clap's
+/// description of them: that is a tenth of the instructions of `query`, in a process that ends soon.
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut command = ManuallyDrop::new(Arguments::command());
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
