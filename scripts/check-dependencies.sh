@@ -39,4 +39,7 @@ absent tokio -e normal -p capscache --no-default-features
 absent signal-hook-registry -e normal -p capscache --all-features
 # Nothing runs beside the calls of the library, so there is nothing to be woken.
 absent notify -e normal -p capscache --all-features
+# The service is a library: its errors are types, and it parses no command lines.
+absent anyhow -e normal -p capscache-service
+absent clap -e normal -p capscache-service
 exit "$failed"

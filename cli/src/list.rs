@@ -19,7 +19,7 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
         output::print_json_pretty(&entries.iter().map(as_json).collect::<Vec<_>>())?;
     } else if entries.is_empty() {
         let root = Escaped::new(source.root());
-        output::warn(format_args!("nothing is cached in {root}; `capscache warm --all` asks"));
+        output::warn(format_args!("nothing is cached in {root}; `capscache warm --all` probes"));
     } else {
         let heading = ["EMULATOR", "VERSION", "ARCH", "ACCELERATORS", "GROUPS", "SIZE", "STATE"];
         let mut table = Table::new(&heading);

@@ -9,15 +9,15 @@ use crate::text::{chain, unusable, without_number};
 
 /// Converts one entry of a list.
 pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
-    let known = match listed {
-        Ok(known) => known,
+    let listed = match listed {
+        Ok(listed) => listed,
         Err(error) => return unusable_entry(error),
     };
-    let caps = &known.capabilities;
+    let caps = &listed.capabilities;
     Entry {
-        file: known.file.to_string_lossy().into_owned(),
-        state: if known.stale.is_some() { State::Stale } else { State::Valid },
-        reason: known.stale.as_ref().map(stale),
+        file: listed.file.to_string_lossy().into_owned(),
+        state: if listed.stale.is_some() { State::Stale } else { State::Valid },
+        reason: listed.stale.as_ref().map(stale),
         emulator: Some(caps.emulator().to_string_lossy().into_owned()),
         executable: Some(caps.executable().to_string_lossy().into_owned()),
         version: Some(version(caps)),

@@ -100,8 +100,8 @@ impl Query {
             Query::Firmware(names) => firmware::answer(entry, names).1,
             Query::Entry(query) => entry.explain(query),
             Query::Flag(flag) => match capscache_libvirt::has(entry, flag) {
-                Tri::Yes => "libvirt would set the flag for what the emulator says".to_owned(),
-                Tri::No => "the emulator says nothing that libvirt sets the flag for".to_owned(),
+                Tri::Yes => "libvirt would set the flag for what the emulator reports".to_owned(),
+                Tri::No => "the emulator reports nothing that libvirt sets the flag for".to_owned(),
                 Tri::Unknown => {
                     let missing = entry.missing();
                     let rest = if missing.is_empty() {
@@ -109,7 +109,7 @@ impl Query {
                     } else {
                         format!(": {}", missing.join("; "))
                     };
-                    format!("QEMU did not tell what libvirt sets the flag by{rest}")
+                    format!("QEMU did not report what libvirt sets the flag by{rest}")
                 }
             },
         }
