@@ -1,7 +1,6 @@
-//! Architectures in libvirt's words.
+//! Architectures in libvirt's vocabulary.
 
-/// libvirt's name of the architecture that QEMU calls `target` (`query-target`); `None` for one that
-/// libvirt has no name for.
+/// libvirt's name of the architecture `target` (`query-target`); `None` if libvirt has none.
 pub(crate) fn name(target: &str) -> Option<&'static str> {
     const NAMES: &[&str] = &[
         "alpha",
@@ -64,12 +63,12 @@ pub(crate) fn is_ppc64(arch: &str) -> bool {
     matches!(arch, "ppc64" | "ppc64le")
 }
 
-/// The architectures whose interrupt controller libvirt asks about.
+/// Returns true for architectures whose interrupt controller libvirt queries.
 pub(crate) fn has_gic(arch: &str) -> bool {
     matches!(arch, "armv6l" | "armv7l" | "aarch64")
 }
 
-/// The machine that libvirt puts first.
+/// The machine type that libvirt lists first.
 pub(crate) fn preferred_machine(arch: &str) -> Option<&'static str> {
     Some(match arch {
         "i686" | "x86_64" => "pc",

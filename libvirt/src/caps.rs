@@ -1,4 +1,4 @@
-//! What libvirt keeps of an emulator: everything that its cache file holds, and nothing else.
+//! The capabilities of an emulator as libvirt keeps them: the exact content of its cache file.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,23 +7,23 @@ use crate::flags::FlagSet;
 /// The `<qemuCaps>` of one emulator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QemuCaps {
-    /// The path that was asked for.
+    /// The requested path.
     pub emulator: String,
-    /// When the emulator's inode last changed, in seconds.
+    /// Change time of the emulator's inode, in seconds.
     pub qemu_ctime: i64,
-    /// When QEMU's directory of modules last changed, in seconds; 0 where there is none.
+    /// Modification time of QEMU's module directory, in seconds; 0 if there is none.
     pub module_directory_mtime: i64,
-    /// When libvirt's own files last changed, in seconds.
+    /// Newest change time of libvirt's own files, in seconds.
     pub self_ctime: i64,
     /// The version of libvirt: 1,000,000 × major + 1,000 × minor + micro.
     pub self_version: u32,
     /// The capability flags.
     pub flags: FlagSet,
-    /// The version of QEMU, in the same form.
+    /// The version of QEMU, in the same encoding.
     pub version: u32,
     /// The microcode of the host's CPU.
     pub microcode_version: u32,
-    /// The host's CPU in a line.
+    /// The host's CPU, in one line.
     pub host_cpu_signature: Option<String>,
     /// The distributor's name for the build; may be empty.
     pub package: String,
@@ -31,29 +31,29 @@ pub struct QemuCaps {
     pub kernel_version: Option<String>,
     /// The CPUID leaves that KVM supports.
     pub cpu_data: Option<CpuData>,
-    /// The guest's architecture in libvirt's words.
+    /// The guest's architecture in libvirt's vocabulary.
     pub arch: String,
-    /// What there is under KVM.
+    /// Capabilities under KVM.
     pub kvm: AcceleratorCaps,
-    /// What there is under Apple's Hypervisor framework.
+    /// Capabilities under Apple's Hypervisor framework.
     pub hvf: AcceleratorCaps,
-    /// What there is under TCG.
+    /// Capabilities under TCG.
     pub tcg: AcceleratorCaps,
-    /// Interrupt controllers of ARM.
+    /// ARM's interrupt controllers.
     pub gic: Vec<Gic>,
     /// AMD's encrypted virtualization.
     pub sev: Option<Sev>,
     /// Intel's enclaves.
     pub sgx: Option<Sgx>,
-    /// The Hyper-V enlightenments, of [`HYPERV`] and in its order; empty: not supported.
+    /// The Hyper-V enlightenments, in the order of [`HYPERV`]; empty if not supported.
     pub hyperv: Vec<String>,
-    /// KVM runs guests that run guests.
+    /// True if KVM supports nested virtualization.
     pub kvm_supports_nesting: bool,
-    /// KVM runs guests that the host cannot look into.
+    /// True if KVM supports guests that the host cannot read.
     pub kvm_supports_secure_guest: bool,
 }
 
-/// The enlightenments that libvirt knows, in the order in which it writes them.
+/// The enlightenments of libvirt, in the order in which it writes them.
 pub const HYPERV: [&str; 17] = [
     "relaxed",
     "vapic",
@@ -74,47 +74,47 @@ pub const HYPERV: [&str; 17] = [
     "xmm_input",
 ];
 
-/// What there is under one accelerator.
+/// Capabilities under one accelerator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AcceleratorCaps {
-    /// The CPU that a guest can have here.
+    /// The CPU that a guest can have on this host.
     pub host_cpu: Option<HostCpu>,
     /// The CPU models, in QEMU's order.
     pub cpus: Vec<Cpu>,
-    /// The machines: libvirt's preferred one, then the others in QEMU's order.
+    /// The machine types: libvirt's preferred one, then the others in QEMU's order.
     pub machines: Vec<Machine>,
 }
 
-/// The CPU that a guest can have here.
+/// The CPU that a guest can have on this host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostCpu {
-    /// The model that the properties are counted from.
+    /// The base model of the properties.
     pub model: String,
-    /// QEMU told which features can be migrated.
+    /// True if QEMU reported which features can be migrated.
     pub migratability: bool,
     /// The properties, in QEMU's order.
     pub properties: Vec<CpuProperty>,
-    /// Features that QEMU advises against.
+    /// Deprecated features.
     pub deprecated: Vec<String>,
 }
 
 /// One property of the host's CPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuProperty {
-    /// Its name, as QEMU spells it.
+    /// The name, as QEMU spells it.
     pub name: String,
-    /// Its value.
+    /// The value.
     pub value: CpuValue,
-    /// Whether a guest with it can be migrated, where that is known.
+    /// Whether a guest with it can be migrated, if known.
     pub migratable: Option<bool>,
 }
 
 /// The value of a property of the host's CPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CpuValue {
-    /// A switch.
+    /// A boolean.
     Boolean(bool),
-    /// A text.
+    /// A string.
     String(String),
     /// A number.
     Number(i64),
@@ -123,40 +123,40 @@ pub enum CpuValue {
 /// A CPU model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its QOM type.
+    /// The QOM type.
     pub typename: Option<String>,
-    /// Whether it runs here, where QEMU told.
+    /// Whether it runs on this host, if QEMU reported it.
     pub usable: Option<bool>,
-    /// What keeps it from running.
+    /// The features that keep it from running.
     pub blockers: Vec<String>,
-    /// QEMU advises against it.
+    /// True if QEMU marks it as deprecated.
     pub deprecated: bool,
 }
 
 /// A machine type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Another name.
+    /// The alias.
     pub alias: Option<String>,
-    /// CPUs can be added while it runs.
+    /// True if CPUs can be plugged while it runs.
     pub hotplug_cpus: bool,
-    /// How many CPUs it can have; 0 where QEMU did not tell.
+    /// The largest number of CPUs; 0 if QEMU did not report it.
     pub max_cpus: u32,
-    /// QEMU's default.
+    /// True for QEMU's default.
     pub is_default: bool,
-    /// The type of the CPU that it has by default.
+    /// The type of the default CPU.
     pub default_cpu: Option<String>,
-    /// Memory devices can be assigned to NUMA nodes.
+    /// True if memory devices can be assigned to NUMA nodes.
     pub numa_mem_supported: bool,
-    /// The name of its memory backend.
+    /// The name of the default memory backend.
     pub default_ram_id: Option<String>,
-    /// QEMU advises against it.
+    /// True if QEMU marks it as deprecated.
     pub deprecated: bool,
-    /// It has ACPI, where QEMU told.
+    /// Whether it supports ACPI, if QEMU reported it.
     pub acpi: Option<bool>,
 }
 
@@ -165,37 +165,37 @@ pub struct Machine {
 pub struct Gic {
     /// The version.
     pub version: u32,
-    /// The kernel has it.
+    /// True if the kernel provides it.
     pub kernel: bool,
-    /// QEMU emulates it.
+    /// True if QEMU emulates it.
     pub emulated: bool,
 }
 
 /// AMD's encrypted virtualization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sev {
-    /// The place of the encryption bit in an address.
+    /// The position of the encryption bit in an address.
     pub cbitpos: u32,
-    /// How many bits an address loses.
+    /// The number of address bits that encryption takes.
     pub reduced_phys_bits: u32,
     /// The platform's Diffie-Hellman key.
     pub pdh: String,
     /// The platform's certificates.
     pub cert_chain: String,
-    /// The first CPU's identity, where QEMU told.
+    /// The first CPU's identity, if QEMU reported it.
     pub cpu0_id: Option<String>,
 }
 
 /// Intel's enclaves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sgx {
-    /// Launch control can be set.
+    /// True if launch control is configurable.
     pub flc: bool,
-    /// The first instruction set.
+    /// True if the SGX1 instructions are available.
     pub sgx1: bool,
-    /// The second one.
+    /// True if the SGX2 instructions are available.
     pub sgx2: bool,
-    /// All sections together, in KiB.
+    /// The total size of all sections, in KiB.
     pub section_size: u64,
     /// The sections.
     pub sections: Vec<SgxSection>,
@@ -204,13 +204,13 @@ pub struct Sgx {
 /// A section of memory for enclaves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SgxSection {
-    /// Its NUMA node.
+    /// The NUMA node.
     pub node: i64,
-    /// Its size in KiB.
+    /// The size in KiB.
     pub size: u64,
 }
 
-/// What CPUID and MSRs say under KVM.
+/// CPUID leaves and MSRs under KVM.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuData {
     /// CPUID leaves, by `eax_in` and `ecx_in`.
@@ -239,7 +239,7 @@ pub struct Cpuid {
 /// One model-specific register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Msr {
-    /// Its number.
+    /// The index.
     pub index: u32,
     /// The lower half.
     pub eax: u32,
@@ -248,8 +248,8 @@ pub struct Msr {
 }
 
 impl CpuData {
-    /// What libvirt keeps of the leaves that KVM supports: without those that are all zero, without
-    /// what differs from one processor to the next, by leaf and subleaf.
+    /// Filters the leaves that KVM supports as libvirt does: removes leaves that are all zero and values
+    /// that differ between processors, and sorts by leaf and subleaf.
     pub fn of_host(leaves: impl IntoIterator<Item = Cpuid>) -> CpuData {
         const FEATURES: u32 = 1;
         const TOPOLOGY: u32 = 0xb;
@@ -261,7 +261,7 @@ impl CpuData {
         });
         for leaf in &mut cpuid {
             match leaf.eax_in {
-                // Which processor asked.
+                // The id of the processor that executed CPUID.
                 FEATURES => leaf.ebx &= 0x00ff_ffff,
                 TOPOLOGY => leaf.edx &= 0xffff_ff00,
                 AMD_TOPOLOGY if is_amd => {

@@ -1,4 +1,4 @@
-//! Which of libvirt's flags an emulator has.
+//! Evaluation of libvirt's capability flags.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch;
 use crate::table::{FLAGS, Flag, GATES, Source};
+use crate::values::is_true;
 
 /// A set of flags, by their numbers in [`FLAGS`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,27 +18,27 @@ pub struct FlagSet([u64; WORDS]);
 const WORDS: usize = FLAGS.len().div_ceil(64);
 
 impl FlagSet {
-    /// Whether the flag with this name is set; `None` for a name that libvirt never had.
+    /// Returns whether the flag with this name is set; `None` for an unknown name.
     pub fn get(&self, name: &str) -> Option<bool> {
         Some(self.contains(number(name)?))
     }
 
-    /// The names of those that are set, in libvirt's order.
+    /// The names of the set flags, in libvirt's order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         FLAGS.iter().enumerate().filter(|(number, _)| self.contains(*number)).map(|(_, f)| f.name)
     }
 
-    /// How many are set.
+    /// The number of set flags.
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether none is set.
+    /// Returns true if no flag is set.
     pub fn is_empty(&self) -> bool {
         self.0 == [0; WORDS]
     }
 
-    /// Sets the flag with this name; whether libvirt ever had one.
+    /// Sets the flag with this name; returns false for an unknown name.
     pub fn insert(&mut self, name: &str) -> bool {
         number(name).is_some_and(|number| {
             self.set(number, true);
@@ -45,7 +46,7 @@ impl FlagSet {
         })
     }
 
-    /// Whether a flag that is known to be in the table is set.
+    /// Returns true if a flag of the table is set.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).unwrap_or(false)
     }
@@ -79,7 +80,7 @@ pub fn find(name: &str) -> Option<&'static Flag> {
     number(name).map(|number| &FLAGS[number])
 }
 
-/// The numbers of all flags, by name: made by the compiler.
+/// The numbers of all flags, sorted by name at compile time.
 static BY_NAME: [u16; FLAGS.len()] = by_name();
 
 #[expect(clippy::cast_possible_truncation, reason = "there are 476")]
@@ -87,7 +88,7 @@ const fn by_name() -> [u16; FLAGS.len()] {
     let mut sorted = [0; FLAGS.len()];
     let mut count = 0;
     while count < FLAGS.len() {
-        // Insertion: each goes before those that are greater.
+        // Insertion sort: each goes before the greater ones.
         let mut at = count;
         while at > 0 && is_less(FLAGS[count].name, FLAGS[sorted[at - 1] as usize].name) {
             sorted[at] = sorted[at - 1];
@@ -99,7 +100,7 @@ const fn by_name() -> [u16; FLAGS.len()] {
     sorted
 }
 
-/// `a < b`, which a constant cannot ask of strings.
+/// Compares `a < b`, which is not available for strings in constants.
 const fn is_less(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut at = 0;
@@ -114,7 +115,7 @@ pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {
     Emulator::of(entry).flags()
 }
 
-/// Whether an emulator has one flag: *unknown* where nothing that could set it was told.
+/// Returns whether an emulator has a flag: *unknown* if none of its sources was reported.
 ///
 /// # Errors
 /// [`UnknownFlag`].
@@ -122,7 +123,7 @@ pub fn flag<B: AsRef<[u8]>>(entry: &Entry<B>, name: &str) -> Result<Tri, Unknown
     find_live(name).map(|flag| has(entry, flag))
 }
 
-/// The flag with this name that some answer can set.
+/// Finds the flag with this name, if a reply can set it.
 ///
 /// # Errors
 /// [`UnknownFlag`].
@@ -134,29 +135,29 @@ pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
     Ok(flag)
 }
 
-/// As [`flag`], of a flag that was found before.
+/// The same as [`flag`], for a flag that was found before.
 pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
     match Emulator::of(entry).has(flag) {
-        // What sets it may be in a module that could not be opened.
+        // A module that could not be opened may set it.
         Tri::No if entry.lacks_modules() => Tri::Unknown,
         has => has,
     }
 }
 
-/// A name that no flag can be asked by.
+/// An error of a name that is not a flag that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownFlag {
-    /// libvirt never had it.
+    /// libvirt never had the flag.
     #[error("libvirt {} has no flag {name:?}; the nearest are {nearest}", crate::table::RELEASE)]
     Never {
         /// The name.
         name: String,
-        /// Names that are spelt alike.
+        /// Names with a similar spelling.
         nearest: String,
     },
-    /// libvirt had it, and sets it for no QEMU that it supports.
-    #[error("libvirt retired the flag {name:?}: every QEMU that it supports has it, or none")]
+    /// libvirt retired the flag.
+    #[error("libvirt retired the flag {name:?}: every QEMU that it supports has it, or none does")]
     Retired {
         /// The name.
         name: &'static str,
@@ -167,16 +168,16 @@ impl UnknownFlag {
     fn new(name: &str) -> UnknownFlag {
         let mut live: Vec<&str> =
             FLAGS.iter().filter(|f| !f.sources.is_empty()).map(|f| f.name).collect();
-        // Who gives a part of a name means one that has it.
-        live.sort_by_cached_key(|known| (!known.contains(name), distance(known, name)));
+        // Names that contain the given one come first.
+        live.sort_by_cached_key(|one| (!one.contains(name), distance(one, name)));
         live.truncate(3);
         UnknownFlag::Never { name: name.to_owned(), nearest: live.join(", ") }
     }
 }
 
-/// How many letters have to be added, removed or replaced (Levenshtein).
+/// The number of letters to add, remove or replace (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
-    // Nobody types longer names.
+    // Longer names are not compared in full.
     let b: Vec<char> = b.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -191,22 +192,22 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// An entry as libvirt looks at it: its first pass is under the accelerator that the host has, and
-/// what that did not answer about the binary, any other pass may have.
+/// An entry as libvirt reads it: its first pass is under the host's accelerator, and a fact of the
+/// binary that is missing there may come from any other pass.
 ///
-/// For who asks several things: each answer is found in the entry when it is asked for.
+/// For several queries of one entry: each fact is read from the entry when it is needed.
 #[derive(Debug)]
 pub struct Emulator<'a> {
     facts: Facts<'a>,
     /// libvirt's name of the architecture.
     pub(crate) arch: Option<&'static str>,
-    /// The hardware of the first pass, if it had any.
+    /// The hardware accelerator of the first pass, if it had one.
     pub(crate) hardware: Option<Accelerator>,
     kvm: Tri,
 }
 
 impl<'a> Emulator<'a> {
-    /// The view of an entry.
+    /// Returns the view of an entry.
     pub fn of<B: AsRef<[u8]>>(entry: &'a Entry<B>) -> Emulator<'a> {
         let mut emulator = Emulator {
             facts: entry.facts(),
@@ -214,14 +215,14 @@ impl<'a> Emulator<'a> {
             hardware: None,
             kvm: Tri::Unknown,
         };
-        emulator.kvm = match emulator.told(Accelerator::Kvm, FactKind::Kvm) {
+        emulator.kvm = match emulator.answer(Accelerator::Kvm, FactKind::Kvm) {
             Some(answer) => {
                 Tri::from(["enabled", "present"].iter().all(|key| is_true(answer.get(key))))
             }
             None if Tri::from(&entry.accelerator(Accelerator::Kvm)).is_no() => Tri::No,
             None => Tri::Unknown,
         };
-        let ran = |accelerator| emulator.told(accelerator, FactKind::Ran).is_some();
+        let ran = |accelerator| emulator.answer(accelerator, FactKind::Ran).is_some();
         emulator.hardware = if emulator.kvm.is_yes() {
             Some(Accelerator::Kvm)
         } else if ran(Accelerator::Hvf) {
@@ -237,17 +238,17 @@ impl<'a> Emulator<'a> {
         self.hardware.unwrap_or(Accelerator::Tcg)
     }
 
-    /// What was answered under an accelerator.
-    pub(crate) fn told(&self, accelerator: Accelerator, kind: FactKind) -> Option<Value<'a>> {
+    /// The reply under an accelerator.
+    pub(crate) fn answer(&self, accelerator: Accelerator, kind: FactKind) -> Option<Value<'a>> {
         match self.facts.get(FactKey { group: Group::Core, accelerator, kind })? {
             Fact::Answered(value) => Some(value),
             Fact::Refused | Fact::Quarantined => None,
         }
     }
 
-    /// What the first pass was answered.
-    pub(crate) fn first_told(&self, kind: FactKind) -> Option<Value<'a>> {
-        self.told(self.first(), kind)
+    /// The reply in the first pass.
+    pub(crate) fn first_answer(&self, kind: FactKind) -> Option<Value<'a>> {
+        self.answer(self.first(), kind)
     }
 
     /// The first of `list` whose string `key` is `name`.
@@ -264,7 +265,7 @@ impl<'a> Emulator<'a> {
         set
     }
 
-    /// Whether anything sets a flag: *unknown* where what could was never told.
+    /// Returns whether a flag is set: *unknown* if a source was not reported.
     pub fn has(&self, flag: &Flag) -> Tri {
         let works = self.works(flag.name);
         if flag.sources.is_empty() || works.is_no() {
@@ -273,7 +274,7 @@ impl<'a> Emulator<'a> {
         let mut has = Tri::No;
         for source in flag.sources {
             let open = gate(*source).map_or(Tri::Yes, |gate| self.has_named(gate));
-            match (open, self.answer(*source)) {
+            match (open, self.evaluate(*source)) {
                 (Tri::Yes, Tri::Yes) => return works,
                 (Tri::No, _) | (_, Tri::No) => {}
                 _ => has = Tri::Unknown,
@@ -282,12 +283,12 @@ impl<'a> Emulator<'a> {
         has
     }
 
-    /// Whether anything sets the flag with this name.
+    /// Returns whether the flag with this name is set.
     pub(crate) fn has_named(&self, name: &str) -> Tri {
         find(name).map_or(Tri::No, |flag| self.has(flag))
     }
 
-    /// Types that are there are nothing to libvirt if what they are for refuses to answer.
+    /// Returns whether the feature behind a flag works: libvirt ignores a type whose query fails.
     fn works(&self, name: &str) -> Tri {
         let kind = match name {
             "sev-guest" | "sev-snp-guest" => FactKind::Sev,
@@ -305,8 +306,8 @@ impl<'a> Emulator<'a> {
         }
     }
 
-    /// Whether a source sets its flags, whatever gates it.
-    fn answer(&self, source: Source) -> Tri {
+    /// Returns whether a source sets its flags, regardless of its gate.
+    fn evaluate(&self, source: Source) -> Tri {
         match source {
             Source::Kvm => self.kvm,
             Source::Hvf => Tri::from(self.hardware == Some(Accelerator::Hvf)),
@@ -336,7 +337,7 @@ impl<'a> Emulator<'a> {
             }
             Source::Machine(name, property) => {
                 let Some(typename) = self.machine_type(name) else {
-                    let machines = self.first_told(FactKind::Machines);
+                    let machines = self.first_answer(FactKind::Machines);
                     return if machines.is_some() { Tri::No } else { Tri::Unknown };
                 };
                 self.property(FactKind::Objects, &typename, property, |_| true)
@@ -354,7 +355,7 @@ impl<'a> Emulator<'a> {
                 self.list_has(FactKind::MigrationCapabilities, "capability", name)
             }
             Source::TpmModel(name) => self.list_holds(FactKind::TpmModels, name),
-            // libvirt asks for the types only where there are models.
+            // libvirt queries the types only if there are models.
             Source::TpmType(name) => match self.facts.core(FactKind::TpmModels) {
                 Ok(_) => self.list_holds(FactKind::TpmTypes, name),
                 Err(Unanswered::Refused { .. }) => Tri::No,
@@ -362,13 +363,13 @@ impl<'a> Emulator<'a> {
             },
             Source::CpuModel(name) => {
                 let of = |accelerator| {
-                    let models = self.told(accelerator, FactKind::CpuDefinitions)?;
+                    let models = self.answer(accelerator, FactKind::CpuDefinitions)?;
                     Some(Self::named(models, "name", name).is_some())
                 };
-                let told = [of(self.first()), of(Accelerator::Tcg)];
-                if told.contains(&Some(true)) {
+                let has = [of(self.first()), of(Accelerator::Tcg)];
+                if has.contains(&Some(true)) {
                     Tri::Yes
-                } else if told.contains(&None) {
+                } else if has.contains(&None) {
                     Tri::Unknown
                 } else {
                     Tri::No
@@ -381,14 +382,14 @@ impl<'a> Emulator<'a> {
         }
     }
 
-    /// Whether a list of objects has one whose `key` is `name`.
+    /// Returns whether a list of objects has one whose `key` is `name`.
     fn list_has(&self, kind: FactKind, key: &str, name: &str) -> Tri {
         self.facts
             .core(kind)
             .map_or(Tri::Unknown, |list| Tri::from(Self::named(list, key, name).is_some()))
     }
 
-    /// Whether a list of strings has this one.
+    /// Returns whether a list of strings has `name`.
     fn list_holds(&self, kind: FactKind, name: &str) -> Tri {
         let list = self.facts.core(kind).ok().and_then(Value::as_array);
         list.map_or(Tri::Unknown, |list| {
@@ -396,7 +397,7 @@ impl<'a> Emulator<'a> {
         })
     }
 
-    /// Whether a type has a property that is as wanted. One that was refused has none.
+    /// Returns whether a type has a matching property. A type whose query was refused has none.
     fn property(
         &self,
         kind: FactKind,
@@ -405,7 +406,7 @@ impl<'a> Emulator<'a> {
         is_wanted: impl Fn(Value<'a>) -> bool,
     ) -> Tri {
         let Some(list) = self.facts.core(kind).ok().and_then(|lists| lists.get(typename)) else {
-            // What is no type at all was never asked about.
+            // A name that is not a type was not queried.
             return match self.list_has(FactKind::Types, "name", typename) {
                 Tri::No => Tri::No,
                 _ => Tri::Unknown,
@@ -415,14 +416,14 @@ impl<'a> Emulator<'a> {
         Tri::from(found.is_some_and(is_wanted))
     }
 
-    /// The QOM type of a machine; `None` where libvirt does not ask for it.
+    /// The QOM type of a machine; `None` if libvirt does not query it.
     fn machine_type(&self, name: &str) -> Option<String> {
         let canonical = match name {
             "none" => "none",
             "generic-pc" if self.arch.is_some_and(arch::is_x86) => "generic-pc",
             "generic-pc" => return None,
             alias => {
-                let machines = self.first_told(FactKind::Machines)?;
+                let machines = self.first_answer(FactKind::Machines)?;
                 let machine = Self::named(machines, "alias", alias)
                     .or_else(|| Self::named(machines, "name", alias))?;
                 machine.get("name")?.as_str()?
@@ -431,7 +432,7 @@ impl<'a> Emulator<'a> {
         Some(format!("{canonical}-machine"))
     }
 
-    /// A group of command-line options: the last of its name. `None`: none were told.
+    /// A group of command-line options: the last one of its name. `None` if none were reported.
     fn option(&self, name: &str) -> Option<Option<Value<'a>>> {
         let options = self.facts.core(FactKind::CommandLineOptions).ok()?.as_array()?;
         let is_named =
@@ -440,11 +441,7 @@ impl<'a> Emulator<'a> {
     }
 }
 
-pub(crate) fn is_true(value: Option<Value<'_>>) -> bool {
-    value.and_then(Value::as_bool).unwrap_or(false)
-}
-
-/// The flag without which libvirt does not ask for a source.
+/// The flag without which libvirt does not query a source.
 fn gate(source: Source) -> Option<&'static str> {
     let (Source::Device(typename, _)
     | Source::DisabledByDefault(typename, _)

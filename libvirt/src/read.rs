@@ -1,83 +1,24 @@
-//! The XML that libvirt writes, read as libvirt reads it: elements in any order, unknown ones ignored,
+//! Reading of `<qemuCaps>` documents as libvirt reads them: elements in any order, unknown ones ignored,
 //! strict where libvirt is strict.
-
-use std::str::FromStr;
-
-use capscache_format::Escaped;
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
 
 use crate::arch;
 use crate::caps::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
     Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
-
-/// More than any file that libvirt writes: the largest known has 400 KB.
-pub const MAX_XML_BYTES: usize = 64 << 20;
-
-/// Elements that stand in one another; libvirt's file has four levels.
-const MAX_DEPTH: usize = 32;
-
-/// Why a text is no `<qemuCaps>` document.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum XmlError {
-    /// It is too long.
-    #[error("{bytes} bytes are more than a cache file of libvirt's can have ({MAX_XML_BYTES})")]
-    TooLong {
-        /// Its length in bytes.
-        bytes: usize,
-    },
-    /// It is not well formed.
-    #[error("not XML at byte {at}: {}", Escaped::new(what))]
-    Syntax {
-        /// Where.
-        at: u64,
-        /// What is wrong.
-        what: String,
-    },
-    /// It has a document type, which no cache file has: entities could grow without bound.
-    #[error("a document type at byte {at}: no cache file of libvirt's has one")]
-    DocumentType {
-        /// Where.
-        at: u64,
-    },
-    /// Its root is another element.
-    #[error("the root is <{}>, not <qemuCaps>", Escaped::new(found))]
-    Root {
-        /// The root's name.
-        found: String,
-    },
-    /// Something is missing without which libvirt does not believe the file.
-    #[error("there is no {what}")]
-    Missing {
-        /// An element, or an attribute of one.
-        what: &'static str,
-    },
-    /// Something has a value that it cannot have.
-    #[error("{what} cannot be {found:?}")]
-    Value {
-        /// An element, or an attribute of one.
-        what: &'static str,
-        /// What it is.
-        found: String,
-    },
-}
+use crate::xml::{Element, MAX_XML_BYTES, XmlError, XmlReader};
 
 impl QemuCaps {
-    /// What a `<qemuCaps>` document says.
+    /// Reads a `<qemuCaps>` document.
     ///
     /// # Errors
-    /// [`XmlError`]. A flag that libvirt retired is none.
+    /// [`XmlError`]. A flag that libvirt retired is not an error.
     pub fn from_xml(text: &str) -> Result<QemuCaps, XmlError> {
         if text.len() > MAX_XML_BYTES {
             return Err(XmlError::TooLong { bytes: text.len() });
         }
-        let mut file = File { reader: Reader::from_str(text), depth: 0 };
-        file.reader.config_mut().enable_all_checks(true);
-        let caps = file.document()?;
-        // Without these libvirt asks the emulator again.
+        let caps = XmlReader::new(text).document()?;
+        // Without these libvirt probes the emulator again.
         let has = |name: &str| caps.flags.get(name) == Some(true);
         if has("sev-guest") && caps.sev.is_none() {
             return Err(XmlError::Missing { what: "<sev> beside the flag sev-guest" });
@@ -89,20 +30,7 @@ impl QemuCaps {
     }
 }
 
-struct File<'t> {
-    reader: Reader<&'t [u8]>,
-    depth: usize,
-}
-
-/// An element that began, and whether it ended at once.
-struct Element<'t> {
-    tag: BytesStart<'t>,
-    is_empty: bool,
-    /// Where its tag ends in the file.
-    at: u64,
-}
-
-/// The mandatory elements, as far as they were seen.
+/// The mandatory elements that were read.
 #[derive(Default)]
 struct Seen {
     emulator: bool,
@@ -114,7 +42,7 @@ struct Seen {
     arch: bool,
 }
 
-impl<'t> File<'t> {
+impl<'t> XmlReader<'t> {
     fn document(&mut self) -> Result<QemuCaps, XmlError> {
         let root = self.child()?.ok_or(XmlError::Missing { what: "<qemuCaps>" })?;
         if root.name() != "qemuCaps" {
@@ -130,7 +58,7 @@ impl<'t> File<'t> {
         if self.child()?.is_some() {
             return Err(self.syntax("a second root"));
         }
-        for (is_there, what) in [
+        for (is_present, what) in [
             (seen.emulator, "<emulator>"),
             (seen.qemu_ctime, "<qemuctime>"),
             (seen.self_ctime, "<selfctime>"),
@@ -139,7 +67,7 @@ impl<'t> File<'t> {
             (seen.microcode_version, "<microcodeVersion>"),
             (seen.arch, "<arch>"),
         ] {
-            if !is_there {
+            if !is_present {
                 return Err(XmlError::Missing { what });
             }
         }
@@ -199,7 +127,7 @@ impl<'t> File<'t> {
                 }
                 seen.arch = true;
             }
-            "hostCPU" | "cpu" | "machine" => self.of_accelerator(&element, caps)?,
+            "hostCPU" | "cpu" | "machine" => self.per_accelerator(&element, caps)?,
             "gic" => {
                 caps.gic.push(Gic {
                     version: element.parsed("version", "gic@version")?,
@@ -224,7 +152,7 @@ impl<'t> File<'t> {
         Ok(())
     }
 
-    fn of_accelerator(
+    fn per_accelerator(
         &mut self,
         element: &Element<'t>,
         caps: &mut QemuCaps,
@@ -253,18 +181,18 @@ impl<'t> File<'t> {
             migratability: element.yes_no("migratability", "hostCPU@migratability")?,
             ..HostCpu::default()
         };
-        self.children(element, |file, child| match child.name() {
+        self.children(element, |xml, child| match child.name() {
             "property" => {
                 cpu.properties.push(property(&child)?);
-                file.skip(&child)
+                xml.skip(&child)
             }
-            "deprecatedFeatures" => file.children(&child, |file, feature| {
+            "deprecatedFeatures" => xml.children(&child, |xml, feature| {
                 if feature.name() == "property" {
                     cpu.deprecated.push(feature.required("name", "property@name")?);
                 }
-                file.skip(&feature)
+                xml.skip(&feature)
             }),
-            _ => file.skip(&child),
+            _ => xml.skip(&child),
         })?;
         Ok(cpu)
     }
@@ -277,18 +205,18 @@ impl<'t> File<'t> {
             deprecated: element.optional_yes_no("deprecated", "cpu@deprecated")?.unwrap_or(false),
             blockers: Vec::new(),
         };
-        self.children(element, |file, child| {
+        self.children(element, |xml, child| {
             if child.name() == "blocker" {
                 cpu.blockers.push(child.required("name", "blocker@name")?);
             }
-            file.skip(&child)
+            xml.skip(&child)
         })?;
         Ok(cpu)
     }
 
     fn cpu_data(&mut self, element: &Element<'t>) -> Result<CpuData, XmlError> {
         let mut data = CpuData::default();
-        self.children(element, |file, child| {
+        self.children(element, |xml, child| {
             let number = |name, what| child.hexadecimal(name, what);
             match child.name() {
                 "cpuid" => data.cpuid.push(Cpuid {
@@ -306,21 +234,21 @@ impl<'t> File<'t> {
                 }),
                 _ => {}
             }
-            file.skip(&child)
+            xml.skip(&child)
         })?;
         Ok(data)
     }
 
     fn sev(&mut self, element: &Element<'t>) -> Result<Sev, XmlError> {
         let (mut cbitpos, mut reduced, mut pdh, mut chain, mut id) = (None, None, None, None, None);
-        self.children(element, |file, child| {
+        self.children(element, |xml, child| {
             match child.name() {
-                "cbitpos" => cbitpos = Some(file.number(&child, "<cbitpos>")?),
-                "reducedPhysBits" => reduced = Some(file.number(&child, "<reducedPhysBits>")?),
-                "pdh" => pdh = Some(file.text(&child)?),
-                "certChain" => chain = Some(file.text(&child)?),
-                "cpu0Id" => id = Some(file.text(&child)?),
-                _ => file.skip(&child)?,
+                "cbitpos" => cbitpos = Some(xml.number(&child, "<cbitpos>")?),
+                "reducedPhysBits" => reduced = Some(xml.number(&child, "<reducedPhysBits>")?),
+                "pdh" => pdh = Some(xml.text(&child)?),
+                "certChain" => chain = Some(xml.text(&child)?),
+                "cpu0Id" => id = Some(xml.text(&child)?),
+                _ => xml.skip(&child)?,
             }
             Ok(())
         })?;
@@ -337,35 +265,35 @@ impl<'t> File<'t> {
     fn sgx(&mut self, element: &Element<'t>) -> Result<Sgx, XmlError> {
         let mut sgx = Sgx::default();
         let mut has_size = false;
-        self.children(element, |file, child| {
+        self.children(element, |xml, child| {
             match child.name() {
-                "flc" => sgx.flc = file.yes_no_text(&child, "<flc>")?,
-                "sgx1" => sgx.sgx1 = file.yes_no_text(&child, "<sgx1>")?,
-                "sgx2" => sgx.sgx2 = file.yes_no_text(&child, "<sgx2>")?,
+                "flc" => sgx.flc = xml.yes_no_text(&child, "<flc>")?,
+                "sgx1" => sgx.sgx1 = xml.yes_no_text(&child, "<sgx1>")?,
+                "sgx2" => sgx.sgx2 = xml.yes_no_text(&child, "<sgx2>")?,
                 "section_size" => {
-                    sgx.section_size = file.number(&child, "<section_size>")?;
+                    sgx.section_size = xml.number(&child, "<section_size>")?;
                     has_size = true;
                 }
-                "sections" => file.children(&child, |file, section| {
+                "sections" => xml.children(&child, |xml, section| {
                     if section.name() == "section" {
                         sgx.sections.push(SgxSection {
                             node: section.parsed("node", "section@node")?,
                             size: section.parsed("size", "section@size")?,
                         });
                     }
-                    file.skip(&section)
+                    xml.skip(&section)
                 })?,
-                _ => file.skip(&child)?,
+                _ => xml.skip(&child)?,
             }
             Ok(())
         })?;
         if has_size { Ok(sgx) } else { Err(XmlError::Missing { what: "<section_size> in <sgx>" }) }
     }
 
-    /// In libvirt's order, whatever the file's is.
+    /// Returns the enlightenments in libvirt's order.
     fn hyperv(&mut self, element: &Element<'t>) -> Result<Vec<String>, XmlError> {
         let mut names: Vec<String> = Vec::new();
-        self.children(element, |file, child| {
+        self.children(element, |xml, child| {
             if child.name() == "cap" {
                 let name = child.required("name", "cap@name")?;
                 if !HYPERV.contains(&name.as_str()) {
@@ -373,136 +301,10 @@ impl<'t> File<'t> {
                 }
                 names.push(name);
             }
-            file.skip(&child)
+            xml.skip(&child)
         })?;
-        let known = HYPERV.iter().filter(|known| names.iter().any(|name| name == *known));
-        Ok(known.map(|known| (*known).to_owned()).collect())
-    }
-
-    /// Hands out the elements in an element, each of which has to be read to its end.
-    fn children(
-        &mut self,
-        parent: &Element<'t>,
-        mut read: impl FnMut(&mut Self, Element<'t>) -> Result<(), XmlError>,
-    ) -> Result<(), XmlError> {
-        if parent.is_empty {
-            return Ok(());
-        }
-        while let Some(child) = self.child()? {
-            read(self, child)?;
-        }
-        Ok(())
-    }
-
-    /// The next element at this level; `None` at the end of the one around it.
-    fn child(&mut self) -> Result<Option<Element<'t>>, XmlError> {
-        loop {
-            match self.event()? {
-                Event::Start(tag) => {
-                    self.depth += 1;
-                    if self.depth > MAX_DEPTH {
-                        return Err(self.syntax("elements are nested too deeply"));
-                    }
-                    let at = self.reader.buffer_position();
-                    return Ok(Some(Element { tag, is_empty: false, at }));
-                }
-                Event::Empty(tag) => {
-                    let at = self.reader.buffer_position();
-                    return Ok(Some(Element { tag, is_empty: true, at }));
-                }
-                Event::End(_) => {
-                    self.depth -= 1;
-                    return Ok(None);
-                }
-                Event::Eof if self.depth > 0 => return Err(self.syntax("the text ends too early")),
-                Event::Eof => return Ok(None),
-                // Text between elements says nothing.
-                _ => {}
-            }
-        }
-    }
-
-    /// Passes over the rest of an element.
-    fn skip(&mut self, element: &Element<'t>) -> Result<(), XmlError> {
-        let level = self.depth;
-        if !element.is_empty {
-            loop {
-                if self.child()?.is_none() && self.depth < level {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The text in an element.
-    fn text(&mut self, element: &Element<'t>) -> Result<String, XmlError> {
-        let mut text = String::new();
-        if element.is_empty {
-            return Ok(text);
-        }
-        loop {
-            match self.event()? {
-                Event::Text(part) => text.push_str(&part.xml10_content()),
-                Event::CData(part) => text.push_str(&part),
-                Event::GeneralRef(reference) => {
-                    let name: &str = &reference;
-                    let resolved = quick_xml::escape::resolve_xml_entity(name).map(str::to_owned);
-                    let character =
-                        || Some(reference.resolve_char_ref().ok().flatten()?.to_string());
-                    let resolved = resolved.or_else(character);
-                    text.push_str(&resolved.ok_or_else(|| self.syntax("an unknown entity"))?);
-                }
-                Event::Start(tag) => {
-                    self.depth += 1;
-                    self.skip(&Element {
-                        tag,
-                        is_empty: false,
-                        at: self.reader.buffer_position(),
-                    })?;
-                }
-                Event::End(_) => {
-                    self.depth -= 1;
-                    return Ok(text);
-                }
-                Event::Eof => return Err(self.syntax("the text ends too early")),
-                _ => {}
-            }
-        }
-    }
-
-    fn number<N: FromStr>(
-        &mut self,
-        element: &Element<'t>,
-        what: &'static str,
-    ) -> Result<N, XmlError> {
-        let text = self.text(element)?;
-        text.trim().parse().map_err(|_| XmlError::Value { what, found: text })
-    }
-
-    fn yes_no_text(&mut self, element: &Element<'t>, what: &'static str) -> Result<bool, XmlError> {
-        parse_yes_no(self.text(element)?, what)
-    }
-
-    fn event(&mut self) -> Result<Event<'t>, XmlError> {
-        let at = self.reader.buffer_position();
-        match self.reader.read_event() {
-            Ok(Event::DocType(_)) => Err(XmlError::DocumentType { at }),
-            Ok(event) => Ok(event),
-            Err(error) => Err(self.syntax(&error.to_string())),
-        }
-    }
-
-    fn syntax(&self, what: &str) -> XmlError {
-        XmlError::Syntax { at: self.reader.buffer_position(), what: what.to_owned() }
-    }
-}
-
-fn parse_yes_no(text: String, what: &'static str) -> Result<bool, XmlError> {
-    match text.as_str() {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(XmlError::Value { what, found: text }),
+        let ordered = HYPERV.iter().filter(|one| names.iter().any(|name| name == *one));
+        Ok(ordered.map(|one| (*one).to_owned()).collect())
     }
 }
 
@@ -548,48 +350,4 @@ fn property(element: &Element<'_>) -> Result<CpuProperty, XmlError> {
         value,
         migratable: element.optional_yes_no("migratable", "property@migratable")?,
     })
-}
-
-impl Element<'_> {
-    fn name(&self) -> &str {
-        self.tag.name().into_inner()
-    }
-
-    fn attribute(&self, name: &str) -> Result<Option<String>, XmlError> {
-        let wrong = |what: String| XmlError::Syntax { at: self.at, what };
-        let mut found = None;
-        // All of them are looked at: one that stands there twice makes no XML.
-        for attribute in self.tag.attributes() {
-            let attribute = attribute.map_err(|error| wrong(error.to_string()))?;
-            if attribute.key.into_inner() == name {
-                let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0);
-                found = Some(value.map_err(|error| wrong(error.to_string()))?.into_owned());
-            }
-        }
-        Ok(found)
-    }
-
-    fn required(&self, name: &str, what: &'static str) -> Result<String, XmlError> {
-        self.attribute(name)?.ok_or(XmlError::Missing { what })
-    }
-
-    fn parsed<N: FromStr>(&self, name: &str, what: &'static str) -> Result<N, XmlError> {
-        let text = self.required(name, what)?;
-        text.parse().map_err(|_| XmlError::Value { what, found: text })
-    }
-
-    fn hexadecimal(&self, name: &str, what: &'static str) -> Result<u32, XmlError> {
-        let text = self.required(name, what)?;
-        let number =
-            text.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        number.ok_or(XmlError::Value { what, found: text })
-    }
-
-    fn yes_no(&self, name: &str, what: &'static str) -> Result<bool, XmlError> {
-        parse_yes_no(self.required(name, what)?, what)
-    }
-
-    fn optional_yes_no(&self, name: &str, what: &'static str) -> Result<Option<bool>, XmlError> {
-        self.attribute(name)?.map(|text| parse_yes_no(text, what)).transpose()
-    }
 }

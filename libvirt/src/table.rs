@@ -1,34 +1,34 @@
-//! libvirt's capability flags: their names, their order, and what sets them.
+//! libvirt's capability flags: names, order, and sources.
 //!
-//! To follow a new release of libvirt, add a line for each flag that it adds, at the end, and change
-//! the line of one that it retires to [`retired`]: see `docs/libvirt.md`.
+//! To follow a new release of libvirt, add a line for each new flag at the end, and change the line of
+//! a retired one to [`retired`]: see `docs/libvirt.md`.
 
-/// The release of libvirt whose flags these are.
+/// The release of libvirt that these flags belong to.
 pub const RELEASE: &str = "11.3";
 
-/// One capability flag. Its place in [`FLAGS`] is its number, and its place in the XML.
+/// A capability flag. The index in [`FLAGS`] is its number, and its position in the XML.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// The oldest release of libvirt that was looked at (9.0, 11.3) and has it.
+    /// The older of the examined releases of libvirt (9.0, 11.3) that has it.
     pub since: &'static str,
     /// The name in the XML.
     pub name: &'static str,
-    /// What sets it, each by itself; nothing for one that can be read and is never set any more.
+    /// The sources, each of which sets it; empty for a flag that is still read and never set.
     pub sources: &'static [Source],
 }
 
-/// What sets a flag.
+/// A source of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `query-kvm`: `enabled` and `present`.
     Kvm,
-    /// Apple's Hypervisor framework, of which QMP says nothing.
+    /// Apple's Hypervisor framework, which QMP does not report.
     Hvf,
     /// A QOM type of this name (`qom-list-types`).
     Type(&'static str),
     /// An entry of this name in the QMP schema.
     Command(&'static str),
-    /// All these paths lead somewhere in the QMP schema.
+    /// All of these paths exist in the QMP schema.
     Schema(&'static [&'static str]),
     /// A device and a property of it (`device-list-properties`).
     Device(&'static str, &'static str),
@@ -40,9 +40,9 @@ pub enum Source {
     Machine(&'static str, &'static str),
     /// A group of `query-command-line-options`.
     Option(&'static str),
-    /// Such a group and a parameter of it.
+    /// The same and a parameter of it.
     Parameter(&'static str, &'static str),
-    /// A name in `query-migrate-capabilities`, whatever its state.
+    /// A name in `query-migrate-capabilities`, in any state.
     Migration(&'static str),
     /// A name in `query-tpm-models`.
     TpmModel(&'static str),
@@ -52,7 +52,7 @@ pub enum Source {
     CpuModel(&'static str),
     /// Another flag.
     Flag(&'static str),
-    /// One of these architectures, in libvirt's words.
+    /// One of these architectures, in libvirt's vocabulary.
     Architecture(&'static [&'static str]),
 }
 
@@ -61,17 +61,17 @@ use Source::{
     Object, Option, Parameter, Schema, TpmModel, TpmType, Type,
 };
 
-/// A flag that some answer sets.
+/// A flag that is set from a reply.
 const fn flag(since: &'static str, name: &'static str, sources: &'static [Source]) -> Flag {
     Flag { since, name, sources }
 }
 
-/// A flag that libvirt can read and never sets from an answer.
+/// A flag that libvirt reads and never sets.
 const fn retired(since: &'static str, name: &'static str) -> Flag {
     flag(since, name, &[])
 }
 
-/// Types whose properties libvirt asks for only if a flag is set.
+/// Types whose properties libvirt queries only if a flag is set.
 pub(crate) const GATES: &[(&str, &str)] = &[
     ("virtio-net-pci", "virtio-net"),
     ("virtio-scsi-pci", "virtio-scsi-pci"),

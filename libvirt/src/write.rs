@@ -1,4 +1,4 @@
-//! The XML that libvirt writes, byte for byte.
+//! Writing of libvirt's XML, byte for byte.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use crate::caps::{AcceleratorCaps, CpuData, CpuValue, HostCpu, Machine, QemuCaps
 impl QemuCaps {
     /// The `<qemuCaps>` document as libvirt writes it.
     ///
-    /// Where libvirt writes text as it is, what would end it (`&`, `<`, a quote in an attribute) is
-    /// escaped here: libvirt could not read its own file back.
+    /// Where libvirt writes text without escaping it, characters that would end it (`&`, `<`, a quote
+    /// in an attribute) are escaped: libvirt could not read its own file back.
     pub fn to_xml(&self) -> String {
         let mut xml = Xml::default();
         xml.open("qemuCaps", &[]);
@@ -27,9 +27,9 @@ impl QemuCaps {
         if let Some(signature) = &self.host_cpu_signature {
             xml.text("hostCPUSignature", &escaped(signature));
         }
-        xml.text("package", &mended(&self.package));
+        xml.text("package", &sanitized(&self.package));
         if let Some(kernel) = &self.kernel_version {
-            xml.text("kernelVersion", &mended(kernel));
+            xml.text("kernelVersion", &sanitized(kernel));
         }
         if let Some(data) = &self.cpu_data {
             xml.cpu_data(data);
@@ -111,7 +111,7 @@ impl QemuCaps {
     }
 }
 
-/// Text that grows element by element, two blanks a level.
+/// A document that is written element by element, indented by two blanks a level.
 #[derive(Default)]
 struct Xml {
     text: String,
@@ -195,7 +195,7 @@ impl Xml {
             }
             self.open("cpu", &attributes);
             for blocker in &cpu.blockers {
-                self.empty("blocker", &[("name", mended_attribute(blocker))]);
+                self.empty("blocker", &[("name", sanitized_attribute(blocker))]);
             }
             self.close("cpu");
         }
@@ -207,7 +207,7 @@ impl Xml {
     fn host_cpu(&mut self, kind: &str, cpu: &HostCpu) {
         let attributes = [
             ("type", kind.to_owned()),
-            ("model", mended_attribute(&cpu.model)),
+            ("model", sanitized_attribute(&cpu.model)),
             ("migratability", yes_no(cpu.migratability)),
         ];
         self.open("hostCPU", &attributes);
@@ -218,7 +218,7 @@ impl Xml {
                 CpuValue::Number(number) => ("number", number.to_string()),
             };
             let mut attributes = vec![
-                ("name", mended_attribute(&property.name)),
+                ("name", sanitized_attribute(&property.name)),
                 ("type", kind.to_owned()),
                 ("value", value),
             ];
@@ -228,7 +228,7 @@ impl Xml {
         if !cpu.deprecated.is_empty() {
             self.open("deprecatedFeatures", &[]);
             for name in &cpu.deprecated {
-                self.empty("property", &[("name", mended_attribute(name))]);
+                self.empty("property", &[("name", sanitized_attribute(name))]);
             }
             self.close("deprecatedFeatures");
         }
@@ -237,7 +237,7 @@ impl Xml {
 
     fn machine(&mut self, kind: &str, machine: &Machine) {
         let mut attributes = vec![("type", kind.to_owned()), ("name", escaped(&machine.name))];
-        let yes = |name, is_so: bool| is_so.then(|| (name, yes_no(true)));
+        let yes = |name, value: bool| value.then(|| (name, yes_no(true)));
         let text =
             |name, value: &Option<String>| value.as_ref().map(|value| (name, escaped(value)));
         attributes.extend(text("alias", &machine.alias));
@@ -253,11 +253,11 @@ impl Xml {
     }
 }
 
-fn yes_no(is_so: bool) -> String {
-    if is_so { "yes" } else { "no" }.to_owned()
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
 }
 
-/// As libvirt escapes: five characters, and control characters are dropped, but not all of them.
+/// Escapes text as libvirt does: five characters; most control characters are dropped.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -275,15 +275,15 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Text that libvirt writes as it is: only what makes it unreadable is escaped, and what no XML can
-/// have is dropped.
-fn mended(text: &str) -> String {
+/// Text that libvirt does not escape: characters that make it unreadable are escaped, and those that
+/// XML does not allow are dropped.
+fn sanitized(text: &str) -> String {
     let is_allowed = |c: &char| !matches!(c, '\0'..='\u{1f}') || matches!(c, '\t' | '\n' | '\r');
     let text: String = text.chars().filter(is_allowed).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace("]]>", "]]&gt;")
 }
 
-/// As [`mended`], in an attribute.
-fn mended_attribute(text: &str) -> String {
-    mended(text).replace('\'', "&apos;")
+/// The same as [`sanitized`], in an attribute.
+fn sanitized_attribute(text: &str) -> String {
+    sanitized(text).replace('\'', "&apos;")
 }

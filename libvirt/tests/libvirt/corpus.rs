@@ -1,4 +1,4 @@
-//! libvirt's own recordings, where they are there: what it writes from each, byte for byte.
+//! libvirt's own recordings, if present: the XML that libvirt writes from each, byte for byte.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use capscache_format::{Accelerator, Entry};
 use capscache_libvirt::{QemuCaps, Surroundings};
 use capscache_probe::replay_under;
 
-/// The recordings, which lie beside the project and are no part of it.
+/// The recordings, which lie beside the project and are not part of it.
 fn recordings() -> Vec<PathBuf> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/libvirt/corpus");
     let Ok(files) = fs::read_dir(&corpus) else {
@@ -21,7 +21,7 @@ fn recordings() -> Vec<PathBuf> {
     files
 }
 
-/// What we make of a recording, and what libvirt does.
+/// The capabilities derived from a recording, and libvirt's XML of it.
 fn written(recording: &Path) -> (QemuCaps, String) {
     let expected = fs::read_to_string(recording.with_extension("xml")).unwrap();
     let text = |name: &str| {
@@ -41,7 +41,7 @@ fn written(recording: &Path) -> (QemuCaps, String) {
 }
 
 #[test]
-fn every_recording_of_libvirts_becomes_its_xml_byte_for_byte() {
+fn every_recording_of_libvirt_yields_its_xml_byte_for_byte() {
     for recording in recordings() {
         let (caps, expected) = written(&recording);
         let xml = caps.to_xml();
@@ -51,7 +51,7 @@ fn every_recording_of_libvirts_becomes_its_xml_byte_for_byte() {
 }
 
 #[test]
-fn libvirts_xml_read_and_written_again_is_the_same() {
+fn the_xml_of_libvirt_is_the_same_after_reading_and_writing() {
     for recording in recordings() {
         let (caps, expected) = written(&recording);
         let read = QemuCaps::from_xml(&expected).unwrap();
@@ -61,12 +61,12 @@ fn libvirts_xml_read_and_written_again_is_the_same() {
 }
 
 #[test]
-fn the_order_in_which_a_recording_asks_does_not_matter() {
+fn the_order_of_queries_in_a_recording_does_not_matter() {
     for recording in recordings() {
         let text = fs::read_to_string(&recording).unwrap();
         let objects: Vec<&str> = text.trim_end().split("\n\n").collect();
         let mut pairs: Vec<[&str; 2]> = objects.chunks(2).map(|pair| [pair[0], pair[1]]).collect();
-        // Each pass backwards, behind its first command.
+        // Each pass in reverse order after its first command.
         let starts: Vec<usize> = (0..pairs.len())
             .filter(|at| pairs[*at][0].contains("\"qmp_capabilities\""))
             .chain([pairs.len()])

@@ -1,4 +1,4 @@
-//! Every flag that an answer can set: with the answer it is set, without it it is not.
+//! Every flag that a reply can set: it is set with the reply, and not without it.
 
 use capscache_format::{Accelerator, Tri};
 use capscache_libvirt::{FLAGS, Flag, Source, UnknownFlag, find, flag, flags};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::replies::Replies;
 
-/// Adds to a schema what a path leads through, and returns the name of the first type.
+/// Adds the types on a path to a schema, and returns the name of the first one.
 fn grow(schema: &mut Vec<Value>, path: &[&str]) -> String {
     let name = format!("#{}", schema.len());
     let index = schema.len();
@@ -48,13 +48,13 @@ fn schema_of(path: &str) -> Vec<Value> {
         }
     }
     schema.push(command);
-    // Every path gets names of its own.
+    // Every path has its own names.
     let text = serde_json::to_string(&schema).unwrap();
     serde_json::from_str(&text.replace("\"#", &format!("\"{path} #"))).unwrap()
 }
 
-/// Makes an emulator say what sets a flag, and what libvirt must know before it asks.
-fn say(replies: &mut Replies, source: Source, with_gate: bool) {
+/// Adds the reply that sets a flag, and the gate without which libvirt does not query it.
+fn add_source(replies: &mut Replies, source: Source, with_gate: bool) {
     let device = |replies: &mut Replies, name: &str, property: Value| {
         if with_gate {
             open_gate(replies, name);
@@ -68,7 +68,7 @@ fn say(replies: &mut Replies, source: Source, with_gate: bool) {
         replies.add_property("qom-list-properties", name, json!({"name": property}));
     };
     match source {
-        Source::Kvm => replies.say("query-kvm", json!({"enabled": true, "present": true})),
+        Source::Kvm => replies.reply("query-kvm", json!({"enabled": true, "present": true})),
         Source::Hvf => *replies = replies.clone().under(Accelerator::Hvf),
         Source::Type(name) => replies.add_type(name),
         Source::Command(name) => replies.add_command(name),
@@ -104,7 +104,7 @@ fn say(replies: &mut Replies, source: Source, with_gate: bool) {
         }
         Source::TpmModel(name) => replies.add("query-tpm-models", name.into()),
         Source::TpmType(name) => {
-            replies.say("query-tpm-models", json!([]));
+            replies.reply("query-tpm-models", json!([]));
             replies.add("query-tpm-types", name.into());
         }
         Source::CpuModel(name) => {
@@ -113,11 +113,11 @@ fn say(replies: &mut Replies, source: Source, with_gate: bool) {
             }
             replies.add("query-cpu-definitions", json!({"name": name}));
         }
-        Source::Flag(name) => say(replies, first_source(find(name).unwrap()), with_gate),
+        Source::Flag(name) => add_source(replies, first_source(find(name).unwrap()), with_gate),
         Source::Architecture(_) => {}
     }
-    replies.say("query-sev-capabilities", sev());
-    replies.say("query-sgx-capabilities", json!({"sections": []}));
+    replies.reply("query-sev-capabilities", sev());
+    replies.reply("query-sgx-capabilities", json!({"sections": []}));
 }
 
 fn sev() -> Value {
@@ -128,7 +128,7 @@ fn first_source(flag: &Flag) -> Source {
     flag.sources[0]
 }
 
-/// The type whose flag libvirt must have seen before it asks for a type's properties.
+/// Adds the type whose flag libvirt requires before it queries a type's properties.
 fn open_gate(replies: &mut Replies, name: &str) {
     let types = [
         ("virtio-net", "virtio-net-pci"),
@@ -151,8 +151,8 @@ fn arch_for(source: Source) -> &'static str {
     }
 }
 
-/// What is nearly the source, and sets nothing; `None` where there is nothing near.
-fn near(source: Source) -> Option<Source> {
+/// A similar source, which does not set the flag; `None` if there is none.
+fn similar(source: Source) -> Option<Source> {
     let other = |name: &str| -> &'static str { format!("{name}-x").leak() };
     Some(match source {
         Source::Type(name) => Source::Type(other(name)),
@@ -180,13 +180,13 @@ fn near(source: Source) -> Option<Source> {
 }
 
 #[test]
-fn every_flag_is_set_by_each_of_its_sources_and_by_nothing_near_it() {
+fn every_flag_is_set_by_each_of_its_sources_and_not_by_a_similar_one() {
     let (mut tried, mut nearly) = (0, 0);
     for known in FLAGS {
         for source in known.sources {
             let arch = arch_for(*source);
             let mut with = Replies::new(arch);
-            say(&mut with, *source, true);
+            add_source(&mut with, *source, true);
             assert!(flags(&with.entry()).get(known.name).unwrap(), "{} by {source:?}", known.name);
             assert_eq!(flag(&with.entry(), known.name), Ok(Tri::Yes), "{}", known.name);
             let without = match source {
@@ -195,9 +195,9 @@ fn every_flag_is_set_by_each_of_its_sources_and_by_nothing_near_it() {
             };
             let entry = without.entry();
             assert!(!flags(&entry).get(known.name).unwrap(), "{} by nothing", known.name);
-            if let Some(near) = near(*source) {
+            if let Some(near) = similar(*source) {
                 let mut with = Replies::new(arch);
-                say(&mut with, near, true);
+                add_source(&mut with, near, true);
                 assert!(
                     !flags(&with.entry()).get(known.name).unwrap(),
                     "{} by {near:?}",
@@ -213,13 +213,13 @@ fn every_flag_is_set_by_each_of_its_sources_and_by_nothing_near_it() {
 }
 
 #[test]
-fn what_libvirt_would_not_have_asked_sets_no_flag() {
+fn a_reply_to_a_query_that_libvirt_would_not_send_sets_no_flag() {
     let mut gated = 0;
     for known in FLAGS {
         for source in known.sources {
             let (mut with, mut without) = (Replies::new("x86_64"), Replies::new("x86_64"));
-            say(&mut with, *source, true);
-            say(&mut without, *source, false);
+            add_source(&mut with, *source, true);
+            add_source(&mut without, *source, false);
             if with.text() == without.text() || !flags(&with.entry()).get(known.name).unwrap() {
                 continue;
             }
@@ -242,7 +242,7 @@ fn the_table_has_each_name_once() {
 }
 
 #[test]
-fn a_flag_that_nothing_told_of_is_unknown() {
+fn a_flag_without_a_reported_source_is_unknown() {
     let mut replies = Replies::new("x86_64");
     for (command, name) in [
         ("qom-list-types", "VGA"),
@@ -252,13 +252,13 @@ fn a_flag_that_nothing_told_of_is_unknown() {
         ("query-machines", "machine.virt.iommu"),
     ] {
         assert_eq!(flag(&replies.entry(), name), Ok(Tri::No), "{name}");
-        replies.never_ask(command);
+        replies.omit(command);
         assert_eq!(flag(&replies.entry(), name), Ok(Tri::Unknown), "{name}");
     }
 }
 
 #[test]
-fn a_name_that_libvirt_never_had_is_told_with_the_nearest() {
+fn an_unknown_name_is_reported_with_the_nearest_ones() {
     let entry = Replies::new("x86_64").entry();
     let error = flag(&entry, "virtio-blok-ccw").unwrap_err();
     assert!(error.to_string().contains("virtio-"), "{error}");

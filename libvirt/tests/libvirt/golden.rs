@@ -1,6 +1,6 @@
-//! The project's own recordings and the XML that they become, so that a change of it is seen.
+//! The project's own recordings and their XML, so that a change of it shows.
 //!
-//! `UPDATE_GOLDEN=1` writes the files anew. They were held against libvirt itself, see
+//! `UPDATE_GOLDEN=1` rewrites the files. They were compared with libvirt itself, see
 //! `docs/libvirt.md`.
 
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ fn unpacked(file: &Path) -> String {
 }
 
 #[test]
-fn every_fixture_becomes_the_xml_that_was_reviewed() {
+fn every_fixture_yields_the_reviewed_xml() {
     let mut names: Vec<String> = fs::read_dir(fixtures())
         .unwrap()
         .filter_map(|file| {

@@ -1,4 +1,4 @@
-//! Files that were not written by libvirt, or not for us.
+//! Files that libvirt did not write.
 
 use capscache_libvirt::{MAX_XML_BYTES, QemuCaps, Surroundings, XmlError};
 
@@ -29,7 +29,7 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn a_small_file_reads_as_it_says() {
+fn a_small_file_is_read_in_full() {
     let caps = QemuCaps::from_xml(SMALL).unwrap();
     assert_eq!(caps.package, "a & b A");
     assert_eq!(caps.flags.names().collect::<Vec<_>>(), ["vnc-colon", "kvm"], "retired ones too");
@@ -39,7 +39,7 @@ fn a_small_file_reads_as_it_says() {
 }
 
 #[test]
-fn a_file_that_was_cut_anywhere_is_an_error() {
+fn a_file_that_is_truncated_anywhere_is_an_error() {
     let end = SMALL.trim_end().len();
     for length in 0..end {
         assert!(QemuCaps::from_xml(&SMALL[..length]).is_err(), "cut at {length}");
@@ -48,8 +48,8 @@ fn a_file_that_was_cut_anywhere_is_an_error() {
 }
 
 #[test]
-fn what_libvirt_is_strict_on_is_told() {
-    for (from, to, told) in [
+fn errors_on_which_libvirt_is_strict_are_reported() {
+    for (from, to, expected) in [
         ("<qemuctime>1</qemuctime>", "", "there is no <qemuctime>"),
         ("<selfctime>2</selfctime>", "", "there is no <selfctime>"),
         ("<selfvers>11003000</selfvers>", "", "there is no <selfvers>"),
@@ -72,8 +72,8 @@ fn what_libvirt_is_strict_on_is_told() {
     ] {
         let changed = SMALL.replace(from, to);
         assert_ne!(changed, SMALL, "{from}");
-        let told_us = error(&changed);
-        assert!(told_us.contains(told), "{from} → {to}: {told_us}");
+        let message = error(&changed);
+        assert!(message.contains(expected), "{from} → {to}: {message}");
     }
     let cap =
         "<hypervCapabilities supported='yes'><cap name='warp'/></hypervCapabilities></qemuCaps>";
@@ -82,7 +82,7 @@ fn what_libvirt_is_strict_on_is_told() {
 }
 
 #[test]
-fn elements_that_nobody_knows_are_ignored_wherever_they_stand() {
+fn unknown_elements_are_ignored_at_any_position() {
     let strange = "<future a='b'><more><cpu type='tcg'/>text</more></future>";
     let with = SMALL
         .replace("  <version>", &format!("  {strange}\n  <version>"))
@@ -91,14 +91,14 @@ fn elements_that_nobody_knows_are_ignored_wherever_they_stand() {
 }
 
 #[test]
-fn entities_that_grow_are_refused_with_their_document_type() {
+fn expanding_entities_are_refused_with_their_document_type() {
     let bomb = "<!DOCTYPE q [<!ENTITY a 'aaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>";
     let error = QemuCaps::from_xml(&format!("{bomb}{SMALL}")).unwrap_err();
     assert!(matches!(error, XmlError::DocumentType { at: 0 }), "{error}");
 }
 
 #[test]
-fn elements_that_are_nested_without_end_are_refused() {
+fn elements_that_nest_without_bound_are_refused() {
     let deep = SMALL.replace("</qemuCaps>", &"<x>".repeat(1_000_000));
     assert!(error(&deep).contains("nested too deeply"));
 }
@@ -111,7 +111,7 @@ fn a_file_of_a_hundred_megabytes_is_refused_unread() {
 }
 
 #[test]
-fn a_recording_that_was_cut_anywhere_is_an_error() {
+fn a_recording_that_is_truncated_anywhere_is_an_error() {
     let whole = Replies::with_kvm("x86_64").text();
     let keeps = |text: &str| -> Result<QemuCaps, String> {
         let entry = entry_of(text, None).map_err(|error| error.to_string())?;
@@ -119,7 +119,7 @@ fn a_recording_that_was_cut_anywhere_is_an_error() {
         caps.map_err(|error| error.to_string())
     };
     assert!(keeps(&whole).is_ok());
-    // What is cut is the line break at the end.
+    // Only the line break at the end is missing.
     assert!(keeps(whole.trim_end()).is_ok());
     for length in 0..whole.trim_end().len() {
         assert!(keeps(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());

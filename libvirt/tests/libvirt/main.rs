@@ -1,4 +1,4 @@
-//! libvirt's flags and XML: from recorded conversations, from made-up ones, and from hostile files.
+//! libvirt's flags and XML: from recorded sessions, from synthetic ones, and from hostile files.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]

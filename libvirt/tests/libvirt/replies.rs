@@ -1,39 +1,39 @@
-//! Conversations that nobody had, in the form of libvirt's recordings.
+//! Synthetic QMP sessions, in the form of libvirt's recordings.
 
 use capscache_format::{Accelerator, Entry};
 use capscache_libvirt::{QemuCaps, Surroundings};
 use capscache_probe::{TranscriptError, replay_under};
 use serde_json::{Value, json};
 
-/// The answers of one emulator, by pass and by what was asked.
+/// The replies of one emulator, by pass and query.
 #[derive(Clone)]
 pub(crate) struct Replies {
     passes: Vec<Vec<(String, Value, Value)>>,
     first: Option<Accelerator>,
-    /// What KVM supports; `null`: nobody asked.
+    /// The CPUID leaves that KVM supports; `null` if not queried.
     cpuid: Value,
 }
 
 impl Replies {
-    /// An emulator of this architecture that can do next to nothing.
+    /// A minimal emulator of this architecture.
     pub(crate) fn new(arch: &str) -> Replies {
         let mut replies = Replies { passes: vec![Vec::new()], first: None, cpuid: Value::Null };
         let version = json!({"qemu": {"major": 8, "minor": 2, "micro": 1}, "package": "v8.2.1"});
-        replies.say("query-version", version);
-        replies.say("query-target", json!({"arch": arch}));
-        replies.say("query-qmp-schema", json!([]));
-        replies.say("query-kvm", json!({"enabled": false, "present": false}));
-        replies.say("qom-list-types", json!([]));
-        replies.say("query-machines", json!([]));
-        replies.say("query-command-line-options", json!([]));
-        replies.say("query-migrate-capabilities", json!([]));
+        replies.reply("query-version", version);
+        replies.reply("query-target", json!({"arch": arch}));
+        replies.reply("query-qmp-schema", json!([]));
+        replies.reply("query-kvm", json!({"enabled": false, "present": false}));
+        replies.reply("qom-list-types", json!([]));
+        replies.reply("query-machines", json!([]));
+        replies.reply("query-command-line-options", json!([]));
+        replies.reply("query-migrate-capabilities", json!([]));
         replies
     }
 
-    /// One that runs under KVM and TCG.
+    /// A minimal emulator that runs under KVM and TCG.
     pub(crate) fn with_kvm(arch: &str) -> Replies {
         let mut replies = Replies::new(arch);
-        replies.say("query-kvm", json!({"enabled": true, "present": true}));
+        replies.reply("query-kvm", json!({"enabled": true, "present": true}));
         replies.add_type("tcg-accel");
         replies.passes.push(Vec::new());
         replies.second("query-machines", json!([]));
@@ -50,8 +50,8 @@ impl Replies {
         self
     }
 
-    /// The answer to a command without arguments, in place of the one before.
-    pub(crate) fn say(&mut self, command: &str, answer: Value) {
+    /// Replaces the reply to a command without arguments.
+    pub(crate) fn reply(&mut self, command: &str, answer: Value) {
         self.answer(command, Value::Null, json!({"return": answer}));
     }
 
@@ -59,11 +59,11 @@ impl Replies {
         self.answer(command, Value::Null, json!({"error": {"class": class, "desc": "no"}}));
     }
 
-    pub(crate) fn never_ask(&mut self, command: &str) {
+    pub(crate) fn omit(&mut self, command: &str) {
         self.passes[0].retain(|(known, ..)| known != command);
     }
 
-    pub(crate) fn say_to(&mut self, command: &str, arguments: Value, answer: Value) {
+    pub(crate) fn reply_to(&mut self, command: &str, arguments: Value, answer: Value) {
         self.answer(command, arguments, json!({"return": answer}));
     }
 
@@ -79,10 +79,10 @@ impl Replies {
         put(&mut self.passes[1], command, arguments, json!({"return": answer}));
     }
 
-    /// Adds an element to an answer that is a list.
+    /// Adds an element to a reply that is a list.
     pub(crate) fn add(&mut self, command: &str, element: Value) {
         let known = self.passes[0].iter_mut().find(|(known, ..)| known == command);
-        let Some((_, _, reply)) = known else { return self.say(command, json!([element])) };
+        let Some((_, _, reply)) = known else { return self.reply(command, json!([element])) };
         reply["return"].as_array_mut().unwrap().push(element);
     }
 
@@ -101,7 +101,7 @@ impl Replies {
         let known = self.passes[0].iter_mut().find(|(c, a, _)| c == command && *a == arguments);
         match known {
             Some((_, _, reply)) => reply["return"].as_array_mut().unwrap().push(property),
-            None => self.say_to(command, arguments, json!([property])),
+            None => self.reply_to(command, arguments, json!([property])),
         }
     }
 
@@ -112,14 +112,14 @@ impl Replies {
             let mut add = |command: &str, arguments: &Value, reply: &Value| {
                 let id = format!("libvirt-{number}");
                 number += 1;
-                let mut asked = json!({"execute": command});
+                let mut query = json!({"execute": command});
                 if !arguments.is_null() {
-                    asked["arguments"] = arguments.clone();
+                    query["arguments"] = arguments.clone();
                 }
-                asked["id"] = id.clone().into();
+                query["id"] = id.clone().into();
                 let mut reply = reply.clone();
                 reply["id"] = id.into();
-                objects.push(asked);
+                objects.push(query);
                 objects.push(reply);
             };
             add("qmp_capabilities", &Value::Null, &json!({"return": {}}));
@@ -145,7 +145,7 @@ impl Replies {
     }
 }
 
-/// The entry that a recording makes.
+/// The entry of a recording.
 pub(crate) fn entry_of(
     text: &str,
     first: Option<Accelerator>,
@@ -155,7 +155,7 @@ pub(crate) fn entry_of(
 }
 
 fn put(pass: &mut Vec<(String, Value, Value)>, command: &str, arguments: Value, reply: Value) {
-    match pass.iter_mut().find(|(known, asked, _)| known == command && *asked == arguments) {
+    match pass.iter_mut().find(|(known, query, _)| known == command && *query == arguments) {
         Some(known) => known.2 = reply,
         None => pass.push((command.to_owned(), arguments, reply)),
     }

@@ -1,4 +1,4 @@
-//! Rules that no recording of libvirt's shows, on made-up answers.
+//! Rules without an example in libvirt's recordings, on synthetic replies.
 
 use capscache_format::Accelerator;
 use capscache_libvirt::{CapsError, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
@@ -20,30 +20,30 @@ fn expanded(props: Value) -> Value {
     json!({"model": {"name": "base", "props": props}})
 }
 
-/// An x86 emulator without hardware whose host CPU has these properties, and these with what cannot
-/// be migrated.
+/// An x86 emulator without hardware whose host CPU has these properties, and the second ones in the
+/// expansion that includes features that cannot be migrated.
 fn x86_with(props: &Value, unmigratable: Option<Value>) -> Replies {
     let mut replies = Replies::new("x86_64");
     replies.add_command(EXPAND);
     replies.add_type("max-x86_64-cpu");
     let property = json!({"name": "unavailable-features"});
     replies.add_property("qom-list-properties", "max-x86_64-cpu", property);
-    replies.say_to(EXPAND, model("static", "host", &json!({})), expanded(props.clone()));
+    replies.reply_to(EXPAND, model("static", "host", &json!({})), expanded(props.clone()));
     if let Some(others) = unmigratable {
-        let asked = model("static", "host", &json!({"migratable": false}));
-        replies.say_to(EXPAND, asked, expanded(others));
+        let host = model("static", "host", &json!({"migratable": false}));
+        replies.reply_to(EXPAND, host, expanded(others));
     }
     replies
 }
 
 #[test]
-fn text_is_escaped_as_libvirt_does_and_where_it_does_not_so_that_it_can_be_read() {
+fn text_is_escaped_as_libvirt_does_and_also_where_libvirt_could_not_read_it_back() {
     let mut replies = Replies::new("x86_64");
     let package = "a<b&c'd>\u{b}]]>";
     let version = json!({"qemu": {"major": 8, "minor": 0, "micro": 0}, "package": package});
-    replies.say("query-version", version);
+    replies.reply("query-version", version);
     let machine = json!({"name": "x<>&\"'\u{1}\u{1b}\t", "cpu-max": 1});
-    replies.say("query-machines", json!([machine]));
+    replies.reply("query-machines", json!([machine]));
     let surroundings = Surroundings { emulator: "/opt/<q>/é".into(), ..Surroundings::default() };
     let caps = QemuCaps::from_entry(&replies.entry(), surroundings).unwrap();
     let xml = caps.to_xml();
@@ -74,12 +74,12 @@ fn what_blocks_an_x86_cpu_is_spelt_as_qemu_does() {
         ("svm", "svm"),
         ("svm", "svm"),
     ];
-    let told = spellings.map(|(told, _)| told);
-    for (arch, expected) in [("x86_64", spellings.map(|(_, kept)| kept)), ("riscv64", told)] {
+    let reported = spellings.map(|(reported, _)| reported);
+    for (arch, expected) in [("x86_64", spellings.map(|(_, kept)| kept)), ("riscv64", reported)] {
         let mut replies = Replies::new(arch);
         replies.add_command("query-cpu-definitions");
-        let definition = json!([{"name": "old", "unavailable-features": told}]);
-        replies.say("query-cpu-definitions", definition);
+        let definition = json!([{"name": "old", "unavailable-features": reported}]);
+        replies.reply("query-cpu-definitions", definition);
         assert_eq!(replies.caps().tcg.cpus[0].blockers, expected);
     }
 }
@@ -89,7 +89,7 @@ fn models_of_ppc64_are_spelt_as_libvirt_does() {
     for (arch, expected) in [("ppc64", "POWER9"), ("ppc", "power9")] {
         let mut replies = Replies::new(arch);
         replies.add_command("query-cpu-definitions");
-        replies.say("query-cpu-definitions", json!([{"name": "power9", "typename": ""}]));
+        replies.reply("query-cpu-definitions", json!([{"name": "power9", "typename": ""}]));
         let cpu = &replies.caps().tcg.cpus[0];
         assert_eq!((cpu.name.as_str(), &cpu.typename, cpu.usable), (expected, &None, None));
     }
@@ -114,7 +114,7 @@ fn properties_that_are_no_switch_text_or_number_of_64_bits_are_dropped() {
 }
 
 #[test]
-fn what_cannot_be_migrated_is_on_and_marked() {
+fn a_feature_that_cannot_be_migrated_is_on_and_marked() {
     let props = json!({"a": true, "b": false, "c": false, "d": true, "e": 1, "f": true});
     let others = json!({"a": true, "b": true, "c": false, "d": 5, "e": 1});
     let host_cpu = x86_with(&props, Some(others)).caps().tcg.host_cpu.unwrap();
@@ -152,14 +152,14 @@ fn architectures_have_libvirts_names() {
 fn kvm_must_be_present_and_enabled() {
     for (enabled, present) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut replies = Replies::new("x86_64");
-        replies.say("query-kvm", json!({"enabled": enabled, "present": present}));
+        replies.reply("query-kvm", json!({"enabled": enabled, "present": present}));
         let set = flags(&replies.entry());
         assert_eq!(set.get("kvm"), Some(enabled && present), "{enabled} {present}");
     }
 }
 
 #[test]
-fn a_property_is_disabled_by_default_only_where_it_says_so() {
+fn a_property_is_disabled_by_default_only_if_its_default_is_false() {
     for (default, expected) in
         [(json!(false), true), (json!(true), false), (json!(0), false), (Value::Null, false)]
     {
@@ -178,18 +178,18 @@ fn a_property_is_disabled_by_default_only_where_it_says_so() {
 
 fn order(arch: &str, machines: Value) -> Vec<String> {
     let mut replies = Replies::new(arch);
-    replies.say("query-machines", machines);
+    replies.reply("query-machines", machines);
     replies.caps().tcg.machines.into_iter().map(|machine| machine.name).collect()
 }
 
 #[test]
-fn the_last_machine_with_the_preferred_name_goes_first_and_else_the_last_default() {
+fn the_last_machine_with_the_preferred_name_comes_first_and_otherwise_the_last_default() {
     let machines = json!([
         {"name": "a"}, {"name": "pc-1", "alias": "pc"}, {"name": "none"}, {"name": "pc"},
         {"name": "b", "is-default": true}, {"name": "c", "is-default": true}, {"name": "d"},
     ]);
     assert_eq!(order("x86_64", machines.clone()), ["pc", "a", "pc-1", "b", "c", "d"]);
-    // Nothing of it is called as ARM's favourite.
+    // None of them has the name of ARM's preferred machine.
     assert_eq!(order("aarch64", machines), ["c", "a", "pc-1", "pc", "b", "d"]);
     assert_eq!(order("aarch64", json!([{"name": "a"}, {"name": "b"}])), ["a", "b"]);
     assert_eq!(
@@ -199,12 +199,12 @@ fn the_last_machine_with_the_preferred_name_goes_first_and_else_the_last_default
 }
 
 #[test]
-fn a_machine_that_says_little_has_numa_memory_and_no_known_acpi() {
+fn a_machine_without_details_has_numa_memory_and_unknown_acpi() {
     let mut replies = Replies::new("x86_64");
     let full = json!({"name": "f", "cpu-max": 288, "hotpluggable-cpus": true, "alias": "g",
         "is-default": true, "default-cpu-type": "host-x86_64-cpu", "numa-mem-supported": false,
         "default-ram-id": "ram", "deprecated": true, "acpi": false});
-    replies.say("query-machines", json!([full, {"name": "m"}]));
+    replies.reply("query-machines", json!([full, {"name": "m"}]));
     let xml = replies.xml();
     assert!(
         xml.contains("<machine type='tcg' name='m' maxCpus='0' numaMemSupported='yes'/>"),
@@ -216,10 +216,10 @@ fn a_machine_that_says_little_has_numa_memory_and_no_known_acpi() {
 }
 
 #[test]
-fn without_tpm_models_nobody_asks_for_tpm_types() {
+fn without_tpm_models_tpm_types_set_no_flag() {
     let mut replies = Replies::new("x86_64");
-    replies.say("query-tpm-models", json!(["tpm-tis"]));
-    replies.say("query-tpm-types", json!(["emulator", "passthrough"]));
+    replies.reply("query-tpm-models", json!(["tpm-tis"]));
+    replies.reply("query-tpm-types", json!(["emulator", "passthrough"]));
     let set = flags(&replies.entry());
     assert_eq!((set.get("tpm-tis"), set.get("tpm-emulator")), (Some(true), Some(true)));
     replies.refuse("query-tpm-models", "CommandNotFound");
@@ -228,11 +228,11 @@ fn without_tpm_models_nobody_asks_for_tpm_types() {
 }
 
 #[test]
-fn an_arm_without_gic_capabilities_has_none_and_others_are_never_asked() {
+fn an_arm_without_gic_capabilities_has_none_and_others_are_not_queried() {
     let gic = json!([{"version": 3, "kernel": true, "emulated": false}]);
     for (arch, count) in [("aarch64", 1), ("arm", 1), ("riscv64", 0)] {
         let mut replies = Replies::new(arch);
-        replies.say("query-gic-capabilities", gic.clone());
+        replies.reply("query-gic-capabilities", gic.clone());
         assert_eq!(replies.caps().gic.len(), count, "{arch}");
         replies.refuse("query-gic-capabilities", "CommandNotFound");
         assert!(replies.caps().gic.is_empty(), "{arch}");
@@ -240,12 +240,12 @@ fn an_arm_without_gic_capabilities_has_none_and_others_are_never_asked() {
 }
 
 #[test]
-fn sev_is_there_for_snp_alone_and_with_no_identity_of_the_first_cpu() {
+fn sev_is_kept_for_snp_alone_and_without_the_identity_of_the_first_cpu() {
     let sev = json!({"cbitpos": 51, "reduced-phys-bits": 1, "pdh": "P<", "cert-chain": "C"});
     for name in ["sev-guest", "sev-snp-guest"] {
         let mut replies = Replies::new("x86_64");
         replies.add_type(name);
-        replies.say("query-sev-capabilities", sev.clone());
+        replies.reply("query-sev-capabilities", sev.clone());
         let caps = replies.caps();
         assert_eq!(caps.flags.get(name), Some(true));
         let xml = caps.to_xml();
@@ -254,13 +254,13 @@ fn sev_is_there_for_snp_alone_and_with_no_identity_of_the_first_cpu() {
         replies.refuse("query-sev-capabilities", "GenericError");
         let caps = replies.caps();
         assert_eq!((caps.flags.get(name), caps.sev), (Some(false), None));
-        replies.never_ask("query-sev-capabilities");
-        assert_eq!(replies.caps().flags.get(name), Some(false), "as if it were refused");
+        replies.omit("query-sev-capabilities");
+        assert_eq!(replies.caps().flags.get(name), Some(false), "the same as refused");
     }
 }
 
 #[test]
-fn where_an_answer_is_missing_that_libvirt_cannot_do_without_it_keeps_nothing() {
+fn without_a_reply_that_libvirt_requires_there_are_no_capabilities() {
     let keeps = |replies: &Replies| {
         QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|_| ())
     };
@@ -276,36 +276,36 @@ fn where_an_answer_is_missing_that_libvirt_cannot_do_without_it_keeps_nothing() 
         assert_eq!(keeps(&replies), Ok(()));
         replies.refuse(what, "CommandNotFound");
         assert_eq!(keeps(&replies), Err(CapsError::Missing { what }));
-        replies.never_ask(what);
+        replies.omit(what);
         assert_eq!(keeps(&replies), Err(CapsError::Missing { what }));
     }
     let mut cut = Replies::new("x86_64");
-    cut.say("query-kvm", json!({"enabled": true, "present": true}));
+    cut.reply("query-kvm", json!({"enabled": true, "present": true}));
     assert_eq!(keeps(&cut), Ok(()), "without TCG there is no second pass");
     cut.add_type("tcg-accel");
     assert_eq!(keeps(&cut), Err(CapsError::Missing { what: "query-machines under TCG" }));
     for name in ["sev-guest", "sev-snp-guest"] {
         let mut sev = Replies::new("x86_64");
         sev.add_type(name);
-        sev.say("query-sev-capabilities", json!({"cbitpos": 51, "pdh": "P", "cert-chain": "C"}));
+        sev.reply("query-sev-capabilities", json!({"cbitpos": 51, "pdh": "P", "cert-chain": "C"}));
         assert_eq!(keeps(&sev), Err(CapsError::Missing { what: "query-sev-capabilities" }));
     }
 }
 
 #[test]
-fn sgx_needs_sections_and_adds_them_up_where_there_is_no_sum() {
+fn sgx_requires_sections_and_adds_them_up_if_there_is_no_sum() {
     let with = |answer: Value| {
         let mut replies = Replies::new("x86_64");
         replies.add_type("sgx-epc");
-        replies.say("query-sgx-capabilities", answer);
+        replies.reply("query-sgx-capabilities", answer);
         replies.caps()
     };
     let sections = json!([{"node": 0, "size": 4096}, {"node": 1, "size": 8192}]);
     let summed = with(json!({"flc": true, "sgx1": true, "sgx2": false, "sections": sections}));
     assert_eq!(summed.sgx.as_ref().unwrap().section_size, 12);
-    let told = with(json!({"flc": true, "sections": [], "section-size": 1_048_576}));
-    assert_eq!(told.sgx.as_ref().unwrap().section_size, 1024);
-    assert!(!told.to_xml().contains("<sections>"));
+    let reported = with(json!({"flc": true, "sections": [], "section-size": 1_048_576}));
+    assert_eq!(reported.sgx.as_ref().unwrap().section_size, 1024);
+    assert!(!reported.to_xml().contains("<sections>"));
     let old = with(json!({"flc": true, "section-size": 1_048_576}));
     assert_eq!((old.flags.get("sgx-epc"), old.sgx), (Some(false), None));
 }
@@ -315,11 +315,11 @@ fn an_old_x86_is_expanded_twice() {
     let mut replies = Replies::new("x86_64");
     replies.add_command(EXPAND);
     let fixed = json!({"name": "base", "props": {"pclmuldq": true, "xlevel": 7}});
-    let asked = model("static", "host", &json!({}));
-    replies.say_to(EXPAND, asked, json!({"model": fixed.clone()}));
-    assert_eq!(replies.caps().tcg.host_cpu, None, "the second was never asked");
+    let host = model("static", "host", &json!({}));
+    replies.reply_to(EXPAND, host, json!({"model": fixed.clone()}));
+    assert_eq!(replies.caps().tcg.host_cpu, None, "the second was not queried");
     let full = json!({"model": {"name": "full", "props": {"pclmulqdq": true}}});
-    replies.say_to(EXPAND, json!({"type": "full", "model": fixed}), full);
+    replies.reply_to(EXPAND, json!({"type": "full", "model": fixed}), full);
     let host_cpu = replies.caps().tcg.host_cpu.unwrap();
     assert_eq!(host_cpu.model, "full");
     assert_eq!(host_cpu.properties[0].name, "pclmulqdq");
@@ -341,12 +341,12 @@ fn enlightenments_are_counted_by_value_and_spelling() {
         "hv-avic": 0, "hv-emsr-bitmap": true, "hv-time": true, "hv-xmm_input": true, "relaxed": true,
     });
     let mut replies = x86_with(&json!({}), None);
-    let asked = json!({"migratable": false, "hv-passthrough": true});
-    replies.say_to(EXPAND, model("full", "host", &asked), expanded(props));
+    let props_of_query = json!({"migratable": false, "hv-passthrough": true});
+    replies.reply_to(EXPAND, model("full", "host", &props_of_query), expanded(props));
     let caps = replies.caps();
     assert_eq!(caps.hyperv, ["relaxed", "spinlocks", "vendor_id", "emsr_bitmap", "xmm_input"]);
     let none = json!({"hv-vapic": false, "hv-time": true});
-    replies.say_to(EXPAND, model("full", "host", &asked), expanded(none));
+    replies.reply_to(EXPAND, model("full", "host", &props_of_query), expanded(none));
     assert!(!replies.xml().contains("hypervCapabilities"));
 }
 
@@ -354,23 +354,23 @@ fn enlightenments_are_counted_by_value_and_spelling() {
 fn without_tcg_its_part_is_empty() {
     let mut replies = Replies::with_kvm("x86_64");
     let machines = |name: &str| json!([{"name": name, "cpu-max": 1}]);
-    replies.say("query-machines", machines("of-kvm"));
+    replies.reply("query-machines", machines("of-kvm"));
     replies.second("query-machines", machines("of-tcg"));
     let caps = replies.caps();
     assert_eq!((caps.kvm.machines.len(), caps.tcg.machines.len()), (1, 1));
     assert_eq!(caps.tcg.machines[0].name, "of-tcg");
-    replies.say("qom-list-types", json!([]));
+    replies.reply("qom-list-types", json!([]));
     let caps = replies.caps();
     assert_eq!((caps.kvm.machines.len(), caps.tcg.machines.len()), (1, 0));
 }
 
 #[test]
-fn the_second_pass_asks_for_the_maximal_cpu_and_the_first_for_the_hosts() {
+fn the_second_pass_expands_the_maximal_cpu_and_the_first_the_host_cpu() {
     let mut replies = Replies::with_kvm("s390x");
     replies.add_command(EXPAND);
     replies.add_command("query-cpu-definitions");
     let answer = |name: &str| json!({"model": {"name": name}, "deprecated-props": ["x"]});
-    replies.say_to(EXPAND, model("static", "host", &json!({})), answer("of-host"));
+    replies.reply_to(EXPAND, model("static", "host", &json!({})), answer("of-host"));
     replies.second_to(EXPAND, model("static", "max", &json!({})), answer("of-max"));
     replies.second("query-cpu-definitions", json!([{"name": "max"}]));
     let caps = replies.caps();
@@ -381,7 +381,7 @@ fn the_second_pass_asks_for_the_maximal_cpu_and_the_first_for_the_hosts() {
 }
 
 #[test]
-fn of_an_emulator_that_runs_under_nothing_that_libvirt_uses_it_keeps_nothing() {
+fn an_emulator_without_an_accelerator_of_libvirt_has_no_capabilities() {
     let caps = |replies: Replies| {
         QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|caps| caps.arch)
     };
@@ -391,22 +391,22 @@ fn of_an_emulator_that_runs_under_nothing_that_libvirt_uses_it_keeps_nothing() {
 }
 
 #[test]
-fn of_hardware_that_qmp_does_not_tell_of_the_caller_does() {
+fn the_caller_declares_hardware_that_qmp_does_not_report() {
     let mut replies = Replies::new("x86_64").under(Accelerator::Hvf);
-    replies.say("query-machines", json!([{"name": "pc"}]));
+    replies.reply("query-machines", json!([{"name": "pc"}]));
     let caps = replies.caps();
     assert_eq!(caps.flags.names().collect::<Vec<_>>(), ["hvf"]);
     assert_eq!((caps.hvf.machines.len(), caps.tcg.machines.len()), (1, 0));
     assert!(replies.xml().contains("<machine type='hvf' name='pc'"));
 }
 
-/// A leaf of CPUID, as a probe keeps it.
+/// A CPUID leaf, as a probe records it.
 fn leaf([function, index, eax, ebx, ecx, edx]: [u32; 6]) -> Value {
     json!({"function": function, "index": index, "eax": eax, "ebx": ebx, "ecx": ecx, "edx": edx})
 }
 
 #[test]
-fn what_differs_from_one_processor_to_the_next_is_no_cpu_data() {
+fn values_that_differ_between_processors_are_not_cpu_data() {
     let bytes = |text: &[u8; 4]| u32::from_le_bytes(*text);
     let vendor = |b, d, c| [0, 0, 1, bytes(b), bytes(c), bytes(d)];
     let others = [
@@ -435,13 +435,13 @@ fn what_differs_from_one_processor_to_the_next_is_no_cpu_data() {
 }
 
 #[test]
-fn cpu_data_is_there_only_where_kvm_told_and_runs_an_x86() {
-    let told = || json!([leaf([0, 0, 1, 2, 3, 4])]);
+fn cpu_data_is_kept_only_if_kvm_reported_it_and_runs_an_x86() {
+    let leaves = || json!([leaf([0, 0, 1, 2, 3, 4])]);
     let has = |replies: Replies| replies.caps().cpu_data.is_some();
-    assert!(has(Replies::with_kvm("i386").on_host_with(told())));
-    assert!(!has(Replies::with_kvm("i386")), "nobody asked");
-    assert!(!has(Replies::new("x86_64").on_host_with(told())), "KVM is not in use");
-    assert!(!has(Replies::with_kvm("s390x").on_host_with(told())));
+    assert!(has(Replies::with_kvm("i386").on_host_with(leaves())));
+    assert!(!has(Replies::with_kvm("i386")), "not queried");
+    assert!(!has(Replies::new("x86_64").on_host_with(leaves())), "KVM is not in use");
+    assert!(!has(Replies::with_kvm("s390x").on_host_with(leaves())));
     for damaged in [json!(17), json!([{"function": 0}]), json!([null, leaf([0; 6])])] {
         assert!(!has(Replies::with_kvm("x86_64").on_host_with(damaged)));
     }
