@@ -87,7 +87,7 @@ fn the_section_table_is_as_specified() {
         rows(" SectionEntry")[2][3],
         format!("{SECTION_REQUIRED}: required. {SECTION_HOST}: of the host")
     );
-    let size = format!("Directly behind the header, {} bytes a row.", size_of::<SectionEntry>());
+    let size = format!("Directly after the header, {} bytes a row.", size_of::<SectionEntry>());
     assert!(DOCUMENT.contains(&size));
 }
 
