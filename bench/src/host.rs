@@ -1,4 +1,4 @@
-//! Where the figures come from.
+//! The machine and the build that the figures are measured on.
 
 use std::fs;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::process::Command;
 
 use serde::Serialize;
 
-/// The machine, and what was measured on it.
+/// The machine, and the versions of the programs measured on it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Host {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
-    /// Whether the CPU has instructions for SHA-256.
+    /// True if the CPU has instructions for SHA-256.
     pub(crate) sha: bool,
     pub(crate) kernel: String,
     pub(crate) kvm: bool,
     pub(crate) qemu: String,
-    /// libvirt's version, where it is installed.
+    /// libvirt's version, if installed.
     pub(crate) libvirt: Option<String>,
-    /// The commit that was built, with a `+` where files differ from it.
+    /// The commit of the build, with a `+` if files differ from it.
     pub(crate) commit: String,
 }
 
@@ -44,7 +44,7 @@ impl Host {
         }
     }
 
-    /// All of it in one line, for tables and plots.
+    /// Formats it in one line, for tables and plots.
     pub(crate) fn line(&self) -> String {
         let Host { cpu, cores, kernel, qemu, commit, .. } = self;
         let kvm = if self.kvm { "KVM" } else { "no KVM" };
@@ -63,7 +63,7 @@ fn commit() -> Option<String> {
     Some(if changed.is_empty() { hash } else { hash + "+" })
 }
 
-/// What a program prints, without the end of the line; `None` where it is not there or fails.
+/// The output of a program, without the final newline; `None` if it is not installed or fails.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -1,4 +1,4 @@
-//! XML against the mapped cache, the probe against the physical limit, on this host.
+//! Benchmarks on this host: XML against the mapped cache, the probe against its limit.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
@@ -23,15 +23,15 @@ use crate::host::Host;
 use crate::reading::Forms;
 use crate::report::{Report, Work};
 
-/// Measures what a cached answer costs here, and what a probe costs beyond QEMU itself.
+/// Measures the cost of a cached answer on this host, and of a probe beyond QEMU itself.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Few rounds, for a first look.
+    /// Run few rounds, for quick results.
     #[arg(long)]
     quick: bool,
 
-    /// Write everything that was measured to this file.
+    /// Write all results to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
 
-    /// The emulator that is read and probed; this host's own by default.
+    /// The emulator that is read and probed; by default that of the host's architecture.
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
 
@@ -47,10 +47,10 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// What this program runs itself as.
+/// The roles of this program's own child processes.
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// A reader whose memory is looked at.
+    /// A reader whose memory is measured.
     #[command(hide = true)]
     Reader { kind: String, emulator: PathBuf, root: PathBuf, xml: PathBuf },
 }
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let directory = tempfile::tempdir()?;
     // libvirt runs emulators as another user.
     fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let forms = Forms::make(&emulator, directory.path())
+    let forms = Forms::create(&emulator, directory.path())
         .with_context(|| format!("cannot read {}", emulator.display()))?;
     let qemu = Cache::open(&forms.root)?.get(&emulator)?.version().to_string();
     let report = Report {

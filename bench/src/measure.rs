@@ -1,12 +1,12 @@
-//! Sides of one comparison, measured in turn: A B A B, so that whatever else the machine does meets
-//! all of them alike.
+//! Sides of one comparison, measured in turn: A B A B, so that other load on the machine affects all of
+//! them alike.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
 
-/// One side: what it is called, and how long its work took once.
+/// One side: a name, and work that returns its duration.
 pub(crate) struct Side<'a> {
     name: String,
     work: Box<dyn FnMut() -> Result<Duration> + 'a>,
@@ -22,22 +22,22 @@ impl<'a> Side<'a> {
             let began = Instant::now();
             let result = work()?;
             let elapsed = began.elapsed();
-            // What the work made is dropped outside of what is timed.
+            // The result is dropped outside the timed region.
             drop(std::hint::black_box(result));
             Ok(elapsed)
         })
     }
 
-    /// A side whose work is done over and over, until that took a while: what the processor keeps near
-    /// is its own.
+    /// A side whose work is repeated for 20 ms, so that it runs with its own data in the processor's
+    /// caches.
     pub(crate) fn repeated<T>(
         name: impl Into<String>,
         mut work: impl FnMut() -> Result<T> + 'a,
     ) -> Side<'a> {
-        const A_WHILE: Duration = Duration::from_millis(20);
+        const REPEAT_FOR: Duration = Duration::from_millis(20);
         Side::new(name, move || {
             let (mut elapsed, mut count) = (Duration::ZERO, 0);
-            while elapsed < A_WHILE {
+            while elapsed < REPEAT_FOR {
                 let began = Instant::now();
                 let result = work()?;
                 elapsed += began.elapsed();
@@ -57,12 +57,12 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What one side took, in seconds.
+/// The durations of one side, in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Samples {
     pub(crate) name: String,
     pub(crate) median: f64,
-    /// The tenth and the ninetieth of a hundred.
+    /// The 10th and the 90th percentile.
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) rounds: usize,
@@ -75,7 +75,7 @@ impl Samples {
         Samples { name, median: at(50), low: at(10), high: at(90), rounds: seconds.len() }
     }
 
-    /// The same for a `count`th of the work.
+    /// Divides the durations by `count`.
     pub(crate) fn divided(self, count: u32) -> Samples {
         let count = f64::from(count);
         Samples {
@@ -88,7 +88,7 @@ impl Samples {
 }
 
 /// Runs all sides once unmeasured, then `rounds` times in turn; the order is reversed every other
-/// round, so that none always goes first.
+/// round, so that none is always first.
 pub(crate) fn in_turn(rounds: usize, mut sides: Vec<Side<'_>>) -> Result<Vec<Samples>> {
     let mut seconds = vec![Vec::with_capacity(rounds); sides.len()];
     for side in &mut sides {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_tell_the_median_and_the_spread() {
+    fn samples_have_the_median_and_the_spread() {
         let seconds = (1..=101).rev().map(f64::from).collect();
         let samples = Samples::of("side".to_owned(), seconds);
         assert_eq!((samples.low, samples.median, samples.high), (11.0, 51.0, 91.0));

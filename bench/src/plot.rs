@@ -1,4 +1,4 @@
-//! Plots of what was measured, in SVG.
+//! Plots of the results, in SVG.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ const FOOT: i32 = 34;
 const OURS: RGBColor = RGBColor(0, 114, 178);
 const OTHERS: RGBColor = RGBColor(160, 160, 160);
 
-/// Draws each work with more than one side into `directory`; the files.
+/// Draws each work with more than one side into `directory`; returns the files.
 pub(crate) fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(directory)?;
     let mut files = Vec::new();
@@ -49,7 +49,7 @@ fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::
 
     let smallest = work.sides.iter().map(|side| side.median).fold(f64::INFINITY, f64::min);
     let largest = work.sides.iter().map(|side| side.high).fold(0.0, f64::max);
-    // The axis begins a decade, or a tenth of one, before the shortest bar.
+    // The axis begins up to a decade and a half before the shortest bar.
     let start = (smallest.max(1e-12).log10() - 0.5).floor();
     let room = f64::from(i32::try_from(WIDTH)? - LABELS - VALUES);
     let span = (largest.max(1e-12).log10() - start).max(0.1);
@@ -72,7 +72,7 @@ fn bars(work: &Work, host: &str, file: &Path) -> Result<(), Box<dyn std::error::
     }
     for (row, side) in (0_i32..).zip(&work.sides) {
         let middle = HEAD + row * i32::try_from(ROW)? + i32::try_from(ROW / 2)?;
-        // Where no side is named, all are ours.
+        // If no side is named after capscache, all are its own.
         let is_ours = side.name.starts_with("capscache") || !names_any;
         let color = if is_ours { OURS } else { OTHERS };
         let name = anchored(14, HPos::Right, &BLACK);

@@ -1,7 +1,7 @@
-//! Probing: against what QEMU itself takes, and against libvirt's cold start.
+//! Probing, compared with QEMU's own time and with libvirt's cold start.
 //!
-//! The physical limit: the same commands piped raw into the emulators, as many at a time as there
-//! are processors, the answers thrown away.
+//! The limit is the time of the same commands piped raw into the emulators, as many at a time as there
+//! are processors, the replies discarded.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ const LIMIT: &str = "raw commands";
 const OURS: &str = "capscache, cold";
 const THEIRS: &str = "libvirt, cold";
 
-/// The commands of one pass, and how QEMU is told its accelerator.
+/// The commands of one pass, and its accelerator.
 struct Pass {
     accelerator: &'static str,
     commands: Vec<u8>,
-    /// What the reply to the last command holds.
+    /// A text in the reply to the last command.
     end: String,
 }
 
-/// One emulator, all that libvirt does before it can answer about it included.
+/// Measures one emulator, including all that libvirt does before it can answer.
 pub(crate) fn one(emulator: &Path, directory: &Path, rounds: usize) -> Result<Work> {
     let what = format!("{} into an empty cache, all passes", emulator.display());
     let mut work = Work::new("cold-one", what, Unit::Seconds);
-    let passes = conversation(emulator)?;
+    let passes = recorded_passes(emulator)?;
     let mut sides = vec![
-        Side::timed(LIMIT, || ask_raw(emulator, &passes)),
+        Side::timed(LIMIT, || send_raw(emulator, &passes)),
         Side::timed(OURS, || {
             let root = tempfile::tempdir_in(directory)?;
             let caps = Cache::open(root.path())?.get(emulator)?;
@@ -52,21 +52,21 @@ pub(crate) fn one(emulator: &Path, directory: &Path, rounds: usize) -> Result<Wo
         }));
     }
     work.sides = in_turn(rounds, sides)?;
-    hold(&mut work);
+    add_bars(&mut work);
     Ok(work)
 }
 
-/// Every emulator that is here.
+/// Measures every emulator of this host.
 pub(crate) fn all(emulators: &[PathBuf], directory: &Path, rounds: usize) -> Result<Work> {
     let jobs = std::thread::available_parallelism()?.get();
     let what = format!("all {} emulators into an empty cache, {jobs} at a time", emulators.len());
     let mut work = Work::new("cold-all", what, Unit::Seconds);
-    let asked = emulators
+    let sessions = emulators
         .iter()
-        .map(|emulator| Ok((emulator, conversation(emulator)?)))
+        .map(|emulator| Ok((emulator, recorded_passes(emulator)?)))
         .collect::<Result<Vec<_>>>()?;
     let mut sides = vec![Side::timed(LIMIT, || {
-        in_parallel(jobs, &asked, |(emulator, passes)| ask_raw(emulator, passes))
+        in_parallel(jobs, &sessions, |(emulator, passes)| send_raw(emulator, passes))
     })];
     match built("capscache") {
         Ok(command) => sides.push(Side::timed(OURS, move || {
@@ -87,7 +87,7 @@ pub(crate) fn all(emulators: &[PathBuf], directory: &Path, rounds: usize) -> Res
         }));
     }
     work.sides = in_turn(rounds, sides)?;
-    hold(&mut work);
+    add_bars(&mut work);
     if let Some(ours) = work.median(OURS) {
         let hashing = hashing(emulators)?;
         let what = "seconds of one processor for SHA-256 of all executables / the whole".to_owned();
@@ -96,12 +96,12 @@ pub(crate) fn all(emulators: &[PathBuf], directory: &Path, rounds: usize) -> Res
     Ok(work)
 }
 
-fn hold(work: &mut Work) {
-    work.hold(OURS, LIMIT, Limit::AtMost(1.3));
-    work.hold(THEIRS, OURS, Limit::AtLeast(4.0));
+fn add_bars(work: &mut Work) {
+    work.add_bar(OURS, LIMIT, Limit::AtMost(1.3));
+    work.add_bar(THEIRS, OURS, Limit::AtLeast(4.0));
 }
 
-/// How long hashing every executable once takes one processor, in seconds.
+/// The time for one processor to hash every executable once, in seconds.
 fn hashing(emulators: &[PathBuf]) -> Result<f64> {
     let mut files: Vec<PathBuf> =
         emulators.iter().map(|emulator| emulator.canonicalize()).collect::<Result<_, _>>()?;
@@ -114,7 +114,7 @@ fn hashing(emulators: &[PathBuf]) -> Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// A `PATH` on which there is one emulator, for libvirt asks all that it finds.
+/// A `PATH` with one emulator, as libvirt probes all that it finds.
 fn only(emulator: &Path, directory: &Path) -> Result<String> {
     let bin = directory.join("one-emulator");
     std::fs::create_dir_all(&bin)?;
@@ -134,14 +134,14 @@ fn only(emulator: &Path, directory: &Path) -> Result<String> {
     Ok(bin.to_string_lossy().into_owned())
 }
 
-/// The user that libvirt runs emulators as must be able to look in.
+/// Makes a directory readable by the user that libvirt runs emulators as.
 fn open_to_all(directory: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?)
 }
 
-/// What a probe asks, from a transcript of one.
-fn conversation(emulator: &Path) -> Result<Vec<Pass>> {
+/// The queries of a probe, from its transcript.
+fn recorded_passes(emulator: &Path) -> Result<Vec<Pass>> {
     let options = ProbeOptions { record: true, ..ProbeOptions::default() };
     let transcript = probe(emulator, &options)?.transcript.unwrap_or_default();
     let mut passes: Vec<Pass> = Vec::new();
@@ -162,17 +162,17 @@ fn conversation(emulator: &Path) -> Result<Vec<Pass>> {
     Ok(passes)
 }
 
-fn ask_raw(emulator: &Path, passes: &[Pass]) -> Result<()> {
+fn send_raw(emulator: &Path, passes: &[Pass]) -> Result<()> {
     std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            passes.iter().map(|pass| scope.spawn(move || ask_pass(emulator, pass))).collect();
-        asked
+        let running: Vec<_> =
+            passes.iter().map(|pass| scope.spawn(move || send_pass(emulator, pass))).collect();
+        running
             .into_iter()
             .try_for_each(|pass| pass.join().map_err(|_| anyhow!("a pass panicked"))?)
     })
 }
 
-fn ask_pass(emulator: &Path, pass: &Pass) -> Result<()> {
+fn send_pass(emulator: &Path, pass: &Pass) -> Result<()> {
     let mut process = Command::new(emulator)
         .args(["-S", "-no-user-config", "-nodefaults", "-display", "none", "-machine"])
         .arg(format!("none,accel={}", pass.accelerator))
@@ -182,11 +182,11 @@ fn ask_pass(emulator: &Path, pass: &Pass) -> Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     process.stdin.as_mut().context("no stdin")?.write_all(&pass.commands)?;
-    let mut answers = process.stdout.take().context("no stdout")?;
+    let mut replies = process.stdout.take().context("no stdout")?;
     let (mut buffer, mut tail) = (vec![0; 256 * 1024], Vec::new());
     while !String::from_utf8_lossy(&tail).contains(&pass.end) {
-        let read = answers.read(&mut buffer)?;
-        ensure!(read > 0, "{} ended before its last answer", emulator.display());
+        let read = replies.read(&mut buffer)?;
+        ensure!(read > 0, "{} ended before its last reply", emulator.display());
         let kept = tail.len().saturating_sub(64);
         tail.drain(..kept);
         tail.extend_from_slice(&buffer[read.saturating_sub(64)..read]);

@@ -1,4 +1,4 @@
-//! Whole processes: a question to a warm cache, from a shell's point of view.
+//! Whole processes: a query of a warm cache, as a shell runs it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,15 +13,15 @@ const QUERY: &str = "capscache query";
 const EMPTY: &str = "empty process";
 const VIRSH: &str = "virsh domcapabilities";
 
-/// A program of this build; an error says what to do where only a part was built.
+/// A program of this build; the error names the command that builds it.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
-    let program = here.parent().context("this program lies somewhere")?.join(name);
+    let program = here.parent().context("this program has no directory")?.join(name);
     ensure!(program.exists(), "{name}: not built; `cargo build --release --workspace` builds it");
     Ok(program)
 }
 
-/// Runs a program to its end, its output thrown away.
+/// Runs a program to its end and discards its output.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
@@ -29,7 +29,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// How libvirt is started, embedded in `virsh` with a root of its own, its children reaped.
+/// libvirt, embedded in `virsh` with its own root; `tini` reaps its children.
 pub(crate) fn virsh(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("tini");
     let uri = format!("qemu:///embed?root={}", root.display());
@@ -37,7 +37,7 @@ pub(crate) fn virsh(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Why libvirt cannot be compared with, if it cannot.
+/// The reason why libvirt cannot be compared with; `None` if it can.
 pub(crate) fn no_libvirt() -> Option<String> {
     let is_there = |program: &str| run(Command::new(program).arg("--version")).is_ok();
     let missing: Vec<&str> = ["virsh", "tini"].into_iter().filter(|p| !is_there(p)).collect();
@@ -67,7 +67,7 @@ pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<
         sides.push(Side::repeated(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
     }
     work.sides = in_turn(rounds, sides)?;
-    work.hold(QUERY, EMPTY, Limit::AtMost(2.0));
-    work.hold(VIRSH, QUERY, Limit::AtLeast(30.0));
+    work.add_bar(QUERY, EMPTY, Limit::AtMost(2.0));
+    work.add_bar(VIRSH, QUERY, Limit::AtLeast(30.0));
     Ok(work)
 }

@@ -1,5 +1,5 @@
-//! Reading one emulator's cache, from file on disk to answers, the page cache warm: every side has
-//! the same content, libvirt's own view of the emulator, in the form that its kind of cache keeps.
+//! Reading of one emulator's cache, from the file to answers, with a warm page cache. Every side has the
+//! same content, libvirt's own view of the emulator, in the form of its kind of cache.
 
 #[cfg(feature = "libxml2")]
 mod libxml2;
@@ -18,7 +18,7 @@ use self::questions::{Answers, Question, questions};
 use crate::measure::{Samples, Side, in_turn};
 use crate::report::{Bar, Limit, Unit, Work};
 
-/// One emulator in every form.
+/// The capabilities of one emulator in every form.
 #[derive(Clone, Debug)]
 pub(crate) struct Forms {
     pub(crate) emulator: PathBuf,
@@ -31,7 +31,7 @@ pub(crate) struct Forms {
     pub(crate) entry_bytes: u64,
 }
 
-/// The owned forms, and how each is read.
+/// The owned forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owned {
     #[cfg(feature = "libxml2")]
@@ -78,8 +78,8 @@ pub(crate) const LIBXML2: &str = "libxml2 (as libvirt)";
 pub(crate) const MAPPED: &str = "capscache, mapped";
 
 impl Forms {
-    /// Probes an emulator and keeps what it says in every form under `directory`.
-    pub(crate) fn make(emulator: &Path, directory: &Path) -> Result<Forms> {
+    /// Probes an emulator and writes its capabilities in every form under `directory`.
+    pub(crate) fn create(emulator: &Path, directory: &Path) -> Result<Forms> {
         let root = directory.join("root");
         let caps = Cache::open(&root)?.get(emulator)?;
         let surroundings =
@@ -100,12 +100,12 @@ impl Forms {
         let config = bincode::config::standard();
         fs::write(&forms.bincode, bincode::serde::encode_to_vec(&owned, config)?)?;
         for form in Owned::ALL {
-            ensure!(form.read(&forms)? == owned, "{} reads something else", form.name());
+            ensure!(form.read(&forms)? == owned, "{} reads other content", form.name());
         }
         Ok(forms)
     }
 
-    /// Forms that another process made, as far as readers need them.
+    /// The forms that another process created, as far as readers need them.
     pub(crate) fn at(emulator: &Path, root: &Path, xml: &Path, host: HostFacts) -> Forms {
         Forms {
             emulator: emulator.to_owned(),
@@ -119,22 +119,22 @@ impl Forms {
         }
     }
 
-    /// The entry of a cache that has opened nothing yet, validated as every lookup is.
+    /// Opens the entry in a new `Cache`, validated as in every lookup.
     pub(crate) fn open(&self) -> Result<Capabilities> {
         let host = Some(self.host.clone());
         let cache = Cache::open_with(&self.root, CacheOptions { host, ..CacheOptions::default() })?;
         match cache.lookup(&self.emulator)? {
             Lookup::Hit(caps) => Ok(caps),
-            other => bail!("the entry is no hit: {other:?}"),
+            other => bail!("the entry is not a hit: {other:?}"),
         }
     }
 
-    /// The entry as it lies there: no other form looks whether it still holds either.
+    /// Opens the entry without validation, which the other forms do not do either.
     fn open_file(&self) -> Result<Capabilities> {
         Ok(Capabilities::in_file(&fs::File::open(&self.entry)?)?)
     }
 
-    /// What a reader that touches everything makes of it: the same on all sides.
+    /// The digest of all content, which is the same on all sides.
     pub(crate) fn digest_of_mapped(&self) -> Result<u64> {
         let surroundings = Surroundings {
             emulator: self.emulator.display().to_string(),
@@ -144,7 +144,7 @@ impl Forms {
     }
 }
 
-/// A sum of all content, in a fixed order.
+/// Computes a digest of all content, in a fixed order.
 pub(crate) fn digest(caps: &QemuCaps) -> Result<u64> {
     struct Fold(u64);
     impl std::io::Write for Fold {
@@ -164,13 +164,13 @@ pub(crate) fn digest(caps: &QemuCaps) -> Result<u64> {
     Ok(fold.0)
 }
 
-/// Opens each form and asks it twenty questions: over and over, and once after all others did it.
+/// Opens each form and sends it twenty queries: repeatedly, and once after all the others.
 pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<[Work; 2]> {
-    let asked = questions(&Owned::QuickXml.read(forms)?);
-    ensure!(asked.len() == 20, "there are {} questions", asked.len());
-    let expected = forms.open()?.ask_all(&asked);
+    let queries = questions(&Owned::QuickXml.read(forms)?);
+    ensure!(queries.len() == 20, "there are {} questions", queries.len());
+    let expected = forms.open()?.answer_all(&queries);
     for form in Owned::ALL {
-        let answers = form.read(forms)?.ask_all(&asked);
+        let answers = form.read(forms)?.answer_all(&queries);
         ensure!(answers == expected, "{}: {answers:?}, not {expected:?}", form.name());
     }
     let sizes =
@@ -184,25 +184,25 @@ pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<[Work; 2]> {
         forms.entry_bytes / 1000
     );
     let mut work = Work::new("open-and-answer", what, Unit::Seconds);
-    work.sides = answers_in_turn(forms, &asked, rounds, true)?;
+    work.sides = answers_in_turn(forms, &queries, rounds, true)?;
     skip_libxml2(&mut work);
-    work.hold(LIBXML2, MAPPED, Limit::AtLeast(100.0));
+    work.add_bar(LIBXML2, MAPPED, Limit::AtLeast(100.0));
     let others = work.sides.iter().filter(|side| side.name != MAPPED && side.name != LIBXML2);
     let best = others.min_by(|a, b| a.median.total_cmp(&b.median)).map(|side| side.name.clone());
     if let Some(best) = best {
-        work.hold(&best, MAPPED, Limit::AtLeast(12.0));
+        work.add_bar(&best, MAPPED, Limit::AtLeast(12.0));
     }
     let what = "the same, each once after the others: the file's pages are in memory, but nothing is \
                 in the processor's own caches";
     let mut once = Work::new("open-and-answer-once", what, Unit::Seconds);
-    once.sides = answers_in_turn(forms, &asked, rounds, false)?;
+    once.sides = answers_in_turn(forms, &queries, rounds, false)?;
     skip_libxml2(&mut once);
     Ok([work, once])
 }
 
 fn answers_in_turn(
     forms: &Forms,
-    asked: &[Question],
+    queries: &[Question],
     rounds: usize,
     repeated: bool,
 ) -> Result<Vec<Samples>> {
@@ -213,23 +213,23 @@ fn answers_in_turn(
     for form in Owned::ALL {
         sides.push(side(form.name(), repeated, || {
             let caps = form.read(forms)?;
-            let answers = caps.ask_all(asked);
+            let answers = caps.answer_all(queries);
             Ok((caps, answers))
         }));
     }
     sides.push(side(MAPPED, repeated, || {
         let caps = forms.open_file()?;
-        let answers = caps.ask_all(asked);
+        let answers = caps.answer_all(queries);
         Ok((caps, answers))
     }));
     in_turn(rounds, sides)
 }
 
-/// Opens each form and touches all that libvirt keeps.
+/// Opens each form and reads all that libvirt keeps.
 pub(crate) fn everything(forms: &Forms, rounds: usize) -> Result<Work> {
     let expected = forms.digest_of_mapped()?;
     let what = "open and touch everything that libvirt keeps; the mapped side makes libvirt's \
-                owned view of it first, which drivers that ask single things never do";
+                owned view of it first, which drivers that query single values never do";
     let mut work = Work::new("open-and-touch-everything", what, Unit::Seconds);
     let checked = move |found: u64| {
         ensure!(found == expected, "another digest: {found:x}, not {expected:x}");
@@ -251,7 +251,7 @@ fn skip_libxml2(work: &mut Work) {
     }
 }
 
-/// A `get` of an emulator that is open, beside one `stat` of its path.
+/// Measures a `get` of an open emulator, and one `stat` of its path.
 pub(crate) fn hits(forms: &Forms, rounds: usize) -> Result<Work> {
     const BATCH: u32 = 2000;
     let cache = Cache::open(&forms.root)?;
@@ -276,11 +276,11 @@ pub(crate) fn hits(forms: &Forms, rounds: usize) -> Result<Work> {
     ];
     let samples = in_turn(rounds, sides)?;
     work.sides = samples.into_iter().map(|samples| samples.divided(BATCH)).collect();
-    work.hold("capscache, get", stat, Limit::AtMost(8.0));
+    work.add_bar("capscache, get", stat, Limit::AtMost(8.0));
     Ok(work)
 }
 
-/// 300,000 gets in one process, beside as many stats.
+/// Measures 300,000 gets in one process, and as many stats.
 pub(crate) fn many_gets(forms: &Forms) -> Result<Work> {
     const COUNT: u32 = 300_000;
     let cache = Cache::open(&forms.root)?;
@@ -304,14 +304,14 @@ pub(crate) fn many_gets(forms: &Forms) -> Result<Work> {
         }),
     ];
     work.sides = in_turn(5, sides)?;
-    work.hold(gets, stats, Limit::AtMost(8.0));
+    work.add_bar(gets, stats, Limit::AtMost(8.0));
     if let Some(gets) = work.median(gets) {
         work.bars.push(Bar::new("300,000 gets, in seconds", gets, Limit::AtMost(1.4)));
     }
     Ok(work)
 }
 
-/// How opening grows with the file: it should not.
+/// Measures opening by the size of the file, on which it should not depend.
 pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
     let what = "open alone, and one answer, of a small entry, the real one, and one a hundred times \
                 as large";
@@ -340,11 +340,11 @@ pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<W
     }
     work.sides = in_turn(rounds, sides)?;
     let name = |prefix: &str, index: usize| format!("{prefix} {}", files[index].0);
-    work.hold(&name("open", 2), &name("open", 1), Limit::AtMost(1.5));
+    work.add_bar(&name("open", 2), &name("open", 1), Limit::AtMost(1.5));
     Ok(work)
 }
 
-/// A cache whose one entry has about so many bytes: the real one, without its answers or with many more.
+/// A cache with one entry of about `bytes` bytes: the real one, without its facts or with many more.
 fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
     use capscache::{Accelerator, Fact, FactKey, FactKind, Group};
     let caps = forms.open()?;
@@ -358,7 +358,7 @@ fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
             model.set(key, Fact::Refused);
         }
     } else if bytes > 0 {
-        // Properties that no QEMU has, each another string: nothing is stored twice.
+        // Properties that QEMU does not have, each a different string: nothing is stored twice.
         let mut devices = Vec::new();
         let mut count = 0;
         while devices.len() * 40 * 220 < bytes {

@@ -1,4 +1,4 @@
-//! What was measured: a table for people, JSON for scripts.
+//! The results: a table for people, JSON for scripts.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::measure::Samples;
 
-/// Everything of one run.
+/// The results of one run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) host: Host,
@@ -15,17 +15,17 @@ pub(crate) struct Report {
     pub(crate) works: Vec<Work>,
 }
 
-/// One work, done by several sides.
+/// One piece of work, measured on several sides.
 #[derive(Debug, Serialize)]
 pub(crate) struct Work {
     /// A short name, also that of its plot.
     pub(crate) name: &'static str,
-    /// What is done and measured.
+    /// A description of the work.
     pub(crate) what: String,
     pub(crate) unit: Unit,
     pub(crate) sides: Vec<Samples>,
     pub(crate) bars: Vec<Bar>,
-    /// What could not be measured here, and why.
+    /// Sides that could not be measured on this host, with the reasons.
     pub(crate) skipped: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Unit {
     Bytes,
 }
 
-/// A figure to reach.
+/// A target for a figure.
 #[derive(Debug, Serialize)]
 pub(crate) struct Bar {
     pub(crate) what: String,
@@ -79,8 +79,8 @@ impl Work {
         self.sides.iter().find(|side| side.name == name).map(|side| side.median)
     }
 
-    /// Adds a bar on how many times as long one side takes as another, where both were measured.
-    pub(crate) fn hold(&mut self, slow: &str, fast: &str, limit: Limit) {
+    /// Adds a target for the ratio of two sides, if both were measured.
+    pub(crate) fn add_bar(&mut self, slow: &str, fast: &str, limit: Limit) {
         if let (Some(slower), Some(faster)) = (self.median(slow), self.median(fast)) {
             self.bars.push(Bar::new(format!("{slow} / {fast}"), slower / faster, limit));
         }
@@ -119,7 +119,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!("{}\n", self.host.line());
         if self.quick {
-            text.push_str("quick: few rounds, for a first look only\n");
+            text.push_str("quick: few rounds, not for publication\n");
         }
         for work in &self.works {
             let _ = write!(text, "\n{}", work.table());
@@ -136,7 +136,7 @@ impl Report {
     }
 }
 
-/// A time or a size with three digits that count.
+/// Formats a time or a size with three significant digits.
 pub(crate) fn amount(value: f64, unit: Unit) -> String {
     let steps: &[(f64, &str)] = match unit {
         Unit::Seconds => &[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")],
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_have_three_digits_that_count() {
+    fn amounts_have_three_significant_digits() {
         let seconds = |value| amount(value, Unit::Seconds);
         assert_eq!(seconds(0.000_002_345), "2.35 µs");
         assert_eq!(seconds(0.0999), "99.9 ms");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_met_or_missed_and_the_table_says_so() {
+    fn the_table_reports_a_missed_bar_and_a_skipped_side() {
         assert!(Bar::new("hit", 7.9, Limit::AtMost(8.0)).met);
         let missed = Bar::new("open", 99.0, Limit::AtLeast(100.0));
         assert!(!missed.met);

@@ -1,4 +1,4 @@
-//! What many readers of one entry cost in memory: mapped pages are shared, a parsed tree is not.
+//! Memory of many readers of one entry: mapped pages are shared, a parsed tree is not.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::measure::Samples;
 use crate::reading::{Forms, LIBXML2, MAPPED};
 use crate::report::{Bar, Limit, Unit, Work};
 
-/// What a reader keeps.
+/// The form that a reader keeps in memory.
 const KINDS: [(&str, &str); 2] = [("mapped", MAPPED), ("tree", LIBXML2)];
 
-/// Memory that one reader adds, as 1, 8 and 64 of them read at the same time.
+/// Measures the memory that one reader adds, with 1, 8 and 64 concurrent readers.
 pub(crate) fn readers(forms: &Forms) -> Result<Work> {
     let what = "memory (PSS) that the entry adds to each of so many readers that touched all of it";
     let mut work = Work::new("sharing", what, Unit::Bytes);
@@ -39,19 +39,19 @@ pub(crate) fn readers(forms: &Forms) -> Result<Work> {
     Ok(work)
 }
 
-/// Bytes that loading adds to the proportional set size of one of `count` readers.
+/// Returns the bytes that loading adds to the proportional set size of one of `count` readers.
 fn added_by(forms: &Forms, kind: &str, count: usize) -> Result<f64> {
     let mut readers = (0..count).map(|_| Reader::start(forms, kind)).collect::<Result<Vec<_>>>()?;
     let before = total(&readers)?;
     for reader in &mut readers {
-        reader.go_on()?;
+        reader.proceed()?;
     }
     for reader in &mut readers {
         reader.wait_for("loaded")?;
     }
     let after = total(&readers)?;
     for mut reader in readers {
-        reader.go_on()?;
+        reader.proceed()?;
         ensure!(reader.child.wait()?.success(), "a reader failed");
     }
     #[expect(clippy::cast_precision_loss, reason = "some kilobytes")]
@@ -68,15 +68,15 @@ fn pss(pid: u32) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let kilobytes: u64 = line
         .and_then(|line| line.trim().strip_suffix(" kB"))
-        .context("the kernel tells the PSS")?
+        .context("the kernel did not report the PSS")?
         .parse()?;
     Ok(kilobytes * 1024)
 }
 
-/// A reader in a process of its own, which waits at each step.
+/// A reader in a separate process, which waits at each step.
 struct Reader {
     child: Child,
-    said: BufReader<std::process::ChildStdout>,
+    output: BufReader<std::process::ChildStdout>,
 }
 
 impl Reader {
@@ -88,48 +88,48 @@ impl Reader {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let said = BufReader::new(child.stdout.take().context("a pipe")?);
-        let mut reader = Reader { child, said };
+        let output = BufReader::new(child.stdout.take().context("a pipe")?);
+        let mut reader = Reader { child, output };
         reader.wait_for("ready")?;
         Ok(reader)
     }
 
     fn wait_for(&mut self, word: &str) -> Result<()> {
         let mut line = String::new();
-        self.said.read_line(&mut line)?;
-        ensure!(line.trim() == word, "a reader said {line:?}, not {word}");
+        self.output.read_line(&mut line)?;
+        ensure!(line.trim() == word, "a reader printed {line:?}, not {word}");
         Ok(())
     }
 
-    fn go_on(&mut self) -> Result<()> {
+    fn proceed(&mut self) -> Result<()> {
         let stdin = self.child.stdin.as_mut().context("a pipe")?;
         Ok(stdin.write_all(b"\n")?)
     }
 }
 
-/// The reader's side: `kind`, and where the forms lie.
+/// Runs the reader process: `kind`, and the paths of the forms.
 pub(crate) fn read(kind: &str, emulator: &Path, root: &Path, xml: &Path) -> Result<()> {
     let forms = Forms::at(emulator, root, xml, HostFacts::of_this_host());
-    let tell = |word: &str| {
+    let report = |word: &str| {
         println!("{word}");
         std::io::stdin().read_line(&mut String::new()).map(drop)
     };
     match kind {
         "mapped" => {
-            tell("ready")?;
+            report("ready")?;
             let caps = forms.open()?;
             std::hint::black_box(caps.bytes().iter().fold(0_u64, |sum, b| sum + u64::from(*b)));
-            tell("loaded")?;
+            report("loaded")?;
             drop(caps);
         }
         #[cfg(feature = "libxml2")]
         "tree" => {
-            tell("ready")?;
+            report("ready")?;
             let tree = crate::reading::parse_tree(xml)?;
-            tell("loaded")?;
+            report("loaded")?;
             drop(tree);
         }
-        other => bail!("no reader keeps {other:?}"),
+        other => bail!("{other:?} is not a kind of reader"),
     }
     Ok(())
 }

@@ -1,3 +1,3 @@
-//! Does nothing: what a process costs by itself.
+//! Does nothing: measures the cost of a process by itself.
 
 fn main() {}

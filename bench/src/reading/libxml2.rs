@@ -1,5 +1,5 @@
-//! As libvirt reads its cache: libxml2 parses the file into a tree, XPath finds the parts, and each is
-//! copied into types of one's own.
+//! Reading as libvirt reads its cache: libxml2 parses the file into a tree, XPath finds the parts, and
+//! each is copied into owned types.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ pub(super) fn load(file: &Path) -> Result<QemuCaps> {
     let document = parse(file)?;
     let context = Context::new(&document).map_err(|()| anyhow!("no XPath context"))?;
     let nodes = |path: &str| -> Result<Vec<Node>> {
-        let found = context.evaluate(path).map_err(|()| anyhow!("{path} is no XPath"))?;
+        let found = context.evaluate(path).map_err(|()| anyhow!("{path} is not an XPath"))?;
         Ok(found.get_nodes_as_vec())
     };
     let text =

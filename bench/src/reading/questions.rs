@@ -1,24 +1,24 @@
-//! Twenty questions that drivers ask, to every form of the answers.
+//! Twenty queries of drivers, for every form of the capabilities.
 
 use std::collections::HashMap;
 
 use capscache::{Accelerator, Capabilities, Tri};
 use capscache_libvirt::{AcceleratorCaps, CpuValue, Emulator, HostCpuView, QemuCaps, find_live};
 
-/// One question.
+/// One query.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
-    /// Is this flag of libvirt's set?
+    /// The state of this flag of libvirt.
     Flag(&'static str),
-    /// Which machine has this name or alias, and how many CPUs can it have?
+    /// The machine with this name or alias, and its largest number of CPUs.
     Machine(Accelerator, &'static str),
-    /// Does this CPU model run here, and what keeps it from it?
+    /// The usability of this CPU model on this host, and its blockers.
     Cpu(Accelerator, String),
-    /// What is this property of the host's CPU?
+    /// The value of this property of the host's CPU.
     HostCpu(Accelerator, String),
 }
 
-/// Its answer, in the same words on all sides.
+/// The answer to a query, in the same form on all sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Flag(bool),
@@ -27,7 +27,7 @@ pub(crate) enum Answer {
     HostCpu(Option<String>),
 }
 
-/// Twenty questions that this emulator has something to say to.
+/// Twenty queries that apply to this emulator.
 pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
     let mut questions: Vec<Question> = [
         "kvm",
@@ -48,7 +48,7 @@ pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
     for name in ["q35", "pc", "virt", "none-such"] {
         questions.push(Question::Machine(first, name));
     }
-    // One from each part of the list, with what blocks it.
+    // One from each part of the list, with its blockers.
     let cpus = &answers.cpus;
     for part in 0..4 {
         if let Some(cpu) = cpus.get(cpus.len() * part / 4) {
@@ -67,9 +67,9 @@ pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
     questions
 }
 
-/// A form of the answers that can be asked.
+/// A form of the capabilities that answers queries.
 pub(crate) trait Answers {
-    fn ask_all(&self, questions: &[Question]) -> Vec<Answer>;
+    fn answer_all(&self, questions: &[Question]) -> Vec<Answer>;
 }
 
 fn of(caps: &QemuCaps, accelerator: Accelerator) -> &AcceleratorCaps {
@@ -89,12 +89,12 @@ fn text(value: &CpuValue) -> String {
 }
 
 impl Answers for QemuCaps {
-    fn ask_all(&self, questions: &[Question]) -> Vec<Answer> {
-        questions.iter().map(|question| ask_owned(self, question)).collect()
+    fn answer_all(&self, questions: &[Question]) -> Vec<Answer> {
+        questions.iter().map(|question| answer_owned(self, question)).collect()
     }
 }
 
-fn ask_owned(caps: &QemuCaps, question: &Question) -> Answer {
+fn answer_owned(caps: &QemuCaps, question: &Question) -> Answer {
     match question {
         Question::Flag(name) => Answer::Flag(caps.flags.get(name) == Some(true)),
         Question::Machine(accelerator, name) => {
@@ -117,11 +117,11 @@ fn ask_owned(caps: &QemuCaps, question: &Question) -> Answer {
 }
 
 impl Answers for Capabilities {
-    fn ask_all(&self, questions: &[Question]) -> Vec<Answer> {
+    fn answer_all(&self, questions: &[Question]) -> Vec<Answer> {
         let emulator = Emulator::of(self);
         let mut host_cpus = HashMap::new();
-        let ask = |question| ask_mapped(self, &emulator, &mut host_cpus, question);
-        questions.iter().map(ask).collect()
+        let answer = |question| answer_mapped(self, &emulator, &mut host_cpus, question);
+        questions.iter().map(answer).collect()
     }
 }
 
