@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes each target for so many seconds, from the committed corpus, and packs what it found with it.
+# Fuzzes each target for the given number of seconds, from the committed corpus, and packs it again.
 #
 # usage: run.sh SECONDS [--keep-corpus]      leaves the committed corpus as it is
 set -eu
