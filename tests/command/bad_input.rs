@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use snapbox::str;
+
 use crate::{Dir, avr, text};
 
 /// What can stand in the place of an emulator, and a part of what is said about it.
@@ -52,17 +54,28 @@ fn what_is_no_emulator_gets_one_clear_line() {
 #[test]
 fn a_query_that_cannot_be_understood_is_told_before_anything_is_probed() {
     let dir = Dir::new();
-    for (query, what) in [
-        ("colour:red", "unknown kind of query \"colour\"; known are machine, cpu, "),
-        ("q35", "\"q35\" is not a query: write KIND:NAME"),
-        ("machine:", "\"machine:\" is not a query"),
-        ("cpu:EPYC@xyz", "unknown accelerator \"xyz\""),
-        ("property:virtio", "write property:TYPE.PROPERTY"),
-    ] {
-        let run = dir.run(&["query", &avr(), "machine:uno", query]);
-        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{query}");
-        assert!(run.complaint().contains(what), "{run:?}");
-    }
+    let avr = avr();
+    let queries = ["colour:red", "q35", "machine:", "cpu:EPYC@xyz", "property:virtio"];
+    let commands = queries.map(|query| ["query", &avr, "machine:uno", query]);
+    let shown = dir.session(&commands.each_ref().map(|command| &command[..]));
+    dir.assert_snapshot(&shown, str![[r#"
+$ capscache query /usr/bin/qemu-system-avr machine:uno colour:red
+! capscache: unknown kind of query "colour"; known are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
+exit code: 2
+$ capscache query /usr/bin/qemu-system-avr machine:uno q35
+! capscache: "q35" is no query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+exit code: 2
+$ capscache query /usr/bin/qemu-system-avr machine:uno machine:
+! capscache: "machine:" is no query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+exit code: 2
+$ capscache query /usr/bin/qemu-system-avr machine:uno cpu:EPYC@xyz
+! capscache: unknown accelerator "xyz"; known are kvm, hvf, tcg, qtest
+exit code: 2
+$ capscache query /usr/bin/qemu-system-avr machine:uno property:virtio
+! capscache: "virtio" names no property: write property:TYPE.PROPERTY
+exit code: 2
+
+"#]]);
     assert!(!dir.root().exists());
 }
 
@@ -99,21 +112,47 @@ fn a_root_that_cannot_be_written_costs_no_answer() {
 #[test]
 fn a_command_line_that_makes_no_sense_gets_one_line_with_the_usage() {
     let dir = Dir::new();
-    for (arguments, what) in [
-        (&["wram"][..], "unrecognized subcommand 'wram'"),
-        (&["list", "--jsno"], "unexpected argument '--jsno'"),
-        (&["query", "x"], "usage: capscache query <EMULATOR> <QUERY>..."),
-        (&["warm"], "give the paths of emulators, or --all"),
-        (&["warm", "--jobs", "none", "x"], "invalid value 'none'"),
-        (&["export", "x", "--format", "xml"], "possible values: json"),
-        (&["inspect", &avr(), "none"], "there is no section \"none\""),
-        (&["inspect", &avr(), "none:such"], "unknown kind of thing \"none\""),
-        (&["invalidate"], "usage: capscache invalidate"),
-    ] {
-        let run = dir.run(arguments);
-        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments:?}");
-        assert!(run.complaint().contains(what), "{run:?}");
-    }
+    let shown = dir.session(&[
+        &["wram"],
+        &["list", "--jsno"],
+        &["query", "x"],
+        &["warm"],
+        &["warm", "--jobs", "none", "x"],
+        &["export", "x", "--format", "xml"],
+        &["inspect", &avr(), "none"],
+        &["inspect", &avr(), "none:such"],
+        &["invalidate"],
+    ]);
+    dir.assert_snapshot(&shown, str![[r#"
+$ capscache wram
+! capscache: unrecognized subcommand 'wram'; a similar subcommand exists: 'warm'; usage: capscache [OPTIONS] <COMMAND>
+exit code: 2
+$ capscache list --jsno
+! capscache: unexpected argument '--jsno' found; a similar argument exists: '--json'; usage: capscache list --json
+exit code: 2
+$ capscache query x
+! capscache: the following required arguments were not provided: <QUERY>...; usage: capscache query <EMULATOR> <QUERY>...
+exit code: 2
+$ capscache warm
+! capscache: nothing to warm: give the paths of emulators, or --all
+exit code: 2
+$ capscache warm --jobs none x
+! capscache: invalid value 'none' for '--jobs <N>': invalid digit found in string
+exit code: 2
+$ capscache export x --format xml
+! capscache: invalid value 'xml' for '--format <FORMAT>' [possible values: json, libvirt-xml]
+exit code: 2
+$ capscache inspect /usr/bin/qemu-system-avr none
+! capscache: there is no section "none"; there are machines, cpus, host-cpu, devices, objects, types, commands, events, options, migration, tpm, schema, flags, firmware, report, and one thing of a kind, such as device:virtio-blk-pci
+exit code: 2
+$ capscache inspect /usr/bin/qemu-system-avr none:such
+! capscache: unknown kind of thing "none"; known are machine, cpu, device, object, type
+exit code: 2
+$ capscache invalidate
+! capscache: the following required arguments were not provided: <EMULATOR>...; usage: capscache invalidate <EMULATOR>...
+exit code: 2
+
+"#]]);
 }
 
 #[test]

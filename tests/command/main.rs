@@ -21,6 +21,8 @@ mod watch;
 mod dir;
 
 use serde_json::Value;
+use snapbox::assert::DEFAULT_ACTION_ENV;
+use snapbox::{Assert, IntoData, Redactions};
 use test_support::{Run, avr, emulator, run, text, x86_64};
 
 use crate::dir::Dir;
@@ -40,6 +42,33 @@ impl Dir {
 
     fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.answer(arguments)).expect("JSON")
+    }
+
+    /// Runs commands one after another and returns all that they show: the lines of stderr behind `! `, and an exit
+    /// code that is not 0.
+    fn session(&self, commands: &[&[&str]]) -> String {
+        let mut shown = String::new();
+        for arguments in commands {
+            let run = self.run(arguments);
+            shown += &format!("$ capscache {}\n{}", arguments.join(" "), run.stdout);
+            run.stderr.lines().for_each(|line| shown += &format!("! {line}\n"));
+            match run.code {
+                Some(0) => {}
+                Some(code) => shown += &format!("exit code: {code}\n"),
+                None => shown += "ended by a signal\n",
+            }
+        }
+        shown
+    }
+
+    /// Compares a text with a snapshot, in which `[DIR]` is this directory and `[..]` any text within a line. Snapshots
+    /// are only written by `SNAPSHOTS=overwrite cargo test -p capscache-cli --test command`.
+    #[track_caller]
+    fn assert_snapshot(&self, shown: &str, expected: impl IntoData) {
+        let mut redactions = Redactions::new();
+        redactions.insert("[DIR]", text(self.directory())).expect("a placeholder");
+        let assert = Assert::new().action_env(DEFAULT_ACTION_ENV).redact_with(redactions);
+        assert.normalize_paths(false).eq(shown, expected);
     }
 
     /// Returns what `list` prints of an emulator.

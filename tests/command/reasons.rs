@@ -4,8 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
+use snapbox::str;
 
-use crate::{Dir, avr, emulator, kvm_works, run, x86_64};
+use crate::{Dir, avr, emulator, kvm_works, run, text, x86_64};
 
 /// An emulator of this host's own target that a probe is content with; `CASES` come first.
 const EMULATOR: &str = r#"#!/bin/sh
@@ -250,29 +251,43 @@ fn each_reason_why_a_file_cannot_be_executed_has_its_own_advice() {
     let dir = Dir::new();
     let busy = dir.program("busy", fs::read(avr()).expect("an emulator"));
     let writer = fs::File::options().append(true).open(&busy).expect("a file");
-    let complaint = dir.complains(&["record", &busy]);
-    assert!(complaint.contains("a process has open for writing; try again"), "{complaint}");
-    drop(writer);
     let around = dir.path("around");
     let around = dir.program("around", format!("#!{}\n", around.display()));
-    let complaint = dir.complains(&["record", &around]);
-    assert!(complaint.contains("interpreters lead to one another without end"), "{complaint}");
     std::os::unix::fs::symlink("loop", dir.path("loop")).expect("a link");
-    let complaint = dir.complains(&["query", "./loop", "machine:pc"]);
-    assert!(complaint.contains("links lead to one another"), "{complaint}");
-    let complaint = dir.complains(&["query", &format!("/{}", "x".repeat(300)), "machine:pc"]);
-    assert!(complaint.contains("give a shorter path"), "{complaint}");
-    let text = dir.program("text", "a text\n");
-    let complaint = dir.complains(&["record", &text]);
-    assert!(
-        complaint.contains("neither a script that begins with #! nor a program for"),
-        "{complaint}"
-    );
-    let plain = dir.path("plain");
+    let long = format!("/{}", "x".repeat(300));
+    let script = dir.program("text", "a text\n");
+    let plain = text(&dir.path("plain"));
     fs::write(&plain, "").expect("a file");
-    let complaint = dir.complains(&["record", plain.to_str().expect("UTF-8")]);
-    assert!(complaint.contains("may not be executed: look at its mode"), "{complaint}");
-    assert!(!complaint.contains("getcap"), "{complaint}");
+    let shown = dir.session(&[
+        &["record", &busy],
+        &["record", &around],
+        &["query", "./loop", "machine:pc"],
+        &["query", &long, "machine:pc"],
+        &["record", &script],
+        &["record", &plain],
+    ]);
+    drop(writer);
+    dir.assert_snapshot(&shown.replace(&long, "[LONG]"), str![[r#"
+$ capscache record [DIR]/busy
+! capscache: cannot execute [DIR]/busy, which a process has open for writing; try again when it is installed: Text file busy
+exit code: 2
+$ capscache record [DIR]/around
+! capscache: cannot execute [DIR]/around: links or interpreters lead to one another without end (`namei -l` shows the links); mend them: Too many levels of symbolic links
+exit code: 2
+$ capscache query ./loop machine:pc
+! capscache: cannot look at the emulator ./loop: Too many levels of symbolic links; links lead to one another (`namei -l` shows them): mend them
+exit code: 2
+$ capscache query [LONG] machine:pc
+! capscache: cannot look at the emulator [LONG]: File name too long; give a shorter path
+exit code: 2
+$ capscache record [DIR]/text
+! capscache: [DIR]/text is not a program that this host can run: it is neither a script that begins with #! nor a program for [..], and nothing in /proc/sys/fs/binfmt_misc takes it; give the path of a QEMU system emulator
+exit code: 2
+$ capscache record [DIR]/plain
+! capscache: [DIR]/plain may not be executed: look at its mode, at the directories above it, and for a noexec mount
+exit code: 2
+
+"#]]);
 }
 
 #[test]

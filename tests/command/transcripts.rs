@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use snapbox::str;
+
 use crate::{Dir, avr, kvm_works, text, x86_64};
 
 #[test]
@@ -71,20 +73,33 @@ fn a_transcript_that_is_cut_off_is_told_so() {
     let in_a_line = &transcript[..transcript.len() / 2];
     let behind_a_command: String =
         transcript.split_inclusive('\n').take(line.expect("a command") + 1).collect();
-    for (cut, what) in [
-        (in_a_line, "damaged or cut off"),
-        (&behind_a_command, "cut off: query-qmp-schema has no reply"),
-        ("", "holds no conversation"),
-        ("no transcript\n", "damaged or cut off"),
+    for (name, content) in [
+        ("in-a-line", in_a_line),
+        ("behind-a-command", &behind_a_command),
+        ("empty", ""),
+        ("text", "no transcript\n"),
     ] {
-        fs::write(dir.path("cut"), cut).expect("a file");
-        let run = dir.run(&["replay", "cut"]);
-        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{what}");
-        let complaint = run.complaint();
-        assert!(complaint.starts_with("cannot replay cut: "), "{complaint}");
-        assert!(complaint.contains(what), "{complaint}");
+        fs::write(dir.path(name), content).expect("a file");
     }
-    let missing = dir.run(&["replay", "gone"]);
-    assert_eq!(missing.code, Some(2));
-    assert_eq!(missing.complaint(), "cannot read gone: No such file or directory");
+    let names = ["in-a-line", "behind-a-command", "empty", "text", "gone"];
+    let commands = names.map(|name| ["replay", name]);
+    let shown = dir.session(&commands.each_ref().map(|command| &command[..]));
+    dir.assert_snapshot(&shown, str![[r#"
+$ capscache replay in-a-line
+! capscache: cannot replay in-a-line: object [..] of the transcript is damaged or cut off: EOF while parsing [..]
+exit code: 2
+$ capscache replay behind-a-command
+! capscache: cannot replay behind-a-command: the transcript is cut off: query-qmp-schema has no reply
+exit code: 2
+$ capscache replay empty
+! capscache: cannot replay empty: the transcript holds no conversation
+exit code: 2
+$ capscache replay text
+! capscache: cannot replay text: object 1 of the transcript is damaged or cut off: expected ident at line 1 column 2
+exit code: 2
+$ capscache replay gone
+! capscache: cannot read gone: No such file or directory
+exit code: 2
+
+"#]]);
 }

@@ -6,20 +6,26 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use serde_json::Value;
+use snapbox::str;
 
 use crate::{Dir, avr, emulator, text, x86_64};
 
 #[test]
 fn warm_probes_what_is_missing_and_then_finds_it_cached() {
     let dir = Dir::new();
-    let first = dir.answer(&["warm", &avr()]);
-    let words: Vec<&str> = first.lines().next().expect("a line").split_whitespace().collect();
-    assert_eq!(words[0], "qemu-system-avr");
-    assert_eq!(words[2..6], ["avr", "tcg", "probed", "in"]);
-    assert!(first.lines().last().expect("a summary").ends_with("1 probed"), "{first}");
-    let second = dir.answer(&["warm", &avr()]);
-    assert!(second.lines().next().expect("a line").ends_with("  cached"), "{second}");
-    assert!(second.lines().last().expect("a summary").ends_with("1 cached"), "{second}");
+    let warm = ["warm", &avr()];
+    dir.assert_snapshot(
+        &dir.session(&[&warm, &warm]),
+        str![[r#"
+$ capscache warm /usr/bin/qemu-system-avr
+qemu-system-avr  [..]avr          tcg        probed in [..] s
+1 emulator in [..] s: 1 probed
+$ capscache warm /usr/bin/qemu-system-avr
+qemu-system-avr  [..]avr          tcg        cached
+1 emulator in [..] s: 1 cached
+
+"#]],
+    );
 }
 
 #[test]
@@ -41,10 +47,16 @@ fn links_to_one_file_share_one_probe() {
     let dir = Dir::new();
     let link = dir.path("qemu-link");
     symlink(avr(), &link).expect("a link");
-    let warm = dir.answer(&["warm", &text(&link), &avr()]);
-    assert_eq!(warm.matches("probed in").count(), 1, "{warm}");
-    assert!(warm.contains("same file as qemu-system-avr"), "{warm}");
-    assert!(warm.ends_with("1 probed, 1 the same file as another\n"), "{warm}");
+    dir.assert_snapshot(
+        &dir.session(&[&["warm", &text(&link), &avr()]]),
+        str![[r#"
+$ capscache warm [DIR]/qemu-link /usr/bin/qemu-system-avr
+qemu-system-avr  [..]avr          tcg        probed in [..] s
+qemu-link        [..]avr          tcg        same file as qemu-system-avr
+2 emulators in [..] s: 1 probed, 1 the same file as another
+
+"#]],
+    );
     let entry = dir.listed(&text(&link)).expect("an entry of its own");
     assert_eq!(entry["executable"], avr());
 }
@@ -52,11 +64,18 @@ fn links_to_one_file_share_one_probe() {
 #[test]
 fn a_failure_among_others_is_told_and_the_others_are_warmed() {
     let dir = Dir::new();
-    let run = dir.run(&["warm", "/bin/true", &avr()]);
-    assert_eq!(run.code, Some(1));
-    assert!(run.complaint().contains("did not greet"), "{run:?}");
-    assert!(run.stdout.lines().any(|line| line.ends_with("  FAILED")), "{run:?}");
-    assert!(run.stdout.ends_with("1 probed, 1 failed\n"), "{run:?}");
+    dir.assert_snapshot(
+        &dir.session(&[&["warm", "--jobs", "1", "/bin/true", &avr()]]),
+        str![[r#"
+$ capscache warm --jobs 1 /bin/true /usr/bin/qemu-system-avr
+true             FAILED
+qemu-system-avr  [..]avr          tcg        probed in [..] s
+2 emulators in [..] s: 1 probed, 1 failed
+! capscache: /bin/true did not greet; is it a QEMU system emulator? (exited with status 0)
+exit code: 1
+
+"#]],
+    );
     assert_eq!(dir.listed(&avr()).expect("an entry")["state"], "valid");
 }
 
@@ -125,13 +144,20 @@ fn an_edited_wrapper_is_stale_and_says_why() {
 #[test]
 fn what_was_never_probed_is_missing() {
     let dir = Dir::new();
-    let run = dir.run(&["status", &avr()]);
-    assert_eq!(run.code, Some(3));
-    assert!(run.stdout.starts_with(&format!("{}: missing: ", avr())), "{run:?}");
-    let json = dir.run(&["status", "--json", &avr()]);
-    assert_eq!(json.code, Some(3));
-    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!((&json["state"], &json["reason"]), (&"missing".into(), &serde_json::Value::Null));
+    let shown = dir.session(&[&["status", &avr()], &["status", "--json", &avr()]]);
+    dir.assert_snapshot(&shown, str![[r#"
+$ capscache status /usr/bin/qemu-system-avr
+/usr/bin/qemu-system-avr: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-avr` asks
+exit code: 3
+$ capscache status --json /usr/bin/qemu-system-avr
+{
+  "emulator": "/usr/bin/qemu-system-avr",
+  "state": "missing",
+  "reason": null
+}
+exit code: 3
+
+"#]]);
 }
 
 #[test]
@@ -139,12 +165,31 @@ fn an_invalidated_entry_is_gone() {
     let dir = Dir::new();
     let (a, b) = (avr(), emulator("rx"));
     dir.answer(&["warm", &a, &b]);
-    assert_eq!(dir.answer(&["invalidate", &a]), format!("{a}: dropped\n"));
-    assert_eq!(dir.answer(&["invalidate", &a]), format!("{a}: there was no entry\n"));
-    assert_eq!(dir.run(&["status", &a]).code, Some(3));
-    assert_eq!(dir.run(&["status", &b]).code, Some(0));
-    assert_eq!(dir.answer(&["invalidate", "--all"]), "dropped 1 entry\n");
-    assert_eq!(dir.run(&["status", &b]).code, Some(3));
+    let shown = dir.session(&[
+        &["invalidate", &a],
+        &["invalidate", &a],
+        &["status", &a],
+        &["status", &b],
+        &["invalidate", "--all"],
+        &["status", &b],
+    ]);
+    dir.assert_snapshot(&shown, str![[r#"
+$ capscache invalidate /usr/bin/qemu-system-avr
+/usr/bin/qemu-system-avr: dropped
+$ capscache invalidate /usr/bin/qemu-system-avr
+/usr/bin/qemu-system-avr: there was no entry
+$ capscache status /usr/bin/qemu-system-avr
+/usr/bin/qemu-system-avr: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-avr` asks
+exit code: 3
+$ capscache status /usr/bin/qemu-system-rx
+/usr/bin/qemu-system-rx: valid
+$ capscache invalidate --all
+dropped 1 entry
+$ capscache status /usr/bin/qemu-system-rx
+/usr/bin/qemu-system-rx: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-rx` asks
+exit code: 3
+
+"#]]);
 }
 
 #[test]

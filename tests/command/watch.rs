@@ -5,14 +5,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use serde_json::Value;
+use test_support::{DEADLINE, replace_program};
 
 use crate::{Dir, avr, emulator};
-
-/// How long a line is waited for that has to come.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The command, running, and the lines that it prints.
 struct Watch {
@@ -68,10 +65,7 @@ impl Drop for Watch {
 fn append(path: &Path) {
     let mut content = fs::read(path).expect("a file");
     content.extend_from_slice(b"# other\n");
-    let new = path.with_extension("dpkg-new");
-    fs::write(&new, content).expect("a file");
-    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
-    fs::rename(new, path).expect("a rename");
+    replace_program(path, content);
 }
 
 #[test]
