@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Dir, avr, emulator, kvm_works, x86_64};
+use crate::{Dir, SECTIONS, avr, emulator, kvm_works, x86_64};
 
 #[test]
 fn a_query_is_answered_on_a_line_of_its_own_in_the_order_of_asking() {
@@ -120,22 +120,7 @@ fn an_overview_tells_the_most_important_things() {
 #[test]
 fn every_section_has_something_to_show_and_its_columns_end_cleanly() {
     let dir = Dir::new();
-    for section in [
-        "machines",
-        "cpus",
-        "host-cpu",
-        "devices",
-        "objects",
-        "types",
-        "commands",
-        "events",
-        "options",
-        "migration",
-        "tpm",
-        "schema",
-        "flags",
-        "report",
-    ] {
+    for section in SECTIONS {
         let text = dir.answer(&["inspect", &x86_64(), section]);
         assert!(text.lines().count() >= 2, "{section}: {text}");
         assert!(text.lines().all(|line| line.trim_end() == line), "{section}: {text}");

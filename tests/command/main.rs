@@ -27,6 +27,24 @@ use test_support::{Run, avr, emulator, run, text, x86_64};
 
 use crate::dir::Dir;
 
+/// Sections of `inspect` that every emulator of x86_64 has something in.
+const SECTIONS: [&str; 14] = [
+    "machines",
+    "cpus",
+    "host-cpu",
+    "devices",
+    "objects",
+    "types",
+    "commands",
+    "events",
+    "options",
+    "migration",
+    "tpm",
+    "schema",
+    "flags",
+    "report",
+];
+
 impl Dir {
     /// Runs the command to its end.
     fn run(&self, arguments: &[&str]) -> Run {
