@@ -1,4 +1,4 @@
-//! The handle that a driver holds.
+//! The handle that a driver holds on an entry.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,45 +10,45 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use capscache_format::{Entry, Groups, Input, InputKind};
+use capscache_format::{Entry, Groups, Input, InputKind, InputRef};
 
 use crate::error::Error;
-use crate::host::HostFacts;
-use crate::input::Trigger;
-use crate::map::Bytes;
-use crate::store::Stored;
+use crate::file::FileStamp;
+use crate::inputs::{self, FastCheck, HostFacts};
+use crate::status::Dependency;
+use crate::store::{Bytes, Stored};
 
-/// What one emulator can do: a cheap handle on its mapped entry.
+/// The capabilities of one emulator: a cheap handle on its mapped entry.
 ///
 /// Dereferences to [`Entry`], which has the getters. Stays readable after the entry was replaced
 /// or removed.
 #[derive(Clone)]
 pub struct Capabilities(pub(crate) Arc<Loaded>);
 
-/// An entry in memory, with what a hit compares.
+/// An entry in memory, with the checks that a hit makes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     entry: Arc<Entry<Bytes>>,
     /// The entry's file; `None` if it could not be written.
-    file: Option<Trigger>,
-    /// What the answers depend on; `None`: content decides.
-    triggers: Option<Vec<Trigger>>,
-    /// As they were found at the last look: their signatures may be newer than the entry's.
+    file: Option<FileStamp>,
+    /// The fast checks of its inputs; `None`: only full checks decide.
+    checks: Option<Vec<FastCheck>>,
+    /// The inputs as of the last full check: their signatures may be newer than the entry's.
     inputs: OnceLock<Vec<Input>>,
-    not_kept: Option<Error>,
+    persist_error: Option<Error>,
 }
 
 impl Loaded {
     pub(crate) fn new(Stored { entry, file }: Stored, host: &HostFacts) -> Loaded {
-        let inputs = recorded(&entry);
-        let triggers = Trigger::of(&inputs, host);
-        Loaded { triggers, inputs: inputs.into(), entry: Arc::new(entry), file, not_kept: None }
+        let inputs = recorded_inputs(&entry);
+        let checks = inputs::fast_checks(&inputs, host);
+        Loaded { checks, inputs: inputs.into(), entry: Arc::new(entry), file, persist_error: None }
     }
 
-    /// An entry that nobody will ask whether it still holds.
+    /// An entry that is not compared with the present.
     fn detached(entry: Entry<Bytes>) -> Loaded {
         let entry = Arc::new(entry);
-        Loaded { triggers: None, inputs: OnceLock::new(), entry, file: None, not_kept: None }
+        Loaded { checks: None, inputs: OnceLock::new(), entry, file: None, persist_error: None }
     }
 
     /// An entry that is in no file.
@@ -57,20 +57,20 @@ impl Loaded {
         Loaded::new(Stored { entry, file: None }, host)
     }
 
-    /// An entry that could not be written: kept in this process only.
+    /// An entry that could not be written: only this process has it.
     #[cfg(feature = "probe")]
-    pub(crate) fn not_kept(entry: Entry<Bytes>, why: Error, host: &HostFacts) -> Loaded {
-        Loaded { not_kept: Some(why), ..Loaded::in_memory(entry, host) }
+    pub(crate) fn not_persisted(entry: Entry<Bytes>, error: Error, host: &HostFacts) -> Loaded {
+        Loaded { persist_error: Some(error), ..Loaded::in_memory(entry, host) }
     }
 
-    /// The same entry, whose inputs were looked at and found unchanged under new signatures.
+    /// The same entry with other signatures of its inputs, found by a full check.
     pub(crate) fn with_inputs(&self, inputs: Vec<Input>, host: &HostFacts) -> Loaded {
         Loaded {
-            triggers: Trigger::of(&inputs, host),
+            checks: inputs::fast_checks(&inputs, host),
             inputs: inputs.into(),
             entry: Arc::clone(&self.entry),
             file: self.file.clone(),
-            not_kept: self.not_kept.clone(),
+            persist_error: self.persist_error.clone(),
         }
     }
 
@@ -78,14 +78,14 @@ impl Loaded {
         &self.entry
     }
 
-    /// The path of the emulator that it is about.
+    /// The path of the emulator.
     pub(crate) fn emulator(&self) -> PathBuf {
         self.path(InputKind::Emulator)
     }
 
-    /// What the answers depend on.
+    /// The inputs that the answers depend on.
     pub(crate) fn inputs(&self) -> &[Input] {
-        self.inputs.get_or_init(|| recorded(&self.entry))
+        self.inputs.get_or_init(|| recorded_inputs(&self.entry))
     }
 
     fn path(&self, kind: InputKind) -> PathBuf {
@@ -93,39 +93,39 @@ impl Loaded {
         Path::new(OsStr::from_bytes(name)).to_owned()
     }
 
-    /// Whether it is in this process alone.
-    pub(crate) fn is_in_no_file(&self) -> bool {
+    /// Returns whether only this process has it.
+    pub(crate) fn is_in_memory(&self) -> bool {
         self.file.is_none()
     }
 
-    /// Whether this file is the entry's.
+    /// Returns whether this file is the entry's.
     pub(crate) fn is_in(&self, path: &Path) -> bool {
-        self.file.as_ref().is_some_and(|file| file.is_of(path))
+        self.file.as_ref().is_some_and(|file| file.path().as_os_str() == path.as_os_str())
     }
 
-    /// Whether no process replaced or removed the entry's file.
+    /// Returns whether the entry's file was neither replaced nor removed.
     pub(crate) fn is_current(&self) -> bool {
-        !self.file.as_ref().is_some_and(Trigger::moved)
+        !self.file.as_ref().is_some_and(FileStamp::has_changed)
     }
 
-    /// Whether nothing moved that the answers depend on.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.triggers.as_ref().is_some_and(|triggers| !triggers.iter().any(Trigger::moved))
+    /// Returns whether all fast checks hold.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| !checks.iter().any(FastCheck::fails))
     }
 }
 
-/// All that an entry's answers depend on, whether it still holds or not.
-pub(crate) fn recorded(entry: &Entry<Bytes>) -> Vec<Input> {
-    entry.inputs().map(capscache_format::InputRef::to_owned).collect()
+/// The inputs as they are recorded in an entry, whether they hold or not.
+pub(crate) fn recorded_inputs(entry: &Entry<Bytes>) -> Vec<Input> {
+    entry.inputs().map(InputRef::to_owned).collect()
 }
 
 impl Capabilities {
-    /// The entry in an open file, such as one that the service passes to a process that may not read
-    /// the directory of the cache. It is believed as it stands: whether it still holds is for the
-    /// one who opened it to know.
+    /// Opens the entry in an open file, such as one that the service passes to a process that may not read
+    /// the directory of the cache. It is not compared with the present: only the process that opened the
+    /// file can do that.
     ///
     /// # Errors
-    /// [`Error::Entry`] for a file that cannot be read, [`Error::Format`] for one that is no entry.
+    /// [`Error::Entry`] for a file that cannot be read, [`Error::Format`] for one that is not an entry.
     pub fn in_file(file: &File) -> Result<Capabilities, Error> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let status = rustix::fs::fstat(file).map_err(io::Error::from);
@@ -137,35 +137,41 @@ impl Capabilities {
     }
 
     /// The entry's file, opened for reading, to be passed to another process. `None` if it is in no
-    /// file, or in none any more: it could not be written, was replaced or removed.
+    /// file, or no longer in one: it could not be written, was replaced or removed.
     pub fn file(&self) -> Option<File> {
-        self.0.file.as_ref()?.open_unmoved()
+        self.0.file.as_ref()?.open_unchanged()
     }
 
     /// The path of the entry's file; `None` if it is in no file.
     pub fn file_path(&self) -> Option<&Path> {
-        self.0.file.as_ref().and_then(Trigger::path)
+        self.0.file.as_ref().map(FileStamp::path)
     }
 
-    /// Whether all these groups were filled.
+    /// Returns whether all these groups were filled.
     pub fn has(&self, groups: Groups) -> bool {
         groups.is_core() || groups.without(self.groups()).is_core()
     }
 
-    /// The path of the emulator that was asked for.
+    /// The path of the emulator.
     pub fn emulator(&self) -> PathBuf {
         self.0.emulator()
     }
 
-    /// The path of the file that really runs: another one behind a link or a wrapper script.
+    /// The path of the file that runs: another one behind a link or a wrapper script.
     pub fn executable(&self) -> PathBuf {
         self.0.path(InputKind::Executable)
     }
 
-    /// Why the answers could not be kept on disk, if they could not: they are right all the same,
-    /// but the next process has to ask again.
-    pub fn not_kept(&self) -> Option<&Error> {
-        self.0.not_kept.as_ref()
+    /// The paths that the answers depend on, in no particular order: the emulator and the files that it
+    /// runs, modules, shared objects, `/dev/kvm`.
+    pub fn depends_on(&self) -> Vec<Dependency> {
+        inputs::watched_paths(self.0.inputs())
+    }
+
+    /// The error for which the answers could not be written to disk, if they could not: they are right all
+    /// the same, but the next process has to probe again.
+    pub fn persist_error(&self) -> Option<&Error> {
+        self.0.persist_error.as_ref()
     }
 }
 

@@ -1,16 +1,17 @@
-//! What can go wrong between a caller and an answer.
+//! The errors between a caller and an answer.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use capscache_format::{Escaped, FormatError};
+use capscache_format::{Escaped, FailureCause, FormatError, ModelError};
 
-use crate::failure::Failure;
+use crate::status::Failure;
+use crate::trust::{Distrust, Untrusted};
 
-/// Why there is no cache, no entry, or no answer.
+/// The reason for which there is no cache, no entry, or no answer.
 ///
-/// Cheap to clone: everybody who waits for one probe gets the same error.
+/// Cheap to clone: all callers that wait for one probe get the same error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,80 +20,82 @@ pub enum Error {
     Root {
         /// The root.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: Arc<io::Error>,
     },
-    /// A directory or an entry of the cache could be written by somebody who is not trusted.
+    /// A user who is not trusted could have written a directory or an entry of the cache.
     #[error("{} is not safe to use: {}", Escaped::new(path), Escaped::new(why))]
     Unsafe {
-        /// The root, a directory under it, or an entry.
+        /// The root, a directory above or under it, or an entry.
         path: PathBuf,
-        /// Who could write it, and what to do.
+        /// The user or mode, and a remedy.
         why: String,
     },
-    /// There is nothing at the path that was asked for, or it cannot be looked at.
-    #[error("cannot look at the emulator {}", Escaped::new(path))]
+    /// There is no emulator at the path, or it cannot be examined.
+    #[error("cannot stat the emulator {}", Escaped::new(path))]
     Emulator {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: Arc<io::Error>,
     },
     /// An entry cannot be read or written.
     #[error("cannot {action} the entry {}", Escaped::new(path))]
     Entry {
-        /// What was to be done: `read`, `write`, `lock`, `remove`.
+        /// The operation that failed: `read`, `write`, `lock`, `remove`.
         action: &'static str,
         /// The entry's file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: Arc<io::Error>,
     },
     /// An entry is damaged or of another version.
-    #[error("the entry {} cannot be used", Escaped::new(path))]
+    #[error("cannot use the entry {}", Escaped::new(path))]
     Format {
         /// The entry's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         #[source]
         source: FormatError,
     },
-    /// An entry lies where that of another emulator belongs: it was copied or renamed there.
+    /// An entry is in the place of another emulator's: it was copied or renamed there.
     #[error(
-        "the entry {} is that of {}, and lies in the place of another",
+        "cannot use the entry {}: it is that of {}, in the place of another",
         Escaped::new(path),
         Escaped::new(emulator)
     )]
     OtherEmulator {
         /// The entry's file.
         path: PathBuf,
-        /// The emulator that it is about.
+        /// The emulator that the entry describes.
         emulator: PathBuf,
     },
-    /// The emulator could not be asked.
+    /// The emulator could not be probed.
     #[cfg(feature = "probe")]
     #[error("cannot probe {}", Escaped::new(path))]
     Probe {
         /// The emulator.
         path: PathBuf,
-        /// Why.
+        /// The cause, as far as a caller acts on it.
+        cause: FailureCause,
+        /// The error of the probe.
         #[source]
         source: Arc<capscache_probe::ProbeError>,
     },
-    /// The emulator could not be asked not long ago, and nothing changed since.
+    /// A recent probe of the emulator failed, and nothing changed since.
     #[error("cannot probe {}: {failure}", Escaped::new(path))]
     Failed {
         /// The emulator.
         path: PathBuf,
-        /// When, and why.
+        /// The failure.
         failure: Failure,
     },
     /// The emulator was replaced again and again while it was probed.
     #[error(
-        "{} keeps changing while it is probed: try again when it is installed",
+        "cannot probe {}: it keeps changing meanwhile; try again when it is installed",
         Escaped::new(path)
     )]
     Changing {
@@ -103,30 +106,33 @@ pub enum Error {
     #[cfg(feature = "probe")]
     #[error("cannot start a thread for the probe")]
     Thread {
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: Arc<io::Error>,
     },
     /// The probe ended without a result, which is a fault of this library.
-    #[error("the probe of {} broke off: please report it", Escaped::new(path))]
+    #[error("cannot probe {}: the prober panicked; please report it", Escaped::new(path))]
     Abandoned {
         /// The emulator.
         path: PathBuf,
     },
-    /// The answers are incomplete, and those of a complete entry stay in their place.
-    #[error("the answers of {} are incomplete and serve this process only", Escaped::new(path))]
+    /// The answers are incomplete, and a complete entry stays in its place.
+    #[error(
+        "cannot write the entry of {}: the answers are incomplete and serve this process only",
+        Escaped::new(path)
+    )]
     Incomplete {
         /// The emulator.
         path: PathBuf,
     },
     /// The answers are too many for an entry.
-    #[error("the answers of {} make no entry", Escaped::new(path))]
+    #[error("cannot make an entry of the answers of {}", Escaped::new(path))]
     Model {
         /// The emulator.
         path: PathBuf,
-        /// Why.
+        /// The limit that they exceed.
         #[source]
-        source: Arc<capscache_format::ModelError>,
+        source: Arc<ModelError>,
     },
 }
 
@@ -144,46 +150,44 @@ impl Error {
         move |source| Error::Emulator { path, source: Arc::new(source) }
     }
 
-    /// Whether what is at the path is no emulator: it cannot be run, or said something else than an
-    /// emulator does, or nothing. A failure of an emulator, or of this host, is none of these.
-    #[cfg(feature = "probe")]
-    pub fn is_no_emulator(&self) -> bool {
-        use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
-        let source = match self {
-            Error::Probe { source, .. } => source,
-            Error::Failed { failure, .. } => return failure.no_emulator,
-            _ => return false,
-        };
-        let ProbeError::Interview(InterviewError::Start(error)) = &**source else { return false };
-        match error {
-            StartError::IsDirectory { .. }
-            | StartError::NotExecutable { .. }
-            | StartError::WrongFormat { .. }
-            | StartError::NotQmp { .. } => true,
-            StartError::NoGreeting { source, .. } => {
-                !matches!(source, Loss::Silent { .. } | Loss::OutOfTime { .. } | Loss::Io(_))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the error is about this process, which was short of memory, processes, descriptors or
-    /// processor time, and not about the emulator. Such a failure is not remembered.
-    #[cfg(feature = "probe")]
-    pub fn is_shortage(&self) -> bool {
+    /// The cause of a failed probe, as far as a caller acts on it; `None` for an error that is not one of a
+    /// probe.
+    ///
+    /// A [`FailureCause::Shortage`] is one of this process, not of the emulator, and is not remembered: a
+    /// process with more memory, processes, descriptors or processor time may succeed.
+    pub fn cause(&self) -> Option<FailureCause> {
         match self {
-            Error::Thread { .. } => true,
-            Error::Probe { source, .. } => {
-                matches!(**source, capscache_probe::ProbeError::Start(_))
-                    || crate::shortage::is_shown_in(&capscache_probe::chain(&**source))
+            #[cfg(feature = "probe")]
+            Error::Probe { cause, .. } => Some(*cause),
+            #[cfg(feature = "probe")]
+            Error::Thread { .. } => Some(FailureCause::Shortage),
+            Error::Failed { failure, .. } => Some(failure.cause),
+            Error::Changing { .. } | Error::Abandoned { .. } | Error::Model { .. } => {
+                Some(FailureCause::Other)
             }
-            _ => false,
+            _ => None,
         }
     }
 
-    /// Whether the entry is damaged, or that of another emulator, and would be made anew by the next
-    /// `get`.
+    /// Returns whether the entry is damaged, or that of another emulator: the next `get` replaces it.
     pub fn is_damage(&self) -> bool {
         matches!(self, Error::Format { .. } | Error::OtherEmulator { .. })
+    }
+}
+
+impl From<Untrusted> for Error {
+    fn from(Untrusted { path, distrust }: Untrusted) -> Error {
+        let why = match distrust {
+            Distrust::Owner(owner) => format!(
+                "it belongs to the user {owner}, who is neither root nor you: trust that user by name, or \
+                 use another root"
+            ),
+            Distrust::Writable(mode) => format!(
+                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
+                 only you may write to"
+            ),
+            Distrust::NotSearchable => format!("it {distrust}: use another root"),
+        };
+        Error::Unsafe { path, why }
     }
 }

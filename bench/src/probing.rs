@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use capscache::{Cache, ProbeOptions, probe};
+use capscache::Cache;
+use capscache::probe::{Options as ProbeOptions, probe};
 use sha2::{Digest, Sha256};
 
 use crate::measure::{Side, in_turn};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use capscache::{Cache, CacheOptions, Capabilities, HostFacts, Lookup};
+use capscache::{Cache, Capabilities, HostFacts, Lookup};
 use capscache_libvirt::{QemuCaps, Surroundings};
 
 #[cfg(feature = "libxml2")]
@@ -121,8 +121,7 @@ impl Forms {
 
     /// Opens the entry in a new `Cache`, validated as in every lookup.
     pub(crate) fn open(&self) -> Result<Capabilities> {
-        let host = Some(self.host.clone());
-        let cache = Cache::open_with(&self.root, CacheOptions { host, ..CacheOptions::default() })?;
+        let cache = Cache::builder(&self.root).host(self.host.clone()).open()?;
         match cache.lookup(&self.emulator)? {
             Lookup::Hit(caps) => Ok(caps),
             other => bail!("the entry is not a hit: {other:?}"),
@@ -346,7 +345,8 @@ pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<W
 
 /// A cache with one entry of about `bytes` bytes: the real one, without its facts or with many more.
 fn copy_of_size(forms: &Forms, root: &Path, bytes: usize) -> Result<Forms> {
-    use capscache::{Accelerator, Fact, FactKey, FactKind, Group};
+    use capscache::format::{Fact, FactKey, FactKind};
+    use capscache::{Accelerator, Group};
     let caps = forms.open()?;
     let mut model = caps.to_model()?;
     let key = |group, kind| FactKey { group, accelerator: Accelerator::Tcg, kind };

@@ -4,8 +4,9 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::entry::{Entry, InputRef};
+use crate::entry::Entry;
 use crate::error::{FormatError, ModelError};
+use crate::input::InputRef;
 use crate::kind::{Accelerator, FactKind};
 use crate::layout::{FACT_SECTIONS, FactRecord, MAX_DEPTH, tag};
 use crate::model::{Fact, FactKey, Model};
@@ -24,6 +25,10 @@ impl<B: AsRef<[u8]>> Entry<B> {
             self.verify_records(tag)?;
         }
         self.verify_inputs()?;
+        if !self.section(self.sections().find(tag::FAILURE)).is_empty() && self.failure().is_none()
+        {
+            return Err(damaged(tag::FAILURE, "failure", 0));
+        }
         if self.report().is_none() {
             return Err(damaged(tag::REPORT, "report", 0));
         }
@@ -71,6 +76,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             model.set(key, fact);
         }
         model.report = self.report().unwrap_or_default();
+        model.failure = self.failure();
         model.inputs = self.inputs().map(InputRef::to_owned).collect();
         Ok(model)
     }

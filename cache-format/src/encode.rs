@@ -57,6 +57,9 @@ impl Model {
             vec![(tag::STRINGS, SECTION_REQUIRED, strings), (tag::POOL, SECTION_REQUIRED, values)];
         sections.extend(groups);
         sections.push((tag::INPUTS, SECTION_REQUIRED, input::encode(&self.inputs)));
+        if let Some(failure) = &self.failure {
+            sections.push((tag::FAILURE, SECTION_REQUIRED, failure.encode()));
+        }
         sections.push((tag::REPORT, 0, self.report.to_bytes()));
         Ok(assemble(sections))
     }

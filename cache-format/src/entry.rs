@@ -3,14 +3,15 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use zerocopy::FromBytes;
-use zerocopy::little_endian::U32;
 
 use crate::error::FormatError;
+use crate::evidence::{Evidence, Incomplete};
 use crate::facts::Facts;
+use crate::failure::FailureRecord;
 use crate::header::{Extent, Sections};
-use crate::input::Input;
-use crate::kind::{Accelerator, FactKind, Group, Groups, InputKind, Scope};
-use crate::layout::{INPUT_DIGEST, INPUT_RACY, INPUT_SIGNATURE, InputRecord, index, tag};
+use crate::input::InputRef;
+use crate::kind::{Accelerator, FactKind, Group, Groups, InputKind};
+use crate::layout::{InputRecord, index, tag};
 use crate::model::FactKey;
 use crate::report::Report;
 
@@ -86,6 +87,25 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.inputs().find(|input| input.kind == kind)
     }
 
+    /// The reason for which answers are missing that another prober may get; `None` for a complete entry.
+    pub fn incomplete(&self) -> Option<Incomplete> {
+        match self.input(InputKind::Incomplete)?.evidence() {
+            Evidence::Incomplete(incomplete) => Some(incomplete),
+            _ => None,
+        }
+    }
+
+    /// Returns whether modules could not be opened, so that what is not among the answers may exist all
+    /// the same.
+    pub fn lacks_modules(&self) -> bool {
+        self.incomplete().is_some_and(|incomplete| !incomplete.unopened.is_empty())
+    }
+
+    /// The failed probe that the file records; `None` for an entry with answers.
+    pub fn failure(&self) -> Option<FailureRecord> {
+        FailureRecord::decode(self.section(self.sections.find(tag::FAILURE)))
+    }
+
     /// The report on the probes; `None` if it is damaged.
     pub fn report(&self) -> Option<Report> {
         Report::from_bytes(self.section(self.sections.find(tag::REPORT)))
@@ -103,57 +123,5 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     pub(crate) fn section(&self, extent: Extent) -> &[u8] {
         extent.of(self.bytes())
-    }
-}
-
-/// An [`Input`] read where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct InputRef<'a> {
-    /// What it is.
-    pub kind: InputKind,
-    /// Its path, in the bytes of the file system.
-    pub name: &'a [u8],
-    /// What was there, in the words of its kind.
-    pub value: &'a [u8],
-    record: &'a InputRecord,
-}
-
-impl<'a> InputRef<'a> {
-    fn new(record: &'a InputRecord, text: &'a [u8]) -> Option<InputRef<'a>> {
-        let part = |offset: U32, length: U32| {
-            let start = index(offset.get());
-            text.get(start..start.checked_add(index(length.get()))?)
-        };
-        Some(InputRef {
-            kind: InputKind::from_number(record.kind.get())?,
-            name: part(record.name_offset, record.name_length)?,
-            value: part(record.value_offset, record.value_length)?,
-            record,
-        })
-    }
-
-    /// The SHA-256 of its content, where that was read.
-    pub fn sha256(self) -> Option<&'a [u8; 32]> {
-        (self.record.flags & INPUT_DIGEST != 0).then_some(&self.record.sha256)
-    }
-
-    /// Whether the record says nothing that this version does not know.
-    pub(crate) fn is_known(self) -> bool {
-        let unknown = !(INPUT_SIGNATURE | INPUT_DIGEST | INPUT_RACY);
-        self.record.scope <= 1 && self.record.flags & unknown == 0
-    }
-
-    /// The record as an owned value.
-    pub fn to_owned(self) -> Input {
-        Input {
-            kind: self.kind,
-            scope: if self.record.scope == 0 { Scope::Binary } else { Scope::Host },
-            name: self.name.to_vec(),
-            value: self.value.to_vec(),
-            signature: (self.record.flags & INPUT_SIGNATURE != 0)
-                .then(|| self.record.signature.into()),
-            sha256: self.sha256().copied(),
-            racy: self.record.flags & INPUT_RACY != 0,
-        }
     }
 }

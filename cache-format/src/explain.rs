@@ -4,6 +4,7 @@
 
 use crate::accelerated::Accelerated;
 use crate::entry::Entry;
+use crate::evidence::{DeviceNode, Evidence, KvmState};
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::query::Query;
 use crate::report::Source;
@@ -13,9 +14,9 @@ use crate::value::Value;
 /// The largest number of a CPU model's features in a reason.
 const SHOWN_FEATURES: usize = 8;
 
-/// `/dev/kvm`'s device number, major 10 and minor 232, as [`InputKind::Kvm`] records it
+/// `/dev/kvm`'s device number, major 10 and minor 232, as in [`DeviceNode::device`]
 /// (`Documentation/admin-guide/devices.txt` of Linux).
-const KVM_DEVICE: &str = "ae8";
+const KVM_DEVICE: u64 = 0xae8;
 
 impl<B: AsRef<[u8]>> Entry<B> {
     /// Returns the reason for the result of [`answer`](Entry::answer) for `query`, in one line.
@@ -154,8 +155,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
             let passes = self.report()?.passes;
             passes.into_iter().rfind(|pass| pass.source == source)?.failure
         };
-        let node = (accelerator == Accelerator::Kvm).then(|| self.kvm()).flatten();
-        let (reason, detail) = match (node.and_then(Kvm::defect), failure()) {
+        let kvm = (accelerator == Accelerator::Kvm).then(|| self.kvm()).flatten();
+        let (reason, detail) = match (kvm.as_ref().and_then(kvm_defect), failure()) {
             (Some(defect), Some(failure)) if !failure.starts_with("/dev/kvm cannot be opened") => {
                 (defect, format!(": {failure}"))
             }
@@ -172,7 +173,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             return format!("it cannot run under {accelerator}, which is not built in");
         }
         match (accelerator, self.kvm()) {
-            (Accelerator::Kvm, Some(kvm)) if kvm.node == "absent" => {
+            (Accelerator::Kvm, Some(KvmState { node: None, .. })) => {
                 "it cannot run under kvm: there is no /dev/kvm here".to_owned()
             }
             (Accelerator::Kvm, None) => {
@@ -182,10 +183,11 @@ impl<B: AsRef<[u8]>> Entry<B> {
         }
     }
 
-    fn kvm(&self) -> Option<Kvm<'_>> {
-        let value = std::str::from_utf8(self.input(InputKind::Kvm)?.value).ok()?;
-        let mut lines = value.lines();
-        Some(Kvm { node: lines.next()?, view: lines.next().unwrap_or("") })
+    fn kvm(&self) -> Option<KvmState> {
+        match self.input(InputKind::Kvm)?.evidence() {
+            Evidence::Kvm(kvm) => Some(kvm),
+            _ => None,
+        }
     }
 
     fn explain_machine(&self, name: &str) -> String {
@@ -317,38 +319,24 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 }
 
-/// The recorded state of KVM: see [`InputKind::Kvm`].
-#[derive(Clone, Copy)]
-struct Kvm<'a> {
-    /// Owner, group, mode and device number of the node, or `absent`.
-    node: &'a str,
-    /// The prober's uid and whether the node opened, followed by other text.
-    view: &'a str,
-}
-
-impl Kvm<'_> {
-    /// Returns the reason why it cannot be used, as far as the node shows it.
-    fn defect(self) -> Option<String> {
-        let mut node = self.node.split(' ');
-        let (owner, mode, device) = (node.next()?, node.next()?, node.next()?);
-        if device == "0" {
-            return Some("/dev/kvm is a file or directory here, not the device of KVM".to_owned());
-        }
-        if device != KVM_DEVICE {
-            return Some(format!(
-                "/dev/kvm is another device here (number {device}, in hexadecimal)"
-            ));
-        }
-        let (user, opens) = self.view.strip_prefix("uid ")?.split_once(' ')?;
-        if opens != "closed" {
-            return None;
-        }
-        let group = owner.split_once(':').map_or("", |(_, group)| group);
-        Some(format!(
-            "/dev/kvm could not be opened by user {user}, the prober (it belongs to {owner}, mode {mode}: \
-             group {group} or an access list may give the right)"
-        ))
+/// Returns the reason why KVM cannot be used, as far as its node shows it.
+fn kvm_defect(kvm: &KvmState) -> Option<String> {
+    let DeviceNode { uid, gid, mode, device } = kvm.node.as_ref()?;
+    if *device == 0 {
+        return Some("/dev/kvm is a file or directory here, not the device of KVM".to_owned());
     }
+    if *device != KVM_DEVICE {
+        return Some(format!(
+            "/dev/kvm is another device here (number {device:x}, in hexadecimal)"
+        ));
+    }
+    let prober = kvm.uid;
+    (!kvm.opens).then(|| {
+        format!(
+            "/dev/kvm could not be opened by user {prober}, the prober (it belongs to {uid}:{gid}, mode \
+             {mode:o}: group {gid} or an access list may give the right)"
+        )
+    })
 }
 
 /// Returns the command that reports a kind of object, and true if it is sent for each name.

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
-use crate::entry::{Entry, InputRef};
+use crate::entry::Entry;
 use crate::facts::{Facts, is_quarantined};
 use crate::hex::hex;
+use crate::input::InputRef;
 use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::model::{Fact, FactKey};
 use crate::report::{Quarantine, Refusal};

@@ -158,6 +158,24 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// The cause of a failed probe, as far as a caller acts on it.
+    FailureCause: u8 {
+        /// The file is not a QEMU system emulator: it cannot be executed, or it did not greet over QMP.
+        NotAnEmulator = 1 "not-an-emulator",
+        /// The emulator exited, was killed, or broke the protocol.
+        Crashed = 2 "crashed",
+        /// The emulator did not answer in time.
+        TimedOut = 3 "timed-out",
+        /// The kernel or a security module refused to execute it.
+        NotPermitted = 4 "not-permitted",
+        /// The prober lacked memory, processes, descriptors or processor time. Never recorded.
+        Shortage = 5 "shortage",
+        /// Any other cause.
+        Other = 6 "other",
+    }
+}
+
+vocabulary! {
     /// Something outside the entry that its answers depend on.
     InputKind: u16 {
         /// The path that was asked for, links followed.
@@ -176,8 +194,6 @@ vocabulary! {
         Kernel = 7 "kernel",
         /// The host's CPU and its microcode.
         Cpu = 8 "cpu",
-        /// A probe that failed: when, what was asked for, why. Stands in no entry with answers.
-        Failure = 10 "failure",
         /// A file that the executable was reached through: an interpreter, a script, a link, a
         /// candidate on `PATH`, a file that a script names or reads; present or not.
         Route = 11 "route",
@@ -215,6 +231,16 @@ impl Groups {
     pub fn contains(self, group: Group) -> bool {
         let one = Groups::from(group);
         self.0 & one.0 == one.0
+    }
+
+    /// The set with these bits, as [`Groups::bits`] returns them; unknown bits are dropped.
+    pub(crate) fn from_bits(bits: u8) -> Groups {
+        Groups(bits & Groups::ALL.0)
+    }
+
+    /// One bit for each group beyond the core group.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
     }
 
     /// The groups of `self` that are not in `other`.

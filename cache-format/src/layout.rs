@@ -13,7 +13,7 @@ pub const MAGIC: [u8; 8] = *b"CAPSFILE";
 /// The version of the format that this crate writes, and the only one that it reads.
 ///
 /// Within a version only section kinds are added; anything else is a new version.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Reads as `0x0A0B0C0D` if the file was written in the byte order of the specification.
 pub const BYTE_ORDER_MARK: u32 = 0x0A0B_0C0D;
@@ -72,7 +72,7 @@ pub const SECTION_REQUIRED: u16 = 1;
 /// The section's facts depend on the host (kernel, KVM, CPU), not on the binary alone.
 pub const SECTION_HOST: u16 = 2;
 
-/// Tags of the sections of format version 1.
+/// Tags of the sections.
 pub mod tag {
     /// The string table.
     pub const STRINGS: [u8; 4] = *b"STRS";
@@ -96,11 +96,13 @@ pub mod tag {
     pub const CPU_MODELS_HOST: [u8; 4] = *b"CPUH";
     /// Host state that the facts depend on.
     pub const INPUTS: [u8; 4] = *b"INPT";
+    /// A failed probe; in a file without answers.
+    pub const FAILURE: [u8; 4] = *b"FAIL";
     /// The report on the probes.
     pub const REPORT: [u8; 4] = *b"REPT";
 
     /// Every tag of this version.
-    pub const ALL: [[u8; 4]; 12] = [
+    pub const ALL: [[u8; 4]; 13] = [
         STRINGS,
         POOL,
         CORE,
@@ -112,6 +114,7 @@ pub mod tag {
         CPU_MODELS,
         CPU_MODELS_HOST,
         INPUTS,
+        FAILURE,
         REPORT,
     ];
 }
@@ -156,10 +159,10 @@ pub struct InputRecord {
     pub name_offset: U32,
     /// Length of the name in bytes.
     pub name_length: U32,
-    /// Offset of the value (what was there, in words) in the section's text.
-    pub value_offset: U32,
-    /// Length of the value in bytes.
-    pub value_length: U32,
+    /// Offset of the encoded evidence in the section's text.
+    pub evidence_offset: U32,
+    /// Length of the evidence in bytes.
+    pub evidence_length: U32,
     /// What `stat` said; zeros without [`INPUT_SIGNATURE`].
     pub signature: SignatureRecord,
     /// SHA-256 of the content; zeros without [`INPUT_DIGEST`].

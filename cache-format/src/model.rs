@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::ModelError;
+use crate::failure::FailureRecord;
 use crate::input::Input;
 use crate::kind::{Accelerator, FactKind, Group};
 use crate::pool::{Handle, Pool};
@@ -39,6 +40,8 @@ pub struct Model {
     pub pool: Pool,
     /// Host state that the facts depend on; the emulator first.
     pub inputs: Vec<Input>,
+    /// The failed probe; `None` for a model with answers.
+    pub failure: Option<FailureRecord>,
     /// The report on the probes.
     pub report: Report,
     facts: BTreeMap<FactKey, Fact<Handle>>,

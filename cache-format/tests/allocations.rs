@@ -3,7 +3,7 @@
 use capscache_format::{Accelerator, Entry, Query, Tri};
 use sha2::{Digest, Sha256};
 
-const GOLDEN: &[u8] = include_bytes!("../../fixtures/golden/v1.caps");
+const GOLDEN: &[u8] = include_bytes!("../../fixtures/golden/v2.caps");
 
 fn allocations(run: impl FnOnce()) -> u64 {
     allocation_counter::measure(run).count_total

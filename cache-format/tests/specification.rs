@@ -9,7 +9,8 @@ use capscache_format::layout::{
     MAX_SECTIONS, SECTION_HOST, SECTION_REQUIRED, SectionEntry, SignatureRecord, tag,
 };
 use capscache_format::{
-    Accelerator, Entry, Fact, FactKey, FactKind, Group, InputKind, MAX_DISTINCT, Model, Scope,
+    Accelerator, Entry, Fact, FactKey, FactKind, FailureCause, FailureRecord, Group, Groups,
+    InputKind, MAX_DISTINCT, Model, Scope,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/format.md");
@@ -106,6 +107,7 @@ fn the_sections_are_those_that_are_specified() {
                 }
                 None if one == tag::REPORT => (0, "report".to_owned()),
                 None if one == tag::INPUTS => (SECTION_REQUIRED, "inputs".to_owned()),
+                None if one == tag::FAILURE => (SECTION_REQUIRED, "failed probe".to_owned()),
                 None if one == tag::STRINGS => (SECTION_REQUIRED, "string table".to_owned()),
                 None => (SECTION_REQUIRED, "pool of values".to_owned()),
             };
@@ -120,6 +122,12 @@ fn the_sections_are_those_that_are_specified() {
 #[test]
 fn sections_are_written_in_the_order_and_with_the_flags_that_are_specified() {
     let mut model = Model::default();
+    model.failure = Some(FailureRecord {
+        at: 0,
+        groups: Groups::CORE,
+        cause: FailureCause::Other,
+        reason: String::new(),
+    });
     for &group in Group::ALL {
         for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
             model.set(FactKey { group, accelerator, kind: FactKind::Ran }, Fact::Refused);
@@ -145,8 +153,8 @@ fn the_records_are_as_specified() {
         flags,
         name_offset,
         name_length,
-        value_offset,
-        value_length,
+        evidence_offset,
+        evidence_length,
         signature,
         sha256
     });
@@ -182,6 +190,7 @@ fn the_vocabularies_are_as_specified() {
     check!(" Groups", Group);
     check!(" Fact kinds", FactKind);
     check!(" Input kinds", InputKind);
+    check!(" Failure (FAIL)", FailureCause);
 }
 
 #[test]

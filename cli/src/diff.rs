@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::{
-    Accelerator, Capabilities, Escaped, FactKind, Group, Groups, Machine, Tri, Unanswered, Value,
-};
+use capscache::format::{FactKind, Machine, Value};
+use capscache::{Accelerator, Capabilities, Escaped, Group, Groups, Tri, Unanswered};
 use serde_json::{Map, json};
 
 use crate::args;

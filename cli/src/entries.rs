@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use capscache::{Accelerator, Error, Group, Listed, Lookup, Stale, Version};
+use capscache::format::Version;
+use capscache::{Accelerator, Error, Group, Listed, Lookup, Stale};
 use capscache_service::interface as wire;
 use capscache_service::text::{unusable, without_number};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ impl Status {
     pub(crate) fn of(lookup: Result<Lookup, Error>) -> Result<Status, Error> {
         Ok(match lookup {
             Ok(Lookup::Hit(_)) => Status::Valid,
-            Ok(Lookup::Stale(why)) => why.into(),
+            Ok(Lookup::Stale { reason: why, .. }) => why.into(),
             Ok(Lookup::Failed(failure)) => Status::Failed {
                 reason: failure.reason,
                 age: failure.age.as_secs(),
@@ -154,7 +155,7 @@ impl From<wire::Status> for Status {
 
 impl From<Result<Listed, Error>> for Entry {
     fn from(listed: Result<Listed, Error>) -> Entry {
-        let Listed { file, capabilities: caps, stale } = match listed {
+        let Listed { file, capabilities: caps, stale, .. } = match listed {
             Ok(listed) => listed,
             Err(error) => {
                 let file = unusable(&error).0.to_string_lossy().into_owned();

@@ -88,7 +88,7 @@ pub(crate) fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
 }
 
 /// A value as compact JSON; text without quotes.
-pub(crate) fn json_line(value: &capscache::Value<'_>) -> String {
+pub(crate) fn json_line(value: &capscache::format::Value<'_>) -> String {
     match value.as_str() {
         Some(text) => text.to_owned(),
         None => serde_json::to_string(value).unwrap_or_default(),

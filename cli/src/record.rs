@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
-use capscache::{Escaped, Groups, ProbeOptions, probe};
+use capscache::probe::{Options as ProbeOptions, probe};
+use capscache::{Escaped, Groups};
 
 use crate::output;
 use crate::session::{Session, exists, locate};

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use capscache::{Accelerator, Entry, Escaped, MAX_TRANSCRIPT_BYTES, replay_under};
+use capscache::probe::{MAX_TRANSCRIPT_BYTES, replay_under};
+use capscache::{Accelerator, Entry, Escaped};
 use capscache_libvirt::{QemuCaps, Surroundings};
 use flate2::read::MultiGzDecoder;
 

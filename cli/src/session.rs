@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use capscache::{Cache, CacheOptions, Capabilities, Escaped, Groups, Lookup, TimedOut};
+use capscache::probe::TimedOut;
+use capscache::{Cache, Capabilities, Escaped, FailureCause, Groups, Lookup};
 use capscache_service::client::Client;
 use capscache_service::interface;
 use rustix::io::Errno;
@@ -90,16 +91,18 @@ impl Session {
             self.tell(format_args!("it belongs to the user {keeper}: going on as that user"));
             keeper::become_user(keeper, &root)?;
         }
-        let options = CacheOptions {
-            fallbacks: self.place.fallback.clone(),
-            trusted_owner,
-            failure_ttl: Duration::from_secs(self.place.failure_ttl.into()),
-            limits: self.place.limits(),
-            environment: self.place.env.clone(),
-            writable: self.place.writable.clone(),
-            ..CacheOptions::default()
-        };
-        Ok(Cache::open_with(root, options)?)
+        let mut builder = Cache::builder(root)
+            .failure_ttl(Duration::from_secs(self.place.failure_ttl.into()))
+            .limits(self.place.limits())
+            .environment(self.place.env.iter().cloned())
+            .writable(self.place.writable.iter().cloned());
+        for fallback in &self.place.fallback {
+            builder = builder.fallback(fallback);
+        }
+        if let Some(owner) = trusted_owner {
+            builder = builder.trusted_owner(owner);
+        }
+        Ok(builder.open()?)
     }
 
     /// Says something that only a curious user wants to know.
@@ -130,7 +133,7 @@ impl Session {
                 let lacking: Vec<_> = groups.without(hit.groups()).iter().skip(1).collect();
                 format!("the entry lacks {}", join(&lacking, " and "))
             }
-            Ok(Lookup::Stale(reason)) => {
+            Ok(Lookup::Stale { reason, .. }) => {
                 let reason = reason.to_string();
                 format!("the entry is stale: {}", output::without_number(&reason))
             }
@@ -153,7 +156,7 @@ impl Session {
         }
         let capabilities =
             cache.get_with(emulator, groups).map_err(|error| self.explain(error, emulator))?;
-        if let Some(error) = capabilities.not_kept() {
+        if let Some(error) = capabilities.persist_error() {
             output::warn(format_args!("the answers could not be kept: {}", output::chain(error)));
         }
         Ok(capabilities)
@@ -189,7 +192,9 @@ impl Session {
             }
             capscache::Error::Probe { .. } | capscache::Error::Thread { .. } => {
                 let told = output::chain(&error);
-                let remedy = if error.is_shortage() { remedy::of(&told) } else { "" };
+                let is_short =
+                    matches!(error.cause(), Some(FailureCause::Shortage | FailureCause::TimedOut));
+                let remedy = if is_short { remedy::of(&told) } else { "" };
                 let advice = match &error {
                     capscache::Error::Probe { source, .. } => self.advice(source.timed_out()),
                     _ => String::new(),

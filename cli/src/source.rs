@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use capscache::{Cache, Capabilities, Escaped, Groups};
+use capscache::{Cache, Capabilities, Escaped, Groups, Validation};
 use capscache_service::client::{Client, ClientError};
 
 use crate::entries::{Entry, Status};
@@ -35,7 +35,9 @@ impl Source {
     /// Returns the state of an entry.
     pub(crate) fn status(&self, emulator: &Path, thorough: bool) -> Result<Status> {
         match self {
-            Source::Root(cache) if thorough => Ok(Status::of(cache.lookup_starting(emulator))?),
+            Source::Root(cache) if thorough => {
+                Ok(Status::of(cache.lookup_with(emulator, Validation::Start))?)
+            }
             Source::Root(cache) => Ok(Status::of(cache.lookup(emulator))?),
             Source::Service(client, _) => Ok(client.status(emulator, thorough)?.into()),
         }

@@ -148,7 +148,7 @@ fn warm(
         Ok(capabilities) => capabilities,
         Err(error) => return Outcome::Failed(session.explain(error, emulator)),
     };
-    if let Some(error) = capabilities.not_kept() {
+    if let Some(error) = capabilities.persist_error() {
         let error = anyhow!("the answers could not be kept: {}", output::chain(error));
         return Outcome::NotKept(capabilities, error);
     }

@@ -5,9 +5,9 @@
 //! corpus. The messages of the service's peers are in `service/src/fuzzing.rs`.
 
 use capscache_format::{
-    Accelerator, CommandReport, Entry, Expansion, Fact, FactKey, FactKind, Group, Groups, Handle,
-    Input, InputKind, Model, PassReport, Pool, Quarantine, Query, Refusal, Report, Scope,
-    Signature, Source, Value,
+    Accelerator, CommandReport, Entry, Evidence, Expansion, Fact, FactKey, FactKind, Group, Groups,
+    Handle, Incomplete, Input, Kernel, Memfd, Model, PassReport, Pool, Quarantine, Query, Refusal,
+    Report, Scope, Signature, Source, Value,
 };
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -64,7 +64,7 @@ fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
     seen += entry.commands().len() + entry.types().take(1000).count();
     seen += entry.command_line_options().take(1000).count();
     seen += entry.accelerators_present().len() + entry.inputs().count();
-    seen += entry.inputs().map(|input| input.to_owned().value.len()).sum::<usize>();
+    seen += entry.inputs().map(|input| input.to_owned().name.len()).sum::<usize>();
     seen += entry.groups().iter().count();
     seen += entry.report().map_or(0, |report| report.passes.len());
     for accelerator in entry.accelerators() {
@@ -293,7 +293,6 @@ fn input(source: &mut Bytes<'_>) -> Input {
         (i64::from_ne_bytes(source.wide().to_ne_bytes()), nanoseconds(source))
     };
     Input {
-        kind: pick(source, InputKind::ALL),
         scope: pick(source, &[Scope::Binary, Scope::Host]),
         name: source.text().into_bytes(),
         signature: (source.byte() & 1 == 1).then(|| Signature {
@@ -304,8 +303,37 @@ fn input(source: &mut Bytes<'_>) -> Input {
             ctime: time(source),
         }),
         sha256: (source.byte() & 1 == 1).then_some(sha256),
-        value: source.text().into_bytes(),
         racy: source.byte() & 1 == 1,
+        evidence: evidence(source),
+    }
+}
+
+fn evidence(source: &mut Bytes<'_>) -> Evidence {
+    let texts = |source: &mut Bytes<'_>| -> Vec<String> {
+        (0..source.number(5)).map(|_| source.text()).collect()
+    };
+    match source.number(8) {
+        0 => Evidence::Emulator,
+        1 => Evidence::Executable {
+            environment: texts(source).into_iter().map(|text| (text.into(), "x".into())).collect(),
+        },
+        2 => Evidence::Modules { contents: (source.byte() & 1 == 1).then_some([7; 32]) },
+        3 => Evidence::Libraries {
+            objects: texts(source).into_iter().map(Into::into).collect(),
+            builds: (source.byte() & 1 == 1).then_some([9; 32]),
+        },
+        4 => Evidence::Kernel(Kernel { release: source.text(), version: source.text() }),
+        5 => Evidence::Route,
+        6 => Evidence::Memfd(Memfd {
+            plain: source.byte() & 1 == 1,
+            hugetlb: source.byte() & 1 == 1,
+        }),
+        _ => Evidence::Incomplete(Incomplete {
+            at: i64::from(source.byte()),
+            context: source.text(),
+            reason: source.text(),
+            unopened: texts(source).into_iter().map(Into::into).collect(),
+        }),
     }
 }
 

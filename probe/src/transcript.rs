@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use capscache_format::{
-    Accelerator, Escaped, Groups, Input, InputKind, Model, ModelError, PassReport, Scope,
+    Accelerator, Escaped, Evidence, Groups, Input, Model, ModelError, PassReport, Scope,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -478,21 +478,21 @@ fn read(transcript: &str) -> Result<(Subject, Vec<Conversation>), TranscriptErro
 
 /// What is known of the files: their names and the digest, and nothing that could be compared.
 fn inputs(subject: &Subject) -> Vec<Input> {
-    let input = |kind, name: &str, sha256| Input {
-        kind,
+    let executable = Evidence::Executable { environment: Vec::new() };
+    let named = [
+        (Evidence::Emulator, &subject.emulator, None),
+        (executable, &subject.executable, digest(&subject.sha256)),
+    ];
+    let named = named.into_iter().filter(|(_, name, _)| !name.is_empty());
+    let input = |(evidence, name, sha256): (Evidence, &String, _)| Input {
         scope: Scope::Binary,
         name: name.as_bytes().to_vec(),
         signature: None,
         sha256,
-        value: Vec::new(),
         racy: false,
+        evidence,
     };
-    let named = [
-        (InputKind::Emulator, &subject.emulator, None),
-        (InputKind::Executable, &subject.executable, digest(&subject.sha256)),
-    ];
-    let named = named.into_iter().filter(|(_, name, _)| !name.is_empty());
-    named.map(|(kind, name, sha256)| input(kind, name, sha256)).collect()
+    named.map(input).collect()
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {

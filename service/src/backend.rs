@@ -93,7 +93,7 @@ impl Backend {
         groups: Groups,
     ) -> Result<Capabilities, Error> {
         if self.local_files.has(emulator)
-            && let Some(hit) = self.cache.ready(emulator, groups)
+            && let Some(hit) = self.cache.try_get(emulator, groups)
         {
             return Ok(hit);
         }
@@ -118,7 +118,7 @@ impl Backend {
         let (cache, search, emulator) =
             (self.cache.clone(), self.search.clone(), emulator.to_owned());
         let check = move || {
-            let lookup = match cache.ready(&emulator, groups) {
+            let lookup = match cache.try_get(&emulator, groups) {
                 Some(hit) => Ok(Lookup::Hit(hit)),
                 None => cache.lookup(&emulator),
             };
@@ -136,7 +136,7 @@ impl Backend {
             }
             if !caller.is_privileged {
                 let is_known = match &lookup {
-                    Ok(Lookup::Hit(_) | Lookup::Stale(_)) => true,
+                    Ok(Lookup::Hit(_) | Lookup::Stale { .. }) => true,
                     Ok(_) => false,
                     Err(error) => error.is_damage(),
                 };
@@ -251,7 +251,7 @@ impl PersistErrors {
     /// Logs why an entry could not be written, once for each kind of error until one is written again.
     fn log(&self, entry: &Capabilities) {
         let mut logged = self.0.borrow_mut();
-        let Some(error) = entry.not_kept() else { return logged.clear() };
+        let Some(error) = entry.persist_error() else { return logged.clear() };
         let kind = match error {
             capscache::Error::Entry { source, .. } => Some(source.kind()),
             _ => None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use capscache::{Cache, Capabilities, Error, Groups, Lookup, Stale};
+use capscache::{Cache, Capabilities, Error, Groups, Lookup, Stale, Validation};
 
 /// Result of a thorough check before a probe.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ pub enum Checked {
 /// # Errors
 /// Those of [`Cache::invalidate`] and [`Cache::forget_failure`].
 pub fn check(cache: &Cache, emulator: &Path, groups: Groups) -> Result<Checked, Error> {
-    match cache.lookup_starting(emulator) {
+    match cache.lookup_with(emulator, Validation::Start) {
         // This process may have what another prober was short of.
         Ok(Lookup::Hit(hit)) if hit.incomplete().is_some() => drop(cache.invalidate(emulator)?),
         Ok(Lookup::Hit(hit)) if hit.has(groups) => return Ok(Checked::Cached(hit)),
-        Ok(Lookup::Stale(why)) => {
+        Ok(Lookup::Stale { reason: why, .. }) => {
             if matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))) {
                 cache.invalidate(emulator)?;
             }

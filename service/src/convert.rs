@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use capscache::{Accelerator, Capabilities, Error, Group, Listed, Lookup, Stale};
+use capscache::{Accelerator, Capabilities, Error, FailureCause, Group, Listed, Lookup, Stale};
 
 use crate::interface::{self, Entry, Reason, State, Status, Version};
 use crate::text::{chain, unusable, without_number};
@@ -53,7 +53,9 @@ fn unusable_entry(error: &Error) -> Entry {
 pub(crate) fn status(lookup: Result<Lookup, Error>) -> Result<Status, Error> {
     Ok(match lookup {
         Ok(Lookup::Hit(_)) => Status { state: State::Valid, reason: None },
-        Ok(Lookup::Stale(why)) => Status { state: State::Stale, reason: Some(stale(&why)) },
+        Ok(Lookup::Stale { reason: why, .. }) => {
+            Status { state: State::Stale, reason: Some(stale(&why)) }
+        }
         Ok(Lookup::Failed(failure)) => {
             let reason = Reason {
                 found: failure.reason,
@@ -109,7 +111,9 @@ pub(crate) fn error(source: Error, emulator: &Path) -> interface::Error {
             let reason = without_number(&source).to_owned();
             interface::Error::NoSuchEmulator { emulator, reason }
         }
-        source if source.is_no_emulator() => interface::Error::NotAnEmulator { emulator, reason },
+        source if source.cause() == Some(FailureCause::NotAnEmulator) => {
+            interface::Error::NotAnEmulator { emulator, reason }
+        }
         Error::Probe { .. }
         | Error::Failed { .. }
         | Error::Changing { .. }

@@ -1,7 +1,8 @@
 //! Queries about the firmware descriptors of this host, with the names of QEMU's
 //! `docs/interop/firmware.json`.
 
-use capscache::{Capabilities, Escaped, Firmware, FirmwareList, Tri};
+use capscache::firmware::{Firmware, FirmwareList};
+use capscache::{Capabilities, Escaped, Tri};
 
 use crate::text::chain;
 

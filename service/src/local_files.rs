@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use capscache::Capabilities;
-use capscache_watcher::check_trusted;
+use capscache::trust::check_trusted;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::statfs;
 

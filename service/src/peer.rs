@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use capscache::{Capabilities, FORMAT_VERSION, Groups, Lookup, Tri};
+use capscache::format::layout::FORMAT_VERSION;
+use capscache::{Capabilities, Groups, Lookup, Tri, Validation};
 use futures_util::Stream;
 use futures_util::stream;
 use serde::Serialize;
@@ -118,8 +119,8 @@ impl Peer {
             let lookup = match (thorough, is_privileged) {
                 (false, _) => cache.lookup(&emulator),
                 // No file runs that an unprivileged user could have written.
-                (true, false) => cache.lookup_thoroughly(&emulator),
-                (true, true) => cache.lookup_starting(&emulator),
+                (true, false) => cache.lookup_with(&emulator, Validation::Thorough),
+                (true, true) => cache.lookup_with(&emulator, Validation::Start),
             };
             let (got, files) = match &lookup {
                 Ok(Lookup::Hit(hit)) => got(hit),
@@ -176,7 +177,7 @@ impl Peer {
             let entry = self.entry(&emulator, groups).await?;
             let (got, files) = got(&entry);
             // An entry without a file was replaced just now, or could not be written.
-            if !files.is_empty() || entry.not_kept().is_some() {
+            if !files.is_empty() || entry.persist_error().is_some() {
                 return Ok((got, files));
             }
         }

@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::{Cache, Escaped, is_root_or_unmapped};
+use capscache::trust::is_root_or_unmapped;
+use capscache::{Cache, Escaped};
 use capscache_watcher::check_probe;
 
 /// The user at the other end of a connection.

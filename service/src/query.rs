@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use capscache::{
-    Bytes, Capabilities, Entry, Groups, Query as EntryQuery, QueryError as Unparsable, Tri,
-};
+use capscache::format::QueryError as Unparsable;
+use capscache::{Bytes, Capabilities, Entry, Groups, Query as EntryQuery, Tri};
 use capscache_libvirt::{Flag, UnknownFlag};
 
 use crate::firmware;
@@ -135,7 +134,7 @@ mod tests {
         let ours = KINDS.split(", ").filter(|kind| !["firmware", "flag"].contains(kind));
         assert_eq!(
             ours.collect::<Vec<_>>(),
-            capscache::QUERY_KINDS.split(", ").collect::<Vec<_>>()
+            capscache::format::QUERY_KINDS.split(", ").collect::<Vec<_>>()
         );
         assert_eq!(
             QueryError::UnknownKind { kind: "x".into() }.to_string().matches("flag").count(),

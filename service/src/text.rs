@@ -44,7 +44,7 @@ pub fn unusable(error: &capscache::Error) -> (&Path, String) {
 /// Returns whether an error only names an emulator that its cause names as well.
 fn is_named_by_cause(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref() {
-        Some(capscache::Error::Probe { path, source }) => {
+        Some(capscache::Error::Probe { path, source, .. }) => {
             source.to_string().contains(&Escaped::new(path).to_string())
         }
         _ => false,

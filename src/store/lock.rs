@@ -1,13 +1,14 @@
 //! The lock of an entry: one process at a time probes or rewrites it.
 
 use std::ffi::OsStr;
-use std::fs::{File, Permissions, TryLockError};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use super::{Directory, LOCK, Store, create_beside, name_of};
 
@@ -23,6 +24,27 @@ const TAKE_OVER: &str = "take-over.lock";
 
 /// Whoever may open a file may lock it, be it for reading only: nobody else may.
 const PRIVATE: u32 = 0o600;
+
+/// The result of an attempt to take a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locked {
+    /// This process has it.
+    Yes,
+    /// Another open file has it.
+    ByAnother,
+}
+
+/// Takes the lock of a file (`flock(2)`) without waiting. It lasts until the file is closed.
+///
+/// # Errors
+/// Those of file systems without locks.
+pub(super) fn try_lock(file: &File) -> io::Result<Locked> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Locked::Yes),
+        Err(Errno::WOULDBLOCK) => Ok(Locked::ByAnother),
+        Err(error) => Err(error.into()),
+    }
+}
 
 impl Store {
     /// Takes the lock of an entry, waiting for another holder as long as `patience` allows.
@@ -46,11 +68,10 @@ impl Store {
         let mut until = Instant::now() + patience;
         let [mut interval, longest] = INTERVALS;
         loop {
-            let taken = match file.try_lock() {
-                Ok(()) => true,
-                Err(TryLockError::WouldBlock) if patience.is_zero() => return None,
-                Err(TryLockError::WouldBlock) => false,
-                Err(TryLockError::Error(_)) => return None,
+            let taken = match try_lock(&file).ok()? {
+                Locked::Yes => true,
+                Locked::ByAnother if patience.is_zero() => return None,
+                Locked::ByAnother => false,
             };
             let now = Instant::now();
             let is_over = now >= end;
@@ -64,13 +85,12 @@ impl Store {
                 until = now + patience;
             } else if taken {
                 return Some(file);
-            } else if now >= until
-                && let Some(lock) = self.take_over(&directory, &file, name)
-            {
-                return Some(lock);
-            } else if is_over {
-                return None;
             } else {
+                let take_over = || self.take_over(&directory, &file, name);
+                let lock = if now >= until { take_over() } else { None };
+                if lock.is_some() || is_over {
+                    return lock;
+                }
                 std::thread::sleep(interval);
                 interval = longest.min(2 * interval);
             }
@@ -81,7 +101,9 @@ impl Store {
     /// does so now.
     fn take_over(&self, directory: &Directory, held: &File, name: &OsStr) -> Option<File> {
         let one_at_a_time = self.open_private(directory, OsStr::new(TAKE_OVER)).ok()?;
-        one_at_a_time.try_lock().ok()?;
+        if !matches!(try_lock(&one_at_a_time), Ok(Locked::Yes)) {
+            return None;
+        }
         if !is_named(directory, held, name) {
             return None;
         }
@@ -109,7 +131,7 @@ impl Store {
 /// Locks a file that was just made; not, if somebody else was faster, who may be about to remove it.
 pub(super) fn hold(directory: &Directory, file: &File, name: &OsStr) -> bool {
     // Where there are no locks, `gc` does not remove what it cannot lock.
-    !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_named(directory, file, name)
+    !matches!(try_lock(file), Ok(Locked::ByAnother)) && is_named(directory, file, name)
 }
 
 /// Whether an open file is still the one that has this name.
@@ -194,7 +216,7 @@ mod tests {
         let path = store.entry_path(Path::new("/emulator"));
         let _stopped = store.lock(&path, Duration::ZERO).unwrap();
         let directory = File::open(store.directory()).unwrap();
-        directory.try_lock().unwrap();
+        assert_eq!(try_lock(&directory).unwrap(), Locked::Yes);
         assert!(lock_within_a_minute(store, &path, Duration::from_millis(10)).is_some());
     }
 
@@ -205,7 +227,7 @@ mod tests {
         let _stopped = store.lock(&path, Duration::ZERO).unwrap();
         let directory = store.open().unwrap().unwrap();
         let taking_over = store.open_private(&directory, OsStr::new(TAKE_OVER)).unwrap();
-        taking_over.try_lock().unwrap();
+        assert_eq!(try_lock(&taking_over).unwrap(), Locked::Yes);
         assert!(lock_within_a_minute(store, &path, Duration::from_millis(10)).is_none());
     }
 
@@ -222,7 +244,7 @@ mod tests {
         // `gc` took it for litter: it locks first, and removes then.
         let file = make();
         let collector = File::open(&path).unwrap();
-        collector.try_lock().unwrap();
+        assert_eq!(try_lock(&collector).unwrap(), Locked::Yes);
         assert!(!hold(&file));
         fs::remove_file(&path).unwrap();
         drop(collector);

@@ -63,16 +63,16 @@ $ capscache query /usr/bin/qemu-system-avr machine:uno colour:red
 ! capscache: unknown kind of query "colour"; known are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno q35
-! capscache: "q35" is no query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+! capscache: "q35" is not a query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno machine:
-! capscache: "machine:" is no query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+! capscache: "machine:" is not a query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno cpu:EPYC@xyz
 ! capscache: unknown accelerator "xyz"; known are kvm, hvf, tcg, qtest
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno property:virtio
-! capscache: "virtio" names no property: write property:TYPE.PROPERTY
+! capscache: "virtio" does not name a property: write property:TYPE.PROPERTY
 exit code: 2
 
 "#]]);

@@ -147,7 +147,7 @@ fn what_was_never_probed_is_missing() {
     let shown = dir.session(&[&["status", &avr()], &["status", "--json", &avr()]]);
     dir.assert_snapshot(&shown, str![[r#"
 $ capscache status /usr/bin/qemu-system-avr
-/usr/bin/qemu-system-avr: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-avr` asks
+/usr/bin/qemu-system-avr: missing: there is no entry; `capscache warm /usr/bin/qemu-system-avr` makes one
 exit code: 3
 $ capscache status --json /usr/bin/qemu-system-avr
 {
@@ -179,14 +179,14 @@ $ capscache invalidate /usr/bin/qemu-system-avr
 $ capscache invalidate /usr/bin/qemu-system-avr
 /usr/bin/qemu-system-avr: there was no entry
 $ capscache status /usr/bin/qemu-system-avr
-/usr/bin/qemu-system-avr: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-avr` asks
+/usr/bin/qemu-system-avr: missing: there is no entry; `capscache warm /usr/bin/qemu-system-avr` makes one
 exit code: 3
 $ capscache status /usr/bin/qemu-system-rx
 /usr/bin/qemu-system-rx: valid
 $ capscache invalidate --all
 dropped 1 entry
 $ capscache status /usr/bin/qemu-system-rx
-/usr/bin/qemu-system-rx: missing: nothing is known yet; `capscache warm /usr/bin/qemu-system-rx` asks
+/usr/bin/qemu-system-rx: missing: there is no entry; `capscache warm /usr/bin/qemu-system-rx` makes one
 exit code: 3
 
 "#]]);

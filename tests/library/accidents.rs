@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use capscache::probe::{Options as ProbeOptions, probe, replay};
 use capscache::{
-    Accelerator, Cache, Capabilities, Dependency, Entry, Groups, InputKind, Lookup, ProbeOptions,
-    Tri, probe, replay,
+    Accelerator, Cache, Capabilities, Dependency, Entry, Groups, InputKind, Lookup, Tri, Validation,
 };
 use tempfile::TempDir;
 use test_support::write_program;
@@ -69,10 +69,10 @@ fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
     assert_eq!(machines(&after), machines(&before));
     assert_eq!(ask(&after, "cpu:max@kvm"), ask(&before, "cpu:max@kvm"));
     let kvm = after.accelerator(Accelerator::Kvm).expect("KVM");
-    let expansion = kvm.cpu_expansion("max", capscache::Expansion::Full);
+    let expansion = kvm.cpu_expansion("max", capscache::format::Expansion::Full);
     assert!(matches!(expansion, Err(capscache::Unanswered::Refused { .. })), "{expansion:?}");
     let tcg = after.accelerator(Accelerator::Tcg).expect("TCG");
-    assert!(tcg.cpu_expansion("max", capscache::Expansion::Full).is_ok());
+    assert!(tcg.cpu_expansion("max", capscache::format::Expansion::Full).is_ok());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
     assert_eq!(after.groups(), Groups::CPU_MODELS);
     let of = |accelerator| {
         let answers = after.accelerator(accelerator).expect("core answers");
-        answers.cpu_expansion("max", capscache::Expansion::Full).map(drop)
+        answers.cpu_expansion("max", capscache::format::Expansion::Full).map(drop)
     };
     assert_eq!(of(Accelerator::Kvm), Ok(()));
     assert!(matches!(of(Accelerator::Tcg), Err(capscache::Unanswered::Refused { .. })));
@@ -198,7 +198,7 @@ fn what_runs_in_another_mount_namespace_is_probed_each_time() {
         }
     }
     let found = cache.lookup(&emulator);
-    assert!(matches!(found, Ok(Lookup::Stale(_))), "{found:?}");
+    assert!(matches!(found, Ok(Lookup::Stale { .. })), "{found:?}");
     assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
 }
 
@@ -238,7 +238,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
 
     // Not the one that has this path outside.
     let stale = |found: Result<Lookup, capscache::Error>| match found.expect("a lookup") {
-        Lookup::Stale(stale) => (stale.input, stale.path),
+        Lookup::Stale { reason: stale, .. } => (stale.input, stale.path),
         other => panic!("not stale but {other:?}"),
     };
     let before = fs::read(&inside).expect("the emulator");
@@ -259,7 +259,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
     let libz = caps.depends_on().into_iter().find(is_libz).expect("it is linked to libz");
     let mut file = fs::File::options().append(true).open(libz.path()).expect("a file");
     std::io::Write::write_all(&mut file, b"overwritten in place").expect("a write");
-    let (input, _) = stale(cache.lookup_thoroughly(&emulator));
+    let (input, _) = stale(cache.lookup_with(&emulator, Validation::Thorough));
     assert_eq!(input, InputKind::Libraries);
 }
 
@@ -268,12 +268,11 @@ fn without_a_root_to_write_to_groups_add_up_in_the_process() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     // A file stands where the directory of the entries would be: not even root can write there.
-    let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
     fs::create_dir(cache.root()).expect("a directory");
-    fs::write(cache.root().join(release), "").expect("a file");
+    fs::write(cache.directory(), "").expect("a file");
     let emulator = Path::new("/usr/bin/qemu-system-avr");
     let devices = cache.get_with(emulator, Groups::DEVICES).expect("answers");
-    assert!(devices.not_kept().is_some());
+    assert!(devices.persist_error().is_some());
     let both = cache.get_with(emulator, Groups::OBJECTS).expect("answers");
     assert_eq!(both.groups(), Groups::DEVICES | Groups::OBJECTS);
     assert!(matches!(cache.lookup(emulator), Ok(Lookup::Hit(_))));

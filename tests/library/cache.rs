@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
-use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, InputRef, Lookup, Tri};
+use capscache::format::InputRef;
+use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, Lookup, Tri, Validation};
 use tempfile::TempDir;
 use test_support::{age, replace_program, write_program};
 
@@ -49,7 +50,7 @@ impl Fixture {
 
     fn stale(&self, emulator: &Path) -> String {
         match self.cache.lookup(emulator).expect("a lookup") {
-            Lookup::Stale(why) => why.to_string(),
+            Lookup::Stale { reason: why, .. } => why.to_string(),
             other => panic!("not stale but {other:?}"),
         }
     }
@@ -163,15 +164,15 @@ fn without_a_root_to_write_to_content_decides_about_a_fresh_emulator_too() {
     let cache = crate::open("/proc/no-such-root").expect("a cache");
     fresh_wrapper(&emulator, &count, AVR);
     let first = cache.get(&emulator).expect("answers");
-    assert!(first.not_kept().is_some());
+    assert!(first.persist_error().is_some());
     for _ in 0..3 {
-        assert!(cache.get(&emulator).expect("answers").not_kept().is_some());
-        assert!(matches!(cache.lookup_thoroughly(&emulator), Ok(Lookup::Hit(_))));
+        assert!(cache.get(&emulator).expect("answers").persist_error().is_some());
+        assert!(matches!(cache.lookup_with(&emulator, Validation::Thorough), Ok(Lookup::Hit(_))));
     }
     assert_eq!(fixture.runs(), 1);
     fresh_wrapper(&emulator, &count, OTHER);
     match cache.lookup(&emulator).expect("a lookup") {
-        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Emulator),
+        Lookup::Stale { reason: stale, .. } => assert_eq!(stale.input, InputKind::Emulator),
         other => panic!("not stale but {other:?}"),
     }
     assert_eq!(cache.get(&emulator).expect("answers").arch(), "rx");
@@ -183,12 +184,12 @@ fn without_a_root_to_write_to_content_decides_about_a_fresh_emulator_too() {
 fn child_with_a_stale_entry_where_nothing_can_be_written() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
     let (cache, emulator) = (crate::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
-    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Stale(_))));
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Stale { .. })));
     let caps = cache.get(&emulator).expect("answers");
-    assert_eq!((caps.arch(), caps.not_kept().is_some()), ("rx", true));
+    assert_eq!((caps.arch(), caps.persist_error().is_some()), ("rx", true));
     for _ in 0..3 {
         assert_eq!(cache.get(&emulator).expect("answers").arch(), "rx");
-        match cache.lookup_thoroughly(&emulator).expect("a lookup") {
+        match cache.lookup_with(&emulator, Validation::Thorough).expect("a lookup") {
             Lookup::Hit(hit) => assert_eq!(hit.arch(), "rx"),
             other => panic!("no hit but {other:?}"),
         }
@@ -218,7 +219,7 @@ fn a_retargeted_link_is_noticed() {
     assert_eq!(fixture.cache.get(&link).expect("answers").arch(), "avr");
     fs::remove_file(&link).expect("a removal");
     symlink(OTHER, &link).expect("a link");
-    assert!(matches!(fixture.cache.lookup(&link), Ok(Lookup::Stale(_))));
+    assert!(matches!(fixture.cache.lookup(&link), Ok(Lookup::Stale { .. })));
     assert_eq!(fixture.cache.get(&link).expect("answers").arch(), "rx");
 }
 
@@ -270,7 +271,7 @@ fn a_removed_emulator_is_stale_and_an_error_to_get() {
     let emulator = fixture.wrapper("qemu", AVR);
     let caps = fixture.cache.get(&emulator).expect("answers");
     fs::remove_file(&emulator).expect("a removal");
-    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Stale(_))));
+    assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Stale { .. })));
     assert!(matches!(fixture.cache.get(&emulator), Err(Error::Emulator { .. })));
     assert_eq!(caps.arch(), "avr", "the handle stays readable");
 }
@@ -394,15 +395,15 @@ fn a_caller_that_gives_up_waiting_leaves_the_probe_to_finish() {
 fn what_is_ready_is_had_without_running_or_comparing_anything() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
-    assert!(fixture.cache.ready(&emulator, Groups::CORE).is_none());
+    assert!(fixture.cache.try_get(&emulator, Groups::CORE).is_none());
     assert_eq!(fixture.runs(), 0);
     fixture.cache.get(&emulator).expect("answers");
-    let ready = fixture.cache.ready(&emulator, Groups::CORE).expect("a hit");
+    let ready = fixture.cache.try_get(&emulator, Groups::CORE).expect("a hit");
     assert_eq!(ready.arch(), "avr");
-    assert!(fixture.cache.ready(&emulator, Groups::DEVICES).is_none());
+    assert!(fixture.cache.try_get(&emulator, Groups::DEVICES).is_none());
     // The same bytes under another signature: to know that they are the same takes reading them.
     fixture.write_wrapper(&emulator, AVR);
-    assert!(fixture.cache.ready(&emulator, Groups::CORE).is_none());
+    assert!(fixture.cache.try_get(&emulator, Groups::CORE).is_none());
     assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Hit(_))));
     assert_eq!(fixture.runs(), 1);
 }
@@ -463,7 +464,7 @@ fn an_entry_in_the_place_of_another_is_a_miss_that_is_told_and_probed_again() {
     }
     let (good, bad) = fresh.verify_all().expect("a directory");
     assert_eq!((good, bad.len()), (1, 1));
-    assert!(fresh.ready(&rx, Groups::CORE).is_none());
+    assert!(fresh.try_get(&rx, Groups::CORE).is_none());
     assert_eq!(fresh.get(&rx).expect("answers").arch(), "rx");
     assert_eq!(fresh.verify_all().expect("a directory").0, 2);
     assert_eq!(fixture.runs(), 3);

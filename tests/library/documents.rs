@@ -27,7 +27,7 @@ fn every_promise_names_a_test_that_is_there() {
     let names: Vec<&str> = quoted.filter(|name| name.matches('_').count() >= 3).collect();
     assert!(names.len() > 25, "{} tests are named", names.len());
     for name in names {
-        let wanted = format!("fn {name}()");
+        let wanted = format!("fn {name}(");
         let attributes = code.iter().find_map(|text| {
             let (before, _) = text.split_once(&wanted)?;
             before.rsplit("\n\n").next()

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capscache::{Cache, CacheOptions, Error, Groups, Lookup};
+use capscache::probe::Limits;
+use capscache::{Cache, Error, FailureCause, Groups, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 
@@ -75,24 +76,25 @@ fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
 }
 
 #[test]
-fn what_is_no_emulator_is_told_apart_from_an_emulator_that_fails_and_remembered_so() {
+fn a_file_that_is_not_an_emulator_has_another_cause_than_one_that_fails_also_when_remembered() {
     let broken = Broken::new();
     let kinds = |emulator: &Path| {
         let fresh = broken.cache().get(emulator).expect_err("it fails");
         let remembered = broken.cache().get(emulator).expect_err("it is remembered");
         assert!(matches!(remembered, Error::Failed { .. }), "{remembered}");
-        (fresh.is_no_emulator(), remembered.is_no_emulator())
+        (fresh.cause(), remembered.cause())
     };
-    assert_eq!(kinds(Path::new("/bin/true")), (true, true));
-    assert_eq!(kinds(Path::new("/usr")), (true, true));
+    let not_an_emulator = Some(FailureCause::NotAnEmulator);
+    assert_eq!(kinds(Path::new("/bin/true")), (not_an_emulator, not_an_emulator));
+    assert_eq!(kinds(Path::new("/usr")), (not_an_emulator, not_an_emulator));
     // One that hangs may be an emulator.
     broken.write("exec sleep 60");
-    let mut options = crate::options();
-    options.limits.start = Duration::from_millis(200);
-    let cache = Cache::open_with(broken.path("cache"), options).expect("a cache");
-    assert!(!cache.get(&broken.emulator).expect_err("it hangs").is_no_emulator());
+    let limits = Limits { start: Duration::from_millis(200), ..Limits::default() };
+    let cache = crate::builder(broken.path("cache")).limits(limits).open().expect("a cache");
+    let error = cache.get(&broken.emulator).expect_err("it hangs");
+    assert_eq!(error.cause(), Some(FailureCause::TimedOut));
     let gone = broken.cache().get(broken.path("gone")).expect_err("nothing is there");
-    assert!(!gone.is_no_emulator());
+    assert_eq!(gone.cause(), None);
 }
 
 #[test]
@@ -195,7 +197,7 @@ fn a_failure_is_forgotten_on_another_kernel() {
     let broken = Broken::new();
     let (here, root) = (broken.cache(), broken.path("cache"));
     assert!(matches!(here.get(&broken.emulator), Err(Error::Probe { .. })));
-    let there = cache_on(&root, |host| host.kernel.push_str("-next"));
+    let there = cache_on(&root, |host| host.kernel.version.push_str("-next"));
     assert!(matches!(there.lookup(&broken.emulator), Ok(Lookup::Missing)));
     assert!(matches!(there.get(&broken.emulator), Err(Error::Probe { .. })));
     assert!(matches!(there.get(&broken.emulator), Err(Error::Failed { .. })));
@@ -246,8 +248,8 @@ fn a_failure_is_believed_no_longer_than_told_and_forgotten_on_request() {
     let broken = Broken::new();
     broken.cache().get(&broken.emulator).expect_err("it fails");
     let runs = broken.runs();
-    let options = CacheOptions { failure_ttl: Duration::ZERO, ..crate::options() };
-    let impatient = Cache::open_with(broken.path("cache"), options).expect("a cache");
+    let impatient = crate::builder(broken.path("cache")).failure_ttl(Duration::ZERO);
+    let impatient = impatient.open().expect("a cache");
     assert!(matches!(impatient.lookup(&broken.emulator), Ok(Lookup::Missing)));
     assert!(matches!(impatient.get(&broken.emulator), Err(Error::Probe { .. })));
     assert_eq!(broken.runs(), 2 * runs);
@@ -337,7 +339,7 @@ fn dropping_all_entries_forgets_every_failure() {
         let cache = broken.cache();
         if !can_be_written {
             // A file stands where the directory would be: failures are kept in the process.
-            let release = format!("v1-{}", env!("CARGO_PKG_VERSION"));
+            let release = format!("v2-{}", env!("CARGO_PKG_VERSION"));
             fs::create_dir(broken.path("cache")).expect("a directory");
             fs::write(broken.path("cache").join(release), "").expect("a file");
         }

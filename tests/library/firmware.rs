@@ -6,7 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use capscache::{Entry, FirmwareError, FirmwareFile, FirmwareList, FirmwareMapping, Unanswered};
+use capscache::firmware::{FirmwareError, FirmwareFile, FirmwareList, FirmwareMapping};
+use capscache::{Entry, Unanswered};
 
 /// Directories of descriptors, the most specific first.
 struct Host {
@@ -294,7 +295,7 @@ fn firmware_fits_the_machines_of_an_emulator_by_architecture_and_pattern_and_by_
             .into_iter()
             .find(|(name, _)| name == fixture)
             .expect("a fixture");
-        let model = capscache::replay(&transcript).expect("a model");
+        let model = capscache::probe::replay(&transcript).expect("a model");
         let entry = Entry::open(model.encode().expect("a file")).expect("an entry");
         let found = list.fitting(&entry, machine)?;
         let names = found.iter().map(|firmware| host.name(&firmware.path));

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use capscache::{Entry, FormatError};
+use capscache::Entry;
+use capscache::format::FormatError;
 use flate2::read::GzDecoder;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ fn a_thousand_random_damages_of_a_real_entry_are_found_and_survived() {
     let mut transcript = String::new();
     let packed = File::open(fixture).expect("a fixture");
     GzDecoder::new(packed).read_to_string(&mut transcript).expect("gzip");
-    let model = capscache::replay(&transcript).expect("a model");
+    let model = capscache::probe::replay(&transcript).expect("a model");
     let real = model.encode().expect("a file");
     // One in eight is near the front, where header and section table are.
     let damage = |end| vec((0..end, 0..8), 1..=32);

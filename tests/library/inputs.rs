@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use capscache::format::Evidence;
 use capscache::{
-    Accelerator, Cache, CacheOptions, Capabilities, Groups, HostFacts, InputKind, Lookup, Scope,
-    Stale,
+    Accelerator, Cache, Capabilities, Groups, HostFacts, InputKind, Lookup, Scope, Stale,
+    Validation,
 };
 use tempfile::TempDir;
 use test_support::age;
@@ -66,7 +67,7 @@ impl Installation {
 
     fn stale(&self) -> Stale {
         match self.cache.lookup(self.emulator()).expect("a lookup") {
-            Lookup::Stale(stale) => stale,
+            Lookup::Stale { reason: stale, .. } => stale,
             other => panic!("not stale but {other:?}"),
         }
     }
@@ -153,7 +154,9 @@ fn what_changes_during_every_probe_is_not_believed() {
     let passes = if test_support::kvm_opens() { 2 } else { 1 };
     assert_eq!(starts(), 2 * 3 * passes);
     match cache.lookup(&wrapper).expect("a lookup") {
-        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules, "{stale}"),
+        Lookup::Stale { reason: stale, .. } => {
+            assert_eq!(stale.input, InputKind::Modules, "{stale}")
+        }
         other => panic!("not stale but {other:?}"),
     }
 }
@@ -207,8 +210,9 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
     let module = installed.module("audio-oss");
     overwrite(&module);
     assert!(installed.is_hit(), "the directory did not move");
-    match installed.cache.lookup_thoroughly(installed.emulator()).expect("a lookup") {
-        Lookup::Stale(stale) => assert_eq!(stale.input, InputKind::Modules),
+    match installed.cache.lookup_with(installed.emulator(), Validation::Thorough).expect("a lookup")
+    {
+        Lookup::Stale { reason: stale, .. } => assert_eq!(stale.input, InputKind::Modules),
         other => panic!("not stale but {other:?}"),
     }
 }
@@ -219,14 +223,16 @@ fn a_library_overwritten_in_place_is_noticed_by_a_thorough_look() {
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     let (emulator, library) = emulator_with_own_library(root.path());
     let caps = cache.get(&emulator).expect("answers");
-    let mapped = caps.input(InputKind::Libraries).expect("an input").value;
-    let mapped = String::from_utf8_lossy(mapped).into_owned();
-    assert!(mapped.lines().any(|line| Path::new(line) == library), "{mapped}");
+    let mapped = caps.input(InputKind::Libraries).expect("an input").evidence();
+    assert!(
+        matches!(&mapped, Evidence::Libraries { objects, .. } if objects.contains(&library)),
+        "{mapped:?}"
+    );
     overwrite(&library);
     let is_hit = |found| matches!(found, Ok(Lookup::Hit(_)));
     assert!(is_hit(cache.lookup(&emulator)), "the loader's cache did not move");
-    match cache.lookup_thoroughly(&emulator).expect("a lookup") {
-        Lookup::Stale(stale) => {
+    match cache.lookup_with(&emulator, Validation::Thorough).expect("a lookup") {
+        Lookup::Stale { reason: stale, .. } => {
             assert_eq!((stale.input, stale.scope), (InputKind::Libraries, Scope::Binary));
         }
         other => panic!("not stale but {other:?}"),
@@ -268,7 +274,7 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
     for thorough in [false, true] {
         let other = crate::open(installed.cache.root()).expect("a cache");
         let looked = if thorough {
-            other.lookup_thoroughly(installed.emulator())
+            other.lookup_with(installed.emulator(), Validation::Thorough)
         } else {
             other.lookup(installed.emulator())
         };
@@ -286,13 +292,12 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
 pub(crate) fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
     let mut host = HostFacts::of_this_host();
     change(&mut host);
-    let options = CacheOptions { host: Some(host), ..crate::options() };
-    Cache::open_with(root, options).expect("a cache")
+    crate::builder(root).host(host).open().expect("a cache")
 }
 
 fn stale_input(cache: &Cache, emulator: &str) -> (InputKind, Scope) {
     match cache.lookup(emulator).expect("a lookup") {
-        Lookup::Stale(stale) => (stale.input, stale.scope),
+        Lookup::Stale { reason: stale, .. } => (stale.input, stale.scope),
         other => panic!("not stale but {other:?}"),
     }
 }
@@ -318,8 +323,8 @@ fn another_kernel_or_cpu_asks_kvm_again_and_nothing_else() {
     let here = cache_on(root.path(), |_| {});
     let mut before = here.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
     for (kind, change) in [
-        (InputKind::Kernel, (|host| host.kernel.push_str("-next")) as fn(&mut HostFacts)),
-        (InputKind::Cpu, |host| host.cpu.push_str(" microcode 0x2")),
+        (InputKind::Kernel, (|host| host.kernel.version.push_str("-next")) as fn(&mut HostFacts)),
+        (InputKind::Cpu, |host| host.cpu.microcode.push_str("0x2")),
     ] {
         let there = cache_on(root.path(), change);
         assert_eq!(stale_input(&there, &emulator), (kind, Scope::Host));
@@ -340,7 +345,7 @@ fn a_kernel_without_memfd_makes_everything_stale() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = "/usr/bin/qemu-system-avr";
     cache_on(root.path(), |_| {}).get(emulator).expect("answers");
-    let there = cache_on(root.path(), |host| host.memfd = "plain no hugetlb no".into());
+    let there = cache_on(root.path(), |host| host.memfd.plain = !host.memfd.plain);
     assert_eq!(stale_input(&there, emulator), (InputKind::Memfd, Scope::Binary));
 }
 
@@ -353,8 +358,8 @@ fn an_emulator_for_another_target_does_not_care_about_kernel_cpu_or_kvm() {
     let host = [InputKind::Kvm, InputKind::Kernel, InputKind::Cpu];
     assert!(caps.inputs().all(|input| !host.contains(&input.kind)));
     let there = cache_on(root.path(), |host| {
-        host.kernel.clear();
-        host.cpu.clear();
+        host.kernel.release.clear();
+        host.cpu.model.clear();
     });
     assert!(matches!(there.lookup(emulator), Ok(Lookup::Hit(_))));
 }
@@ -364,10 +369,11 @@ fn what_was_mapped_is_recorded_with_libraries_and_modules() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path()).expect("a cache");
     let caps = cache.get("/usr/bin/qemu-system-x86_64").expect("answers");
-    let libraries = caps.input(InputKind::Libraries).expect("an input");
-    let mapped = String::from_utf8_lossy(libraries.value).into_owned();
-    assert!(mapped.lines().count() > 20, "{mapped}");
-    assert!(mapped.contains("/libc.so.6") && mapped.contains("/qemu/accel-tcg-"), "{mapped}");
+    let libraries = caps.input(InputKind::Libraries).expect("an input").evidence();
+    let Evidence::Libraries { objects, .. } = libraries else { panic!("{libraries:?}") };
+    assert!(objects.len() > 20, "{objects:?}");
+    let has = |part| objects.iter().any(|path| path.to_str().is_some_and(|p| p.contains(part)));
+    assert!(has("/libc.so.6") && has("/qemu/accel-tcg-"), "{objects:?}");
 }
 
 #[test]
@@ -376,9 +382,8 @@ fn child_whose_emulators_run_as_another_user() {
     let root = PathBuf::from(std::env::var_os("ROOT").expect("a root"));
     let emulator = test_support::native();
     let as_member_of = |groups: &[u32]| {
-        let run_as = capscache::User { uid: 65534, gid: 65534, groups: groups.to_vec() };
-        let options = CacheOptions { run_as: Some(run_as), ..crate::options() };
-        Cache::open_with(&root, options).expect("a cache")
+        let run_as = capscache::probe::User { uid: 65534, gid: 65534, groups: groups.to_vec() };
+        crate::builder(&root).run_as(run_as).open().expect("a cache")
     };
     let opens = |caps: &Capabilities| caps.accelerators().any(|a| a == Accelerator::Kvm);
     assert!(opens(&as_member_of(&[12345]).get(&emulator).expect("answers")));
@@ -420,13 +425,13 @@ fn child_under_which_microcode_is_loaded() {
     let cache = crate::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
     let emulator = test_support::native();
     let before = cache.get(&emulator).expect("answers");
-    let cpu = before.input(InputKind::Cpu).expect("an input").value;
-    assert!(String::from_utf8_lossy(cpu).ends_with(" microcode 0x1"));
+    let cpu = before.input(InputKind::Cpu).expect("an input").evidence();
+    assert!(matches!(cpu, Evidence::Cpu(cpu) if cpu.microcode == "0x1"));
     fs::write("/sys/devices/system/cpu/cpu0/microcode/version", "0x2\n").expect("a version");
     let is_hit = |found| matches!(found, Ok(Lookup::Hit(_)));
     assert!(is_hit(cache.lookup(&emulator)), "a hit does not look at it");
-    match cache.lookup_thoroughly(&emulator).expect("a lookup") {
-        Lookup::Stale(stale) => {
+    match cache.lookup_with(&emulator, Validation::Thorough).expect("a lookup") {
+        Lookup::Stale { reason: stale, .. } => {
             assert_eq!((stale.input, stale.scope), (InputKind::Cpu, Scope::Host));
             assert!(stale.found.ends_with(" microcode 0x2"), "{stale}");
         }
@@ -437,7 +442,7 @@ fn child_under_which_microcode_is_loaded() {
     let after = cache.get(&emulator).expect("answers");
     assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
     assert_ne!(micros(&after, Accelerator::Kvm), micros(&before, Accelerator::Kvm));
-    assert!(is_hit(cache.lookup_thoroughly(&emulator)));
+    assert!(is_hit(cache.lookup_with(&emulator, Validation::Thorough)));
 }
 
 #[test]

@@ -19,15 +19,14 @@ mod truth;
 mod upkeep;
 mod writers;
 
-/// What caches are opened with here: wrappers may write to the directories of the tests, to count for instance.
-fn options() -> capscache::CacheOptions {
-    let writable = vec![std::env::temp_dir()];
-    capscache::CacheOptions { writable, ..capscache::CacheOptions::default() }
+/// Configures a cache: wrappers may write to the directories of the tests, for example to count their starts.
+fn builder(root: impl Into<std::path::PathBuf>) -> capscache::CacheBuilder {
+    capscache::Cache::builder(root).writable([std::env::temp_dir()])
 }
 
-/// Opens a cache with those [`options`].
+/// Opens a cache as [`builder`] configures it.
 fn open(root: impl Into<std::path::PathBuf>) -> Result<capscache::Cache, capscache::Error> {
-    capscache::Cache::open_with(root, options())
+    builder(root).open()
 }
 
 /// A process that runs one of these tests, an ignored one, with further variables.

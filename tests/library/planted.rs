@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use capscache::Cache;
+use capscache::{Cache, Validation};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const AVR: &str = "/usr/bin/qemu-system-avr";
@@ -85,7 +85,11 @@ fn use_in_every_way(root: &Path) {
     std::thread::spawn(move || {
         let Ok(cache) = Cache::open(root) else { return sender.send(()) };
         let _ = (cache.verify(AVR), cache.verify_all(), cache.list());
-        let _ = (cache.lookup(AVR), cache.lookup_thoroughly(AVR), cache.drop_stale(AVR));
+        let _ = (
+            cache.lookup(AVR),
+            cache.lookup_with(AVR, Validation::Thorough),
+            cache.drop_stale(AVR, Validation::Thorough),
+        );
         if let Ok(caps) = cache.get(AVR) {
             assert_eq!(caps.arch(), "avr");
         }
@@ -111,7 +115,7 @@ fn names(root: &Path) -> Vec<PathBuf> {
     for name in ["take-over.lock", "capscache-probe-0123456789abcdef"] {
         names.push(release.join(name));
     }
-    names.extend([root.join("v1-0.0.1"), release]);
+    names.extend([root.join("v2-0.0.1"), release]);
     names
 }
 
@@ -159,7 +163,7 @@ fn answers_are_given_and_kept_whatever_is_planted_in_the_place_of_a_file() {
             plant(&path, &outside).expect("it is planted");
         }
         let caps = Cache::open(&root).expect("a cache").get(AVR).expect("answers");
-        assert!(caps.not_kept().is_none(), "{what}: {:?}", caps.not_kept());
+        assert!(caps.persist_error().is_none(), "{what}: {:?}", caps.persist_error());
         let kept = Cache::open(&root).expect("a cache").lookup(AVR).expect("a lookup");
         assert!(matches!(kept, capscache::Lookup::Hit(_)), "{what}: {kept:?}");
         fs::remove_dir_all(&root).expect("a cache");
@@ -183,7 +187,7 @@ fn a_root_that_somebody_else_makes_or_links_between_check_and_use_is_refused() {
         plant(&root, &outside).expect("it is planted");
         lchown(&root, Some(STRANGER), None).expect("another owner");
         match cache.get(AVR) {
-            Ok(caps) => assert!(caps.not_kept().is_some(), "it was kept"),
+            Ok(caps) => assert!(caps.persist_error().is_some(), "it was kept"),
             Err(error) => assert!(matches!(error, capscache::Error::Unsafe { .. }), "{error}"),
         }
         let error = cache.collect_garbage().expect_err("it is refused");

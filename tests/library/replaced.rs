@@ -56,7 +56,7 @@ impl Place {
     /// The input that makes the entry stale for the very next lookup.
     fn stale(&self) -> InputKind {
         match self.cache.lookup(self.emulator()).expect("a lookup") {
-            Lookup::Stale(stale) => stale.input,
+            Lookup::Stale { reason: stale, .. } => stale.input,
             other => panic!("not stale but {other:?}"),
         }
     }

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use capscache::{Accelerator, Entry, Groups, ProbeOptions, Tri, Version, probe, replay};
+use capscache::format::Version;
+use capscache::probe::{Options as ProbeOptions, probe, replay};
+use capscache::{Accelerator, Entry, Groups, Tri};
 
 /// The fixtures of the repository, unpacked.
 pub(crate) fn fixtures() -> Vec<(String, String)> {

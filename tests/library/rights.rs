@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache::{Accelerator, Cache, CacheOptions, InputKind, Lookup, Scope, Stale, Tri};
+use capscache::{Accelerator, Cache, InputKind, Lookup, Scope, Stale, Tri, Validation};
 
 /// A user in no group that matters, and a group that may open the node.
 const USER: u32 = 54321;
@@ -31,8 +31,7 @@ fn root() -> PathBuf {
 }
 
 fn open() -> Cache {
-    let options = CacheOptions { trusted_owner: Some(USER), ..crate::options() };
-    Cache::open_with(root(), options).expect("a cache")
+    crate::builder(root()).trusted_owner(USER).open().expect("a cache")
 }
 
 /// Works as the user, in these further groups.
@@ -57,7 +56,7 @@ fn usable(cache: &Cache) -> Tri {
 
 fn stale(cache: &Cache) -> Option<Stale> {
     match cache.lookup(test_support::native()).expect("a lookup") {
-        Lookup::Stale(stale) => Some(stale),
+        Lookup::Stale { reason: stale, .. } => Some(stale),
         Lookup::Hit(_) => None,
         other => panic!("neither a hit nor stale but {other:?}"),
     }
@@ -168,8 +167,8 @@ fn child_whose_modules_are_loaded_again() {
     assert!(caps.accelerators().any(|accelerator| accelerator == Accelerator::Kvm));
     // A further node shows when the other trigger moves, or to a thorough look; where KVM offers SEV at once.
     sh("mknod /dev/sev c 10 124");
-    match cache.lookup_thoroughly(test_support::native()).expect("a lookup") {
-        Lookup::Stale(stale) => assert!(stale.found.contains("/dev/sev"), "{stale}"),
+    match cache.lookup_with(test_support::native(), Validation::Thorough).expect("a lookup") {
+        Lookup::Stale { reason: stale, .. } => assert!(stale.found.contains("/dev/sev"), "{stale}"),
         other => panic!("not stale but {other:?}"),
     }
 }

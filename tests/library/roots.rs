@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use capscache::{Accelerator, Cache, CacheOptions, Collected, Error, HostFacts, Lookup};
+use capscache::{Accelerator, Cache, Collected, Error, HostFacts, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 
@@ -29,11 +29,11 @@ impl Roots {
     fn with_fallback(&self, kernel: Option<&str>) -> Cache {
         let mut host = HostFacts::of_this_host();
         if let Some(kernel) = kernel {
-            kernel.clone_into(&mut host.kernel);
+            kernel.clone_into(&mut host.kernel.release);
         }
-        let fallbacks = vec![self.path("image"), self.path("not-there")];
-        let options = CacheOptions { host: Some(host), fallbacks, ..crate::options() };
-        Cache::open_with(self.path("root"), options).expect("a cache")
+        let builder = crate::builder(self.path("root")).host(host);
+        let builder = builder.fallback(self.path("image")).fallback(self.path("not-there"));
+        builder.open().expect("a cache")
     }
 }
 
@@ -67,7 +67,7 @@ fn what_is_valid_in_a_fallback_is_used_and_nothing_runs() {
     let cache = roots.with_fallback(None);
     let caps = cache.get(AVR).expect("answers");
     assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg));
-    assert!(caps.not_kept().is_none());
+    assert!(caps.persist_error().is_none());
     assert_eq!(content(&roots.path("image")), before);
     assert!(!roots.path("root").exists(), "there was nothing to write");
 }
@@ -82,16 +82,15 @@ fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_a
     let baked = roots.cache("image").get(&native).expect("answers");
     let before = content(&roots.path("image"));
     let cache = roots.with_fallback(Some("6.1.0-another #1 SMP"));
-    assert!(matches!(cache.lookup(&native), Ok(Lookup::Stale(_))));
+    assert!(matches!(cache.lookup(&native), Ok(Lookup::Stale { .. })));
     let caps = cache.get(&native).expect("answers");
     assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg), "ran again");
     assert_ne!(micros(&caps, Accelerator::Kvm), micros(&baked, Accelerator::Kvm), "did not run");
     assert_eq!(content(&roots.path("image")), before);
     // It is in the root now: another cache there needs no fallback.
     let mut host = HostFacts::of_this_host();
-    "6.1.0-another #1 SMP".clone_into(&mut host.kernel);
-    let options = CacheOptions { host: Some(host), ..crate::options() };
-    let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
+    "6.1.0-another #1 SMP".clone_into(&mut host.kernel.release);
+    let cache = crate::builder(roots.path("root")).host(host).open().expect("a cache");
     assert!(matches!(cache.lookup(&native), Ok(Lookup::Hit(_))));
 }
 
@@ -120,8 +119,8 @@ fn a_root_or_a_fallback_that_others_may_write_to_is_refused() {
     fs::create_dir(&open).expect("a directory");
     for mode in [0o775, 0o777, 0o1777] {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("a mode");
-        let options = CacheOptions { fallbacks: vec![open.clone()], ..crate::options() };
-        for refused in [crate::open(&open), Cache::open_with(roots.path("mine"), options)] {
+        let with_fallback = crate::builder(roots.path("mine")).fallback(&open).open();
+        for refused in [crate::open(&open), with_fallback] {
             let error = refused.expect_err("others could put anything there");
             assert!(matches!(error, Error::Unsafe { .. }), "{error}");
             assert!(error.to_string().contains("chmod go-w"), "{error}");
@@ -149,8 +148,7 @@ fn a_root_of_another_user_is_refused_unless_that_user_is_trusted() {
     }
     let error = crate::open(roots.path("root")).expect_err("it is not believed");
     assert!(matches!(error, Error::Unsafe { .. }), "{error}");
-    let options = CacheOptions { trusted_owner: Some(12345), ..crate::options() };
-    let cache = Cache::open_with(roots.path("root"), options).expect("a cache");
+    let cache = crate::builder(roots.path("root")).trusted_owner(12345).open().expect("a cache");
     assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))));
 }
 
@@ -202,7 +200,7 @@ fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
 fn child_with_an_open_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let cache = crate::open(std::env::var_os("ROOT").expect("a root")).expect("a cache");
-    assert!(cache.get(AVR).expect("answers").not_kept().is_none());
+    assert!(cache.get(AVR).expect("answers").persist_error().is_none());
 }
 
 #[test]
@@ -270,8 +268,8 @@ fn garbage_is_removed_and_everything_else_stays() {
     fs::write(release.join("damaged.caps"), "no entry").expect("a file");
     let left = entry(Path::new(AVR)).with_extension("4194304-7.tmp");
     fs::write(&left, "half an entry").expect("a file");
-    let older = ["v1-0.0.9", "v0-7.0.0"].map(|name| roots.path("root").join(name));
-    let others = ["v1-0.1.1", "v2-0.0.1", "v1-mine"].map(|name| roots.path("root").join(name));
+    let older = ["v2-0.0.9", "v1-7.0.0"].map(|name| roots.path("root").join(name));
+    let others = ["v2-0.1.1", "v3-0.0.1", "v2-mine"].map(|name| roots.path("root").join(name));
     for directory in older.iter().chain(&others) {
         fs::create_dir(directory).expect("a directory");
         fs::write(directory.join("entry.caps"), "").expect("a file");
@@ -287,15 +285,11 @@ fn garbage_is_removed_and_everything_else_stays() {
     let collected = cache.collect_garbage().expect("it can");
     let mut releases = older.to_vec();
     releases.sort();
-    let expected = Collected {
-        emulators: vec![gone],
-        damaged: 1,
-        failures: 1,
-        temporaries: 1,
-        scratch_directories: 1,
-        releases,
-        skipped: Vec::new(),
-    };
+    let mut expected = Collected::default();
+    expected.emulators = vec![gone];
+    (expected.damaged, expected.failures) = (1, 1);
+    (expected.temporaries, expected.scratch_directories) = (1, 1);
+    expected.releases = releases;
     assert_eq!(collected, expected);
     assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
@@ -306,7 +300,7 @@ fn garbage_is_removed_and_everything_else_stays() {
 #[test]
 fn an_older_release_in_which_somebody_works_is_left_alone() {
     let roots = Roots::new();
-    let older = roots.path("root").join("v1-0.0.9");
+    let older = roots.path("root").join("v2-0.0.9");
     let cache = roots.cache("root");
     for name in ["entry.lock", "entry.7-0.tmp", "capscache-probe-0123456789abcdef"] {
         fs::create_dir_all(&older).expect("a directory");
@@ -335,7 +329,7 @@ fn an_older_release_in_which_somebody_works_is_left_alone() {
 fn releases_side_by_side_leave_each_other_alone() {
     let roots = Roots::new();
     let before = roots.cache("root").get(AVR).expect("answers");
-    for name in ["v1-0.0.9", "v2-1.0.0"] {
+    for name in ["v2-0.0.9", "v3-1.0.0"] {
         let other = roots.path("root").join(name);
         fs::create_dir(&other).expect("a directory");
         for (path, _) in content(&before_directory(&roots)) {
@@ -349,13 +343,13 @@ fn releases_side_by_side_leave_each_other_alone() {
     assert_eq!(cache.list().expect("a list").len(), 1);
     assert_eq!(cache.verify_all().expect("a check").0, 1);
     assert_eq!(cache.invalidate_all().expect("it can"), 1);
-    for name in ["v1-0.0.9", "v2-1.0.0"] {
+    for name in ["v2-0.0.9", "v3-1.0.0"] {
         assert!(!content(&roots.path("root").join(name)).is_empty(), "{name}");
     }
 }
 
 fn before_directory(roots: &Roots) -> PathBuf {
-    roots.path("root").join(concat!("v1-", env!("CARGO_PKG_VERSION")))
+    roots.path("root").join(concat!("v2-", env!("CARGO_PKG_VERSION")))
 }
 
 #[test]
@@ -384,7 +378,7 @@ fn a_root_that_is_removed_during_a_probe_is_made_again() {
     fs::create_dir(&root).expect("a root");
     let caps = cache.get(&emulator).expect("answers");
     assert!(ran.exists());
-    assert_eq!((caps.arch(), caps.not_kept().map(ToString::to_string)), ("avr", None));
+    assert_eq!((caps.arch(), caps.persist_error().map(ToString::to_string)), ("avr", None));
     assert!(matches!(roots.cache("root").lookup(&emulator), Ok(Lookup::Hit(_))));
 }
 
@@ -405,8 +399,8 @@ fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
     for _ in 0..2 {
         let caps = cache.get(&emulator).expect("answers");
         assert_eq!(caps.arch(), "avr");
-        let why = caps.not_kept().expect("it tells").to_string();
-        assert!(why.contains("cannot write the entry") && why.contains("root/v1-"), "{why}");
+        let why = caps.persist_error().expect("it tells").to_string();
+        assert!(why.contains("cannot write the entry") && why.contains("root/v2-"), "{why}");
     }
     assert!(root.is_file());
     // The first answer was kept in the process.

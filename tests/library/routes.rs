@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use capscache::{Cache, CacheOptions, InputKind, Lookup, Stale};
+use capscache::format::{Evidence, InputRef};
+use capscache::{Cache, InputKind, Lookup, Stale, Validation};
 use tempfile::TempDir;
 use test_support::{age, write_program};
 
@@ -22,13 +23,17 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place::with(|_| crate::options())
+        let root = tempfile::tempdir().expect("a root");
+        let cache = crate::open(root.path().join("cache")).expect("a cache");
+        Place { root, cache }
     }
 
-    fn with(options: impl FnOnce(&Path) -> CacheOptions) -> Place {
+    /// A place where wrappers may write to these directories only.
+    fn with_writable(names: &[&str]) -> Place {
         let root = tempfile::tempdir().expect("a root");
-        let options = options(root.path());
-        let cache = Cache::open_with(root.path().join("cache"), options).expect("a cache");
+        let builder = Cache::builder(root.path().join("cache"));
+        let builder = builder.writable(names.iter().map(|name| root.path().join(name)));
+        let cache = builder.open().expect("a cache");
         Place { root, cache }
     }
 
@@ -71,7 +76,7 @@ impl Place {
 
 fn stale(looked: Result<Lookup, capscache::Error>) -> Option<Stale> {
     match looked.expect("a lookup") {
-        Lookup::Stale(stale) => Some(stale),
+        Lookup::Stale { reason: stale, .. } => Some(stale),
         Lookup::Hit(_) => None,
         other => panic!("neither a hit nor stale but {other:?}"),
     }
@@ -143,9 +148,8 @@ fn a_command_is_searched_for_on_the_path_of_the_prober() {
         let usual: Vec<PathBuf> = std::env::split_paths(&usual).collect();
         let all = directories.iter().map(|path| path.to_path_buf()).chain(usual);
         let path = std::env::join_paths(all).expect("a list");
-        let environment = vec![("PATH".into(), path)];
-        let options = CacheOptions { environment, ..crate::options() };
-        Cache::open_with(place.path("cache"), options).expect("a cache")
+        let builder = crate::builder(place.path("cache"));
+        builder.environment([("PATH".into(), path)]).open().expect("a cache")
     };
     let both = with_path(&[&a, &b]);
     assert_eq!(both.get(&wrapper).expect("answers").arch(), "riscv32");
@@ -168,8 +172,7 @@ fn answers_under_one_environment_are_not_used_under_another() {
     let emulator = Path::new("/usr/bin/qemu-system-avr");
     let with = |environment: &[(&str, &str)]| {
         let pairs = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let options = CacheOptions { environment: pairs.collect(), ..crate::options() };
-        Cache::open_with(place.path("cache"), options).expect("a cache")
+        crate::builder(place.path("cache")).environment(pairs).open().expect("a cache")
     };
     let answers = with(&[("QEMU_MODULE_DIR", "/nowhere")]).get(emulator).expect("answers");
     assert!(answers.inputs().any(|input| input.kind == InputKind::Environment));
@@ -186,15 +189,19 @@ fn what_a_wrapper_decides_when_it_runs_is_noticed_by_a_lookup_that_starts_it() {
     symlink(FIRST, place.path("current")).expect("a link");
     let wrapper = place.script("wrapper", "#!/bin/sh\nexec @/c?rrent $*\n");
     assert_eq!(place.arch(&wrapper), "riscv32");
-    assert_eq!(stale(place.cache.lookup_starting(&wrapper)), None);
+    assert_eq!(stale(place.cache.lookup_with(&wrapper, Validation::Start)), None);
     fs::remove_file(place.path("current")).expect("a removal");
     symlink(SECOND, place.path("current")).expect("a link");
-    assert_eq!(stale(place.cache.lookup_thoroughly(&wrapper)), None, "no file shows it");
-    let found = stale(place.cache.lookup_starting(&wrapper)).expect("stale");
+    assert_eq!(
+        stale(place.cache.lookup_with(&wrapper, Validation::Thorough)),
+        None,
+        "no file shows it"
+    );
+    let found = stale(place.cache.lookup_with(&wrapper, Validation::Start)).expect("stale");
     assert_eq!((found.input, &*found.path), (InputKind::Executable, Path::new(FIRST)));
     assert_eq!(found.found, SECOND);
     fs::remove_file(place.path("current")).expect("a removal");
-    let found = stale(place.cache.lookup_starting(&wrapper)).expect("stale");
+    let found = stale(place.cache.lookup_with(&wrapper, Validation::Start)).expect("stale");
     assert!(found.found.contains("did not greet"), "{found}");
 }
 
@@ -264,8 +271,7 @@ fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_h
 
 #[test]
 fn an_emulator_that_unpacks_itself_is_as_large_as_it_likes_and_gets_to_clean_up() {
-    let place =
-        Place::with(|root| CacheOptions { writable: vec![root.join("log")], ..crate::options() });
+    let place = Place::with_writable(&["log"]);
     fs::create_dir(place.path("log")).expect("a directory");
     // As large as a build with everything in it. Sparse, so that it costs nothing.
     let whole = place.copy(FIRST, "whole");
@@ -312,11 +318,12 @@ fn a_library_beyond_the_loaders_cache_is_noticed_wherever_it_was_found_or_would_
         let library = place.copy(zlib, used);
         let wrapper = place.script("wrapper", &format!("#!/bin/sh\n{setting} exec {FIRST} $*\n"));
         let answers = place.cache.get(&wrapper).expect("answers");
-        let mapped = answers.inputs().filter(|input| input.kind == InputKind::Libraries);
-        let mapped: Vec<String> =
-            mapped.map(|input| String::from_utf8_lossy(input.value).into_owned()).collect();
-        let named = library.to_str().expect("text");
-        assert!(mapped.iter().any(|value| value.contains(named)), "{setting}: {mapped:?}");
+        let mapped: Vec<Evidence> = answers.inputs().map(InputRef::evidence).collect();
+        let names = |evidence: &Evidence| match evidence {
+            Evidence::Libraries { objects, .. } => objects.contains(&library),
+            _ => false,
+        };
+        assert!(mapped.iter().any(names), "{setting}: {mapped:?}");
         assert_eq!(place.stale(&wrapper), None, "{setting}");
         let mut content = fs::read(zlib).expect("a library");
         content.push(0);
@@ -341,10 +348,7 @@ fn a_library_that_is_replaced_while_the_emulator_has_it_mapped_is_probed_again()
     let zlib =
         ldd.split_whitespace().find(|word| word.contains("/libz.so")).expect("QEMU needs it");
     // The replacement is there before the probe began, so that no time stamp tells of it.
-    let place = Place::with(|root| CacheOptions {
-        writable: vec![root.join("lib"), root.join("log")],
-        ..crate::options()
-    });
+    let place = Place::with_writable(&["lib", "log"]);
     fs::create_dir(place.path("log")).expect("a directory");
     place.copy(zlib, "lib/libz.so.1");
     let other = place.copy(zlib, "lib/aside");
@@ -429,7 +433,7 @@ fn an_executable_that_is_written_through_a_dirty_map_is_noticed_by_a_thorough_lo
             "SKIPPED: the page was written back meanwhile, and the time stamps tell of the change"
         );
     }
-    let found = stale(place.cache.lookup_thoroughly(&wrapper)).expect("stale");
+    let found = stale(place.cache.lookup_with(&wrapper, Validation::Thorough)).expect("stale");
     assert_eq!((found.input, &*found.path), (InputKind::Executable, &*emulator));
     writer.wait().expect("it ends");
 }

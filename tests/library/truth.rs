@@ -1,6 +1,7 @@
 //! What is exported is what QEMU says, command by command, down to the order of keys.
 
-use capscache::{Entry, Groups, ProbeOptions, probe};
+use capscache::probe::{Options as ProbeOptions, probe};
+use capscache::{Entry, Groups};
 use serde_json::{Value, json};
 
 use crate::qmp::{Answer, Qemu};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache::{Cache, CacheOptions, Dependency, HostFacts, InputKind, Lookup, Scope};
+use capscache::{Cache, Dependency, HostFacts, InputKind, Lookup, Scope, Validation};
 use test_support::{age, write_program};
 
 use crate::cache::program;
@@ -44,18 +44,18 @@ fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = wrapper(root.path());
     let cache = crate::open(root.path().join("cache")).expect("a cache");
-    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
     cache.get(&emulator).expect("answers");
-    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
 
     // The same content under other time stamps.
     program(&emulator, &fs::read_to_string(&emulator).expect("the wrapper"));
-    assert_eq!(cache.drop_stale(&emulator).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
 
     program(&emulator, &format!("#!/bin/sh\n# other\nexec {AVR} \"$@\"\n"));
-    let stale = cache.drop_stale(&emulator).expect("a look").expect("stale");
+    let stale = cache.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
     assert_eq!((stale.input, stale.scope), (InputKind::Emulator, Scope::Binary));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
     assert_eq!(cache.entries().expect("entries").len(), 0);
@@ -92,7 +92,8 @@ fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
     as_nobody(&|cache| assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr"));
     mode(&home, 0o700);
     as_nobody(&|cache| {
-        let stale = cache.drop_stale(&emulator).expect("a look").expect("stale");
+        let stale =
+            cache.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
         assert!(stale.found.contains("Permission denied"), "{stale}");
         assert_eq!(cache.entries().expect("entries").len(), 1);
     });
@@ -109,10 +110,9 @@ fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
     let emulator = test_support::native();
     crate::open(root.path()).expect("a cache").get(&emulator).expect("answers");
     let mut host = HostFacts::of_this_host();
-    host.kernel.push_str(" another");
-    let options = CacheOptions { host: Some(host), ..crate::options() };
-    let other = Cache::open_with(root.path(), options).expect("a cache");
-    let stale = other.drop_stale(&emulator).expect("a look").expect("stale");
+    host.kernel.version.push_str(" another");
+    let other = crate::builder(root.path()).host(host).open().expect("a cache");
+    let stale = other.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
     assert_eq!((stale.input, stale.scope), (InputKind::Kernel, Scope::Host));
     assert_eq!(other.entries().expect("entries").len(), 1);
 }
@@ -145,7 +145,7 @@ fn an_upgraded_emulator_is_seen_by_its_size_without_reading_it() {
     let huge = fs::File::options().write(true).open(&emulator).expect("a file");
     huge.set_len(1 << 40).expect("a file system with holes");
     match cache.lookup(&emulator).expect("a lookup") {
-        Lookup::Stale(stale) => {
+        Lookup::Stale { reason: stale, .. } => {
             assert_eq!(stale.input, InputKind::Emulator);
             assert!(stale.recorded.ends_with(&format!("of {size} bytes")), "{stale}");
             assert_eq!(stale.found, format!("{} bytes", 1_u64 << 40));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use capscache::{Cache, CacheOptions, Error, Groups, Limits, Lookup};
+use capscache::probe::Limits;
+use capscache::{Cache, Error, Groups, Lookup};
 use tempfile::TempDir;
 use test_support::wait_until;
 
@@ -82,8 +83,7 @@ fn child_that_asks() {
         limits.start = Duration::from_secs(1);
         limits.probe = Duration::from_secs(1);
     }
-    let options = CacheOptions { limits, ..crate::options() };
-    let cache = Cache::open_with(variable("ROOT"), options).expect("a cache");
+    let cache = crate::builder(variable("ROOT")).limits(limits).open().expect("a cache");
     let groups = match variable("GROUPS").to_str() {
         Some("devices") => Groups::DEVICES,
         Some("objects") => Groups::OBJECTS,

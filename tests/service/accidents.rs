@@ -106,7 +106,7 @@ fn whenever_the_service_is_killed_its_root_stays_whole_and_the_library_goes_on()
             let cache = capscache::Cache::open(dir.root()).unwrap();
             let entry = cache.get(emulator).unwrap();
             assert_eq!(entry.arch(), arch);
-            assert!(entry.not_kept().is_none());
+            assert!(entry.persist_error().is_none());
             asked.fetch_add(1, Ordering::Relaxed);
         }
     };

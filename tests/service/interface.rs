@@ -49,7 +49,7 @@ fn get_probes_what_is_missing_and_passes_the_file_of_the_entry() {
     let mut client = service.connect();
     let info = client.call("GetInfo", json!({}));
     assert_eq!(info["root"], dir.root().to_str().unwrap());
-    assert_eq!(info["format"], capscache::FORMAT_VERSION);
+    assert_eq!(info["format"], capscache::format::layout::FORMAT_VERSION);
 
     let unknown = client.call("Get", json!({"emulator": avr(), "no_probe": true}));
     assert_eq!(unknown, json!({"state": "missing", "accelerators": []}));

@@ -106,7 +106,7 @@ fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
     });
     let padding = "x".repeat(MEBIBYTE - 200);
     client.send(&json!({"method": "io.capscache.Cache.GetInfo", "padding": padding}));
-    assert_eq!(client.receive()["parameters"]["format"], capscache::FORMAT_VERSION);
+    assert_eq!(client.receive()["parameters"]["format"], capscache::format::layout::FORMAT_VERSION);
     drop(kept);
 }
 
@@ -189,7 +189,10 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
         assert_eq!(service.call("Status", status.clone())["state"], "valid");
     });
     // Also to those who ask for it.
-    assert_eq!(service.call("GetInfo", json!({}))["format"], capscache::FORMAT_VERSION);
+    assert_eq!(
+        service.call("GetInfo", json!({}))["format"],
+        capscache::format::layout::FORMAT_VERSION
+    );
     for _ in 0..2 {
         service.supervisor.wait_for("WATCHDOG=1");
     }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::route::Route;
+use capscache::trust::PathWalk;
 
 /// A thing to check when an event arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,24 +37,24 @@ struct Interest {
 }
 
 impl Interests {
-    /// Adds subjects for events at `path` or at a directory or link on its route.
+    /// Adds subjects for events at `path` or at a directory or link on its walk.
     pub(crate) fn add_file(&mut self, path: &Path, subjects: &Subjects) {
-        self.add(Route::to(path), subjects);
+        self.add(PathWalk::of(path), subjects);
     }
 
     /// Adds subjects like [`Interests::add_file`], and if `path` is a directory, for events at files in it
     /// whose name begins with `prefix`.
     pub(crate) fn add_directory(&mut self, path: &Path, prefix: &'static str, subjects: &Subjects) {
-        let route = Route::to(path);
-        if let Some(end) = route.end.as_ref().filter(|end| end.is_dir()) {
+        let walk = PathWalk::of(path);
+        if let Some(end) = walk.end.as_ref().filter(|end| end.is_dir()) {
             let interest = self.0.entry(end.clone()).or_default();
             interest.prefixes.push((prefix, subjects.clone()));
         }
-        self.add(route, subjects);
+        self.add(walk, subjects);
     }
 
-    fn add(&mut self, route: Route, subjects: &Subjects) {
-        for (directory, name) in route.steps {
+    fn add(&mut self, walk: PathWalk, subjects: &Subjects) {
+        for (directory, name) in walk.steps {
             let interest = self.0.entry(directory).or_default();
             interest.named.entry(name).or_default().extend(subjects.iter().cloned());
         }

@@ -17,7 +17,6 @@ mod mounts;
 mod options;
 mod prober;
 mod refresher;
-mod route;
 mod tracked;
 mod trust;
 mod watches;
@@ -33,7 +32,7 @@ use crate::refresher::Refresher;
 
 pub use event::{Event, Notice};
 pub use options::Options;
-pub use trust::{Untrusted, check_probe, check_trusted};
+pub use trust::check_probe;
 
 /// The error of [`Watcher::start`].
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capscache::{
-    Cache, Capabilities, Dependency, Error, Lookup, Stale, find_emulators, is_hidden,
-    search_directories,
+    Cache, Capabilities, Dependency, Error, Lookup, Stale, Validation, files_that_may_run,
+    find_emulators, is_inaccessible, search_directories,
 };
 
 use crate::event::{Event, Notice};
@@ -278,9 +278,9 @@ impl<S: FnMut(Event)> Refresher<S> {
             && self.options.rewarm
             && check_probe(emulator, depends_on.unwrap_or_default()).is_ok();
         if may_start {
-            self.cache.drop_stale_starting(emulator)
+            self.cache.drop_stale(emulator, Validation::Start)
         } else {
-            self.cache.drop_stale(emulator)
+            self.cache.drop_stale(emulator, Validation::Thorough)
         }
     }
 
@@ -296,7 +296,7 @@ impl<S: FnMut(Event)> Refresher<S> {
             Some(stale) => Ok(Err(stale.to_string())),
             None => Ok(match self.cache.lookup(emulator)? {
                 Lookup::Hit(capabilities) => Ok(capabilities),
-                Lookup::Stale(stale) => Err(stale.to_string()),
+                Lookup::Stale { reason: stale, .. } => Err(stale.to_string()),
                 _ => Err("the entry no longer exists".to_owned()),
             }),
         });
@@ -331,7 +331,7 @@ impl<S: FnMut(Event)> Refresher<S> {
     /// Records that there are no valid answers, reports it once, and queues a probe if that is enabled.
     fn set_invalid(&mut self, emulator: &Arc<Path>, reason: String) {
         let Some(tracked) = self.tracked.get_mut(emulator) else { return };
-        if is_hidden(emulator) {
+        if is_inaccessible(emulator) {
             // For other users, who may stat the emulator, the entry may be valid.
             tracked.is_valid = false;
             return;
@@ -349,7 +349,7 @@ impl<S: FnMut(Event)> Refresher<S> {
 
     /// Returns whether there is an entry at all: one that is stale for the host alone may become valid.
     fn has_entry(&self, emulator: &Path) -> bool {
-        matches!(self.cache.lookup(emulator), Ok(Lookup::Hit(_) | Lookup::Stale(_)))
+        matches!(self.cache.lookup(emulator), Ok(Lookup::Hit(_) | Lookup::Stale { .. }))
     }
 
     /// Queues a probe in the background. An emulator that does not exist is probed when it appears.
@@ -377,7 +377,7 @@ impl<S: FnMut(Event)> Refresher<S> {
         match result {
             Ok(capabilities) => {
                 self.set_valid(&emulator, &capabilities);
-                if let Some(error) = capabilities.not_kept() {
+                if let Some(error) = capabilities.persist_error() {
                     let reason = format!("the answers could not be kept: {}", one_line(error));
                     self.report(Event::Failed { emulator: path, reason });
                 } else {
@@ -389,7 +389,7 @@ impl<S: FnMut(Event)> Refresher<S> {
                 self.report(Event::Failed { emulator: path, reason });
                 // A change of any of these justifies another probe.
                 let reasons = match self.cache.lookup(&emulator) {
-                    _ if is_refused => Dependency::of_unprobed(&emulator).0,
+                    _ if is_refused => files_that_may_run(&emulator).0,
                     Ok(Lookup::Failed(failure)) => failure.depends_on,
                     _ => Vec::new(),
                 };

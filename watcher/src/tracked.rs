@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use capscache::{Capabilities, Dependency, Groups, Input, InputRef};
+use capscache::format::{Input, InputRef};
+use capscache::{Capabilities, Dependency, Groups};
 
 /// State of one emulator that has an entry, had one, or is to get one.
 pub(crate) struct Tracked {

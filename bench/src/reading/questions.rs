@@ -125,7 +125,7 @@ impl Answers for Capabilities {
     }
 }
 
-fn ask_mapped<'a>(
+fn answer_mapped<'a>(
     caps: &'a Capabilities,
     emulator: &Emulator<'a>,
     host_cpus: &mut HashMap<Accelerator, Option<HostCpuView<'a>>>,

@@ -1,7 +1,7 @@
 //! Small models for the tests.
 
 use capscache_format::{
-    Accelerator, CommandReport, Entry, Fact, FactKey, FactKind, Group, Handle, Input, InputKind,
+    Accelerator, CommandReport, Entry, Evidence, Fact, FactKey, FactKind, Group, Handle, Input,
     Model, PassReport, Quarantine, Refusal, Report, Scope, Signature, Source, Value,
 };
 
@@ -113,22 +113,22 @@ pub(crate) fn inputs() -> Vec<Input> {
         Signature { device: 1, inode: 2, size: 3, mtime: (-4, 5), ctime: (6, 999_999_999) };
     vec![
         Input {
-            kind: InputKind::Emulator,
             scope: Scope::Binary,
             name: b"/usr/bin/qemu-\xff".to_vec(),
             signature: None,
             sha256: None,
             racy: false,
-            value: Vec::new(),
+            evidence: Evidence::Emulator,
         },
         Input {
-            kind: InputKind::Executable,
             scope: Scope::Host,
             name: b"/usr/bin/qemu-system-x86_64".to_vec(),
             signature: Some(signature),
             sha256: Some([0xA5; 32]),
             racy: true,
-            value: Vec::new(),
+            evidence: Evidence::Executable {
+                environment: vec![("LD_LIBRARY_PATH".into(), "/lib".into())],
+            },
         },
     ]
 }

@@ -1,8 +1,8 @@
 //! Reasons for the results of queries.
 
 use capscache_format::{
-    Accelerator, Fact, FactKind, Group, Handle, Input, InputKind, Model, PassReport, Quarantine,
-    Query, Refusal, Scope, Source, Tri,
+    Accelerator, DeviceNode, Evidence, Fact, FactKind, Group, Handle, Incomplete, Input, KvmState,
+    Model, PassReport, Quarantine, Query, Refusal, Scope, Source, Tri,
 };
 
 use crate::example::{core, entry, key};
@@ -10,17 +10,25 @@ use crate::example::{core, entry, key};
 const TCG: Accelerator = Accelerator::Tcg;
 const KVM: Accelerator = Accelerator::Kvm;
 
-fn input(kind: InputKind, value: &str) -> Input {
+fn input(evidence: Evidence) -> Input {
     Input {
-        kind,
         scope: Scope::Host,
         name: b"/dev/kvm".to_vec(),
         signature: None,
         sha256: None,
-        value: value.into(),
         racy: false,
+        evidence,
     }
 }
+
+/// KVM as `uid` saw it: group, mode and number of its node.
+fn kvm(node: Option<(u32, u32, u64)>, uid: u32, opens: bool) -> Evidence {
+    let node = node.map(|(gid, mode, device)| DeviceNode { uid: 0, gid, mode, device });
+    let (parameters, further) = (Vec::new(), Vec::new());
+    Evidence::Kvm(KvmState { node, uid, opens, parameters, further, driver: None, failed_at: None })
+}
+
+const NODE: Option<(u32, u32, u64)> = Some((107, 0o660, 0xae8));
 
 /// An emulator under TCG, into which KVM is built.
 fn model() -> Model {
@@ -48,14 +56,14 @@ fn model() -> Model {
 }
 
 /// Adds a KVM under which the emulator did not run.
-fn failed_kvm(model: &mut Model, failure: &str, kvm: &str) {
+fn failed_kvm(model: &mut Model, failure: &str, kvm: Evidence) {
     model.set(key(Group::Core, KVM, FactKind::Ran), Fact::Refused);
     model.report.passes.push(PassReport {
         source: Source::new(Group::Core, KVM),
         failure: Some(failure.into()),
         ..PassReport::default()
     });
-    model.inputs.push(input(InputKind::Kvm, kvm));
+    model.inputs.push(input(kvm));
 }
 
 #[track_caller]
@@ -74,7 +82,7 @@ fn kvm_that_could_not_be_opened_is_reported_with_the_user_and_the_owner_of_the_n
     failed_kvm(
         &mut model,
         "/dev/kvm cannot be opened by the user who probed",
-        "0:107 660 ae8\nuid 54321 closed",
+        kvm(NODE, 54321, false),
     );
     let reason = "the emulator did not run under kvm: /dev/kvm could not be opened by user 54321, the prober \
                   (it belongs to 0:107, mode 660: group 107";
@@ -92,7 +100,7 @@ fn kvm_that_failed_is_reported_with_the_output_of_the_emulator_and_the_kind_of_n
     failed_kvm(
         &mut busy,
         "exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
-        "0:107 660 ae8\nuid 0 open",
+        kvm(NODE, 0, true),
     );
     check(
         &busy,
@@ -101,12 +109,12 @@ fn kvm_that_failed_is_reported_with_the_output_of_the_emulator_and_the_kind_of_n
         "under kvm: exited with status 1: ioctl(KVM_CREATE_VM) failed: 16",
     );
     let mut file = model();
-    failed_kvm(&mut file, "exited with status 1: ENOTTY", "0:0 644 0\nuid 0 open");
+    failed_kvm(&mut file, "exited with status 1: ENOTTY", kvm(Some((0, 0o644, 0)), 0, true));
     let reason =
         "/dev/kvm is a file or directory here, not the device of KVM: exited with status 1: ENOTTY";
     check(&file, "cpu:EPYC@kvm", Unknown, reason);
     let mut other = model();
-    failed_kvm(&mut other, "x", "0:0 644 103\nuid 0 open");
+    failed_kvm(&mut other, "x", kvm(Some((0, 0o644, 0x103)), 0, true));
     check(&other, "cpu:EPYC@kvm", Unknown, "another device here (number 103, in hexadecimal)");
 }
 
@@ -116,7 +124,7 @@ fn a_failed_accelerator_turns_the_no_of_another_into_unknown_and_keeps_its_yes()
     check(&model, "cpu:Icelake", No, "under tcg it lacks pku, la57");
     check(&model, "cpu:EPYC", Yes, "it runs under tcg");
     check(&model, "cpu:none-such", No, "under tcg the emulator has no CPU model \"none-such\"");
-    failed_kvm(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    failed_kvm(&mut model, "busy", kvm(NODE, 0, true));
     check(&model, "cpu:Icelake", Unknown, "under kvm: busy; under tcg it lacks pku, la57");
     check(&model, "cpu:EPYC", Yes, "under kvm: busy; it runs under tcg");
     check(&model, "cpu:Icelake@tcg", No, "under tcg it lacks pku, la57");
@@ -128,7 +136,7 @@ fn an_absent_accelerator_is_reported_with_the_reason() {
     let mut model = model();
     check(&model, "cpu:EPYC@hvf", No, "cannot run under hvf, which is not built in");
     check(&model, "cpu:EPYC@kvm", No, "this host's KVM does not run x86_64");
-    model.inputs.push(input(InputKind::Kvm, "absent\nuid 0 closed"));
+    model.inputs.push(input(kvm(None, 0, false)));
     check(&model, "cpu:EPYC@kvm", No, "there is no /dev/kvm here");
     assert_eq!(entry(&model).missing(), [""; 0], "a feature that the host lacks is not missing");
 }
@@ -183,8 +191,13 @@ fn a_refusal_is_reported_with_the_error_of_qemu_and_a_crash_with_its_signal() {
 #[test]
 fn a_resource_that_the_prober_lacked_is_reported_with_each_unknown_result() {
     let mut model = model();
-    let value = "1\ncontext\nmodules could not be read: Permission denied";
-    model.inputs.push(input(InputKind::Incomplete, value));
+    let incomplete = Incomplete {
+        at: 1,
+        context: "context".into(),
+        reason: "modules could not be read: Permission denied".into(),
+        unopened: Vec::new(),
+    };
+    model.inputs.push(input(Evidence::Incomplete(incomplete)));
     model.set(key(Group::Core, TCG, FactKind::Schema), Fact::Refused);
     let reason = "the answers are incomplete: modules could not be read: Permission denied";
     check(&model, "event:STOP", Unknown, reason);
@@ -217,7 +230,7 @@ fn versions_deprecation_and_the_gic_are_explained_with_their_values() {
     core(&mut model, TCG, FactKind::Gic, versions);
     check(&model, "gic:3", Yes, "under tcg 3");
     check(&model, "gic:4", No, "under tcg 3");
-    failed_kvm(&mut model, "busy", "0:107 660 ae8\nuid 0 open");
+    failed_kvm(&mut model, "busy", kvm(NODE, 0, true));
     check(&model, "gic:4", Unknown, "did not run under kvm: busy");
 }
 

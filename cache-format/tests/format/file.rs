@@ -2,7 +2,7 @@
 
 use std::io;
 
-use capscache_format::layout::{FactRecord, Header, SectionEntry, tag};
+use capscache_format::layout::{FORMAT_VERSION, FactRecord, Header, SectionEntry, tag};
 use capscache_format::{
     Accelerator, Entry, Expansion, Fact, FactKind, InputKind, Properties, Query, Value,
 };
@@ -67,7 +67,7 @@ pub(crate) fn with_table(rows: &[SectionEntry], content: &[u8]) -> Vec<u8> {
     let header = Header {
         magic: *b"CAPSFILE",
         byte_order: 0x0A0B_0C0D.into(),
-        version: 1.into(),
+        version: FORMAT_VERSION.into(),
         header_bytes: 72.into(),
         total_bytes: u64::try_from(total).unwrap().into(),
         sections: u32::try_from(rows.len()).unwrap().into(),

@@ -4,23 +4,23 @@ use std::path::Path;
 
 use capscache_format::layout::tag;
 use capscache_format::{
-    Accelerator, Entry, Expansion, Fact, FactKind, Group, Groups, InputKind, InputRef, Tri,
-    Unanswered, Version,
+    Accelerator, Entry, Expansion, Fact, FactKind, FormatError, Group, Groups, InputKind, InputRef,
+    Tri, Unanswered, Version,
 };
 
 use crate::{example, file};
 
-pub(crate) const GOLDEN: &[u8] = include_bytes!("../../../fixtures/golden/v1.caps");
+pub(crate) const GOLDEN: &[u8] = include_bytes!("../../../fixtures/golden/v2.caps");
 
 #[test]
 fn the_golden_file_is_the_encoding_of_its_model() {
     let encoded = example::model().encode().unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden/v1.caps");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/golden/v2.caps");
         std::fs::write(path, &encoded).unwrap();
         return;
     }
-    assert!(encoded == GOLDEN, "encode writes a file that differs from version 1");
+    assert!(encoded == GOLDEN, "encode writes a file that differs from version 2");
     assert!(GOLDEN.len() < 4096, "{} bytes", GOLDEN.len());
 }
 
@@ -95,6 +95,13 @@ fn the_golden_file_keeps_inputs_and_report() {
     assert_eq!(inputs, example::inputs());
     assert_eq!(entry.input(InputKind::Executable).unwrap().sha256(), Some(&[0xA5; 32]));
     assert_eq!(entry.report(), Some(example::report()));
+}
+
+#[test]
+fn a_file_of_version_1_is_refused_as_another_version() {
+    let file = include_bytes!("../../../fixtures/golden/v1.caps");
+    let error = Entry::open(&file[..]).unwrap_err();
+    assert_eq!(error, FormatError::OtherVersion { found: 1, known: 2 });
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use capscache::{Capabilities, FirmwareDescriptor, FirmwareFile, FirmwareList, Machine};
+use capscache::Capabilities;
+use capscache::firmware::{FirmwareDescriptor, FirmwareFile, FirmwareList};
+use capscache::format::Machine;
 use capscache_service::firmware::for_arch;
 use serde_json::{Value, json};
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use capscache::{
-    Accelerator, Array, Capabilities, CpuModel, FactKind, Machine, Tri, Unanswered, Value,
-};
+use capscache::format::{Array, CpuModel, FactKind, Machine, Value};
+use capscache::{Accelerator, Capabilities, Tri, Unanswered};
 
 use super::List;
 use crate::session::join;
@@ -169,7 +168,7 @@ pub(super) fn expansion(answer: Value<'_>) -> Text {
     let mut off = 0;
     let mut values = Vec::new();
     let props = model.get("props").and_then(Value::as_object);
-    for (name, value) in props.into_iter().flat_map(capscache::Object::iter) {
+    for (name, value) in props.into_iter().flat_map(capscache::format::Object::iter) {
         match value.as_bool() {
             Some(true) => on.push(name),
             Some(false) => off += 1,
@@ -205,7 +204,7 @@ fn implementers(
     table.render()
 }
 
-fn count(properties: Result<capscache::Properties<'_>, Unanswered>) -> Cell {
+fn count(properties: Result<capscache::format::Properties<'_>, Unanswered>) -> Cell {
     match properties {
         Ok(properties) => Cell::number(properties.iter().count()),
         Err(Unanswered::Quarantined { .. }) => Cell::styled("quarantined", DOUBTFUL).right(),

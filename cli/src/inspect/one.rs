@@ -3,7 +3,8 @@
 use std::fmt;
 
 use anyhow::Result;
-use capscache::{Accelerator, Capabilities, Expansion, Properties, Unanswered, Value};
+use capscache::format::{Expansion, Properties, Value};
+use capscache::{Accelerator, Capabilities, Unanswered};
 use serde_json::{Map, json};
 
 use super::Thing;
@@ -81,7 +82,7 @@ fn under_each<T>(
 }
 
 fn raw(properties: Properties<'_>) -> Vec<Value<'_>> {
-    properties.iter().map(capscache::Property::raw).collect()
+    properties.iter().map(capscache::format::Property::raw).collect()
 }
 
 fn machine(caps: &Capabilities, name: &str) -> Result<Text> {
@@ -111,7 +112,7 @@ fn machine(caps: &Capabilities, name: &str) -> Result<Text> {
 /// The keys and values of a QMP object.
 fn pairs(object: Value<'_>) -> Text {
     let mut table = Table::of_pairs();
-    for (key, value) in object.as_object().into_iter().flat_map(capscache::Object::iter) {
+    for (key, value) in object.as_object().into_iter().flat_map(capscache::format::Object::iter) {
         table.pair(key, json_line(&value));
     }
     table.render()
@@ -130,7 +131,7 @@ fn cpu(caps: &Capabilities, name: &str) -> Result<Text> {
         let mut lacking = Vec::new();
         table.pair("usable", yes_no(model.usable()));
         let object = model.raw().as_object();
-        for (key, value) in object.into_iter().flat_map(capscache::Object::iter) {
+        for (key, value) in object.into_iter().flat_map(capscache::format::Object::iter) {
             match value.as_array() {
                 _ if key == "name" => {}
                 Some(words) if words.is_empty() => table.pair(key, Cell::styled("none", FAINT)),
@@ -202,7 +203,7 @@ fn ancestry(caps: &Capabilities, name: &str) -> String {
     let mut known = caps.qom_type(name).ok();
     // No chain is as long as this; a damaged one may go round in circles.
     for _ in 0..32 {
-        let Some(parent) = known.and_then(capscache::Type::parent) else { break };
+        let Some(parent) = known.and_then(capscache::format::Type::parent) else { break };
         text.push_str(" < ");
         text.push_str(parent);
         known = caps.qom_type(parent).ok();
@@ -219,7 +220,7 @@ fn qom_type(caps: &Capabilities, name: &str) -> Result<Text> {
     let heirs: Vec<_> = caps
         .types()
         .filter(|other| other.parent() == Some(name))
-        .map(capscache::Type::name)
+        .map(capscache::format::Type::name)
         .collect();
     if !heirs.is_empty() {
         table.pair("parent of", join(&heirs, " "));

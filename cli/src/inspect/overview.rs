@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use capscache::{Accelerator, Capabilities, Escaped, FactKind, Group, Tri, Value};
+use capscache::format::{FactKind, Value};
+use capscache::{Accelerator, Capabilities, Escaped, Group, Tri};
 
 use crate::output::count;
 use crate::session::join;
@@ -124,7 +125,8 @@ fn host_cpu(caps: &Capabilities) -> Option<String> {
 }
 
 fn numbers(caps: &Capabilities, table: &mut Table) {
-    let length = |kind| caps.core(kind).ok().and_then(Value::as_array).map(capscache::Array::len);
+    let length =
+        |kind| caps.core(kind).ok().and_then(Value::as_array).map(capscache::format::Array::len);
     let mut line = |name: &str, number: Option<usize>, group: Option<Group>| {
         let Some(number) = number else { return };
         let mut text = format!("{number}");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use capscache::{Cache, CacheOptions, Lookup};
+use capscache::{Cache, Lookup};
 use capscache_watcher::{Event, Notice, Options, Watcher};
 use tempfile::TempDir;
 use test_support::{DEADLINE, age, replace_program, write_program};
@@ -18,8 +18,7 @@ pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
 
 /// Opens a cache whose wrappers may write to the directories of the tests, to count their starts.
 pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
-    let writable = vec![std::env::temp_dir()];
-    Cache::open_with(root, CacheOptions { writable, ..CacheOptions::default() }).unwrap()
+    Cache::builder(root).writable([std::env::temp_dir()]).open().unwrap()
 }
 
 pub(crate) struct Fixture {

@@ -17,7 +17,7 @@ enum Source {
 }
 
 impl Bytes {
-    /// The content of a file whose length is `length` bytes.
+    /// Maps or reads a file of `length` bytes.
     pub(crate) fn of(file: &File, length: u64) -> io::Result<Bytes> {
         if length == 0 || is_remote(file) {
             let mut copy = Vec::new();
@@ -28,15 +28,15 @@ impl Bytes {
         // same for any size, and what lets processes share its pages.
         // SAFETY: the map is undefined behaviour only if the file changes below it. Entries are
         // never changed in place: every writer of this library writes another file and renames
-        // it. What remains is somebody else who writes to the file by hand (the reader checks
-        // every access and survives any content) or truncates it (touching the lost pages is
-        // SIGBUS); docs/format.md says so, and the directory is to be writable by the cache's
+        // it. What remains is a user who writes to the file by hand (the reader checks
+        // every access and survives any content) or truncates it (reading the lost pages is
+        // SIGBUS); docs/format.md documents it, and the directory has to be writable by the cache's
         // owner only.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Bytes(Source::Map(map)))
     }
 
-    /// Bytes that stand in no file.
+    /// Bytes that are in no file.
     #[cfg(feature = "probe")]
     pub(crate) fn in_memory(bytes: Vec<u8>) -> Bytes {
         Bytes(Source::Copy(bytes))

@@ -1,4 +1,4 @@
-//! The rights and limits of this process, as far as they decide what it can find out about an emulator.
+//! The rights and limits of this process that decide what a probe can find out about an emulator.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use memmap2::MmapMut;
 use rustix::process::{Resource, getegid, geteuid, getgroups, getrlimit};
 use sha2::{Digest, Sha256};
 
-/// The resources whose limits an emulator runs into.
+/// The resources whose limits an emulator may exceed.
 const LIMITS: [Resource; 8] = [
     Resource::As,
     Resource::Data,
@@ -20,12 +20,12 @@ const LIMITS: [Resource; 8] = [
     Resource::Memlock,
 ];
 
-/// Fields of `/proc/self/status` that tell of rights (proc_pid_status(5)).
+/// Fields of `/proc/self/status` that hold rights (proc_pid_status(5)).
 const STATUS: [&str; 3] = ["CapEff:", "Seccomp:", "Seccomp_filters:"];
 
 /// A digest of the rights and limits of this process. Rules of Landlock and of cgroups beyond the memory
-/// are not among them, since nothing shows them.
-pub(crate) fn of_this_process() -> String {
+/// are not part of it, since no interface shows them.
+pub(crate) fn digest() -> String {
     let mut hasher = Sha256::new();
     let mut groups: Vec<u32> =
         getgroups().unwrap_or_default().iter().map(|group| group.as_raw()).collect();
@@ -44,7 +44,7 @@ pub(crate) fn of_this_process() -> String {
     capscache_format::hex(&hasher.finalize()[..8])
 }
 
-/// Why this process is likely to be short of something, in a few words; `None` if nothing is tight. QEMU
+/// The resource that this process is likely to lack, in a few words; `None` if no limit is tight. QEMU
 /// needs a gigabyte of addresses for TCG, some thirty descriptors and a few threads.
 #[cfg(feature = "probe")]
 pub(crate) fn shortage() -> Option<String> {
@@ -81,7 +81,7 @@ fn memory_limits() -> String {
     limits
 }
 
-/// Whether memory that was written may be executed: not under PR_SET_MDWE, or where a security module
+/// Returns whether memory that was written may be executed: not under PR_SET_MDWE, or where a security module
 /// (SELinux's `execmem`) forbids it. TCG translates into such memory.
 fn may_execute_new_memory() -> bool {
     let made: io::Result<_> = MmapMut::map_anon(1).and_then(MmapMut::make_exec);

@@ -1,7 +1,4 @@
-//! The route of a path: the directory entries that its resolution passes through.
-//!
-//! inotify reports changes in a directory, but not changes of the names on the route to it: neither a link
-//! that gets another target, nor a parent that is renamed.
+//! The directories and links through which the kernel resolves a path.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -12,23 +9,27 @@ use std::path::{Component, Path, PathBuf};
 /// The number of links that the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
-/// The resolution of a path, step by step.
+/// The resolution of a path.
+///
+/// inotify reports changes in a directory, and none of the names that lead to it, such as a link that is
+/// replaced or a parent that is renamed: a watch of a path needs one for each step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// Directories, and the name that is looked up in each, in this order: no link is among the
-    /// directories. If a name does not exist, its directory is the last one.
-    pub(crate) steps: Vec<(PathBuf, OsString)>,
-    /// The file or directory at the end, by its path without links; `None` if nothing is there.
-    pub(crate) end: Option<PathBuf>,
-    /// The directory without search permission, if the route ends at one.
-    pub(crate) closed: Option<PathBuf>,
+#[non_exhaustive]
+pub struct PathWalk {
+    /// The directories that are searched, and the name that is searched for in each, in this order. No
+    /// directory is a link. Where a name is absent, the last one is the directory in which it would appear.
+    pub steps: Vec<(PathBuf, OsString)>,
+    /// The file at the end, by its path without links; `None` if it is absent.
+    pub end: Option<PathBuf>,
+    /// The directory that this process may not search, if the walk ends there.
+    pub unsearchable: Option<PathBuf>,
 }
 
-impl Route {
-    /// Resolves a path now.
-    pub(crate) fn to(path: &Path) -> Route {
-        let mut route = Route::default();
-        let Ok(path) = std::path::absolute(path) else { return route };
+impl PathWalk {
+    /// Resolves a path as it is now.
+    pub fn of(path: &Path) -> PathWalk {
+        let mut walk = PathWalk::default();
+        let Ok(path) = std::path::absolute(path) else { return walk };
         let mut left: VecDeque<OsString> = names(&path).collect();
         let mut here = PathBuf::from("/");
         let mut links = 0;
@@ -38,23 +39,23 @@ impl Route {
                 continue;
             }
             let next = here.join(&name);
-            route.steps.push((here.clone(), name));
+            walk.steps.push((here.clone(), name));
             let status = match fs::symlink_metadata(&next) {
                 Ok(status) => status,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        // No change in it is visible until the directory may be searched.
-                        route.steps.pop();
-                        route.closed = Some(here);
+                        // Changes there cannot be seen until the directory may be searched.
+                        walk.steps.pop();
+                        walk.unsearchable = Some(here);
                     }
-                    return route;
+                    return walk;
                 }
             };
             if status.is_symlink() {
                 links += 1;
-                let Ok(target) = fs::read_link(&next) else { return route };
+                let Ok(target) = fs::read_link(&next) else { return walk };
                 if links > MOST_LINKS {
-                    return route;
+                    return walk;
                 }
                 if target.is_absolute() {
                     here = PathBuf::from("/");
@@ -63,11 +64,11 @@ impl Route {
             } else if status.is_dir() || left.is_empty() {
                 here = next;
             } else {
-                return route;
+                return walk;
             }
         }
-        route.end = Some(here);
-        route
+        walk.end = Some(here);
+        walk
     }
 }
 
@@ -86,12 +87,12 @@ mod tests {
 
     use super::*;
 
-    fn steps(route: &Route, below: &Path) -> Vec<String> {
-        let step = |(directory, name): &(PathBuf, OsString)| {
+    fn steps(walk: &PathWalk, below: &Path) -> Vec<String> {
+        let below_root = |(directory, name): &(PathBuf, OsString)| {
             let directory = directory.strip_prefix(below).ok()?;
             Some(format!("{}:{}", directory.display(), name.display()))
         };
-        route.steps.iter().filter_map(step).collect()
+        walk.steps.iter().filter_map(below_root).collect()
     }
 
     #[test]
@@ -102,22 +103,22 @@ mod tests {
         fs::write(root.join("usr/bin/qemu"), "").unwrap();
         symlink("usr/bin", root.join("bin")).unwrap();
         symlink(root.join("bin/qemu"), root.join("link")).unwrap();
-        let route = Route::to(&root.join("link"));
+        let walk = PathWalk::of(&root.join("link"));
         assert_eq!(
-            steps(&route, &root),
+            steps(&walk, &root),
             [":link", ":bin", ":usr", "usr:bin", "usr/bin:qemu"],
             "the link, its target, and the links in that"
         );
-        assert_eq!(route.steps[0], (PathBuf::from("/"), root.iter().nth(1).unwrap().to_owned()));
-        assert_eq!(route.end, Some(root.join("usr/bin/qemu")));
+        assert_eq!(walk.steps[0], (PathBuf::from("/"), root.iter().nth(1).unwrap().to_owned()));
+        assert_eq!(walk.end, Some(root.join("usr/bin/qemu")));
     }
 
     #[test]
     fn the_route_of_a_missing_file_ends_at_the_first_missing_name() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        let route = Route::to(&root.join("opt/qemu/bin/qemu"));
-        assert_eq!((steps(&route, &root), route.end), (vec![":opt".to_owned()], None));
+        let walk = PathWalk::of(&root.join("opt/qemu/bin/qemu"));
+        assert_eq!((steps(&walk, &root), walk.end), (vec![":opt".to_owned()], None));
     }
 
     #[test]
@@ -126,7 +127,7 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("a/b")).unwrap();
         symlink("a/b", root.join("link")).unwrap();
-        assert_eq!(Route::to(&root.join("link/..")).end, Some(root.join("a")));
+        assert_eq!(PathWalk::of(&root.join("link/..")).end, Some(root.join("a")));
     }
 
     #[test]
@@ -134,10 +135,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         symlink("loop", root.join("loop")).unwrap();
-        let route = Route::to(&root.join("loop"));
-        assert_eq!(route.end, None);
-        assert_eq!(route.steps.len(), MOST_LINKS + root.iter().count());
+        let walk = PathWalk::of(&root.join("loop"));
+        assert_eq!(walk.end, None);
+        assert_eq!(walk.steps.len(), MOST_LINKS + root.iter().count());
         fs::write(root.join("file"), "").unwrap();
-        assert_eq!(Route::to(&root.join("file/qemu")).end, None);
+        assert_eq!(PathWalk::of(&root.join("file/qemu")).end, None);
     }
 }

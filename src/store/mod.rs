@@ -1,13 +1,14 @@
-//! The files of one root: where an entry lies, how it is read, replaced and removed.
+//! The files of one root: entries and failures, read, replaced and removed.
 //!
 //! Entries are never changed in place. A writer makes a temporary file in the same directory,
 //! syncs it, renames it over the entry and syncs the directory; readers take no lock and keep what
-//! they mapped. A lock is replaced only by one that is held already, and never deleted while its
-//! directory is in use: whoever gets one looks whether it is still the one of that name.
+//! they mapped. A lock file is replaced only by one that is locked already, and never removed while its
+//! directory is in use: a process that gets a lock checks that its file still has its name.
 
+mod bytes;
 mod directory;
+mod gc;
 mod lock;
-mod trust;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -21,20 +22,20 @@ use capscache_format::{Entry, InputKind};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::directory::Directory;
-pub(crate) use self::trust::Trust;
+pub use self::bytes::Bytes;
+use self::directory::Directory;
 
 use crate::error::Error;
-use crate::input::{Trigger, signature};
-use crate::map::Bytes;
+use crate::file::{FileStamp, signature};
+use crate::trust::Trust;
 
-/// What the files of a store are, by their extension.
-pub(crate) const ENTRY: &str = "caps";
-pub(crate) const FAILURE: &str = "failed";
+/// The extensions of the files of a store.
+const ENTRY: &str = "caps";
+const FAILURE: &str = "failed";
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
 
-/// How the names of the temporary directories of probes begin.
+/// The beginning of the names of the temporary directories of probes.
 const SCRATCH: &[u8] = b"capscache-probe-";
 
 /// One release's directory under a root.
@@ -43,28 +44,28 @@ pub(crate) struct Store {
     root: PathBuf,
     /// The name of the release's directory under the root.
     release: OsString,
-    /// Both together.
+    /// The path of the release's directory.
     directory: PathBuf,
     trust: Trust,
 }
 
-/// An entry as it was found, and the file that it was found in.
+/// An entry and the file that it was read from.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) entry: Entry<Bytes>,
-    /// Moves when the entry is replaced or removed; `None` for one that is in no file.
-    pub(crate) file: Option<Trigger>,
+    /// Changes when the entry is replaced or removed; `None` for an entry that is in no file.
+    pub(crate) file: Option<FileStamp>,
 }
 
 impl Store {
-    /// The directory of this release under `root`; it is made when something is written.
+    /// Opens the directory of this release under `root`, which the first write creates.
     ///
     /// Another release of the format or the prober has another directory, so that two of them on
     /// one root leave each other's entries alone.
     ///
     /// # Errors
-    /// [`Error::Root`] for a root that is no directory, [`Error::Unsafe`] for one that somebody
-    /// could write who is not trusted.
+    /// [`Error::Root`] for a root that is not a directory, [`Error::Unsafe`] for one that a user who is not
+    /// trusted could write.
     pub(crate) fn new(root: &Path, trust: Trust) -> Result<Store, Error> {
         let release =
             format!("v{}-{}", capscache_format::layout::FORMAT_VERSION, env!("CARGO_PKG_VERSION"));
@@ -74,18 +75,18 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the root; `None` if it is not there yet.
+    /// Opens the root; `None` if it does not exist yet.
     ///
     /// # Errors
     /// As [`Store::new`].
     pub(crate) fn open_root(&self) -> Result<Option<Directory>, Error> {
-        // Each time: before, it may not have been there.
-        self.trust.check_parents(&self.root)?;
+        // Each time: the root may not have existed before.
+        self.trust.check_way_to(&self.root)?;
         self.checked(Directory::at(&self.root), &self.root)
     }
 
-    /// Opens the directory of this release; `None` if it is not there yet, or if a link or a file is in
-    /// its place: nothing is read from there, and [`Store::write`] says why nothing can be kept.
+    /// Opens the directory of this release; `None` if it does not exist yet, or if a link or a file is in
+    /// its place: nothing is read from there, and [`Store::write`] returns the error.
     ///
     /// # Errors
     /// As [`Store::new`].
@@ -97,7 +98,7 @@ impl Store {
         }
     }
 
-    /// Refuses a directory that somebody could write who is not trusted, by what was opened.
+    /// Refuses an opened directory that a user who is not trusted could write.
     fn checked(
         &self,
         opened: io::Result<Directory>,
@@ -114,7 +115,7 @@ impl Store {
         }
     }
 
-    /// Opens the directory of this release, made if need be, whatever the umask lets others do.
+    /// Opens the directory of this release and creates it if need be, whatever the umask.
     fn make(&self) -> Result<Directory, Error> {
         let failed = |source| Error::entry("write", &self.directory)(source);
         let mut missing = vec![&*self.release];
@@ -125,7 +126,7 @@ impl Store {
             error => error,
         })?;
         let mut path = &*self.root;
-        // From what is there downwards by descriptor: nobody can put a link in the way meanwhile.
+        // From the first existing directory downwards by descriptor: no link can be put in the way meanwhile.
         while directory.is_none() {
             let split = path.parent().zip(path.file_name());
             let (parent, name) = split.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
@@ -140,7 +141,7 @@ impl Store {
         missing.iter().rev().try_fold(there, |above, name| self.make_inside(&above, name))
     }
 
-    /// Makes a directory in another one, if need be, and opens it.
+    /// Opens a directory in another one and creates it if need be.
     fn make_inside(&self, above: &Directory, name: &OsStr) -> Result<Directory, Error> {
         let path = above.path().join(name);
         let opened = above.make(name).and_then(|()| above.inside(name));
@@ -150,18 +151,24 @@ impl Store {
         Ok(directory)
     }
 
+    /// The directory of the cache.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of this release.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The file of an emulator's entry: the path asked for decides, whatever it links to.
+    /// The file of an emulator's entry: its name is derived from the path, whatever that links to.
     pub(crate) fn entry_path(&self, emulator: &Path) -> PathBuf {
         let digest = Sha256::digest(emulator.as_os_str().as_bytes());
         let name = capscache_format::hex(&digest);
         self.directory.join(name).with_extension(ENTRY)
     }
 
-    /// The file in which a failed probe of an emulator is remembered.
+    /// The file of an emulator's failure.
     pub(crate) fn failure_path(&self, emulator: &Path) -> PathBuf {
         self.entry_path(emulator).with_extension(FAILURE)
     }
@@ -169,7 +176,7 @@ impl Store {
     /// Opens an entry; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Unsafe`] for one that somebody could have written who is not trusted,
+    /// [`Error::Unsafe`] for one that a user who is not trusted could have written,
     /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one,
     /// [`Error::OtherEmulator`] for one that lies in the place of another.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
@@ -181,7 +188,7 @@ impl Store {
         };
         let status = rustix::fs::fstat(&file).map_err(io::Error::from);
         let status = status.map_err(Error::entry("read", path))?;
-        self.trust.check_entry(path, &status)?;
+        self.trust.check(path, &status)?;
         let signature = signature(&status);
         let bytes = Bytes::of(&file, signature.size).map_err(Error::entry("read", path))?;
         let entry =
@@ -191,11 +198,10 @@ impl Store {
         if self.entry_path(emulator).file_stem() != path.file_stem() {
             return Err(Error::OtherEmulator { path: path.into(), emulator: emulator.into() });
         }
-        Ok(Some(Stored { entry, file: Trigger::stat(path, Some(signature)) }))
+        Ok(Some(Stored { entry, file: FileStamp::new(path, Some(signature)) }))
     }
 
-    /// Replaces an entry, so that a reader sees the old one or the new one, and so does a reader
-    /// after a power cut.
+    /// Replaces an entry atomically, also for a reader after a power cut.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let failed = |error| Error::entry("write", path)(error);
         let directory = self.make()?;
@@ -207,13 +213,13 @@ impl Store {
             directory.sync()
         };
         replace().map_err(|error| {
-            // Without a rename it is litter; if it cannot be removed either, so be it.
+            // Without a rename it is of no use; if it cannot be removed either, gc does that.
             let _ = directory.remove(&temporary);
             failed(error)
         })
     }
 
-    /// Removes an entry; whether there was one.
+    /// Removes an entry. Returns whether there was one.
     pub(crate) fn remove(&self, path: &Path) -> Result<bool, Error> {
         let Some(directory) = self.open()? else { return Ok(false) };
         match directory.remove(name_of(path)) {
@@ -223,23 +229,49 @@ impl Store {
         }
     }
 
+    /// Checks an entry as a whole: see [`Cache::verify`](crate::Cache::verify).
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub(crate) fn verify(&self, path: &Path) -> Result<bool, Error> {
+        let Some(stored) = self.read(path)? else { return Ok(false) };
+        let damaged = |source| Error::Format { path: path.to_owned(), source };
+        stored.entry.verify().map_err(damaged)?;
+        Ok(true)
+    }
+
+    /// Checks all entries as a whole: see [`Cache::verify_all`](crate::Cache::verify_all).
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if the directory cannot be read.
+    pub(crate) fn verify_all(&self) -> Result<(usize, Vec<Error>), Error> {
+        let (mut good, mut bad) = (0, Vec::new());
+        for file in self.entries()? {
+            match self.verify(&file) {
+                Ok(exists) => good += usize::from(exists),
+                Err(error) => bad.push(error),
+            }
+        }
+        Ok((good, bad))
+    }
+
     /// The files of all entries, sorted.
     pub(crate) fn entries(&self) -> Result<Vec<PathBuf>, Error> {
         self.files(ENTRY)
     }
 
-    /// The files of all failures that are remembered, sorted.
+    /// The files of all failures, sorted.
     pub(crate) fn failures(&self) -> Result<Vec<PathBuf>, Error> {
         self.files(FAILURE)
     }
 
-    /// What writers work on, or left, sorted.
-    pub(crate) fn temporaries(&self) -> Result<Vec<PathBuf>, Error> {
+    /// The temporary files of writers, alive or not, sorted.
+    fn temporaries(&self) -> Result<Vec<PathBuf>, Error> {
         self.files(TEMPORARY)
     }
 
-    /// The directories that probes put their temporary files in, sorted.
-    pub(crate) fn scratch_directories(&self) -> Result<Vec<PathBuf>, Error> {
+    /// The temporary directories of probes, sorted.
+    fn scratch_directories(&self) -> Result<Vec<PathBuf>, Error> {
         self.paths(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(SCRATCH)))
     }
 
@@ -267,12 +299,12 @@ fn name_of(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
 }
 
-/// How often another name is tried for a new file: nobody takes so many by accident.
+/// The number of names that are tried for a new file.
 const TRIES: usize = 1000;
 
-/// A new file beside an entry, locked, so that it is not taken for what a writer left that died.
-/// Another process may have our number, in another pid namespace, or may have had it before it died:
-/// its file is left alone. So is one that `gc` was faster to lock: it is about to remove it.
+/// Creates a file beside an entry and locks it, so that `gc` does not take its writer for dead.
+/// Another process may have the same pid, in another pid namespace, or may have had it before it died:
+/// its file is left alone. So is one that `gc` locked first: `gc` is about to remove it.
 fn create_beside(directory: &Directory, path: &Path, mode: u32) -> io::Result<(OsString, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
@@ -312,6 +344,24 @@ mod tests {
         assert_eq!(store.entries().unwrap(), std::slice::from_ref(&path));
         assert!(store.remove(&path).unwrap());
         assert!(!store.remove(&path).unwrap());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused_with_what_to_do() {
+        use std::os::unix::fs::PermissionsExt;
+        let (root, store) = store();
+        for mode in [0o700, 0o755, 0o775, 0o757, 0o1777] {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let opened = store.open_root();
+            if mode & 0o022 == 0 {
+                assert!(opened.unwrap().is_some());
+            } else {
+                let message = opened.unwrap_err().to_string();
+                assert!(message.contains(&format!("its mode {mode:o} lets")), "{message}");
+                assert!(message.contains("chmod go-w"), "{message}");
+            }
+        }
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
     }
 
     #[test]

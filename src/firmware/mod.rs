@@ -257,7 +257,7 @@ fn parse(bytes: &[u8]) -> serde_json::Result<(FirmwareDescriptor, serde_json::Va
 
 /// The bytes of a regular file, no more than tell that they are too many; `None` for anything else.
 fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match crate::input::open_regular(path) {
+    let file = match crate::file::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
         opened => opened?,
     };

@@ -1,5 +1,5 @@
-//! What tells whether two files are the same to an emulator, whatever their time stamps: so an image
-//! that was unpacked anew, or a package that was installed again, costs no probe.
+//! The identity of modules and shared objects, independent of their time stamps: an image that was
+//! unpacked again, or a package that was installed again, costs no probe.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::input::sha256_of;
+use crate::file::sha256_of;
 
 /// How much of an object is read to find its build ID, in bytes: linkers put it behind the program
 /// headers.
 const HEAD_BYTES: usize = 4096;
 
 /// A digest of names and contents of files; `None` if one cannot be read.
-pub(crate) fn of_contents(files: &[PathBuf]) -> Option<String> {
+pub(super) fn digest_of_contents(files: &[PathBuf]) -> Option<[u8; 32]> {
     digest(files, |file| sha256_of(file).map(Vec::from))
 }
 
 /// A digest of paths and builds of shared objects: size and the ID that the linker gave, or the
 /// content where it gave none. Reading fifty objects as a whole would take longer than many a probe.
-pub(crate) fn of_builds<'a>(objects: impl IntoIterator<Item = &'a Path>) -> Option<String> {
+pub(super) fn digest_of_builds(objects: &[PathBuf]) -> Option<[u8; 32]> {
     digest(objects, |object| {
         let file = File::open(object)?;
         let mut head = [0; HEAD_BYTES];
@@ -32,14 +32,10 @@ pub(crate) fn of_builds<'a>(objects: impl IntoIterator<Item = &'a Path>) -> Opti
     })
 }
 
-fn digest<P: AsRef<Path>>(
-    files: impl IntoIterator<Item = P>,
-    identity: impl Fn(&Path) -> io::Result<Vec<u8>>,
-) -> Option<String> {
+fn digest(files: &[PathBuf], identity: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Option<[u8; 32]> {
     let mut hasher = Sha256::new();
     for file in files {
-        let file = file.as_ref();
-        // Opening a pipe could wait for ever.
+        // To open a pipe could block for ever.
         if !fs::metadata(file).ok()?.is_file() {
             return None;
         }
@@ -49,7 +45,7 @@ fn digest<P: AsRef<Path>>(
             hasher.update(part);
         }
     }
-    Some(capscache_format::hex(&hasher.finalize()))
+    Some(hasher.finalize().into())
 }
 
 /// The build ID in the first bytes of an ELF file of this host's byte order, 64 bits (System V ABI,
@@ -141,13 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_apart_by_content() {
+    fn files_that_are_not_objects_are_distinguished_by_content() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "one").unwrap();
-        let one = of_builds([&*file]);
+        let digest = |path: &Path| digest_of_builds(&[path.to_owned()]);
+        let one = digest(&file);
         fs::write(&file, "two").unwrap();
-        assert!(one.is_some() && of_builds([&*file]) != one);
-        assert_eq!(of_builds([directory.path()]), None);
+        assert!(one.is_some() && digest(&file) != one);
+        assert_eq!(digest(directory.path()), None);
     }
 }

@@ -1,19 +1,15 @@
-//! Finds out, after a probe, what this process was short of.
+//! Finds out, after a probe, the resources that this process lacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache_format::{
-    Accelerator, Escaped, Incomplete, Input, InputKind, Model, PassReport, Scope,
-};
+use capscache_format::{Accelerator, Escaped, Input, InputKind, Model, PassReport, Scope};
 
-use super::{is_absent, opens};
-use crate::context;
-use crate::host::boot_seconds;
-use crate::input::path_of;
+use crate::inputs::incomplete::{is_absent, opens, record};
+use crate::inputs::shortage;
 
-/// How a program says in the C locale that it is short of something (errno(3): ENOMEM, EAGAIN, EMFILE,
-/// ENFILE, ENOSPC; of glibc and musl), or what ended it that a limit or the kernel decides.
+/// Messages of programs in the C locale that lack a resource (errno(3): ENOMEM, EAGAIN, EMFILE, ENFILE,
+/// ENOSPC; of glibc and musl), and ends of a program that a limit or the kernel decides.
 const SIGNS: [&str; 14] = [
     "Cannot allocate memory",
     "Out of memory",
@@ -31,20 +27,20 @@ const SIGNS: [&str; 14] = [
     "was not done within",
 ];
 
-/// Whether a text, such as an error with its causes or what an emulator wrote, shows a shortage.
-pub(crate) fn is_shown_in(text: &str) -> bool {
+/// Returns whether a text, such as an error with its causes or the output of an emulator, shows a shortage.
+pub(super) fn is_shown_in(text: &str) -> bool {
     SIGNS.iter().any(|sign| text.contains(sign))
 }
 
-/// Adds to what was asked what is missing from it, if anything is: an accelerator that is built in and did
-/// not run, queries that ended an emulator that was short of something, and modules that could not be
-/// opened. `closed_kvm`: KVM could not be opened, which is compared by itself.
-pub(crate) fn note(model: &mut Model, closed_kvm: bool) {
+/// Records in a model the answers that are missing from it, if any are: those of an accelerator that is built
+/// in and did not run, of queries that ended an emulator that lacked a resource, and of modules that could not
+/// be opened. `closed_kvm`: KVM could not be opened, which is an input of its own.
+pub(super) fn note(model: &mut Model, closed_kvm: bool) {
     let mut unopened = Vec::new();
     let mut reasons = Vec::new();
-    let directories = model.inputs.iter().filter(|input| input.kind == InputKind::Modules);
-    for directory in directories.map(path_of) {
-        unopened.extend(unopened_in(&directory));
+    let directories = model.inputs.iter().filter(|input| input.kind() == InputKind::Modules);
+    for directory in directories.map(Input::path) {
+        unopened.extend(unopened_in(directory));
     }
     for pass in &model.report.passes {
         let unloaded =
@@ -68,7 +64,7 @@ pub(crate) fn note(model: &mut Model, closed_kvm: bool) {
     let kvm = if closed_kvm { Vec::new() } else { kvm };
     let failures = binary.iter().chain(&kvm);
     reasons.extend(failures.filter_map(|pass| pass.failure.clone()));
-    let short = context::shortage();
+    let short = shortage();
     let quarantined = model.report.quarantined.iter();
     let lost_query = quarantined
         .filter(|lost| short.is_some() || is_shown_in(&lost.reason))
@@ -87,19 +83,7 @@ pub(crate) fn note(model: &mut Model, closed_kvm: bool) {
     model.inputs.push(record(scope, reason, unopened));
 }
 
-fn record(scope: Scope, reason: String, unopened: Vec<PathBuf>) -> Input {
-    let (at, context) = (boot_seconds(), context::of_this_process());
-    let value = Incomplete { at, context, reason, unopened }.to_value();
-    let kind = InputKind::Incomplete;
-    Input { kind, scope, name: Vec::new(), signature: None, sha256: None, value, racy: false }
-}
-
-/// Records the rights and limits under which a probe failed.
-pub(crate) fn record_for_failure() -> Input {
-    record(Scope::Binary, String::new(), Vec::new())
-}
-
-/// Modules in a directory that are there and cannot be opened, or the directory itself.
+/// The modules in a directory that cannot be opened, or the directory itself.
 fn unopened_in(directory: &Path) -> Vec<PathBuf> {
     match fs::read_dir(directory) {
         Ok(entries) => {

@@ -1,12 +1,13 @@
-//! Where emulators are found on this host.
+//! Finds the emulators of this host.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// What package managers append to a file's name while they unpack, or when they put it aside.
+use crate::file::is_program;
+
+/// Suffixes of files that a package manager unpacks or sets aside.
 const HALF_INSTALLED: [&str; 6] =
     [".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist", ".distrib", ".rpmnew"];
 
@@ -14,7 +15,7 @@ const HALF_INSTALLED: [&str; 6] =
 /// sorted by name within a directory.
 ///
 /// An emulator is an executable file called `qemu-system-*` or `qemu-kvm`. A directory that is
-/// named twice, or linked to, is looked at once; one that cannot be read is skipped.
+/// named twice, or linked to, is searched once; one that cannot be read is skipped.
 pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let mut emulators = Vec::new();
@@ -27,8 +28,8 @@ pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
     emulators
 }
 
-/// Whether an emulator is one that [`find_emulators`] finds, by that path or by the one it has in a
-/// directory as that was named, though it be a link: `/bin/qemu-system-x86_64` if `/bin` is on `PATH`.
+/// Returns whether [`find_emulators`] finds an emulator, by that path or by the one that it has in a directory
+/// as that was named, even if the directory is a link: `/bin/qemu-system-x86_64` if `/bin` is on `PATH`.
 pub fn finds_emulator(emulator: &Path, further: &[PathBuf]) -> bool {
     let Some(within) = emulator.parent() else { return false };
     let is_searched = |directory: PathBuf| {
@@ -38,7 +39,7 @@ pub fn finds_emulator(emulator: &Path, further: &[PathBuf]) -> bool {
     search_directories(further).into_iter().any(is_searched) && is_emulator(emulator)
 }
 
-/// The directories where [`find_emulators`] looks, in this order, whether they are there or not.
+/// The directories that [`find_emulators`] searches, in this order, present or not.
 pub fn search_directories(further: &[PathBuf]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let named = std::env::split_paths(&path).chain([PathBuf::from("/usr/libexec")]);
@@ -60,14 +61,10 @@ fn is_emulator(path: &Path) -> bool {
     called && !half_installed && is_program(path)
 }
 
-/// Whether a path leads to a file that somebody may execute.
-pub(crate) fn is_program(path: &Path) -> bool {
-    let status = fs::metadata(path);
-    status.is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

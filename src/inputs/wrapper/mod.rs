@@ -114,7 +114,7 @@ pub(crate) struct Routes {
     pub(crate) directories: BTreeSet<PathBuf>,
     /// Directories in which a command was searched for in vain, with the names of those commands: one
     /// that appears there would be found first.
-    pub(crate) searched: BTreeMap<PathBuf, BTreeSet<Vec<u8>>>,
+    pub(crate) searched: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Whether a command was searched for on `PATH`, in vain or not.
     pub(crate) use_path: bool,
     /// Whether a script may run what is not among these files: its text does not tell all, or more than is
@@ -287,13 +287,13 @@ impl Resolver {
         let mut found = BTreeSet::new();
         for path in &self.paths {
             for directory in path {
-                if crate::search::is_program(&directory.join(name)) {
+                if crate::file::is_program(&directory.join(name)) {
                     found.insert(directory.join(name));
                     break;
                 }
                 if self.routes.searched.len() < MAX_FILES {
                     let searched = self.routes.searched.entry(directory.clone()).or_default();
-                    searched.insert(word.to_vec());
+                    searched.insert(name.to_owned());
                 }
             }
         }
@@ -359,7 +359,7 @@ fn tidy(path: &Path) -> PathBuf {
 /// The beginning of a file, if it is text or a script with something else behind it.
 fn text_of(path: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    crate::input::open_regular(path).ok()?.take(MAX_SCRIPT_BYTES).read_to_end(&mut text).ok()?;
+    crate::file::open_regular(path).ok()?.take(MAX_SCRIPT_BYTES).read_to_end(&mut text).ok()?;
     (!text.contains(&0) || text.starts_with(b"#!")).then_some(text)
 }
 
@@ -534,7 +534,7 @@ mod tests {
         let searched = routes(&wrapper, &[("PATH".into(), path)]).searched;
         let names = |directory: &str| {
             let names = searched.get(&place.path(directory)).unwrap().iter();
-            names.map(|name| std::str::from_utf8(name).unwrap()).collect::<Vec<_>>()
+            names.map(|name| name.to_str().unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(names("a"), ["qemu-x", "qemu-y"]);
         assert_eq!(names("b"), ["qemu-y"]);

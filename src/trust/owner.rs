@@ -1,12 +1,12 @@
-//! Whose a file is, as a user namespace lets one see it.
+//! The owner of a file as it appears in a user namespace.
 
 use std::sync::OnceLock;
 
-/// Whether a file's owner is root: the user 0 or, in a user namespace, the one as which all those show
-/// that have no number there (`/proc/sys/kernel/overflowuid`), to whom `/` and `/usr` belong in it.
+/// Returns whether the owner of a file is root: the user 0 or, in a user namespace, the user that all users
+/// without a number there appear as (`/proc/sys/kernel/overflowuid`), to which `/` and `/usr` belong in it.
 ///
-/// Who of those it is cannot be seen from inside: where anybody may make files, such as in `/tmp`, this
-/// says nothing.
+/// These users cannot be distinguished from inside: in a directory where every user may create files, such as
+/// `/tmp`, the result means nothing.
 pub fn is_root_or_unmapped(owner: u32) -> bool {
     static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
     owner == 0 || Some(owner) == *UNMAPPED.get_or_init(unmapped)

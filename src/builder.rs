@@ -1,0 +1,110 @@
+//! The configuration of a cache.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use capscache_format::Variable;
+
+use crate::inputs::HostFacts;
+#[cfg(feature = "probe")]
+use crate::refresh;
+
+/// Configures a [`Cache`](crate::Cache): see [`Cache::builder`](crate::Cache::builder).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// # fn main() -> Result<(), capscache::Error> {
+/// let cache = capscache::Cache::builder("/var/cache/driver")
+///     .fallback("/usr/share/capscache")
+///     .failure_ttl(Duration::from_secs(300))
+///     .open()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "`open` opens the cache"]
+pub struct CacheBuilder {
+    pub(crate) root: PathBuf,
+    pub(crate) fallbacks: Vec<PathBuf>,
+    pub(crate) trusted_owner: Option<u32>,
+    pub(crate) failure_ttl: Duration,
+    pub(crate) environment: Vec<Variable>,
+    pub(crate) host: Option<HostFacts>,
+    #[cfg(feature = "probe")]
+    pub(crate) probes: refresh::Settings,
+}
+
+impl CacheBuilder {
+    pub(crate) fn new(root: PathBuf) -> CacheBuilder {
+        CacheBuilder {
+            root,
+            fallbacks: Vec::new(),
+            trusted_owner: None,
+            failure_ttl: Duration::from_secs(60),
+            environment: Vec::new(),
+            host: None,
+            #[cfg(feature = "probe")]
+            probes: refresh::Settings::default(),
+        }
+    }
+
+    /// Adds the root of another cache, such as one that is part of an image of this host: its valid entries
+    /// are used where the root has none, and the parts of others that hold are not probed
+    /// again. Fallbacks are searched in this order and never written; one that is absent is skipped.
+    pub fn fallback(mut self, root: impl Into<PathBuf>) -> CacheBuilder {
+        self.fallbacks.push(root.into());
+        self
+    }
+
+    /// Trusts the files of a user beside those of root and of the user of this process, such as
+    /// the user of a service that fills the cache.
+    pub fn trusted_owner(mut self, uid: u32) -> CacheBuilder {
+        self.trusted_owner = Some(uid);
+        self
+    }
+
+    /// Sets the time after which an emulator that could not be probed is probed again, if nothing changes
+    /// before: 60 s by default.
+    pub fn failure_ttl(mut self, ttl: Duration) -> CacheBuilder {
+        self.failure_ttl = ttl;
+        self
+    }
+
+    /// Adds variables to the environment of emulators, which replace those of the same name. Answers
+    /// that were given under others are not used.
+    pub fn environment(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> CacheBuilder {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Replaces the examination of this host; for tests, and for caches that are made for another host.
+    pub fn host(mut self, host: HostFacts) -> CacheBuilder {
+        self.host = Some(host);
+        self
+    }
+
+    /// Sets the limits of probes.
+    #[cfg(feature = "probe")]
+    pub fn limits(mut self, limits: capscache_probe::Limits) -> CacheBuilder {
+        self.probes.limits = limits;
+        self
+    }
+
+    /// Runs emulators as another user, which takes a process of root: KVM is what it is to that user.
+    #[cfg(feature = "probe")]
+    pub fn run_as(mut self, user: capscache_probe::User) -> CacheBuilder {
+        self.probes.run_as = Some(user);
+        self
+    }
+
+    /// Adds directories that emulators may write to, besides their temporary directory: one in which a
+    /// wrapper keeps a log, for example.
+    #[cfg(feature = "probe")]
+    pub fn writable(mut self, directories: impl IntoIterator<Item = PathBuf>) -> CacheBuilder {
+        self.probes.writable.extend(directories);
+        self
+    }
+}

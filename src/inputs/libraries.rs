@@ -1,0 +1,117 @@
+//! The shared objects of the executable, by what shows that one of them was replaced or another one comes
+//! before it: the loader's cache with the objects that were mapped, the list of preloaded objects, and the
+//! directories that the loader searches beyond its cache.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use capscache_format::{Evidence, Input};
+
+use super::{Check, Compare, HostFacts, Present, build_id, differs, is_unchanged, short_hex};
+use super::{record as record_input, with_signature};
+use crate::file::{files_in, stat, stat_digest};
+use crate::status::Dependency;
+
+#[cfg(feature = "probe")]
+pub(crate) use super::library_path::{LOADER_CACHE, PRELOAD, searched_directories};
+
+/// Their comparison.
+pub(super) struct Libraries;
+
+/// Records the objects that depend on `path`: on the loader's cache those in `objects`, on the list of
+/// preloaded objects that list, on a directory those in `objects` and those that are in it.
+pub(crate) fn record(path: &Path, objects: &[PathBuf], since: SystemTime) -> Input {
+    // The signature first: a later change shows.
+    let signature = stat(path).ok();
+    let objects = present_objects(path, objects);
+    let digest = Some(stat_digest(objects.iter().map(PathBuf::as_path)));
+    let builds = build_id::digest_of_builds(&objects);
+    record_input(path, signature, digest, Evidence::Libraries { objects, builds }, since)
+}
+
+/// Records the loader's cache with the objects of an `older` entry, as far as a failure depends on them.
+#[cfg(feature = "probe")]
+pub(crate) fn record_for_failure(older: &[Input], since: SystemTime) -> Input {
+    let path = Path::new("/").join(LOADER_CACHE);
+    let objects: Vec<PathBuf> = older.iter().flat_map(objects).cloned().collect();
+    let digest = Some(stats(&path, &objects));
+    let evidence = Evidence::Libraries { objects, builds: None };
+    record_input(&path, stat(&path).ok(), digest, evidence, since)
+}
+
+/// The recorded objects; none for an input of another kind.
+fn objects(input: &Input) -> &[PathBuf] {
+    match &input.evidence {
+        Evidence::Libraries { objects, .. } => objects,
+        _ => &[],
+    }
+}
+
+/// The recorded objects and, of a directory, all objects that are in it now; sorted.
+fn present_objects(path: &Path, recorded: &[PathBuf]) -> Vec<PathBuf> {
+    let mut objects: BTreeSet<PathBuf> = recorded.iter().cloned().collect();
+    match fs::metadata(path) {
+        Ok(status) if status.is_dir() => {
+            objects.extend(files_in(path).unwrap_or_default().into_iter().filter(|file| {
+                let name = file.file_name().unwrap_or_default().as_bytes();
+                name.windows(3).any(|part| part == b".so") || name == b"glibc-hwcaps"
+            }));
+        }
+        Ok(_) if path.ends_with("ld.so.preload") => drop(objects.insert(path.to_owned())),
+        _ => {}
+    }
+    objects.into_iter().collect()
+}
+
+fn stats(path: &Path, recorded: &[PathBuf]) -> [u8; 32] {
+    stat_digest(present_objects(path, recorded).iter().map(PathBuf::as_path))
+}
+
+impl Compare for Libraries {
+    fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
+        let since = SystemTime::now();
+        let found = stat(input.path());
+        let unchanged = is_unchanged(input, &found);
+        if unchanged && !present.thorough {
+            return Check::Same;
+        }
+        // As long as the time stamps of files are the same, no content needs to be read.
+        if input.sha256 == Some(stats(input.path(), objects(input))) {
+            return match unchanged {
+                true => Check::Same,
+                false => Check::Moved(with_signature(input, found.ok(), since)),
+            };
+        }
+        let again = record(input.path(), objects(input), since);
+        let has_builds = !matches!(again.evidence, Evidence::Libraries { builds: None, .. });
+        let is_same =
+            again.sha256 == input.sha256 || (has_builds && again.evidence == input.evidence);
+        match is_same {
+            true => Check::Moved(again),
+            false => differs(input, self.describe(input), self.describe(&again)),
+        }
+    }
+
+    fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {
+        stat(input.path()).ok() == input.signature
+            && input.sha256 == Some(stats(input.path(), objects(input)))
+    }
+
+    fn watched_paths(&self, input: &Input) -> Vec<Dependency> {
+        let path = input.path().to_owned();
+        // An object that is installed without the loader's cache shows in its directory only.
+        let is_list = path.parent().is_some_and(|parent| parent.ends_with("etc"));
+        let list = if is_list { Dependency::File } else { Dependency::Directory };
+        let objects = objects(input).iter().cloned().map(Dependency::File);
+        objects.chain([list(path)]).collect()
+    }
+
+    fn describe(&self, input: &Input) -> String {
+        let objects = objects(input).len();
+        let digest = |sha256| format!("{objects} objects, digest {}…", short_hex(sha256));
+        input.sha256.as_ref().map_or_else(|| "nothing".to_owned(), digest)
+    }
+}

@@ -1,0 +1,77 @@
+//! Directories in which the executable searches for QEMU's modules.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use capscache_format::{Evidence, Input};
+
+use super::{Check, Compare, HostFacts, Present, build_id, differs, is_unchanged, short_hex};
+use super::{record as record_input, with_signature};
+use crate::file::{files_in, stat, stat_digest};
+use crate::status::Dependency;
+
+/// Their comparison.
+pub(super) struct Modules;
+
+/// Records a directory of modules, present or not.
+pub(crate) fn record(directory: &Path, since: SystemTime) -> Input {
+    // The signature first: a later change shows.
+    let signature = stat(directory).ok();
+    let files = signature.and_then(|_| files_in(directory).ok());
+    let digest = files.as_ref().map(|files| stat_digest(files.iter().map(PathBuf::as_path)));
+    let contents = files.and_then(|files| build_id::digest_of_contents(&files));
+    record_input(directory, signature, digest, Evidence::Modules { contents }, since)
+}
+
+/// Records a directory as far as a failure depends on it.
+#[cfg(feature = "probe")]
+pub(crate) fn record_for_failure(directory: &Path) -> Input {
+    let evidence = Evidence::Modules { contents: None };
+    let signature = stat(directory).ok();
+    record_input(directory, signature, stats(directory), evidence, SystemTime::now())
+}
+
+/// A digest of what `stat` returns for each file in a directory; `None` where it cannot be read.
+fn stats(directory: &Path) -> Option<[u8; 32]> {
+    Some(stat_digest(files_in(directory).ok()?.iter().map(PathBuf::as_path)))
+}
+
+impl Compare for Modules {
+    fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
+        let since = SystemTime::now();
+        let found = stat(input.path());
+        let unchanged = is_unchanged(input, &found);
+        if unchanged && !present.thorough {
+            return Check::Same;
+        }
+        // As long as the time stamps of files are the same, no content needs to be read.
+        let stats = stats(input.path());
+        if stats.is_some() && stats == input.sha256 {
+            return match unchanged {
+                true => Check::Same,
+                false => Check::Moved(with_signature(input, found.ok(), since)),
+            };
+        }
+        let again = record(input.path(), since);
+        let has_contents = !matches!(again.evidence, Evidence::Modules { contents: None });
+        let is_same =
+            again.sha256 == input.sha256 || (has_contents && again.evidence == input.evidence);
+        match is_same {
+            true => Check::Moved(again),
+            false => differs(input, self.describe(input), self.describe(&again)),
+        }
+    }
+
+    fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {
+        stat(input.path()).ok() == input.signature && stats(input.path()) == input.sha256
+    }
+
+    fn watched_paths(&self, input: &Input) -> Vec<Dependency> {
+        vec![Dependency::Directory(input.path().to_owned())]
+    }
+
+    fn describe(&self, input: &Input) -> String {
+        let digest = |sha256| format!("files with digest {}…", short_hex(sha256));
+        input.sha256.as_ref().map_or_else(|| "nothing".to_owned(), digest)
+    }
+}

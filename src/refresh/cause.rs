@@ -1,0 +1,54 @@
+//! Classifies the error of a probe by what a caller can do about it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use capscache_format::FailureCause;
+use capscache_probe::{InterviewError, Loss, ProbeError, StartError, chain};
+
+use super::shortage;
+use crate::error::Error;
+
+/// The error of a probe of an emulator.
+pub(super) fn probe_error(emulator: &Path, source: ProbeError) -> Error {
+    let cause = cause_of(&source);
+    Error::Probe { path: emulator.to_owned(), cause, source: Arc::new(source) }
+}
+
+/// Returns whether an error may be one of this process, such as a lack of memory or time: another probe may
+/// succeed at any time, so it is not remembered.
+pub(super) fn is_transient(error: &ProbeError) -> bool {
+    matches!(error, ProbeError::Start(_)) || shortage::is_shown_in(&chain(error))
+}
+
+fn cause_of(error: &ProbeError) -> FailureCause {
+    if error.timed_out().is_some() {
+        return FailureCause::TimedOut;
+    }
+    if is_transient(error) {
+        return FailureCause::Shortage;
+    }
+    match error {
+        ProbeError::Interview(InterviewError::Start(error)) => cause_of_start(error),
+        ProbeError::Interview(InterviewError::Replaced) => FailureCause::Other,
+        ProbeError::Interview(_) => FailureCause::Crashed,
+        _ => FailureCause::Other,
+    }
+}
+
+fn cause_of_start(error: &StartError) -> FailureCause {
+    match error {
+        StartError::IsDirectory { .. }
+        | StartError::NotExecutable { .. }
+        | StartError::WrongFormat { .. }
+        | StartError::NotQmp { .. } => FailureCause::NotAnEmulator,
+        StartError::NotPermitted { .. } | StartError::User { .. } => FailureCause::NotPermitted,
+        StartError::NoGreeting { source, .. } => match source {
+            Loss::Silent { .. } | Loss::OutOfTime { .. } => FailureCause::TimedOut,
+            Loss::Io(_) => FailureCause::Other,
+            _ => FailureCause::NotAnEmulator,
+        },
+        StartError::NoMonitor { .. } | StartError::NotReady { .. } => FailureCause::Crashed,
+        _ => FailureCause::Other,
+    }
+}

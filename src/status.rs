@@ -1,0 +1,105 @@
+//! The state of entries and failures as plain data.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use capscache_format::{Escaped, FailureCause, Groups, InputKind, Scope};
+
+/// The reason for which an entry no longer answers for its emulator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stale {
+    /// The kind of the input that differs.
+    pub input: InputKind,
+    /// The answers that are stale: all, or those that depend on the host.
+    pub scope: Scope,
+    /// The path of the input; empty for an input without one.
+    pub path: PathBuf,
+    /// The recorded state.
+    pub recorded: String,
+    /// The present state.
+    pub found: String,
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stale { input, path, recorded, found, .. } = self;
+        write!(f, "the {input}")?;
+        if !path.as_os_str().is_empty() {
+            write!(f, " {}", Escaped::new(path))?;
+        }
+        let (recorded, found) = (Escaped::new(recorded), Escaped::new(found));
+        write!(f, " changed: recorded {recorded}, found {found}")
+    }
+}
+
+/// A recent failed probe of an emulator that has not changed since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The error with its causes, in one line.
+    pub reason: String,
+    /// The cause, as far as a caller acts on it.
+    pub cause: FailureCause,
+    /// The groups that were probed for beside the core group: a probe for fewer may succeed.
+    pub groups: Groups,
+    /// The time since the probe, in whole seconds.
+    pub age: Duration,
+    /// The time until a `get` probes again, if nothing changes before.
+    pub retry_in: Duration,
+    /// The paths whose change makes a `get` probe again.
+    pub depends_on: Vec<Dependency>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs().max(1));
+        write!(f, "{} ({age} s ago; tried again in {retry_in} s)", Escaped::new(&self.reason))
+    }
+}
+
+/// A path whose change may change answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dependency {
+    /// The file at the path, present or not.
+    File(PathBuf),
+    /// The directory at the path, present or not, and each file in it.
+    Directory(PathBuf),
+}
+
+impl Dependency {
+    /// The path, which may be a link and need not exist.
+    pub fn path(&self) -> &Path {
+        match self {
+            Dependency::File(path) | Dependency::Directory(path) => path,
+        }
+    }
+}
+
+/// The result of [`Cache::collect_garbage`](crate::Cache::collect_garbage): what was removed, and what was
+/// skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Emulators that no longer exist, whose entries were removed; sorted.
+    pub emulators: Vec<PathBuf>,
+    /// The number of damaged entries.
+    pub damaged: usize,
+    /// The number of recorded failures that no longer hold.
+    pub failures: usize,
+    /// The number of temporary files of writers that died.
+    pub temporaries: usize,
+    /// The number of temporary directories of probes that were killed.
+    pub scratch_directories: usize,
+    /// The directories of older releases; sorted.
+    pub releases: Vec<PathBuf>,
+    /// Files that cannot be read, such as links and files of other users, with the reason.
+    pub skipped: Vec<(PathBuf, String)>,
+}
+
+impl Collected {
+    /// Returns whether nothing was removed or skipped.
+    pub fn is_empty(&self) -> bool {
+        *self == Collected::default()
+    }
+}
