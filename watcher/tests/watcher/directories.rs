@@ -18,6 +18,9 @@ fn lost(events: &[Event]) -> Vec<PathBuf> {
 
 #[test]
 fn a_search_directory_that_is_created_later_is_noticed() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let directory = fixture.path("opt/qemu/bin");
     let options = Options { search: vec![directory.clone()], ..rewarm() };
@@ -52,6 +55,9 @@ fn a_directory_of_modules_that_is_created_later_is_noticed() {
 
 #[test]
 fn a_directory_that_is_removed_and_made_again_is_watched_again() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
@@ -82,6 +88,9 @@ fn arch(lookup: capscache::Lookup) -> String {
 
 #[test]
 fn renaming_a_parent_directory_drops_the_emulator() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
@@ -113,6 +122,9 @@ fn renaming_a_parent_directory_drops_the_emulator() {
 
 #[test]
 fn another_target_of_a_link_on_the_route_is_noticed() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     fixture.wrapper("v1/bin/qemu", AVR);
     fixture.wrapper("v2/bin/qemu", RX);

@@ -16,6 +16,9 @@ fn mounting_and_unmounting_over_an_emulator_is_noticed() {
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn mounted_and_unmounted() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("opt/bin/qemu", AVR);
     let other = fixture.wrapper("other/qemu", RX);
@@ -67,6 +70,9 @@ fn unmounting_a_file_system_drops_its_emulators() {
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn gone() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let point = fixture.path("opt");
     fs::create_dir(&point).unwrap();
@@ -131,6 +137,9 @@ fn micros(entry: &Capabilities, accelerator: Accelerator) -> Option<u64> {
 #[test]
 #[ignore = "has a /dev of its own, in a mount namespace"]
 fn kvm() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let dev = fixture.path("dev");
     let script = "mkdir \"$0\" && mount -t tmpfs -o mode=755 dev \"$0\" && \

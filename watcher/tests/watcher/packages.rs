@@ -83,6 +83,9 @@ fn dropped_and_refreshed_once(events: &[Event], emulator: &Path) {
 
 #[test]
 fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     if !can_install() {
         return;
     }
@@ -155,6 +158,9 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
 
 #[test]
 fn a_burst_of_hundreds_of_changes_is_one_refresh() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     if !can_install() {
         return;
     }

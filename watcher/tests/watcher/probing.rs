@@ -18,6 +18,9 @@ fn waits_for(gate: &Path) -> String {
 
 #[test]
 fn background_probes_run_at_low_priority() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let niceness = fixture.path("niceness");
     let script = format!("#!/bin/sh\nnice > {}\nexec {AVR} \"$@\"\n", niceness.display());
@@ -34,6 +37,9 @@ fn background_probes_run_at_low_priority() {
 
 #[test]
 fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let names = ["a", "b", "c", "d", "e"].map(|name| format!("qemu-{name}"));
     let script = |name: &str| {
@@ -71,6 +77,9 @@ fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
 
 #[test]
 fn a_file_that_another_user_could_have_written_is_not_run_in_the_background() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
@@ -94,6 +103,9 @@ fn a_file_that_another_user_could_have_written_is_not_run_in_the_background() {
 
 #[test]
 fn the_target_of_a_wrapper_may_not_be_writable_by_other_users_either() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let target = fixture.program("shared/qemu", fs::read(AVR).unwrap());
     let emulator = fixture.wrapper("qemu", target.to_str().unwrap());
@@ -111,6 +123,9 @@ fn the_target_of_a_wrapper_may_not_be_writable_by_other_users_either() {
 
 #[test]
 fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
@@ -129,6 +144,9 @@ fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
 
 #[test]
 fn a_group_that_was_filled_is_filled_again() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get_with(&emulator, Groups::DEVICES).unwrap();
@@ -143,6 +161,9 @@ fn a_group_that_was_filled_is_filled_again() {
 
 #[test]
 fn an_emulator_that_changes_while_it_is_probed_is_probed_again() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
@@ -172,6 +193,9 @@ fn an_emulator_that_changes_while_it_is_probed_is_probed_again() {
 
 #[test]
 fn a_watcher_ends_without_waiting_for_probes() {
+    if !test_support::rights::is_run_protected() {
+        return;
+    }
     let fixture = Fixture::new();
     let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
