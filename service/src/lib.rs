@@ -44,6 +44,7 @@ mod permission;
 mod probe_queue;
 pub mod query;
 mod server;
+mod supervisor;
 pub mod text;
 mod transport;
 

@@ -27,6 +27,7 @@ use crate::listener::Listeners;
 use crate::options::Options;
 use crate::peer::Peer;
 use crate::permission::Caller;
+use crate::supervisor;
 use crate::text::chain;
 
 /// Time that calls in progress have to end after a signal to terminate.
@@ -38,8 +39,8 @@ const ACCEPTED_AT_ONCE: usize = 128;
 /// Pause after a failed `accept`: descriptors have to become free first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Interval of state notifications where the supervisor sets no shorter one for its watchdog.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause between two warnings that connections cannot be accepted.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves a cache until the process receives SIGTERM or SIGINT.
 ///
@@ -80,10 +81,10 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
         accept_loops.spawn_local(accept(socket.try_clone()?, sender.clone()));
     }
     info!("serving {root} at {}", listeners.description());
-    notify_supervisor(&[NotifyState::Ready, NotifyState::Status("Serving")]);
+    supervisor::notify(&[NotifyState::Ready, NotifyState::Status("Serving")]);
 
     let mut connections = JoinSet::new();
-    let mut watchdog = interval(watchdog_interval());
+    let mut watchdog = interval(supervisor::watchdog_interval());
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -97,7 +98,7 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
         }
     }
 
-    notify_supervisor(&[NotifyState::Stopping, NotifyState::Status("Answering the last calls")]);
+    supervisor::notify(&[NotifyState::Stopping, NotifyState::Status("Answering the last calls")]);
     accept_loops.abort_all();
     // Fails where no connection is left.
     let _ = close.send(true);
@@ -109,7 +110,7 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
     };
     match timeout(GRACE, all_ended).await {
         Ok(()) => info!("stopped"),
-        Err(_) => warn!("stopped; {} calls did not end in time", server.limits.connections()),
+        Err(_) => warn!("stopped; {} calls were not done in time", server.limits.connections()),
     }
     Ok(())
 }
@@ -158,7 +159,7 @@ impl Server {
     fn notify_state(&self) {
         let connections = self.limits.connections();
         let status = format!("Serving, {connections} connections");
-        notify_supervisor(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+        supervisor::notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
     }
 }
 
@@ -175,7 +176,7 @@ async fn accept(socket: StdUnixListener, accepted: mpsc::Sender<UnixStream>) -> 
                 }
             }
             Err(error) => {
-                if logged.is_none_or(|logged| logged.elapsed() > STATUS_INTERVAL) {
+                if logged.is_none_or(|logged| logged.elapsed() > WARNING_INTERVAL) {
                     warn!("cannot accept a connection, and tries again: {error}");
                     logged = Some(Instant::now());
                 }
@@ -190,18 +191,6 @@ fn log_panic(ended: Result<(), JoinError>) {
         && error.is_panic()
     {
         warn!("a connection ended by a fault of this service, please report it: {error}");
-    }
-}
-
-/// Returns half of the supervisor's watchdog timeout.
-fn watchdog_interval() -> Duration {
-    sd_notify::watchdog_enabled().map_or(STATUS_INTERVAL, |timeout| timeout / 2)
-}
-
-/// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
-fn notify_supervisor(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        debug!("cannot notify the supervisor: {error}");
     }
 }
 

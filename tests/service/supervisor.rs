@@ -19,6 +19,22 @@ fn the_supervisor_is_told_when_it_is_ready_alive_and_about_to_end() {
 }
 
 #[test]
+fn a_supervisor_that_does_not_receive_holds_up_no_call() {
+    let dir = Dir::new();
+    let mut command = dir.command();
+    // A message each 50 ms: the queue of the supervisor's socket has room for a few (net.unix.max_dgram_qlen).
+    command.args(["serve", "--socket"]).arg(dir.socket()).env("WATCHDOG_USEC", "100000");
+    let mut service = dir.start(command);
+    let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+    let messages: u32 = queue.trim().parse::<u32>().unwrap() + 10;
+    let began = std::time::Instant::now();
+    while began.elapsed() < messages * std::time::Duration::from_millis(50) {
+        service.call("Get", json!({"emulator": avr()}));
+    }
+    assert!(service.stop().success());
+}
+
+#[test]
 fn an_activated_service_answers_on_the_socket_that_it_was_passed() {
     if !has("systemd-socket-activate") {
         return;
