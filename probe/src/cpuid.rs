@@ -1,12 +1,12 @@
-//! What the kernel says that a guest's CPU can be told here.
+//! The CPUID leaves that the kernel's KVM supports.
 
-/// The leaves of CPUID that KVM supports on this host, in the kernel's order, as the JSON of the fact
-/// `supported-cpuid`: `KVM_GET_SUPPORTED_CPUID` without what tells which processor was asked.
+/// Returns the leaves of CPUID that KVM supports on this host, in the kernel's order, as the JSON of the
+/// fact `supported-cpuid`: `KVM_GET_SUPPORTED_CPUID` without the fields that identify the processor.
 ///
-/// Of features that a process must ask the kernel for before a guest may have them (AMX), it has
-/// those that this process asked for.
+/// Of features that a process must request from the kernel before a guest may have them (AMX), it has
+/// those that this process requested.
 ///
-/// `None` where `/dev/kvm` does not tell.
+/// `None` where `/dev/kvm` cannot be queried.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn supported_cpuid() -> Option<String> {
     let most = kvm_bindings::KVM_MAX_CPUID_ENTRIES;
@@ -26,14 +26,14 @@ pub(crate) fn supported_cpuid() -> Option<String> {
     Some(leaves.as_slice().iter().map(leaf).collect::<serde_json::Value>().to_string())
 }
 
-/// As above, on a CPU that has no CPUID.
+/// Returns `None`: CPUs of this architecture have no CPUID.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn supported_cpuid() -> Option<String> {
     None
 }
 
-/// The registers `[eax, ebx, ecx, edx]` of a leaf, without the number of the processor that happened
-/// to be asked: the kernel does not always hide it.
+/// Returns the registers `[eax, ebx, ecx, edx]` of a leaf, without the number of the processor on which
+/// the query ran: the kernel does not always hide it.
 #[cfg(target_arch = "x86_64")]
 fn of_any_processor(function: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> [u32; 4] {
     match function {
@@ -54,7 +54,7 @@ mod tests {
     fn leaves() -> Option<Vec<serde_json::Value>> {
         let leaves = supported_cpuid();
         if leaves.is_none() {
-            println!("SKIPPED: /dev/kvm cannot tell of CPUID here");
+            println!("SKIPPED: /dev/kvm cannot be queried for CPUID here");
         }
         leaves.map(|json| serde_json::from_str(&json).unwrap())
     }
@@ -76,7 +76,7 @@ mod tests {
         for processor in processors {
             let mut only = rustix::thread::CpuSet::new();
             only.set(processor);
-            // Of this thread alone, which ends with the test.
+            // For this thread alone, which ends with the test.
             rustix::thread::sched_setaffinity(None, &only).unwrap();
             assert_eq!(leaves(), Some(first.clone()), "processor {processor}");
         }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_which_processor_was_asked_is_left_out() {
+    fn fields_that_identify_the_processor_are_left_out() {
         let all = [u32::MAX; 4];
         assert_eq!(of_any_processor(0, all), all);
         assert_eq!(of_any_processor(1, all), [u32::MAX, 0x00ff_ffff, u32::MAX, u32::MAX]);

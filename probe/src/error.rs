@@ -1,4 +1,4 @@
-//! What can go wrong between the prober and an emulator.
+//! Errors between the prober and an emulator.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use capscache_format::Escaped;
 
 use crate::security::SecurityModules;
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exit {
@@ -17,7 +17,7 @@ pub enum Exit {
     Status(i32),
     /// This signal killed it.
     Signal(i32),
-    /// It is gone, but somebody else reaped it: this program ignores SIGCHLD or waits for every child.
+    /// It ended, and was reaped before the prober could: this program ignores SIGCHLD or waits for every child.
     Unknown,
 }
 
@@ -29,12 +29,12 @@ impl fmt::Display for Exit {
                 write!(f, "was killed by signal {signal}")?;
                 signal_name(signal).map_or(Ok(()), |name| write!(f, " ({name})"))
             }
-            Self::Unknown => f.write_str("ended, its status was taken by someone else"),
+            Self::Unknown => f.write_str("ended with an unknown status"),
         }
     }
 }
 
-/// The names of the signals that end a program by its own fault or its administrator's wish.
+/// Returns the name of a signal that programs are usually killed by.
 fn signal_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         libc::SIGHUP => "SIGHUP",
@@ -56,7 +56,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// Why nothing more can be learnt from a running emulator.
+/// The reason why an emulator that was started sends no more replies.
 ///
 /// The text has no subject, which is always the emulator: “was killed by signal 6 (SIGABRT)”.
 #[derive(Debug, thiserror::Error)]
@@ -65,21 +65,21 @@ pub enum Loss {
     /// Its process ended.
     #[error("{exit}{}", cause(output))]
     Exited {
-        /// How it ended.
+        /// The end of the process.
         exit: Exit,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of its stdout and stderr.
         output: String,
     },
-    /// It closed its end of the monitor and lives on.
+    /// It closed its end of the monitor and still runs.
     #[error("closed its monitor")]
     ClosedMonitor,
-    /// It lives, keeps its monitor open, and was not done when its time was over.
+    /// It runs, keeps its monitor open, and had not answered everything when its time was over.
     #[error("gave no answer within {} s", waited.as_secs_f64())]
     Silent {
-        /// The time it had, from its start: [`Limits::start`](crate::Limits::start).
+        /// Its time, counted from its start: [`Limits::start`](crate::Limits::start).
         waited: Duration,
     },
-    /// It lives, and the time of the whole probe was over before its own was.
+    /// It runs, and the time of the whole probe was over before its own was.
     #[error("was not done when the {} s of the whole probe were over", limit.as_secs_f64())]
     OutOfTime {
         /// The time of the whole probe: [`Limits::probe`](crate::Limits::probe).
@@ -91,14 +91,14 @@ pub enum Loss {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// With it, the whole probe was sent more than [`Limits::total_bytes`](crate::Limits::total_bytes).
+    /// With its data, the whole probe exceeded [`Limits::total_bytes`](crate::Limits::total_bytes).
     #[error("sent more than the {limit_bytes} bytes that a whole probe may")]
     TooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
-    /// With it, the answers of the whole probe are longer than any QEMU's.
-    #[error("answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    /// With its answers, those of the whole probe are longer than any QEMU's.
+    #[error("answered with more than {limit_bytes} bytes, which no QEMU does")]
     AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
@@ -106,29 +106,29 @@ pub enum Loss {
     /// It sent a line that is not UTF-8.
     #[error("sent a line that is not UTF-8 from byte {valid_bytes} on")]
     NotUtf8 {
-        /// Where in the line the first wrong byte is.
+        /// The number of bytes before the first invalid one.
         valid_bytes: usize,
     },
     /// It sent a line that QMP does not allow.
     #[error("sent a line that is not QMP ({}): {}", Escaped::new(what), Escaped::new(line))]
     Malformed {
-        /// What is wrong with it.
+        /// The error of the parser.
         what: String,
         /// The line, or its beginning.
         line: String,
     },
-    /// The operating system failed on the monitor.
+    /// A system call on the monitor failed.
     #[error("could not be reached over its monitor")]
     Io(#[source] io::Error),
 }
 
-/// How much of what an emulator said a message shows, in characters.
+/// Bound on the text of an emulator in a message, in characters.
 pub(crate) const SHOWN_CHARS: usize = 200;
 
-/// How many lines of what an emulator said a message shows.
+/// Bound on the lines of an emulator's output in a message.
 const SHOWN_LINES: usize = 4;
 
-/// What a line has that says why a program ended, in lower case.
+/// Words in lines that name the cause of a program's end, in lower case.
 const CAUSES: [&str; 29] = [
     "error",
     "fail",
@@ -161,9 +161,9 @@ const CAUSES: [&str; 29] = [
     "refused",
 ];
 
-/// The lines of an emulator's output that carry the cause of its end, as an addition to a message: those
-/// that look like it, and the last one. Where the cause stands before a description of the usage, nothing
-/// from that on is shown.
+/// Returns the lines of an emulator's output with the cause of its end, as an addition to a message: those
+/// with one of the [words](CAUSES), and the last one. If a cause comes before a description of the usage, the
+/// description is left out.
 fn cause(output: &str) -> String {
     let lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut lines: Vec<&str> = lines.collect();
@@ -193,37 +193,37 @@ fn cause(output: &str) -> String {
     format!(": {}", shown.collect::<Vec<_>>().join("; "))
 }
 
-/// Why an emulator could not be started, or not far enough to take commands.
+/// The error of starting an emulator up to the point where it accepts commands.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Nothing has this path.
+    /// The path does not exist.
     #[error("there is no emulator at {}", Escaped::new(path))]
     NotFound {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
     },
     /// The path is a directory.
     #[error("{} is a directory; give the path of a QEMU system emulator", Escaped::new(path))]
     IsDirectory {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
     },
-    /// The user who was to run it may not (EACCES).
+    /// The user that it should run as may not execute it (EACCES).
     #[error(
-        "{} may not be executed{}: look at its mode, at the directories above it, and for a noexec mount{security}",
+        "{} may not be executed{}: check its mode, the directories above it, and for a noexec mount{security}",
         Escaped::new(path),
         by(*uid)
     )]
     NotExecutable {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// The user who was to run it, if that was another one than the caller.
+        /// The user that it should run as, if not the caller.
         uid: Option<u32>,
-        /// What else may have refused it.
+        /// The security modules, which may have refused it.
         security: SecurityModules,
     },
-    /// The kernel does not let it be run by anybody with the rights that this process has (EPERM).
+    /// The kernel does not permit executing it with the capabilities of this process (EPERM).
     #[error(
         "the kernel does not permit {} to be executed{}: it has file capabilities that this process may not have \
          (`getcap`), a set-user-ID bit that no_new_privs bars, or a seccomp filter or a security module such as \
@@ -232,38 +232,41 @@ pub enum StartError {
         by(*uid)
     )]
     NotPermitted {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// The user who was to run it, if that was another one than the caller.
+        /// The user that it should run as, if not the caller.
         uid: Option<u32>,
-        /// What may have refused it.
+        /// The security modules, which may have refused it.
         security: SecurityModules,
     },
     /// The kernel found it, and failed to execute it for another reason.
     #[error("cannot execute {}{}", Escaped::new(path), advice(source))]
     NotExecuted {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of execve(2).
         source: io::Error,
     },
-    /// This process may not run anything as the user who was named.
+    /// This process may not become the given user.
     #[error(
         "cannot run {} as user {uid}: that takes root, or CAP_SETUID and CAP_SETGID",
         Escaped::new(path)
     )]
     User {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// The user who was to run it.
+        /// The user that it should run as.
         uid: u32,
-        /// What the operating system says.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// It is there, but what it needs to run is not: a script's interpreter or a program's loader.
-    #[error("the interpreter or dynamic loader of {} is missing", Escaped::new(path))]
+    /// It exists, but its interpreter, if it is a script, or its dynamic loader does not.
+    #[error(
+        "cannot execute {}: its interpreter or dynamic loader is missing; install it",
+        Escaped::new(path)
+    )]
     NoInterpreter {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
     },
     /// It is neither a script nor a program for this machine (ENOEXEC).
@@ -274,11 +277,11 @@ pub enum StartError {
         std::env::consts::ARCH
     )]
     WrongFormat {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
     },
-    /// It makes mounts of its own, which is denied to whoever Landlock confines, and there can be no mount
-    /// namespace to confine it otherwise.
+    /// It makes mounts of its own, which Landlock denies, and no mount namespace can be made to confine it
+    /// otherwise.
     #[error(
         "{} runs behind mounts of its own, which only a user namespace can confine, and none can be made here: allow \
          them (`sysctl user.max_user_namespaces`, for AppArmor `kernel.apparmor_restrict_unprivileged_userns`), or \
@@ -286,95 +289,95 @@ pub enum StartError {
         Escaped::new(path)
     )]
     Mounts {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
     },
-    /// The process could not be kept from writing elsewhere.
+    /// The process could not be confined.
     #[error("cannot confine {}", Escaped::new(path))]
     Sandbox {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The operating system failed while the process was made.
+    /// A system call failed while the process was made.
     #[error("cannot {step} to start {}", Escaped::new(path))]
     Spawn {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What was being done.
+        /// The failed step, as a verb and its object.
         step: &'static str,
-        /// Why it failed.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// It ran, and no greeting came: the source says what came instead. Most often it exited because it is no
-    /// QEMU, lacks the accelerator, or misses a library.
+    /// It ran and did not send a greeting. Most often it exited because it is not a QEMU, lacks the accelerator,
+    /// or misses a library.
     #[error(
         "{} did not greet; is it a QEMU system emulator?{}",
         Escaped::new(path),
         remedy(output)
     )]
     NoGreeting {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What happened.
+        /// The reason.
         source: Loss,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of its stdout and stderr.
         output: String,
     },
     /// QEMU ran, and the descriptor of its monitor did not reach it.
     #[error(
-        "{} did not get its monitor: what starts QEMU there closes the descriptors it inherits; let it pass on \
+        "{} did not get its monitor: the program that starts QEMU there closes inherited descriptors; make it pass on \
          descriptor 3 (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
         Escaped::new(path)
     )]
     NoMonitor {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What happened.
+        /// The reason.
         source: Loss,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of its stdout and stderr.
         output: String,
     },
     /// Its first line is JSON, but not QMP's greeting.
     #[error(
-        "{} greeted with something else than QMP; is it a QEMU system emulator? {}",
+        "{} did not greet as QMP does; is it a QEMU system emulator? {}",
         Escaped::new(path),
         Escaped::new(line)
     )]
     NotQmp {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
         /// The line, or its beginning.
         line: String,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of its stdout and stderr.
         output: String,
     },
-    /// It greeted, and was lost before it took commands.
-    #[error("{} greeted, but did not come to take commands", Escaped::new(path))]
+    /// It greeted, and was lost before it accepted commands.
+    #[error("{} greeted, but did not accept commands", Escaped::new(path))]
     NotReady {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
-        /// What happened.
+        /// The reason.
         source: Loss,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of its stdout and stderr.
         output: String,
     },
-    /// It greeted, but which file runs there cannot be read from `/proc`.
-    #[error("cannot learn from /proc/{pid}/exe which file runs as {}", Escaped::new(path))]
+    /// It greeted, but the file that runs cannot be read from `/proc`.
+    #[error("cannot read /proc/{pid}/exe, the file that runs as {}", Escaped::new(path))]
     Executable {
-        /// The emulator asked for.
+        /// The path of the emulator.
         path: PathBuf,
         /// The process that greeted.
         pid: i32,
-        /// Why it failed.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
 impl StartError {
-    /// Whether it may come of a mount that was denied.
-    pub(crate) fn may_come_of_denied_mounts(&self) -> bool {
+    /// Returns whether a mount that was denied may be the cause.
+    pub(crate) fn suggests_denied_mount(&self) -> bool {
         match self {
             Self::Mounts { .. } => true,
             Self::NoGreeting { output, .. } => {
@@ -386,17 +389,18 @@ impl StartError {
     }
 }
 
-/// What to do where a wrapper may have wanted to write, as an addition to a message.
+/// Returns what to do if a write of a wrapper was denied, as an addition to a message.
 fn remedy(output: &str) -> &'static str {
     let output = output.to_lowercase();
     if ["permission denied", "read-only file system"].iter().any(|error| output.contains(error)) {
-        " It may write to its temporary directory ($TMPDIR) alone: --writable (Options::writable) names what else"
+        " It may write to its temporary directory ($TMPDIR) alone: allow further paths with --writable \
+         (Options::writable)"
     } else {
         ""
     }
 }
 
-/// What to do about an error of execve(2), as an addition to a message.
+/// Returns what to do about an error of execve(2), as an addition to a message.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ETXTBSY) => {
@@ -422,7 +426,8 @@ fn by(uid: Option<u32>) -> String {
     uid.map_or_else(String::new, |uid| format!(" by user {uid}"))
 }
 
-/// Why an interview has no result; `E` is the interviewer's own error.
+/// The error of an interview: the queries and replies of one pass, over all processes of the emulator. `E` is the
+/// error of replies that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterviewError<E: std::error::Error + 'static> {
@@ -438,19 +443,19 @@ pub enum InterviewError<E: std::error::Error + 'static> {
     Deadline {
         /// The time of the whole probe: [`Limits::probe`](crate::Limits::probe).
         limit: Duration,
-        /// How long the interview went on, which may have begun in the middle of the probe.
+        /// The time since the start of the interview, which may be later than that of the probe.
         waited: Duration,
-        /// How many queries had no answer yet.
+        /// The number of queries without an answer.
         unanswered: usize,
-        /// How often the emulator was started again.
+        /// The number of restarts.
         restarts: u32,
     },
     /// The emulator was lost more often than [`Limits::restarts`](crate::Limits::restarts) allows.
     #[error("the emulator was lost again after {restarts} restarts: it {last}")]
     TooManyRestarts {
-        /// How often the emulator was started again.
+        /// The number of restarts.
         restarts: u32,
-        /// How it was lost the last time.
+        /// The reason of the last loss.
         last: String,
     },
     /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes), all its processes together.
@@ -460,15 +465,15 @@ pub enum InterviewError<E: std::error::Error + 'static> {
         limit_bytes: u64,
     },
     /// The answers, of all its processes together, are longer than any QEMU's.
-    #[error("the emulator answered with more than {limit_bytes} bytes: this is no QEMU's answer")]
+    #[error("the emulator answered with more than {limit_bytes} bytes, which no QEMU does")]
     AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
-    /// Another emulator than the first one was met after a restart: it was replaced in the meantime. Ask again.
-    #[error("the emulator was replaced during the probe")]
+    /// After a restart another emulator ran: it was replaced in the meantime. Probe again.
+    #[error("the emulator was replaced during the probe: try again")]
     Replaced,
-    /// The interviewer could not use what it heard.
+    /// A reply cannot be used.
     #[error(transparent)]
     Interviewer(E),
 }

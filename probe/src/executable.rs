@@ -1,4 +1,4 @@
-//! Reading the file that runs as an emulator, while it runs.
+//! Reads the file that runs as an emulator, while it runs.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::files::{OVERLAP_BYTES, module_directories, named_module_directories};
+use crate::modules::{OVERLAP_BYTES, module_directories, named_module_directories};
 use crate::process::Executable;
 
-/// How many module directories an executable may name. QEMU's names one.
+/// Bound on the module directories that an executable may name. QEMU's names one.
 const MAX_NAMED: usize = 1000;
 
 /// An executable that was read from end to end.
@@ -26,7 +26,7 @@ pub(crate) struct Read {
     pub(crate) named: BTreeSet<PathBuf>,
 }
 
-/// A thread that reads an executable. Dropping it stops the thread and waits for that.
+/// A thread that reads an executable. Dropping it stops the thread and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Reading {
     thread: Option<JoinHandle<io::Result<Read>>>,
@@ -60,7 +60,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // Whatever became of it, nobody waits for the result.
+            // The result, or a panic, is not needed any more.
             let _ = thread.join();
         }
     }
@@ -71,7 +71,7 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
     let mut hasher = Sha256::new();
     let mut named = BTreeSet::new();
     let mut buffer = vec![0; 64 * 1024];
-    // The end of one block stands before the next, so that no name is cut in two.
+    // The end of one block is kept before the next, so that no name is cut in two.
     let mut kept = 0;
     loop {
         may_go_on()?;
@@ -92,15 +92,15 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
     Ok(Read { sha256: hasher.finalize().into(), named, executable })
 }
 
-/// Where the program at `path` looks for QEMU's modules, as far as its file tells while it does not
-/// run: none for what names no such directory, or is no program. The directory for modules of
-/// upgraded packages is that of all versions.
+/// Returns the directories in which the program at `path` searches for QEMU's modules, as far as its file
+/// names them: none for a program that names no such directory, or a file that is not a program. The
+/// directory for modules of upgraded packages is that of all versions.
 ///
 /// # Errors
 /// Those of reading the file, and [`io::ErrorKind::TimedOut`] if that takes until `deadline`.
 pub fn module_directories_of(path: &Path, deadline: Instant) -> io::Result<Vec<PathBuf>> {
     let path = path.canonicalize()?;
-    // Opening a pipe or a terminal could wait for ever.
+    // Opening a pipe or a terminal could block for ever.
     if !path.metadata()?.is_file() {
         return Ok(Vec::new());
     }
@@ -110,7 +110,7 @@ pub fn module_directories_of(path: &Path, deadline: Instant) -> io::Result<Vec<P
         return Ok(Vec::new());
     }
     let in_time = || if Instant::now() < deadline { Ok(()) } else { Err(too_large()) };
-    let Read { executable, named, .. } = read(Executable::stopped(path, file), in_time)?;
+    let Read { executable, named, .. } = read(Executable::not_running(path, file), in_time)?;
     Ok(module_directories(&executable, "", &named, &[]))
 }
 
@@ -125,12 +125,12 @@ mod tests {
 
     use super::*;
 
-    /// A file of this size takes minutes to read, and no space.
+    /// Returns a sparse file that takes minutes to read.
     fn huge(dir: &tempfile::TempDir) -> Executable {
         let path = dir.path().join("huge");
         let file = File::options().create(true).truncate(true).write(true).open(&path).unwrap();
         file.set_len(1 << 40).unwrap();
-        Executable::stopped(path.clone(), File::open(&path).unwrap())
+        Executable::not_running(path.clone(), File::open(&path).unwrap())
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_on_when_nobody_waits() {
+    fn dropping_a_reading_stops_its_thread() {
         let dir = tempfile::tempdir().unwrap();
         let deadline = Instant::now() + Duration::from_secs(3600);
         let reading = Reading::start(huge(&dir), deadline).unwrap();
@@ -159,7 +159,7 @@ mod tests {
         let path = dir.path().join("names");
         let names: String = (0..2000).map(|n| format!("\0/{n}/lib/qemu\0")).collect();
         std::fs::write(&path, names).unwrap();
-        let executable = Executable::stopped(path.clone(), File::open(&path).unwrap());
+        let executable = Executable::not_running(path.clone(), File::open(&path).unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = Reading::start(executable, deadline).unwrap().finish().unwrap_err();
         assert_eq!(error.to_string(), "it names more module directories than any QEMU");

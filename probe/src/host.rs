@@ -1,4 +1,4 @@
-//! What of this host matters before an emulator is started.
+//! Checks of this host before an emulator is started.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,8 +9,8 @@ use std::path::Path;
 use crate::spawn::{KVM, opens_as};
 use crate::user::User;
 
-/// Whether an emulator that runs as `user`, or else as the caller, can use KVM: the node opens for
-/// reading and writing. To ask for another user takes a process.
+/// Returns whether an emulator that runs as `user`, or else as the caller, can use KVM: the node opens for
+/// reading and writing. The check for another user takes a process.
 ///
 /// # Errors
 /// Those of the operating system, if that process cannot be made or may not become `user`.
@@ -24,7 +24,7 @@ pub fn kvm_opens(user: Option<&User>) -> io::Result<bool> {
     }
 }
 
-/// Whether KVM of this host can run guests of QEMU's target `arch`.
+/// Returns whether KVM of this host can run guests of QEMU's target `arch`.
 pub fn is_native(arch: &str) -> bool {
     match std::env::consts::ARCH {
         "x86_64" => matches!(arch, "x86_64" | "i386"),
@@ -34,9 +34,9 @@ pub fn is_native(arch: &str) -> bool {
     }
 }
 
-/// The target that an emulator's name promises, as far as it is known to promise one:
-/// `qemu-system-ARCH`, with or without something behind it, and `qemu-kvm`.
-pub(crate) fn promised_arch(emulator: &Path) -> Option<&str> {
+/// Returns the target in an emulator's name, for names of the form `qemu-system-ARCH`, with or without a
+/// suffix, and `qemu-kvm`.
+pub(crate) fn arch_from_name(emulator: &Path) -> Option<&str> {
     let name = emulator.file_name()?.to_str()?;
     if name == "qemu-kvm" {
         return Some(std::env::consts::ARCH);
@@ -50,12 +50,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_target_is_read_from_the_name_where_the_name_tells() {
-        let promised = |name| promised_arch(Path::new(name));
-        assert_eq!(promised("/usr/bin/qemu-system-x86_64"), Some("x86_64"));
-        assert_eq!(promised("/usr/bin/qemu-system-x86_64-microvm"), Some("x86_64"));
-        assert_eq!(promised("/usr/bin/qemu-system-ppc64le"), Some("ppc64"));
-        assert_eq!(promised("/usr/libexec/qemu-kvm"), Some(std::env::consts::ARCH));
-        assert_eq!(promised("/opt/vm/emulator"), None);
+    fn the_target_is_read_from_names_of_a_known_form() {
+        let named = |name| arch_from_name(Path::new(name));
+        assert_eq!(named("/usr/bin/qemu-system-x86_64"), Some("x86_64"));
+        assert_eq!(named("/usr/bin/qemu-system-x86_64-microvm"), Some("x86_64"));
+        assert_eq!(named("/usr/bin/qemu-system-ppc64le"), Some("ppc64"));
+        assert_eq!(named("/usr/libexec/qemu-kvm"), Some(std::env::consts::ARCH));
+        assert_eq!(named("/opt/vm/emulator"), None);
     }
 }

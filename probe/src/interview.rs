@@ -1,11 +1,12 @@
-//! Asking an emulator many questions, although some of them may kill it.
+//! Sends many queries to an emulator, although some of them may kill it.
 //!
-//! All that is known is asked at once. An answer counts when the emulator was alive after it, that is, when another
-//! answer followed; so the last one is held back, and followed by a question that harms nobody. When an emulator is
-//! lost, two questions are suspects: the first that has no answer, and the one whose answer was held back (some
-//! answer, and leave an emulator that is deaf). Each is put on trial: asked alone, as the first of a fresh emulator.
-//! If the emulator is lost again, the question is quarantined; otherwise its answer counts. So every loss settles at
-//! least one question, and an interview comes to an end.
+//! An *interview* is the sequence of queries and replies of one pass, over as many processes of the emulator as it
+//! takes. All queries that are known are sent at once. A reply counts when the emulator was alive after it, that is, when
+//! another reply followed; so the last one is held back, and followed by a harmless query. When an emulator is lost, two
+//! queries are suspects: the first without a reply, and the one whose reply was held back (some are answered, and leave
+//! an emulator that does not respond). Each is isolated: sent alone, as the first query of a fresh emulator. If the
+//! emulator is lost again, the query is *quarantined*; otherwise its reply counts. So every loss settles at least one
+//! query, and an interview comes to an end.
 
 #[cfg(test)]
 mod tests;
@@ -17,91 +18,90 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 
 use crate::error::{InterviewError, Loss, StartError};
-use crate::limits::Terms;
+use crate::limits::Budget;
 use crate::process::Executable;
 use crate::session::{Reply, Request, Session};
 use crate::spawn::Launch;
 
-/// The question that harms nobody.
+/// A query that no emulator is lost by.
 const HARMLESS: &str = "query-version";
 
-/// Decides what is asked, from what was answered so far.
+/// Decides the queries of an interview, and receives the replies.
 pub(crate) trait Interviewer {
-    /// Why the interview makes no sense to it.
+    /// The error with which it ends the interview.
     type Error: Error + 'static;
 
-    /// Is told once, after the first start, who answers: the text of the greeting, and the file that runs.
-    fn greeted(&mut self, greeting: &str, executable: Executable) -> Result<(), Self::Error>;
+    /// Called once, after the first start, with the text of the greeting and the file that runs.
+    fn on_greeting(&mut self, greeting: &str, executable: Executable) -> Result<(), Self::Error>;
 
-    /// What is asked at once after the first greeting, in this order.
-    fn opening(&mut self) -> Vec<Request>;
+    /// Returns the queries to send at once after the first greeting, in this order.
+    fn initial_queries(&mut self) -> Vec<Request>;
 
-    /// Whether a request changes what an emulator answers to others. Those are asked again after each restart, before
-    /// anything else; the answer is heard once. `qom-list-types` is one: it loads modules.
-    fn primes(&self, _request: &Request) -> bool {
+    /// Returns whether a query changes the replies to others. Such queries are repeated after each restart, before
+    /// anything else; only the first reply is passed on. `qom-list-types` is one: it loads modules.
+    fn must_be_repeated(&self, _request: &Request) -> bool {
         false
     }
 
-    /// Takes an answer, which comes once for each request and is final, and how long it took; returns what is to be
-    /// asked because of it.
-    fn heard(
+    /// Called once for each query with its final reply, and the time it took; returns the queries that it leads to.
+    fn on_reply(
         &mut self,
         request: &Request,
         reply: Reply,
         took: Duration,
     ) -> Result<Vec<Request>, Self::Error>;
 
-    /// Is told once, when everything was answered and before the emulator quits, which process it is.
-    fn finishing(&mut self, _pid: Pid) {}
+    /// Called once with the emulator's process, after the last reply and before the emulator quits.
+    fn on_finish(&mut self, _pid: Pid) {}
 
-    /// Is told of a request that has no answer, since asking it loses the emulator: it “was killed by signal 6
-    /// (SIGABRT)”, it “answered, then went deaf”. The request is never heard.
-    fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), Self::Error>;
+    /// Called instead of [`on_reply`](Self::on_reply) for a query by which the emulator is lost: it “was killed by
+    /// signal 6 (SIGABRT)”, it “answered, then stopped responding”.
+    fn on_quarantine(&mut self, request: &Request, reason: String) -> Result<(), Self::Error>;
 }
 
-/// How an interview went.
+/// The report of an interview.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Interviewed {
-    /// How many processes were started: one more than there were restarts.
+pub(crate) struct InterviewReport {
+    /// The number of processes that were started: one more than there were restarts.
     pub starts: u32,
-    /// Every emulator that was lost on the way, in order.
+    /// The emulators that were lost, in order.
     pub lost: Vec<LostEmulator>,
-    /// The end of what the last emulator wrote to stdout and stderr.
+    /// The end of the last emulator's stdout and stderr.
     pub output: String,
 }
 
-/// An emulator that stopped answering during an interview.
+/// An emulator that was lost during an interview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LostEmulator {
-    /// What it did: it “was killed by signal 6 (SIGABRT)”.
+    /// The reason, without a subject: “was killed by signal 6 (SIGABRT)”.
     pub reason: String,
-    /// The end of what it wrote to stdout and stderr.
+    /// The end of its stdout and stderr.
     pub output: String,
 }
 
-/// Asks an emulator all that `interviewer` wants to know, and has it quit or kills it.
+/// Sends all queries of `interviewer` to an emulator, and makes it quit or kills it.
 ///
 /// See [`spawn`](crate::spawn::spawn) for the thread this must be called from. Cancelling kills the emulator.
 ///
 /// # Errors
 ///
-/// [`InterviewError`]. Queries that the emulator refuses, or that kill it, are none.
+/// [`InterviewError`]. A query that the emulator refuses, or that kills it, is not an error.
 pub(crate) async fn interview<I: Interviewer>(
     launch: &Launch<'_>,
-    terms: &Terms<'_>,
+    budget: &Budget<'_>,
     interviewer: &mut I,
-) -> Result<Interviewed, InterviewError<I::Error>> {
+) -> Result<InterviewReport, InterviewError<I::Error>> {
     let mut interview = Interview {
         launch,
-        terms,
+        budget,
         began: Instant::now(),
         interviewer,
         greeting: None,
         identity: None,
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
-        primers: Vec::new(),
-        report: Interviewed::default(),
+        repeated: Vec::new(),
+        report: InterviewReport::default(),
     };
     interview.run().await?;
     Ok(interview.report)
@@ -109,34 +109,34 @@ pub(crate) async fn interview<I: Interviewer>(
 
 struct Interview<'a, I> {
     launch: &'a Launch<'a>,
-    terms: &'a Terms<'a>,
+    budget: &'a Budget<'a>,
     began: Instant,
     interviewer: &'a mut I,
     /// The first emulator's. None before the first start.
     greeting: Option<String>,
-    /// Device and inode of what the first emulator ran.
+    /// Device and inode of the first emulator's executable.
     identity: Option<(u64, u64)>,
-    /// What is to be asked.
+    /// Queries to send.
     waiting: VecDeque<Request>,
-    /// What is to be asked alone first.
+    /// Queries to isolate before.
     suspects: VecDeque<Request>,
-    /// What is asked again after each restart.
-    primers: Vec<Request>,
-    report: Interviewed,
+    /// Queries to repeat after each restart.
+    repeated: Vec<Request>,
+    report: InterviewReport,
 }
 
-/// The part of an interview that one emulator takes.
-struct Sitting<'t> {
+/// The part of an interview that one process of the emulator takes.
+struct Run<'t> {
     session: Session<'t>,
-    /// The first suspect is asked, and nothing else.
-    trial: bool,
-    /// What was asked and not answered, in the order in which it was asked.
-    asked: VecDeque<Asked>,
-    /// The last answer to a question, unless another answer followed.
+    /// Only the first suspect is sent.
+    is_isolated: bool,
+    /// Queries that were sent and not answered, in this order.
+    sent: VecDeque<Sent>,
+    /// The last reply to a query, unless another reply followed.
     held: Option<Held>,
 }
 
-struct Asked {
+struct Sent {
     id: u64,
     purpose: Purpose,
     request: Request,
@@ -144,12 +144,12 @@ struct Asked {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To bring a fresh emulator where the first one was.
-    Prime,
-    /// To know.
-    Know,
-    /// To see whether it lives.
-    Live,
+    /// Brings a fresh emulator to the state of the first one.
+    Repeat,
+    /// Its reply is passed on.
+    Query,
+    /// Checks that the emulator is alive.
+    Check,
 }
 
 struct Held {
@@ -158,7 +158,7 @@ struct Held {
     took: Duration,
 }
 
-/// Why a sitting ended before everything was asked.
+/// The reason why a run ended before all queries were sent.
 enum Stop<E> {
     Lost(Loss),
     Interviewer(E),
@@ -170,33 +170,33 @@ impl<E> From<Loss> for Stop<E> {
     }
 }
 
-impl Sitting<'_> {
-    fn ask(&mut self, request: Request, purpose: Purpose) {
+impl Run<'_> {
+    fn send(&mut self, request: Request, purpose: Purpose) {
         let id = self.session.send(&request);
-        self.asked.push_back(Asked { id, purpose, request });
+        self.sent.push_back(Sent { id, purpose, request });
     }
 }
 
 impl<'a, I: Interviewer> Interview<'a, I> {
     async fn run(&mut self) -> Result<(), InterviewError<I::Error>> {
         while self.greeting.is_none() || !self.waiting.is_empty() || !self.suspects.is_empty() {
-            self.may_start()?;
+            self.check_limits()?;
             let Some(session) = self.start().await? else { continue };
-            let trial = !self.suspects.is_empty();
-            let mut sitting = Sitting { session, trial, asked: VecDeque::new(), held: None };
-            let stop = self.sit(&mut sitting).await.err();
+            let is_isolated = !self.suspects.is_empty();
+            let mut run = Run { session, is_isolated, sent: VecDeque::new(), held: None };
+            let stop = self.query(&mut run).await.err();
             if stop.is_none() && self.waiting.is_empty() && self.suspects.is_empty() {
-                self.interviewer.finishing(sitting.session.pid());
+                self.interviewer.on_finish(run.session.pid());
             }
-            let Sitting { session, trial, asked, held } = sitting;
+            let Run { session, is_isolated, sent, held } = run;
             let output = if stop.is_none() { session.quit().await } else { session.end().await };
             match stop {
                 None => self.report.output = output,
                 Some(Stop::Interviewer(error)) => return Err(InterviewError::Interviewer(error)),
                 Some(Stop::Lost(loss)) => {
-                    let blamed = self.blame(trial, asked, held, &loss);
-                    blamed.map_err(InterviewError::Interviewer)?;
-                    self.lost(&loss, output)?;
+                    let found = self.find_suspects(is_isolated, sent, held, &loss);
+                    found.map_err(InterviewError::Interviewer)?;
+                    self.report_loss(&loss, output)?;
                 }
             }
         }
@@ -206,13 +206,13 @@ impl<'a, I: Interviewer> Interview<'a, I> {
     /// Starts an emulator. `None` if this one was lost before it took commands, but an earlier one was not.
     async fn start(&mut self) -> Result<Option<Session<'a>>, InterviewError<I::Error>> {
         self.report.starts += 1;
-        let mut session = match Session::start(self.launch, self.terms).await {
+        let mut session = match Session::start(self.launch, self.budget).await {
             Ok(session) => session,
             Err(
                 StartError::NoGreeting { source, output, .. }
                 | StartError::NotReady { source, output, .. },
             ) if self.greeting.is_some() => {
-                self.lost(&source, output)?;
+                self.report_loss(&source, output)?;
                 return Ok(None);
             }
             Err(error) => return Err(InterviewError::Start(error)),
@@ -229,109 +229,112 @@ impl<'a, I: Interviewer> Interview<'a, I> {
                 self.identity = identity;
                 if let Some(executable) = executable {
                     self.interviewer
-                        .greeted(session.greeting(), executable)
+                        .on_greeting(session.greeting(), executable)
                         .map_err(InterviewError::Interviewer)?;
                 }
-                self.waiting.extend(self.interviewer.opening());
+                self.waiting.extend(self.interviewer.initial_queries());
             }
         }
         Ok(Some(session))
     }
 
-    /// Asks one emulator: everything, or the first suspect and then everything unless there is another suspect.
-    async fn sit(&mut self, sitting: &mut Sitting<'_>) -> Result<(), Stop<I::Error>> {
-        for primer in &self.primers {
-            sitting.ask(primer.clone(), Purpose::Prime);
+    /// Sends queries to one emulator: all, or the first suspect and then all others unless there is another suspect.
+    async fn query(&mut self, run: &mut Run<'_>) -> Result<(), Stop<I::Error>> {
+        for request in &self.repeated {
+            run.send(request.clone(), Purpose::Repeat);
         }
         if let Some(suspect) = self.suspects.front() {
-            sitting.ask(suspect.clone(), Purpose::Know);
+            run.send(suspect.clone(), Purpose::Query);
         }
         loop {
-            if !sitting.trial {
+            if !run.is_isolated {
                 for request in self.waiting.drain(..) {
-                    sitting.ask(request, Purpose::Know);
+                    run.send(request, Purpose::Query);
                 }
             }
-            if sitting.asked.is_empty() {
-                if sitting.held.is_some() {
-                    sitting.ask(Request::new(HARMLESS), Purpose::Live);
-                } else if sitting.trial {
+            if run.sent.is_empty() {
+                if run.held.is_some() {
+                    run.send(Request::new(HARMLESS), Purpose::Check);
+                } else if run.is_isolated {
                     self.suspects.pop_front();
                     if !self.suspects.is_empty() {
                         return Ok(());
                     }
-                    sitting.trial = false;
+                    run.is_isolated = false;
                     continue;
                 } else {
                     return Ok(());
                 }
             }
-            let (id, reply, took) = sitting.session.reply().await?;
-            if let Some(held) = sitting.held.take() {
-                self.hear(held).map_err(Stop::Interviewer)?;
+            let (id, reply, took) = run.session.reply().await?;
+            if let Some(held) = run.held.take() {
+                self.pass_on(held).map_err(Stop::Interviewer)?;
             }
-            let position = sitting.asked.iter().position(|asked| asked.id == id);
-            let answered = position.and_then(|position| sitting.asked.remove(position));
-            if let Some(Asked { purpose: Purpose::Know, request, .. }) = answered {
-                sitting.held = Some(Held { request, reply, took });
+            let position = run.sent.iter().position(|sent| sent.id == id);
+            let answered = position.and_then(|position| run.sent.remove(position));
+            if let Some(Sent { purpose: Purpose::Query, request, .. }) = answered {
+                run.held = Some(Held { request, reply, took });
             }
         }
     }
 
-    fn hear(&mut self, Held { request, reply, took }: Held) -> Result<(), I::Error> {
-        self.waiting.extend(self.interviewer.heard(&request, reply, took)?);
-        if self.interviewer.primes(&request) {
-            self.primers.push(request);
+    fn pass_on(&mut self, Held { request, reply, took }: Held) -> Result<(), I::Error> {
+        self.waiting.extend(self.interviewer.on_reply(&request, reply, took)?);
+        if self.interviewer.must_be_repeated(&request) {
+            self.repeated.push(request);
         }
         Ok(())
     }
 
-    /// Finds out which questions may have lost an emulator, and saves the others.
-    fn blame(
+    /// Makes the queries by which the emulator may have been lost suspects, and puts the others back.
+    fn find_suspects(
         &mut self,
-        trial: bool,
-        mut asked: VecDeque<Asked>,
+        is_isolated: bool,
+        mut sent: VecDeque<Sent>,
         held: Option<Held>,
         loss: &Loss,
     ) -> Result<(), I::Error> {
-        let unanswered = asked.pop_front();
-        let questions = asked.into_iter().filter(|asked| asked.purpose == Purpose::Know);
-        if let Some(Asked { purpose: Purpose::Prime, request, .. }) = unanswered {
-            // Its answer was heard, and counts; but it is not worth losing another emulator.
-            self.primers.retain(|primer| *primer != request);
-            if !trial {
+        let unanswered = sent.pop_front();
+        let queries = sent.into_iter().filter(|sent| sent.purpose == Purpose::Query);
+        if let Some(Sent { purpose: Purpose::Repeat, request, .. }) = unanswered {
+            // Its first reply was passed on, and counts; but it is not repeated any more, so that it is not the cause of
+            // another loss.
+            self.repeated.retain(|repeated| *repeated != request);
+            if !is_isolated {
                 let held = held.map(|held| held.request);
-                self.postpone(held.into_iter().chain(questions.map(|asked| asked.request)));
+                self.put_back(held.into_iter().chain(queries.map(|sent| sent.request)));
             }
-        } else if trial {
-            let Some(guilty) = self.suspects.pop_front() else { return Ok(()) };
+        } else if is_isolated {
+            let Some(suspect) = self.suspects.pop_front() else { return Ok(()) };
             let reason = match loss {
                 _ if held.is_none() => loss.to_string(),
-                Loss::Silent { .. } | Loss::OutOfTime { .. } => "answered, then went deaf".into(),
+                Loss::Silent { .. } | Loss::OutOfTime { .. } => {
+                    "answered, then stopped responding".into()
+                }
                 _ => format!("answered, then {loss}"),
             };
-            self.interviewer.quarantined(&guilty, reason)?;
-            // This explains the loss that they were suspected of.
+            self.interviewer.on_quarantine(&suspect, reason)?;
+            // This explains the loss for which the others are suspects.
             let others = std::mem::take(&mut self.suspects);
-            self.postpone(others.into_iter());
+            self.put_back(others.into_iter());
         } else {
-            self.postpone(questions.map(|asked| asked.request));
-            let unanswered = unanswered.filter(|asked| asked.purpose == Purpose::Know);
-            self.suspects.extend(unanswered.map(|asked| asked.request));
+            self.put_back(queries.map(|sent| sent.request));
+            let unanswered = unanswered.filter(|sent| sent.purpose == Purpose::Query);
+            self.suspects.extend(unanswered.map(|sent| sent.request));
             self.suspects.extend(held.map(|held| held.request));
         }
         Ok(())
     }
 
-    /// Has questions asked before all others that wait.
-    fn postpone(&mut self, questions: impl Iterator<Item = Request>) {
+    /// Puts queries before all others that wait.
+    fn put_back(&mut self, queries: impl Iterator<Item = Request>) {
         let later = std::mem::take(&mut self.waiting);
-        self.waiting.extend(questions);
+        self.waiting.extend(queries);
         self.waiting.extend(later);
     }
 
-    /// Notes that an emulator was lost, unless that ends the interview.
-    fn lost(&mut self, loss: &Loss, output: String) -> Result<(), InterviewError<I::Error>> {
+    /// Adds a lost emulator to the report, unless the loss ends the interview.
+    fn report_loss(&mut self, loss: &Loss, output: String) -> Result<(), InterviewError<I::Error>> {
         match *loss {
             Loss::TooMuch { limit_bytes } => {
                 return Err(InterviewError::TooMuchOutput { limit_bytes });
@@ -345,19 +348,19 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         Ok(())
     }
 
-    /// Whether there is time for another start, and whether not too many were needed.
-    fn may_start(&self) -> Result<(), InterviewError<I::Error>> {
+    /// Checks that there is time for another start, and that there were not too many.
+    fn check_limits(&self) -> Result<(), InterviewError<I::Error>> {
         let restarts = self.report.starts.saturating_sub(1);
-        if Instant::now() >= self.terms.deadline {
+        if Instant::now() >= self.budget.deadline {
             return Err(InterviewError::Deadline {
-                limit: self.terms.limits.probe,
+                limit: self.budget.limits.probe,
                 waited: self.began.elapsed(),
                 unanswered: self.waiting.len() + self.suspects.len(),
                 restarts,
             });
         }
         match self.report.lost.last() {
-            Some(last) if restarts >= self.terms.limits.restarts => {
+            Some(last) if restarts >= self.budget.limits.restarts => {
                 Err(InterviewError::TooManyRestarts { restarts, last: last.reason.clone() })
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! One pass: an interview under one accelerator, its answers learnt and, if wanted, recorded.
+//! One pass: the interview under one accelerator, from which a model and, if wanted, a recording is made.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,82 +9,85 @@ use rustix::process::Pid;
 
 use crate::cpuid::supported_cpuid;
 use crate::executable::{Read, Reading};
-use crate::files::module_directories;
 use crate::interview::Interviewer;
-use crate::learn::{LearnError, Learner, Outcome};
+use crate::model_builder::{BuildError, ModelBuilder, Outcome};
+use crate::modules::module_directories;
 use crate::process::{Executable, Mapped};
-use crate::questions::{Questions, TYPES, Wanted};
+use crate::queries::{QueryPlan, TYPES, Wanted};
 use crate::session::{Reply, Request};
 use crate::transcript::Recorder;
 
-/// Why answers that arrived make no model.
+/// The error of answers from which no model can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
-    /// One cannot be learnt.
+    /// An answer cannot be added to the model.
     #[error("the answer to {} cannot be used", Escaped::new(command))]
     Unusable {
         /// The command.
         command: String,
-        /// Why.
+        /// The cause.
         #[source]
-        source: LearnError,
+        source: BuildError,
     },
-    /// The emulator runs under something else than what it was asked to.
-    #[error("asked for {asked}, but query-kvm says that KVM is {}", if *.kvm { "in use" } else { "not in use" })]
+    /// The emulator runs under another accelerator than the requested one.
+    #[error(
+        "{requested} was requested, but query-kvm reports that KVM is {}",
+        if *.kvm { "in use" } else { "not in use" }
+    )]
     OtherAccelerator {
-        /// What was asked for.
-        asked: &'static str,
+        /// The accelerator on the command line.
+        requested: &'static str,
         /// Whether KVM is in use.
         kvm: bool,
     },
-    /// They lead to more questions than any QEMU's answers.
-    #[error("the answer to {} leads to more questions than any QEMU's does", Escaped::new(command))]
-    TooManyQuestions {
+    /// An answer leads to more queries than any QEMU's answers.
+    #[error("the answer to {} leads to more queries than any QEMU's does", Escaped::new(command))]
+    TooManyQueries {
         /// The command.
         command: String,
     },
     /// The thread that reads the executable could not be started.
-    #[error("cannot start a thread")]
+    #[error("cannot start a thread to read the executable")]
     Thread(#[source] io::Error),
-    /// QEMU did not answer a command without which nothing else makes sense.
+    /// The emulator did not answer a command without which no model can be made.
     #[error("the emulator does not answer {}: {}", Escaped::new(command), Escaped::new(desc))]
     Essential {
         /// The command.
         command: String,
-        /// QMP's description of the error, or what the emulator did instead of answering.
+        /// QMP's description of the error, or how the emulator was lost.
         desc: String,
     },
 }
 
-/// Commands that every emulator answers; one that does not is none.
+/// Commands that every QEMU system emulator answers.
 const ESSENTIAL: [&str; 4] = ["query-version", "query-target", "query-machines", TYPES];
 
 /// The file that ran, read while it ran.
 #[derive(Debug)]
 pub struct RanExecutable {
-    /// The file, still open, and how it was run.
+    /// The file, still open, and the circumstances in which it ran.
     pub executable: Executable,
     /// The SHA-256 of its content.
     pub sha256: [u8; 32],
-    /// Where it looks for modules, present or not.
+    /// The directories in which it searches for modules, present or not.
     pub module_directories: Vec<PathBuf>,
-    /// The shared objects and other files that it had mapped code from when it had answered everything,
-    /// modules included, as far as they are to be found here under the same path.
+    /// The shared objects and other files from which it had mapped code after its last answer, modules
+    /// included, as far as they exist under the same path in this mount namespace.
     pub objects: Vec<PathBuf>,
     /// Those of its objects that were removed or replaced while it had them mapped.
     pub replaced: Vec<PathBuf>,
 }
 
-/// Follows one interview.
+/// Handles the replies of one interview.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// Whether it asked for KVM.
+    /// Whether it runs under KVM, and else under TCG or qtest.
     kvm: bool,
-    questions: Questions,
-    learner: Learner,
+    plan: QueryPlan,
+    builder: ModelBuilder,
     recorder: Option<Recorder>,
-    /// By when to read what runs, while it answers: one pass of a probe needs to.
+    /// The deadline for reading the executable; only one pass of a probe reads it.
     reads_until: Option<Instant>,
     reading: Option<Reading>,
     identity: Option<(u64, u64)>,
@@ -94,7 +97,8 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// `reads_until`: if it is the one that reads what runs, by when.
+    /// Returns a pass without answers. `reads_until`: the deadline for reading the executable, if this pass
+    /// reads it.
     pub(crate) fn new(
         kvm: bool,
         wanted: Wanted,
@@ -103,8 +107,8 @@ impl Pass {
     ) -> Pass {
         Pass {
             kvm,
-            questions: Questions::new(wanted),
-            learner: Learner::new(wanted),
+            plan: QueryPlan::new(wanted),
+            builder: ModelBuilder::new(wanted),
             recorder: record.then(Recorder::default),
             reads_until,
             reading: None,
@@ -114,77 +118,73 @@ impl Pass {
         }
     }
 
-    /// The accelerator that ran: known by its type, since without TCG QEMU falls back to qtest.
+    /// Returns the accelerator that ran: TCG if its type is built in, since without it QEMU falls back to
+    /// qtest.
     fn accelerator(&self) -> Accelerator {
         if self.kvm {
             Accelerator::Kvm
-        } else if self.questions.has_tcg() {
+        } else if self.plan.has_tcg() {
             Accelerator::Tcg
         } else {
             Accelerator::Qtest
         }
     }
 
-    /// What the pass brought, once its interview is over.
-    pub(crate) fn finish(self, report: PassReport) -> Result<Passed, ModelError> {
+    /// Returns the result of the pass, once its interview is over.
+    pub(crate) fn finish(self, report: PassReport) -> Result<PassResult, ModelError> {
         let accelerator = self.accelerator();
-        Ok(Passed {
+        Ok(PassResult {
             accelerator,
-            has_tcg: self.questions.has_tcg(),
-            has_kvm: self.questions.has_kvm(),
-            arch: self.questions.arch().to_owned(),
-            model: self.learner.finish(accelerator, report)?,
+            has_tcg: self.plan.has_tcg(),
+            has_kvm: self.plan.has_kvm(),
+            arch: self.plan.arch().to_owned(),
+            model: self.builder.finish(accelerator, report)?,
             identity: self.identity,
             reading: self.reading,
             mapped: self.mapped,
-            package: self.questions.package().to_owned(),
+            package: self.plan.package().to_owned(),
             recorder: self.recorder,
         })
     }
 
-    fn learn(
-        &mut self,
-        request: &Request,
-        outcome: &Outcome,
-    ) -> Result<Option<Group>, AnswerError> {
-        let about_host = self.questions.is_about_host(request);
-        self.learner
-            .learn(request, outcome, about_host)
+    fn add(&mut self, request: &Request, outcome: &Outcome) -> Result<Option<Group>, AnswerError> {
+        let about_host = self.plan.is_about_host(request);
+        self.builder
+            .add(request, outcome, about_host)
             .map_err(|source| AnswerError::Unusable { command: request.execute.clone(), source })
     }
 
-    /// What KVM tells beside what the emulator tells of it, taken while that runs: the two belong
-    /// together.
-    fn ask_kernel(&mut self) -> Result<(), AnswerError> {
+    /// Queries the kernel's KVM while the emulator runs, so that both describe the same host.
+    fn query_kernel(&mut self) -> Result<(), AnswerError> {
         let Some(json) = self.kvm.then(supported_cpuid).flatten() else { return Ok(()) };
         if let Some(recorder) = &mut self.recorder {
             recorder.supported_cpuid(&json);
         }
         let command = || "KVM_GET_SUPPORTED_CPUID".to_owned();
-        let learnt = self.learner.learn_cpuid(&json);
-        learnt.map_err(|source| AnswerError::Unusable { command: command(), source })
+        let added = self.builder.add_cpuid(&json);
+        added.map_err(|source| AnswerError::Unusable { command: command(), source })
     }
 
-    /// `query-kvm` must agree with what was asked for.
+    /// Checks that `query-kvm` agrees with the requested accelerator.
     fn check_accelerator(&self, answer: Handle) -> Result<(), AnswerError> {
-        let enabled = self.learner.model().pool.get(answer, "enabled");
+        let enabled = self.builder.model().pool.get(answer, "enabled");
         match enabled {
             Some(enabled) if enabled != Handle::bool(self.kvm) => {
-                let asked = if self.kvm { "KVM" } else { "TCG" };
-                Err(AnswerError::OtherAccelerator { asked, kvm: !self.kvm })
+                let requested = if self.kvm { "KVM" } else { "TCG" };
+                Err(AnswerError::OtherAccelerator { requested, kvm: !self.kvm })
             }
             _ => Ok(()),
         }
     }
 }
 
-/// What one pass brought.
+/// The result of one pass.
 #[derive(Debug)]
-pub(crate) struct Passed {
+pub(crate) struct PassResult {
     pub(crate) accelerator: Accelerator,
-    /// Whether TCG was built into the emulator; a pass under KVM knows only if it asked for types.
+    /// Whether TCG is built into the emulator; false if the pass did not query types.
     pub(crate) has_tcg: bool,
-    /// Whether KVM was.
+    /// Whether KVM is built in; false if the pass did not query types.
     pub(crate) has_kvm: bool,
     /// QEMU's name of the guest's architecture.
     pub(crate) arch: String,
@@ -197,10 +197,11 @@ pub(crate) struct Passed {
     pub(crate) recorder: Option<Recorder>,
 }
 
-impl Passed {
-    /// Waits until the file that ran is read. Only a pass that was to tell about the binary has it.
+impl PassResult {
+    /// Waits until the executable is read. Only the pass that reads it has it.
     pub(crate) fn ran(&mut self) -> io::Result<RanExecutable> {
-        let reading = self.reading.take().ok_or_else(|| io::Error::other("nothing was read"))?;
+        let reading =
+            self.reading.take().ok_or_else(|| io::Error::other("this pass did not read it"))?;
         let Read { executable, sha256, named } = reading.finish()?;
         let Mapped { objects, replaced } = std::mem::take(&mut self.mapped);
         let module_directories = module_directories(&executable, &self.package, &named, &objects);
@@ -212,8 +213,8 @@ impl Passed {
 impl Interviewer for Pass {
     type Error = AnswerError;
 
-    fn greeted(&mut self, greeting: &str, executable: Executable) -> Result<(), AnswerError> {
-        self.questions.greeted(greeting);
+    fn on_greeting(&mut self, greeting: &str, executable: Executable) -> Result<(), AnswerError> {
+        self.plan.set_greeting(greeting);
         if let Some(recorder) = &mut self.recorder {
             recorder.greeting(greeting);
         }
@@ -226,15 +227,15 @@ impl Interviewer for Pass {
         Ok(())
     }
 
-    fn opening(&mut self) -> Vec<Request> {
-        self.questions.opening()
+    fn initial_queries(&mut self) -> Vec<Request> {
+        self.plan.initial_queries()
     }
 
-    fn primes(&self, request: &Request) -> bool {
+    fn must_be_repeated(&self, request: &Request) -> bool {
         request.execute == TYPES && request.arguments.is_none()
     }
 
-    fn heard(
+    fn on_reply(
         &mut self,
         request: &Request,
         reply: Reply,
@@ -244,45 +245,43 @@ impl Interviewer for Pass {
             recorder.exchange(request, &reply);
         }
         let command = || request.execute.clone();
-        let mut questions = Vec::new();
+        let mut queries = Vec::new();
         let group = match reply {
             Reply::Return(json) => {
                 let answer = self
-                    .learner
-                    .take_in(&json)
+                    .builder
+                    .parse(&json)
                     .map_err(|source| AnswerError::Unusable { command: command(), source })?;
                 if request.execute == "query-kvm" {
                     self.check_accelerator(answer)?;
-                    self.ask_kernel()?;
+                    self.query_kernel()?;
                 }
-                let group = self.learn(request, &Outcome::Answered(answer))?;
-                questions = self.questions.heard(request, &self.learner.model().pool, answer);
-                if self.questions.are_too_many() {
-                    return Err(AnswerError::TooManyQuestions { command: command() });
+                let group = self.add(request, &Outcome::Answered(answer))?;
+                queries = self.plan.on_answer(request, &self.builder.model().pool, answer);
+                if self.plan.exceeds_limit() {
+                    return Err(AnswerError::TooManyQueries { command: command() });
                 }
                 group
             }
             Reply::Error { desc, .. } if is_essential(request) => {
                 return Err(AnswerError::Essential { command: command(), desc });
             }
-            Reply::Error { class, desc } => {
-                self.learn(request, &Outcome::Refused { class, desc })?
-            }
+            Reply::Error { class, desc } => self.add(request, &Outcome::Refused { class, desc })?,
         };
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.learner.took(group, request, micros);
-        Ok(questions)
+        self.builder.add_time(group, request, micros);
+        Ok(queries)
     }
 
-    fn finishing(&mut self, pid: Pid) {
-        // What cannot be read, since the emulator runs as somebody else, is not tracked.
+    fn on_finish(&mut self, pid: Pid) {
+        // If the mappings cannot be read, since the emulator runs as another user, they are not tracked.
         if self.reads_until.is_some() {
             let own = self.identity.unwrap_or_default();
             self.mapped = Mapped::of(pid, own, self.has_own_mounts).unwrap_or_default();
         }
     }
 
-    fn quarantined(&mut self, request: &Request, reason: String) -> Result<(), AnswerError> {
+    fn on_quarantine(&mut self, request: &Request, reason: String) -> Result<(), AnswerError> {
         if is_essential(request) {
             let command = request.execute.clone();
             return Err(AnswerError::Essential { command, desc: format!("it {reason}") });
@@ -290,7 +289,7 @@ impl Interviewer for Pass {
         if let Some(recorder) = &mut self.recorder {
             recorder.quarantined(request, &reason);
         }
-        self.learn(request, &Outcome::Quarantined { reason }).map(drop)
+        self.add(request, &Outcome::Quarantined { reason }).map(drop)
     }
 }
 

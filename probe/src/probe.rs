@@ -1,4 +1,4 @@
-//! A whole probe: one emulator, every accelerator that it can run under here.
+//! A whole probe: one emulator, under every accelerator that is usable here.
 
 #[cfg(test)]
 mod tests;
@@ -7,19 +7,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use capscache_format::{
-    Accelerator, Fact, FactKey, FactKind, Group, Groups, Model, ModelError, PassReport, Source,
-};
+use capscache_format::{Accelerator, Group, Groups, Model, ModelError, PassReport};
 
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{InterviewError, StartError};
 use crate::host;
-use crate::interview::{Interviewed, LostEmulator, interview};
-use crate::limits::{Limits, Terms};
-use crate::pass::{AnswerError, Pass, Passed, RanExecutable};
+use crate::interview::{InterviewReport, LostEmulator, interview};
+use crate::limits::{Budget, Limits};
+use crate::model_builder::note_failure;
+use crate::pass::{AnswerError, Pass, PassResult, RanExecutable};
 use crate::process::Executable;
-use crate::questions::Wanted;
+use crate::queries::Wanted;
 use crate::scratch::Scratch;
 use crate::session::Session;
 use crate::spawn::Launch;
@@ -27,42 +26,44 @@ use crate::spawn::sandbox::Sandbox;
 use crate::transcript::{self, Subject};
 use crate::user::User;
 
-/// Without TCG QEMU falls back to qtest, under which the binary's facts are the same.
+/// The accelerators of the pass for the facts of the binary. Without TCG QEMU falls back to qtest, under which they are
+/// the same.
 const BINARY_ACCELERATOR: &str = "tcg:qtest";
 
-/// Whatever lets an emulator greet.
+/// Accelerators of which any is enough to start an emulator.
 const ANY_ACCELERATOR: &str = "tcg:qtest:kvm";
 
-/// What a probe is to bring, and how.
+/// Options of a probe.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether to ask what drivers ask at start-up. An entry that lacks a group has that already.
+    /// Whether to send the queries of drivers at start-up. An entry that lacks a group has their answers
+    /// already.
     pub core: bool,
-    /// Which further groups to fill.
+    /// Further groups to fill.
     pub groups: Groups,
-    /// Whether to ask what depends on the binary alone. Without it only KVM is asked: of an entry
-    /// whose host changed, nothing else is needed.
+    /// Whether to query what depends on the binary alone. Without it only the pass under KVM is made: for
+    /// an entry whose host changed, nothing else is needed.
     pub binary: bool,
     /// Whether to use KVM, if it opens and the emulator's target is native.
     pub kvm: bool,
-    /// Whether to write down a transcript.
+    /// Whether to record a transcript.
     pub record: bool,
-    /// What the emulator may cost.
+    /// Limits on the time and the data of the probe.
     pub limits: Limits,
-    /// Whom the emulator runs as, if not as the caller. KVM is used if it opens for that user.
+    /// The user that the emulator runs as, if not the caller. KVM is used if it opens for that user.
     pub run_as: Option<User>,
-    /// Where the probe makes its temporary directory, if not where the system has such: a directory
-    /// on a local file system, which that user can reach. In a link there is none.
+    /// The directory in which the probe makes its temporary directory, if not that of the system: a
+    /// directory on a local file system, which that user can reach. With a symbolic link there is none.
     pub temporary: Option<PathBuf>,
     /// Further variables of the emulator's environment, which replace those of the same name.
     pub environment: Vec<(OsString, OsString)>,
-    /// Directories that the emulator may write to, besides its temporary directory, and files. What is
-    /// not there when the probe begins is not writable.
+    /// Directories and files that the emulator may write to, besides its temporary directory. Paths that do
+    /// not exist when the probe begins are not writable.
     pub writable: Vec<PathBuf>,
 }
 
 impl Default for Options {
-    /// The core group, with KVM, no transcript, as the caller.
+    /// Returns options for the core group, with KVM, without a transcript, as the caller.
     fn default() -> Options {
         Options {
             core: true,
@@ -79,25 +80,25 @@ impl Default for Options {
     }
 }
 
-/// What a probe brought.
+/// The result of a probe.
 #[derive(Debug)]
 pub struct Probed {
-    /// What the emulator answered; without inputs.
+    /// The emulator's answers; without inputs.
     pub model: Model,
     /// The file that ran.
     pub ran: RanExecutable,
-    /// Whether KVM is built in, for a target that is this host's: then answers depend on the host
+    /// Whether KVM is built in, and the target is that of this host: then answers depend on the host
     /// too, whether KVM could be used this time or not.
     pub native_kvm: bool,
-    /// What was said, if it was to be written down; see [`replay`](crate::replay).
+    /// The transcript, if it was to be recorded; see [`replay`](crate::replay).
     pub transcript: Option<String>,
 }
 
-/// Why a probe brought nothing.
+/// The error of a probe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// The emulator could not be asked.
+    /// The emulator could not be started or queried.
     #[error(transparent)]
     Interview(#[from] InterviewError<AnswerError>),
     /// The file that ran could not be read.
@@ -114,18 +115,18 @@ pub enum ProbeError {
     Start(#[source] std::io::Error),
 }
 
-/// Which time of [`Limits`] was over.
+/// The time limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimedOut {
-    /// That of one process: [`Limits::start`].
+    /// The one of one process: [`Limits::start`].
     Start,
-    /// That of the whole probe: [`Limits::probe`].
+    /// The one of the whole probe: [`Limits::probe`].
     Probe,
 }
 
 impl ProbeError {
-    /// Which time was over, if the probe failed for that: on a slow host a longer one helps.
+    /// Returns the time limit that was exceeded, if that is the error: on a slow host a longer one helps.
     pub fn timed_out(&self) -> Option<TimedOut> {
         use crate::error::Loss;
         let ProbeError::Interview(error) = self else { return None };
@@ -143,24 +144,24 @@ impl ProbeError {
     }
 }
 
-/// Asks an emulator, under every accelerator that it can run under here.
+/// Probes an emulator, under every accelerator that is usable here.
 ///
 /// The emulator can write to its temporary directory and [`Options::writable`] alone, where the kernel
 /// has Landlock; elsewhere, wherever its user can.
 ///
-/// Works on a thread of its own, so it may be called from anywhere, an async runtime included;
+/// Works on a thread of its own, so it may be called from any thread, those of an async runtime included;
 /// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards,
 /// and no file.
 ///
 /// # Errors
-/// [`ProbeError`]. Commands that the emulator refuses, or that kill it, are none: they stand in
+/// [`ProbeError`]. A command that the emulator refuses, or that kills it, is not an error: it is listed in
 /// the model's report.
 pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
     on_own_thread(emulator, options, async |probe| probe.run().await)
 }
 
-/// Starts an emulator until it greets, and returns which file runs then: for a wrapper the one that it
-/// executes or starts last. Asks nothing; otherwise as [`probe`].
+/// Starts an emulator until it greets, and returns the file that runs then: for a wrapper the one that it
+/// executes or starts last. Sends no queries; otherwise the same as [`probe`].
 ///
 /// # Errors
 /// [`ProbeError::Interview`] for an emulator that cannot be started, [`ProbeError::Start`].
@@ -168,9 +169,9 @@ pub fn locate(emulator: &Path, options: &Options) -> Result<Executable, ProbeErr
     on_own_thread(emulator, options, async |probe| probe.locate().await)
 }
 
-/// Fails where there are fewer descriptors left than a probe under two accelerators needs: tokio panics
-/// where it has none for its own pipes.
-fn reserve_descriptors() -> std::io::Result<()> {
+/// Fails if fewer descriptors are left than a probe under two accelerators needs: tokio panics if it has
+/// none for its own pipes.
+fn check_descriptors() -> std::io::Result<()> {
     const NEEDED: usize = 18;
     let first = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let others: Result<Vec<_>, _> =
@@ -179,8 +180,8 @@ fn reserve_descriptors() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Works on a thread that lives as long as the emulators that it starts: they ask to be killed when the
-/// thread that started them ends.
+/// Runs `work` on a thread that lives as long as the emulators that it starts: the kernel kills them when
+/// that thread ends.
 fn on_own_thread<T: Send>(
     emulator: &Path,
     options: &Options,
@@ -190,19 +191,19 @@ fn on_own_thread<T: Send>(
         std::thread::Builder::new()
             .name("capscache-probe".to_owned())
             .spawn_scoped(scope, || {
-                reserve_descriptors().map_err(ProbeError::Start)?;
+                check_descriptors().map_err(ProbeError::Start)?;
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .map_err(ProbeError::Start)?;
-                let usual = || std::env::temp_dir().canonicalize().unwrap_or_default();
-                let within = options.temporary.clone().unwrap_or_else(usual);
+                let default = || std::env::temp_dir().canonicalize().unwrap_or_default();
+                let within = options.temporary.clone().unwrap_or_else(default);
                 let scratch = Scratch::new(&within, options.run_as.as_ref());
                 let sandbox = Sandbox::landlock(scratch.directory(), &options.writable);
                 let writable = [&[scratch.path().to_owned()], &*options.writable].concat();
-                let terms = Terms::new(&options.limits);
-                let probe = Probe { emulator, options, scratch, sandbox, terms };
-                runtime.block_on(probe.with_mounts_if_it_mounts(&writable, work))
+                let budget = Budget::new(&options.limits);
+                let probe = Probe { emulator, options, scratch, sandbox, budget };
+                runtime.block_on(probe.run_in_sandbox(&writable, work))
             })
             .map_err(ProbeError::Start)?
             .join()
@@ -215,21 +216,21 @@ struct Probe<'a> {
     options: &'a Options,
     scratch: Scratch,
     sandbox: Sandbox,
-    terms: Terms<'a>,
+    budget: Budget<'a>,
 }
 
 impl Probe<'_> {
-    /// Works in a mount namespace where that fails since nothing can be mounted without.
-    async fn with_mounts_if_it_mounts<T>(
+    /// Runs `work` under Landlock; if that fails for a denied mount, runs it again in a mount namespace.
+    async fn run_in_sandbox<T>(
         mut self,
         writable: &[PathBuf],
         work: impl AsyncFn(&Probe<'_>) -> Result<T, ProbeError>,
     ) -> Result<T, ProbeError> {
         let first = work(&self).await;
         let is_denied = match &first {
-            // Another user's would take rights that the child has given up by then.
+            // A mount namespace of another user would take capabilities that the child has given up by then.
             Err(ProbeError::Interview(InterviewError::Start(error))) => {
-                error.may_come_of_denied_mounts()
+                error.suggests_denied_mount()
                     && self.sandbox.denies_mounts()
                     && self.options.run_as.is_none()
             }
@@ -249,17 +250,17 @@ impl Probe<'_> {
         if !self.options.binary {
             return self.probed(self.pass(Role::Host).await?, Second::None);
         }
-        let promised = host::promised_arch(self.emulator);
-        // Whoever cannot become the user whom to ask for cannot start the emulator as that user, and hears of it then.
+        let named = host::arch_from_name(self.emulator);
+        // If this process may not become that user, starting the emulator as that user fails, with an error.
         let kvm_opens =
             self.wants_host() && host::kvm_opens(self.options.run_as.as_ref()).unwrap_or(false);
-        let (binary, kvm) = if kvm_opens && promised.is_some_and(host::is_native) {
+        let (binary, kvm) = if kvm_opens && named.is_some_and(host::is_native) {
             let (binary, kvm) = tokio::join!(self.pass(Role::Binary), self.pass(Role::Host));
             (binary, Some(kvm))
         } else {
-            // A name that promises nothing, or another target: the emulator itself tells.
+            // A name without a target, or with another one: the emulator itself reports its target.
             let binary = self.pass(Role::Binary).await;
-            let native = |passed: &Passed| passed.has_kvm && host::is_native(&passed.arch);
+            let native = |passed: &PassResult| passed.has_kvm && host::is_native(&passed.arch);
             match &binary {
                 Ok(passed) if kvm_opens && native(passed) => {
                     let kvm = self.pass(Role::Host).await;
@@ -270,14 +271,14 @@ impl Probe<'_> {
         };
         match (binary, kvm) {
             (Ok(binary), Some(Ok(kvm))) if binary.identity == kvm.identity => {
-                self.probed(binary, Second::Passed(Box::new(kvm)))
+                self.probed(binary, Second::Succeeded(Box::new(kvm)))
             }
             (Ok(_), Some(Ok(_))) => Err(ProbeError::Replaced),
             (Ok(binary), Some(Err(error))) if binary.has_kvm => {
                 self.probed(binary, Second::Failed(Accelerator::Kvm, &error))
             }
             (Ok(binary), _) => self.probed(binary, Second::None),
-            // Neither TCG nor qtest: KVM tells everything.
+            // Neither TCG nor qtest: the pass under KVM queries everything.
             (Err(error), Some(Ok(_))) => {
                 let kvm = self.pass(Role::Everything).await?;
                 let failed = Second::Failed(Accelerator::Tcg, &error);
@@ -288,7 +289,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Whether anything is wanted that depends on the accelerator.
+    /// Returns whether any wanted answer depends on the accelerator.
     fn wants_host(&self) -> bool {
         let further = self.options.groups.contains(Group::CpuModels);
         self.options.kvm && (self.options.core || further)
@@ -297,7 +298,7 @@ impl Probe<'_> {
     async fn locate(&self) -> Result<Executable, ProbeError> {
         let failed = |error| ProbeError::Interview(InterviewError::Start(error));
         let launch = self.launch(ANY_ACCELERATOR);
-        let mut session = Session::start(&launch, &self.terms).await.map_err(failed)?;
+        let mut session = Session::start(&launch, &self.budget).await.map_err(failed)?;
         let executable = session.take_executable();
         session.quit().await;
         Ok(executable.expect("a session that has just started has its executable"))
@@ -314,7 +315,7 @@ impl Probe<'_> {
         }
     }
 
-    async fn pass(&self, role: Role) -> Result<Passed, ProbeError> {
+    async fn pass(&self, role: Role) -> Result<PassResult, ProbeError> {
         let Options { core, groups, record, .. } = self.options;
         let wanted = Wanted {
             core: *core,
@@ -325,21 +326,21 @@ impl Probe<'_> {
         let kvm = role != Role::Binary;
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
-        let mut pass = Pass::new(kvm, wanted, reads.then_some(self.terms.deadline), *record);
+        let mut pass = Pass::new(kvm, wanted, reads.then_some(self.budget.deadline), *record);
         let launch = self.launch(if kvm { "kvm" } else { BINARY_ACCELERATOR });
         let began = Instant::now();
-        let interviewed = interview(&launch, &self.terms, &mut pass).await?;
+        let interviewed = interview(&launch, &self.budget, &mut pass).await?;
         Ok(pass.finish(report(interviewed, began))?)
     }
 
-    fn probed(&self, mut first: Passed, second: Second<'_>) -> Result<Probed, ProbeError> {
+    fn probed(&self, mut first: PassResult, second: Second<'_>) -> Result<Probed, ProbeError> {
         let native_kvm = first.has_kvm && host::is_native(&first.arch);
         let ran = first.ran().map_err(ProbeError::Hash)?;
         let mut model = first.model;
         let mut recorded = vec![(first.accelerator, first.recorder.ok_or_else(String::new))];
         match second {
             Second::None => {}
-            Second::Passed(second) => {
+            Second::Succeeded(second) => {
                 model.replace(&second.model)?;
                 recorded.push((second.accelerator, second.recorder.ok_or_else(String::new)));
             }
@@ -360,62 +361,36 @@ impl Probe<'_> {
     }
 }
 
-/// What became of the second accelerator.
+/// The result of the pass under the second accelerator.
 enum Second<'e> {
-    /// There is none, or it was not to be asked.
+    /// There is no second accelerator, or it was not wanted.
     None,
-    /// It answered.
-    Passed(Box<Passed>),
-    /// It is built in, and failed.
+    /// The pass succeeded.
+    Succeeded(Box<PassResult>),
+    /// The accelerator is built in, and its pass failed.
     Failed(Accelerator, &'e ProbeError),
 }
 
-/// What a pass is for.
+/// The purpose of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// What depends on the binary, and what TCG or qtest says to the rest.
+    /// Facts of the binary, and those of the accelerator under TCG or qtest.
     Binary,
-    /// What KVM says.
+    /// Facts of the accelerator under KVM.
     Host,
     /// Both, where there is only KVM.
     Everything,
 }
 
-/// Notes that an accelerator is there, but the emulator did not run under it: what was to be asked,
-/// the core group if `core` and the CPU models if they are among `groups`, is unknown and not *no*.
-/// Of several reasons the last one counts.
-pub fn note_failure(
-    model: &mut Model,
-    core: bool,
-    groups: Groups,
-    accelerator: Accelerator,
-    reason: &str,
-) {
-    let wanted = [
-        (Group::Core, FactKind::Ran, core),
-        (Group::CpuModels, FactKind::CpuModels, groups.contains(Group::CpuModels)),
-    ];
-    for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
-        model.set(FactKey { group, accelerator, kind }, Fact::Refused);
-        let source = Source::new(group, accelerator);
-        model.report.passes.retain(|pass| pass.source != source || pass.failure.is_none());
-        model.report.passes.push(PassReport {
-            source,
-            failure: Some(reason.to_owned()),
-            ..PassReport::default()
-        });
-    }
-}
-
-/// An error with its causes, on one line.
+/// Formats an error with its causes, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn report(interviewed: Interviewed, began: Instant) -> PassReport {
-    let Interviewed { starts, lost, output } = interviewed;
-    // What an emulator wrote before it was lost tells why it was.
+fn report(interviewed: InterviewReport, began: Instant) -> PassReport {
+    let InterviewReport { starts, lost, output } = interviewed;
+    // The output of a lost emulator may have the cause.
     let mut output_tail = String::new();
     for LostEmulator { reason, output } in lost {
         output_tail.push_str(&output);

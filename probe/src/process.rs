@@ -1,4 +1,4 @@
-//! Reads from `/proc` which files make up a running emulator.
+//! Reads from `/proc` the files that a running emulator consists of.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -10,30 +10,30 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
 
-/// Bound on what is read of a list under `/proc`, in bytes. QEMU's list of mappings has some 50 KB.
+/// Bound on the bytes that are read of a list under `/proc`. QEMU's list of mappings has some 50 KB.
 const MAX_PROC_BYTES: u64 = 4 << 20;
 
 /// Variables that decide which libraries and modules are loaded (ld.so(8), QEMU's `util/module.c`).
-const DECIDING: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "QEMU_MODULE_DIR"];
+const LOADER_VARIABLES: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "QEMU_MODULE_DIR"];
 
 /// Options of glibc's loader that take a library as their value: it is mapped, and is not the program.
 const LOADER_OPTIONS: [&[u8]; 2] = [b"--preload", b"--audit"];
 
-/// How many words of a command line may name the program.
+/// Bound on the words of a command line that may name the program.
 const MAX_WORDS: usize = 64;
 
 /// The file that runs as an emulator.
 #[derive(Debug)]
 pub struct Executable {
-    /// Its path as `/proc/PID/exe` gives it, or as the command line of its interpreter does. It may
-    /// be a path in another mount namespace.
+    /// Its path in `/proc/PID/exe`, or in the command line of its interpreter. It may be a path in another
+    /// mount namespace.
     pub path: PathBuf,
-    /// The file itself, open for reading, whatever is at its path by now.
+    /// The file itself, open for reading; its path may be that of another file by now.
     pub file: File,
-    /// The program that runs it, where it does not run by itself: a dynamic loader that was given the
-    /// program's path, or an interpreter that binfmt_misc chose.
+    /// The program that runs it, if it is not executed itself: a dynamic loader with the program's path
+    /// as an argument, or an interpreter that binfmt_misc chose.
     pub interpreter: Option<PathBuf>,
-    /// `LD_LIBRARY_PATH`, `LD_PRELOAD` and `QEMU_MODULE_DIR` as the process has them, those that are set.
+    /// Those of `LD_LIBRARY_PATH`, `LD_PRELOAD` and `QEMU_MODULE_DIR` that are set in the process.
     pub environment: Vec<(OsString, OsString)>,
     /// The root directory of the process, as a path of this process: `/` unless it runs in a chroot.
     pub root: PathBuf,
@@ -42,7 +42,7 @@ pub struct Executable {
 }
 
 impl Executable {
-    /// Finds out which file runs as a process. The directory of a process that has ended is empty.
+    /// Reads which file runs as a process. Fails for a process that has ended.
     pub(crate) fn of(pid: Pid) -> io::Result<Executable> {
         let process = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
         let (exe, file) = (process.join("exe"), File::open(process.join("exe"))?);
@@ -63,8 +63,8 @@ impl Executable {
         Ok(executable)
     }
 
-    /// A program that does not run.
-    pub(crate) fn stopped(path: PathBuf, file: File) -> Executable {
+    /// Returns a program that does not run.
+    pub(crate) fn not_running(path: PathBuf, file: File) -> Executable {
         Executable {
             path,
             file,
@@ -75,7 +75,7 @@ impl Executable {
         }
     }
 
-    /// Device and inode.
+    /// Returns device and inode.
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.file.metadata().ok().map(|status| identity(&status))
     }
@@ -97,14 +97,14 @@ fn environment(process: &Path) -> Vec<(OsString, OsString)> {
     let variables = variables.split(|byte| *byte == 0).filter_map(|variable| {
         let end = variable.iter().position(|byte| *byte == b'=')?;
         let name = OsStr::from_bytes(&variable[..end]);
-        let is_set = end + 1 < variable.len() && DECIDING.iter().any(|deciding| name == *deciding);
+        let is_set = end + 1 < variable.len() && LOADER_VARIABLES.iter().any(|one| name == *one);
         is_set.then(|| (name.to_owned(), OsStr::from_bytes(&variable[end + 1..]).to_owned()))
     });
     variables.collect()
 }
 
-/// The program that `exe` interprets: the first file on the command line that is an ELF object, is
-/// mapped, and is not `exe` itself. A loader and a user-mode emulator map the program that they run,
+/// Returns the program that `exe` interprets: the first file on the command line that is an ELF object,
+/// is mapped, and is not `exe` itself. A loader and a user-mode emulator map the program that they run,
 /// and QEMU maps no file that is a word of its command line.
 fn interpreted(process: &Path, exe: &File) -> Option<(PathBuf, File)> {
     let exe = identity(&exe.metadata().ok()?);
@@ -136,36 +136,36 @@ fn interpreted(process: &Path, exe: &File) -> Option<(PathBuf, File)> {
     })
 }
 
-/// The inode of a mapping; `None` for one that is not of a file.
+/// Returns the inode of a mapping; `None` for one that is not of a file.
 fn inode(line: &[u8]) -> Option<u64> {
     let inode = line.split(u8::is_ascii_whitespace).nth(4)?;
     std::str::from_utf8(inode).ok()?.parse().ok().filter(|inode| *inode != 0)
 }
 
-/// The files that a process has mapped to run code from, and all shared objects.
+/// The files from which a process has mapped code, and all shared objects.
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
-    /// Paths of this mount namespace, sorted. One that leads to another file here is left out.
+    /// Paths of this mount namespace, sorted. A path of another file here is left out.
     pub(crate) objects: Vec<PathBuf>,
     /// Paths whose file was removed or replaced while it was mapped.
     pub(crate) replaced: BTreeSet<PathBuf>,
 }
 
 impl Mapped {
-    /// Reads `/proc/PID/maps`, whose paths are those of the process' mount namespace. `is_foreign`: that
-    /// is another one than ours.
+    /// Reads `/proc/PID/maps`, whose paths are those of the process' mount namespace. `is_foreign`: whether
+    /// that is another one than that of this process.
     pub(crate) fn of(pid: Pid, executable: (u64, u64), is_foreign: bool) -> io::Result<Mapped> {
         let maps = read(Path::new(&format!("/proc/{}/maps", pid.as_raw_pid())))?;
         let mappings = maps.split(|byte| *byte == b'\n').filter_map(Mapping::parse);
         let mut objects = BTreeSet::new();
         let mut mapped = Mapped::default();
         for mapping in mappings.filter(Mapping::is_code) {
-            match mapping.file_here() {
-                Here::Same(status) if identity(&status) == executable => {}
-                Here::Same(_) => drop(objects.insert(mapping.path.to_owned())),
-                // In another mount namespace any path may lead elsewhere.
-                Here::Other if is_foreign => {}
-                Here::Other => drop(mapped.replaced.insert(mapping.path.to_owned())),
+            match mapping.file_at_path() {
+                FileAtPath::Same(status) if identity(&status) == executable => {}
+                FileAtPath::Same(_) => drop(objects.insert(mapping.path.to_owned())),
+                // In another mount namespace any path may be that of another file.
+                FileAtPath::Other if is_foreign => {}
+                FileAtPath::Other => drop(mapped.replaced.insert(mapping.path.to_owned())),
             }
         }
         mapped.objects = objects.into_iter().collect();
@@ -182,8 +182,8 @@ struct Mapping<'a> {
     is_deleted: bool,
 }
 
-/// What is at the path of a mapping.
-enum Here {
+/// The file at the path of a mapping.
+enum FileAtPath {
     /// The file that is mapped.
     Same(Metadata),
     /// Another file, or none.
@@ -210,8 +210,8 @@ impl<'a> Mapping<'a> {
         })
     }
 
-    /// Whether code comes from it, or data that belongs to a shared object. What QEMU generates itself
-    /// lies in memory that only looks like a file.
+    /// Returns whether it maps code of a file, or data of a shared object. Code that QEMU generates itself is
+    /// in anonymous memory, some of which has a path too.
     fn is_code(&self) -> bool {
         const NO_FILES: [&str; 4] = ["/memfd:", "/dev/", "/SYSV", "/["];
         let path = self.path.as_os_str().as_bytes();
@@ -221,14 +221,14 @@ impl<'a> Mapping<'a> {
             && !NO_FILES.iter().any(|no_file| path.starts_with(no_file.as_bytes()))
     }
 
-    fn file_here(&self) -> Here {
+    fn file_at_path(&self) -> FileAtPath {
         match fs::metadata(self.path) {
-            _ if self.is_deleted => Here::Other,
-            // Overlay and btrfs give other numbers here than stat(2) does: then the path decides.
+            _ if self.is_deleted => FileAtPath::Other,
+            // Overlay and btrfs report other numbers in the list than stat(2) does: then the path decides.
             Ok(status) if status.ino() == self.inode || status.dev() != self.device => {
-                Here::Same(status)
+                FileAtPath::Same(status)
             }
-            _ => Here::Other,
+            _ => FileAtPath::Other,
         }
     }
 }
@@ -315,7 +315,7 @@ mod tests {
         fs::copy("/bin/cat", &cat).unwrap();
         let running = Running::start(&mut Command::new(&cat));
         let mapped = || Mapped::of(running.pid(), (0, 0), false).unwrap();
-        assert!(mapped().objects.contains(&cat), "whatever its name is");
+        assert!(mapped().objects.contains(&cat), "although its name does not end with .so");
         assert!(mapped().replaced.is_empty());
         fs::copy("/bin/cat", &new).unwrap();
         fs::rename(&new, &cat).unwrap();

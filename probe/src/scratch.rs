@@ -1,4 +1,4 @@
-//! The directory in which an emulator may put temporary files.
+//! The directory for temporary files of an emulator.
 
 #[cfg(test)]
 mod tests;
@@ -13,18 +13,18 @@ use rustix::io::Errno;
 
 use crate::user::{Identity, User};
 
-/// How the name of every such directory begins.
+/// The prefix of the name of every such directory.
 const PREFIX: &str = "capscache-probe-";
 
-/// How often another name is tried.
-const TRIES: usize = 8;
+/// Bound on attempts with another name.
+const MAX_ATTEMPTS: usize = 8;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory of one probe, which goes with it.
+/// A directory of one probe, which is removed when this is dropped.
 ///
-/// A probe holds a lock on its directory, which nobody holds after it was killed: the next probe in the same place
-/// removes what that one left.
+/// A probe holds a lock on its directory, which the kernel releases when it is killed: the next probe in the same place
+/// removes directories without a lock.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) struct Scratch {
     made: Option<Made>,
 }
 
-/// What was made, reached by descriptors: nobody can exchange what lies on the path to it.
+/// Descriptors of the directory and its parent: replacing a directory on the path does not affect them.
 #[derive(Debug)]
 struct Made {
     within: OwnedFd,
@@ -44,14 +44,14 @@ struct Made {
 impl Scratch {
     /// Makes a directory in `within`, for `owner` if that is not the caller.
     ///
-    /// Where none can be made (a full disk, a read-only system) the path is of one that is not there: then the emulator
-    /// can have no temporary files, and needs none.
+    /// If none can be made (a full disk, a read-only system) the path is that of a directory that does not exist: then
+    /// the emulator can have no temporary files, and needs none.
     pub(crate) fn new(within: &Path, owner: Option<&User>) -> Self {
         let mut path = within.join(PREFIX);
         if let Ok(opened) = rustix::fs::open(within, DIRECTORY, Mode::empty()) {
-            sweep(&opened, owner);
-            for _ in 0..TRIES {
-                // A number that nobody can guess.
+            remove_abandoned(&opened, owner);
+            for _ in 0..MAX_ATTEMPTS {
+                // A number that other users cannot guess.
                 let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(0));
                 path.set_file_name(&name);
                 match make(&opened, &name, owner) {
@@ -71,7 +71,7 @@ impl Scratch {
         &self.path
     }
 
-    /// The directory itself, whatever has its path by now.
+    /// Returns the directory itself; its path may be that of another one by now.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.made.as_ref().map(|made| made.directory.as_fd())
     }
@@ -96,42 +96,42 @@ impl Made {
     }
 }
 
-/// Makes a directory and locks it. EXIST, NOENT and WOULDBLOCK if somebody else was faster.
+/// Makes a directory and locks it. EXIST, NOENT and WOULDBLOCK if another process was faster.
 fn make(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(within, name, Mode::RWXU)?;
-    let directory = take(within, name, owner);
+    let directory = lock(within, name, owner);
     if directory.is_err() {
         let _ = rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR);
     }
     directory
 }
 
-/// Locks a directory that was just made, and hands it over to its owner.
-fn take(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, Errno> {
+/// Locks a directory that was just made, and changes its owner.
+fn lock(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, Errno> {
     let directory = rustix::fs::openat(within, name, DIRECTORY, Mode::empty())?;
     let status = rustix::fs::fstat(&directory)?;
     if status.st_uid != rustix::process::geteuid().as_raw() {
-        // Whoever may write there put another one in its place.
+        // Another user who may write there put another one in its place.
         return Err(Errno::PERM);
     }
     let locked = rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
-    // A file system without locks can do without: nobody there can tell that an owner is gone.
+    // On a file system without locks the directory is used without: no probe can lock it to remove it.
     if locked == Err(Errno::WOULDBLOCK) {
         return Err(Errno::WOULDBLOCK);
     }
-    // Somebody who swept may have locked and removed it meanwhile.
+    // Another probe may have locked and removed it meanwhile, as an abandoned one.
     if rustix::fs::fstat(&directory)?.st_nlink == 0 {
         return Err(Errno::NOENT);
     }
     if let Some(Ok(Identity { uid, gid, .. })) = owner.map(Identity::try_from) {
-        // Fails for whoever may not take that user on either, and hears of it then.
+        // If it fails, this process may not become that user either, and reports that when it starts the emulator.
         let _ = rustix::fs::fchown(&directory, Some(uid), Some(gid));
     }
     Ok(directory)
 }
 
 /// Removes the directories of probes that were killed.
-fn sweep(parent: &OwnedFd, owner: Option<&User>) {
+fn remove_abandoned(parent: &OwnedFd, owner: Option<&User>) {
     let me = rustix::process::geteuid().as_raw();
     for name in names(parent) {
         if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
@@ -151,8 +151,8 @@ fn sweep(parent: &OwnedFd, owner: Option<&User>) {
     }
 }
 
-/// Removes everything from a directory, however deep it nests: what is in a directory is moved up before the directory
-/// is removed, so that there is never more than one to be looked into. What cannot be removed stays.
+/// Removes everything from a directory, however deep it nests: the content of a subdirectory is moved up before the
+/// subdirectory is removed, so that only one level is ever read. Files that cannot be removed stay.
 fn empty(directory: &OwnedFd) {
     let mut fresh = (0_u64..).map(|number| format!("{PREFIX}{number}"));
     loop {
@@ -169,7 +169,7 @@ fn empty(directory: &OwnedFd) {
     }
 }
 
-/// Moves what is in a subdirectory to the directory itself, under fresh names; whether anything was moved.
+/// Moves the content of a subdirectory to the directory itself, under fresh names; returns whether anything was moved.
 fn move_up(
     directory: &OwnedFd,
     subdirectory: &CStr,
@@ -178,14 +178,14 @@ fn move_up(
     let Ok(inner) = rustix::fs::openat(directory, subdirectory, DIRECTORY, Mode::empty()) else {
         return false;
     };
-    // A name that is not fresh, since the emulator had the same idea, costs one more round.
+    // A name that the emulator has used too costs one more round.
     let moved = names(&inner).zip(fresh).filter(|(name, above)| {
         rustix::fs::renameat(&inner, &**name, directory, above.as_str()).is_ok()
     });
     moved.count() > 0
 }
 
-/// What is in a directory, one after the other.
+/// Returns the names in a directory.
 fn names(directory: impl AsFd) -> impl Iterator<Item = CString> {
     let entries = Dir::read_from(directory).ok();
     let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name().to_owned());

@@ -1,27 +1,27 @@
-//! Security modules, which may refuse what modes and rights allow.
+//! Security modules, which may refuse what file modes and capabilities allow.
 
 use std::fmt;
 use std::fs;
 
 use capscache_format::Escaped;
 
-/// The security modules of this host that are active and refuse what their policy does not allow, as far as
-/// this process may see.
+/// The security modules of this host that are active and enforce their policy, as far as this process can
+/// read.
 ///
-/// `Display` is an addition to a message, and nothing where none is active.
+/// `Display` is an addition to a message, and empty where none is active.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecurityModules {
     /// Whether AppArmor is active.
     pub apparmor: bool,
     /// Whether SELinux is active.
     pub selinux: bool,
-    /// What this process is confined by: an AppArmor profile or an SELinux context.
+    /// The AppArmor profile or SELinux context of this process.
     pub context: Option<String>,
 }
 
 impl SecurityModules {
-    /// Looks which are active now: in `/sys/kernel/security/lsm` where that is mounted, else in the places
-    /// of each module's own.
+    /// Reads which are active now: from `/sys/kernel/security/lsm` where that is mounted, else from the files of
+    /// each module.
     pub(crate) fn active() -> SecurityModules {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let listed = read("/sys/kernel/security/lsm");
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_active_is_named_with_its_log() {
+    fn each_active_module_is_named_with_its_log() {
         let none = SecurityModules::default();
         assert_eq!(none.to_string(), "");
         let apparmor = SecurityModules {

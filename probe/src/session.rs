@@ -1,8 +1,8 @@
 //! One running emulator and its monitor.
 
+mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
-mod line;
 #[cfg(test)]
 mod tests;
 
@@ -14,15 +14,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Loss, SHOWN_CHARS, StartError};
-use crate::limits::{Exceeded, Terms};
+use crate::limits::{Budget, Exceeded};
 use crate::process::Executable;
 use crate::spawn::{Launch, MONITOR_OPTION, spawn};
-use line::Line;
+use connection::Connection;
 
-/// How much of a refusal is kept, in characters. QEMU's longest have some hundreds.
+/// Bound on the text of a refusal that is kept, in characters. QEMU's longest have some hundreds.
 const REFUSAL_CHARS: usize = 4000;
 
-/// One QMP command to be asked.
+/// A QMP command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
     /// The name of the command.
@@ -57,16 +57,16 @@ impl Request {
     }
 }
 
-/// What an emulator said to a [`Request`].
+/// An emulator's reply to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// It did it: the JSON text of what it returned.
+    /// The command succeeded: the JSON text of the returned value.
     Return(String),
-    /// It refused.
+    /// The command was refused.
     Error {
         /// The class of the error: `GenericError`, `CommandNotFound`, …
         class: String,
-        /// What is wrong, for people.
+        /// The description of the error, for people.
         desc: String,
     },
 }
@@ -74,11 +74,11 @@ pub(crate) enum Reply {
 /// A running emulator that takes commands. Dropping it kills the emulator.
 #[derive(Debug)]
 pub(crate) struct Session<'t> {
-    line: Line<'t>,
-    terms: &'t Terms<'t>,
+    connection: Connection<'t>,
+    budget: &'t Budget<'t>,
     greeting: String,
     executable: Option<Executable>,
-    speaker: Pid,
+    peer: Pid,
     pending: BTreeMap<u64, Instant>,
     next_id: u64,
     last_reply: Instant,
@@ -94,23 +94,21 @@ impl<'t> Session<'t> {
     /// All variants of [`StartError`].
     pub(crate) async fn start(
         launch: &Launch<'_>,
-        terms: &'t Terms<'t>,
+        budget: &'t Budget<'t>,
     ) -> Result<Self, StartError> {
         let path = launch.emulator;
         let started = Instant::now();
-        let spawned = spawn(launch, terms.limits.start)?;
-        let mut line = Line::new(spawned, terms, started).map_err(|source| StartError::Spawn {
-            path: path.to_owned(),
-            step: "watch the monitor",
-            source,
+        let spawned = spawn(launch, budget.limits.start)?;
+        let mut connection = Connection::new(spawned, budget, started).map_err(|source| {
+            StartError::Spawn { path: path.to_owned(), step: "watch the monitor", source }
         })?;
 
-        let (greeting, speaker) = match line.greeting().await {
+        let (greeting, peer) = match connection.greeting().await {
             Ok(greeted) => greeted,
             Err(source) => {
-                let output = line.end().await;
+                let output = connection.end().await;
                 let path = path.to_owned();
-                // QEMU names the option that it cannot follow.
+                // QEMU names the option that it cannot apply.
                 return Err(if output.contains(MONITOR_OPTION) {
                     StartError::NoMonitor { path, source, output }
                 } else {
@@ -119,26 +117,26 @@ impl<'t> Session<'t> {
             }
         };
         if serde_json::from_str::<Greeting<'_>>(&greeting).is_err() {
-            let output = line.end().await;
+            let output = connection.end().await;
             let line = beginning(&greeting);
             return Err(StartError::NotQmp { path: path.to_owned(), line, output });
         }
         let mut session = Self {
-            line,
-            terms,
+            connection,
+            budget,
             greeting,
             executable: None,
-            speaker,
+            peer,
             pending: BTreeMap::new(),
             next_id: 0,
             last_reply: started,
         };
         session.send(&Request::new("qmp_capabilities"));
-        let executable = Executable::of(speaker);
+        let executable = Executable::of(peer);
         let ready = match session.reply().await {
             Ok((_, Reply::Return(_), _)) => Ok(()),
             Ok((_, Reply::Error { class, desc }, _)) => Err(Loss::Malformed {
-                what: "it refused qmp_capabilities".into(),
+                what: "qmp_capabilities was refused".into(),
                 line: format!("{class}: {desc}"),
             }),
             Err(loss) => Err(loss),
@@ -149,7 +147,7 @@ impl<'t> Session<'t> {
         }
         let executable = executable.map_err(|source| StartError::Executable {
             path: path.to_owned(),
-            pid: speaker.as_raw_pid(),
+            pid: peer.as_raw_pid(),
             source,
         })?;
         if executable.has_own_mounts && launch.sandbox.denies_mounts() {
@@ -160,28 +158,28 @@ impl<'t> Session<'t> {
         Ok(session)
     }
 
-    /// The process that speaks on the monitor: not the one that was started if a wrapper forked.
+    /// Returns the process at the other end of the monitor: not the one that was started if a wrapper forked.
     pub(crate) fn pid(&self) -> Pid {
-        self.speaker
+        self.peer
     }
 
-    /// The greeting as it came, without its line end.
+    /// Returns the text of the greeting, without its line end.
     pub(crate) fn greeting(&self) -> &str {
         &self.greeting
     }
 
-    /// Hands out the file that runs: once.
+    /// Takes out the file that runs.
     pub(crate) fn take_executable(&mut self) -> Option<Executable> {
         self.executable.take()
     }
 
-    /// Puts a command into the queue, which [`reply`](Self::reply) writes, and returns its id.
+    /// Appends a command to the queue, which [`reply`](Self::reply) writes, and returns its id.
     pub(crate) fn send(&mut self, request: &Request) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let mut text = Vec::new();
         request.write(id, &mut text);
-        self.line.queue(&text);
+        self.connection.queue(&text);
         self.pending.insert(id, Instant::now());
         id
     }
@@ -189,17 +187,17 @@ impl<'t> Session<'t> {
     /// Writes what is queued and returns the next reply to any of the commands sent: the command's id, the reply,
     /// and how long the emulator took, counted from the reply before (commands wait for each other).
     ///
-    /// Events and replies to nothing that was asked are skipped. Cancelling loses nothing.
+    /// Events, and replies to commands that were not sent, are skipped. Cancelling loses nothing.
     ///
     /// # Errors
     ///
     /// Any [`Loss`]: there will be no further reply.
     pub(crate) async fn reply(&mut self) -> Result<(u64, Reply, Duration), Loss> {
         loop {
-            let text = self.line.next().await?;
-            let Some((id, sent, reply)) = understand(text, &mut self.pending)? else { continue };
+            let text = self.connection.next().await?;
+            let Some((id, sent, reply)) = parse_message(text, &mut self.pending)? else { continue };
             if let Reply::Return(answer) = &reply {
-                self.terms
+                self.budget
                     .answered(answer.len())
                     .map_err(|Exceeded(limit_bytes)| Loss::AnsweredTooMuch { limit_bytes })?;
             }
@@ -210,27 +208,27 @@ impl<'t> Session<'t> {
         }
     }
 
-    /// Asks the emulator to quit and gives it a moment to end, and its wrapper to clean up; then as
+    /// Sends `quit` and gives the emulator a moment to end, and its wrapper to clean up; then does the same as
     /// [`end`](Self::end).
     pub(crate) async fn quit(mut self) -> String {
         self.send(&Request::new("quit"));
-        self.line.quit().await
+        self.connection.quit().await
     }
 
-    /// Kills the emulator, reaps it, and returns the end of what it wrote to stdout and stderr.
+    /// Kills the emulator, reaps it, and returns the end of its stdout and stderr.
     pub(crate) async fn end(mut self) -> String {
-        self.line.end().await
+        self.connection.end().await
     }
 }
 
-/// The form of a greeting; what it says is for others to read.
+/// The form of a greeting; its content is read by the query plan.
 #[derive(Deserialize)]
 struct Greeting<'a> {
     #[serde(rename = "QMP", borrow)]
     _qmp: BTreeMap<String, &'a RawValue>,
 }
 
-/// The form of everything else a monitor sends.
+/// The form of all other messages of a monitor.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -247,12 +245,12 @@ struct Refusal {
     desc: String,
 }
 
-/// Reads one line. `None` if it answers nothing that is pending.
-fn understand(
+/// Parses one line. `None` if it is not a reply to a pending command.
+fn parse_message(
     line: &str,
     pending: &mut BTreeMap<u64, Instant>,
 ) -> Result<Option<(u64, Instant, Reply)>, Loss> {
-    // Serde's messages quote what they complain of, however long.
+    // Serde's messages quote the input, however long.
     let malformed =
         |what: String| Loss::Malformed { what: beginning(&what), line: beginning(line) };
     let message: Message<'_> =
@@ -264,7 +262,7 @@ fn understand(
         (Some(returned), None) => Reply::Return(returned.get().to_owned()),
         (None, Some(error)) => {
             let Refusal { class, desc } = serde_json::from_str(error.get())
-                .map_err(|error| malformed(format!("a wrong error: {error}")))?;
+                .map_err(|error| malformed(format!("a malformed error: {error}")))?;
             let kept = |text: String| text.chars().take(REFUSAL_CHARS).collect();
             Reply::Error { class: kept(class), desc: kept(desc) }
         }
@@ -273,24 +271,24 @@ fn understand(
     Ok(Some((id, sent, reply)))
 }
 
-/// Cuts and understands what an emulator sent, in pieces of these sizes, as a session with three
-/// commands under way would.
-pub(crate) fn understand_all(pieces: &[u8], sent: &[u8]) {
+/// Splits and parses data from an emulator, in pieces of these sizes, like a session with three pending
+/// commands.
+pub(crate) fn parse_all(pieces: &[u8], sent: &[u8]) {
     const LINE_BYTES: usize = 4096;
     let mut pending: BTreeMap<u64, Instant> = (0..3).map(|id| (id, Instant::now())).collect();
     let mut settled = 0;
-    line::cut(pieces, sent, LINE_BYTES, |text| {
+    connection::split_lines(pieces, sent, LINE_BYTES, |text| {
         let before = pending.len();
-        let understood = understand(text, &mut pending);
+        let parsed = parse_message(text, &mut pending);
         settled += before - pending.len();
-        let is_answer = matches!(understood, Ok(Some(_)));
-        assert!(!is_answer || before == pending.len() + 1, "it answers what was under way");
-        understood.map(drop)
+        let is_reply = matches!(parsed, Ok(Some(_)));
+        assert!(!is_reply || before == pending.len() + 1, "it is a reply to a pending command");
+        parsed.map(drop)
     });
     assert_eq!(settled + pending.len(), 3, "each command is settled at most once");
 }
 
-/// The beginning of a line, for messages.
+/// Returns the beginning of a line, for messages.
 fn beginning(line: &str) -> String {
     line.chars().take(SHOWN_CHARS).collect()
 }

@@ -1,17 +1,17 @@
-//! Whom an emulator runs as.
+//! The user that an emulator runs as.
 
 use std::io;
 
 use rustix::fs::{Gid, Uid};
 
-/// Another user than the caller, for emulators to run as. Taking it on needs root, or CAP_SETUID and CAP_SETGID.
+/// Another user than the caller, for emulators to run as. Becoming that user needs root, or CAP_SETUID and CAP_SETGID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// The user.
+    /// The user ID.
     pub uid: u32,
-    /// The user's own group.
+    /// The ID of the user's own group.
     pub gid: u32,
-    /// Further groups: the one that may open `/dev/kvm`, where KVM is wanted and not open to everybody.
+    /// Further groups: the one that may open `/dev/kvm`, if KVM is wanted and not open to all users.
     pub groups: Vec<u32>,
 }
 
@@ -26,11 +26,11 @@ pub(crate) struct Identity {
 impl TryFrom<&User> for Identity {
     type Error = io::Error;
 
-    /// The highest number of all means *as before* to the kernel: root would stay root.
+    /// Fails for the highest number, which means *unchanged* to the kernel: root would stay root.
     fn try_from(user: &User) -> io::Result<Self> {
         let User { uid, gid, groups } = user;
         if [uid, gid].into_iter().chain(groups).any(|id| *id == u32::MAX) {
-            let what = "4294967295 is no user and no group";
+            let what = "4294967295 is not a valid uid or gid";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         Ok(Self {
@@ -46,12 +46,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_that_would_leave_root_root_is_refused() {
+    fn the_number_with_which_root_would_stay_root_is_refused() {
         for (uid, gid, groups) in
             [(u32::MAX, 1, vec![]), (1, u32::MAX, vec![]), (1, 1, vec![7, u32::MAX])]
         {
             let refused = Identity::try_from(&User { uid, gid, groups }).unwrap_err();
-            assert_eq!(refused.to_string(), "4294967295 is no user and no group");
+            assert_eq!(refused.to_string(), "4294967295 is not a valid uid or gid");
         }
     }
 }

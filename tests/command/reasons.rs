@@ -284,7 +284,7 @@ $ capscache record [DIR]/text
 ! capscache: [DIR]/text is not a program that this host can run: it is neither a script that begins with #! nor a program for [..], and nothing in /proc/sys/fs/binfmt_misc takes it; give the path of a QEMU system emulator
 exit code: 2
 $ capscache record [DIR]/plain
-! capscache: [DIR]/plain may not be executed: look at its mode, at the directories above it, and for a noexec mount
+! capscache: [DIR]/plain may not be executed: check its mode, the directories above it, and for a noexec mount
 exit code: 2
 
 "#]]);
@@ -324,7 +324,7 @@ fn what_the_kernel_does_not_permit_is_not_blamed_on_the_mode() {
     ] {
         assert!(confined.stderr.contains(words), "{words}: {confined:?}");
     }
-    assert!(!confined.stderr.contains("look at its mode"), "{confined:?}");
+    assert!(!confined.stderr.contains("check its mode"), "{confined:?}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ $ capscache replay behind-a-command
 ! capscache: cannot replay behind-a-command: the transcript is cut off: query-qmp-schema has no reply
 exit code: 2
 $ capscache replay empty
-! capscache: cannot replay empty: the transcript holds no conversation
+! capscache: cannot replay empty: the transcript contains no pass
 exit code: 2
 $ capscache replay text
 ! capscache: cannot replay text: object 1 of the transcript is damaged or cut off: expected ident at line 1 column 2

@@ -1,4 +1,5 @@
-//! Whole probes, each in a process of its own: what it leaves behind and how much memory it takes are the process's.
+//! Whole probes, each in a process of its own, so that its memory, and the files and processes that it leaves, can be
+//! measured.
 
 mod confined;
 mod hostile;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capscache_format::{Entry, Tri};
+use capscache_format::{Entry, Fact, FactKey, FactKind, Tri};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -21,36 +22,36 @@ use test_support::rights;
 use super::*;
 use crate::session::fake::Fake;
 
-/// What a prober may take, whatever an emulator does.
+/// Bound on the memory of a prober, for any emulator.
 const MEMORY_KIB: u64 = 256 << 10;
 
-/// How the prober below is told what to do.
+/// The variable with the task of the prober below.
 const TASK: &str = "CAPSCACHE_TEST_TASK";
 
-/// How the line begins on which the prober tells what came of it.
+/// The beginning of the line with the prober's report.
 const MARK: &str = "PROBED ";
 
-/// What a prober is to do.
+/// The task of a prober.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Task {
     emulator: PathBuf,
-    /// How long one process and the whole probe may take, if not as long as usual.
+    /// The time limits of one process and of the whole probe, if not the defaults.
     seconds: Option<(u64, u64)>,
     devices: bool,
-    /// To make a transcript and no entry, as nobody makes both.
+    /// Whether to make a transcript instead of an entry.
     record: bool,
     /// User, group, further groups.
     run_as: Option<(u32, u32, Vec<u32>)>,
     temporary: Option<PathBuf>,
     writable: Vec<PathBuf>,
-    /// A path into the QMP schema to be looked for.
+    /// A path into the QMP schema to query.
     schema: String,
 }
 
-/// What a prober tells.
+/// The report of a prober.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    result: Result<Brought, String>,
+struct Report {
+    result: Result<Outcome, String>,
     high_water_kib: u64,
     /// Descriptors that were open afterwards and not before.
     descriptors: Vec<String>,
@@ -58,48 +59,48 @@ struct Told {
     has_children: bool,
 }
 
-/// What a probe brought.
+/// The outcome of a successful probe.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Brought {
+struct Outcome {
     /// The accelerators that answered.
     ran: BTreeSet<String>,
-    /// Why the others did not.
+    /// The reasons why others did not.
     failures: Vec<String>,
     /// Command and reason.
     quarantined: Vec<(String, String)>,
     /// Command and QEMU's reason.
     refused: Vec<(String, String)>,
     restarts: u32,
-    /// What the emulators wrote, one text for each pass.
+    /// The output of the emulators, one text for each pass.
     outputs: Vec<String>,
-    /// What the schema has at the path that was looked for: yes, no, unknown.
+    /// Whether the schema has the path of the task: yes, no, unknown.
     schema: String,
-    /// How long the entry or the transcript is.
+    /// The length of the entry or the transcript.
     bytes: usize,
 }
 
-/// Not a test: the process in which the tests have emulators probed.
+/// Not a test: the process in which the tests probe emulators.
 #[test]
 #[ignore = "run by other tests, in a process of its own"]
 fn prober() {
     let Some(task) = std::env::var_os(TASK) else { return };
     let task: Task = serde_json::from_str(task.to_str().unwrap()).unwrap();
-    // Where tokio is built to look after signals, it keeps a socket for them as long as the process lives.
+    // If tokio is built with its signal feature, it keeps a socket for signals as long as the process runs.
     drop(tokio::runtime::Builder::new_current_thread().enable_all().build());
     let (before, threads) = (descriptors(), threads_now());
-    let result = bring(&task);
+    let result = run_task(&task);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    let told = Told {
+    let report = Report {
         result,
         high_water_kib: high_water_kib(),
         descriptors: descriptors().difference(&before).cloned().collect(),
         threads: threads_now() - threads,
         has_children: rustix::process::waitid(WaitId::All, options).err() != Some(Errno::CHILD),
     };
-    println!("{MARK}{}", serde_json::to_string(&told).unwrap());
+    println!("{MARK}{}", serde_json::to_string(&report).unwrap());
 }
 
-fn bring(task: &Task) -> Result<Brought, String> {
+fn run_task(task: &Task) -> Result<Outcome, String> {
     let Task { record, temporary, writable, .. } = task.clone();
     let mut options = Options { record, temporary, writable, ..Options::default() };
     if let Some((start, probe)) = task.seconds {
@@ -123,7 +124,7 @@ fn bring(task: &Task) -> Result<Brought, String> {
             (bytes.len(), entry.schema().has(&task.schema))
         }
     };
-    Ok(Brought {
+    Ok(Outcome {
         ran: probed.model.facts().filter_map(ran).collect(),
         failures: report.passes.iter().filter_map(|pass| pass.failure.clone()).collect(),
         quarantined: report
@@ -145,7 +146,7 @@ fn bring(task: &Task) -> Result<Brought, String> {
 
 fn descriptors() -> BTreeSet<String> {
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    // The directory that is being read has no link any more afterwards.
+    // The descriptor of the directory that is being read is closed afterwards.
     let target = |path: PathBuf| fs::read_link(&path).ok().map(|to| format!("{path:?} is {to:?}"));
     open.filter_map(|entry| target(entry.path())).filter(|text| !text.contains("/fd\"")).collect()
 }
@@ -160,16 +161,16 @@ fn high_water_kib() -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
-/// A prober that runs, and where it makes its temporary directory.
+/// A running prober, and the directory in which it makes its temporary directory.
 struct Prober {
     child: Child,
     temporary: TempDir,
 }
 
 impl Prober {
-    /// Starts a prober by a command that ends with what it is to run, or directly.
+    /// Starts a prober, by a wrapper command if there is one.
     fn start(task: &Task, wrapper: &[&str], temporary: TempDir) -> Prober {
-        // Others may have to pass through.
+        // Emulators of other users need search permission.
         open_to_all(temporary.path());
         let prober = std::env::current_exe().unwrap();
         let mut words = wrapper.iter().map(std::ffi::OsStr::new).chain([prober.as_os_str()]);
@@ -184,18 +185,18 @@ impl Prober {
         Prober { child, temporary }
     }
 
-    /// Waits for what it has to tell, and checks what holds for every probe.
-    fn wait(self) -> Result<Brought, String> {
+    /// Waits for its report, and checks what holds for every probe.
+    fn wait(self) -> Result<Outcome, String> {
         let output = self.child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find_map(|line| line.split_once(MARK)).expect(&text).1;
-        let told: Told = serde_json::from_str(line).unwrap();
-        eprintln!("{} KiB at most", told.high_water_kib);
-        assert!(told.high_water_kib < MEMORY_KIB, "{} KiB", told.high_water_kib);
-        assert_eq!(told.descriptors, [""; 0]);
-        assert_eq!((told.threads, told.has_children), (0, false));
+        let report: Report = serde_json::from_str(line).unwrap();
+        eprintln!("{} KiB at most", report.high_water_kib);
+        assert!(report.high_water_kib < MEMORY_KIB, "{} KiB", report.high_water_kib);
+        assert_eq!(report.descriptors, [""; 0]);
+        assert_eq!((report.threads, report.has_children), (0, false));
         assert_eq!(fs::read_dir(self.temporary.path()).unwrap().count(), 0);
-        told.result
+        report.result
     }
 }
 
@@ -204,8 +205,8 @@ fn open_to_all(directory: &Path) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Has a fake probed in a process of its own, in which nothing is left of it afterwards.
-fn probed(fake: &Fake, task: Task) -> Result<Brought, String> {
+/// Probes a fake in a process of its own, and checks that nothing is left of it.
+fn probed(fake: &Fake, task: Task) -> Result<Outcome, String> {
     let began = Instant::now();
     let allowed = task
         .seconds
@@ -253,7 +254,7 @@ fn the_report_has_one_pass_for_each_group_with_its_own_commands() {
 }
 
 #[test]
-fn the_report_has_what_lost_emulators_wrote() {
+fn the_report_has_the_output_of_lost_emulators() {
     let fake = Fake::qemu("query-qmp-schema) echo 'cannot do that' >&2; exit 1;;");
     let report = probe(&fake.path, &Options::default()).unwrap().model.report;
     let lost = "cannot do that\n[it exited with status 1: cannot do that]\n";
@@ -261,11 +262,11 @@ fn the_report_has_what_lost_emulators_wrote() {
     assert_eq!(report.passes[0].restarts, 2);
 }
 
-/// Whether KVM can be used; says so where it cannot.
+/// Returns whether KVM can be used; prints that the test is skipped where not.
 fn kvm_works() -> bool {
     let works = host::kvm_opens(None).unwrap();
     if !works {
-        println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was asked under KVM");
+        println!("SKIPPED: /dev/kvm cannot be opened here, so nothing was queried under KVM");
     }
     works
 }

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// What is in a directory.
+/// Returns the names in a directory, sorted.
 fn content(directory: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(directory.path()).unwrap();
     let mut names: Vec<_> =
@@ -14,13 +14,13 @@ fn content(directory: &TempDir) -> Vec<String> {
     names
 }
 
-/// As if the prober had been killed: its locks are gone, and nobody has removed anything.
-fn forget_as_a_killed_prober_does(mut scratch: Scratch) -> PathBuf {
+/// Releases the lock and leaves the directory, like a prober that is killed.
+fn abandon(mut scratch: Scratch) -> PathBuf {
     drop(scratch.made.take());
     scratch.path().to_owned()
 }
 
-/// Makes a directory inside a directory inside a directory, deeper than any path may be.
+/// Nests directories deeper than any path may be.
 fn nest(top: &Path, depth: usize) {
     let mut current = rustix::fs::open(top, DIRECTORY, Mode::empty()).unwrap();
     for _ in 0..depth {
@@ -32,7 +32,7 @@ fn nest(top: &Path, depth: usize) {
 }
 
 #[test]
-fn a_directory_is_its_owners_alone_and_goes_with_the_probe() {
+fn a_directory_is_private_and_removed_with_the_probe() {
     let within = tempfile::tempdir().unwrap();
     let scratch = Scratch::new(within.path(), None);
     let status = fs::metadata(scratch.path()).unwrap();
@@ -44,8 +44,8 @@ fn a_directory_is_its_owners_alone_and_goes_with_the_probe() {
 }
 
 #[test]
-fn whatever_an_emulator_left_in_it_is_removed_and_nothing_else() {
-    // Thousands of directories are much work for some disks.
+fn everything_that_an_emulator_left_in_it_is_removed_and_nothing_else() {
+    // Thousands of directories are slow on some disks.
     let within = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let outside = within.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -56,7 +56,7 @@ fn whatever_an_emulator_left_in_it_is_removed_and_nothing_else() {
     rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("pipe"), Mode::RWXU).unwrap();
     fs::create_dir_all(scratch.path().join("a/b/c")).unwrap();
     fs::write(scratch.path().join("a/b/file"), "text").unwrap();
-    // Names that are given to what is moved up.
+    // A name that is used for what is moved up.
     fs::create_dir_all(scratch.path().join(format!("{PREFIX}0/full"))).unwrap();
     nest(scratch.path(), 5000);
     drop(scratch);
@@ -65,12 +65,12 @@ fn whatever_an_emulator_left_in_it_is_removed_and_nothing_else() {
 }
 
 #[test]
-fn what_a_killed_prober_left_is_removed_by_the_next_one() {
+fn the_directory_of_a_killed_prober_is_removed_by_the_next_one() {
     let within = tempfile::tempdir().unwrap();
     let alive = Scratch::new(within.path(), None);
-    let left = forget_as_a_killed_prober_does(Scratch::new(within.path(), None));
+    let left = abandon(Scratch::new(within.path(), None));
     fs::write(left.join("file"), "text").unwrap();
-    fs::create_dir(within.path().join("somebody-else's")).unwrap();
+    fs::create_dir(within.path().join("another")).unwrap();
     let next = Scratch::new(within.path(), None);
     assert!(!left.exists());
     assert!(alive.path().exists() && next.path().exists());
@@ -78,7 +78,7 @@ fn what_a_killed_prober_left_is_removed_by_the_next_one() {
 }
 
 #[test]
-fn where_no_directory_can_be_made_there_is_a_name_that_nothing_has() {
+fn where_no_directory_can_be_made_the_path_does_not_exist() {
     let within = tempfile::tempdir().unwrap();
     let scratch = Scratch::new(&within.path().join("nowhere"), None);
     assert!(scratch.path().starts_with(within.path()) && !scratch.path().exists());

@@ -1,4 +1,4 @@
-//! Emulators for tests: shell scripts that speak on descriptor 3, and what is needed to run them.
+//! Emulators for tests: shell scripts with a monitor at descriptor 3, and helpers to run them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,25 +11,25 @@ use crate::limits::Limits;
 use crate::spawn::Launch;
 use crate::spawn::sandbox::Sandbox;
 
-/// What every script can use: `greet`, `hear` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, `negotiate`, and
+/// Functions for every script: `greet`, `receive` (sets `$name` and `$id`), `say TEXT`, `answer JSON`, `negotiate`, and
 /// `flood TEXT BYTES`, which sends a text over and over, without any line feed.
 const PRELUDE: &str = r#"#!/bin/sh
 say() { printf '%s\r\n' "$1" >&3; }
 greet() { say '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 99}}, "capabilities": []}}'; }
-hear() {
+receive() {
     IFS= read -r line <&3 || exit 0
     id=${line##*:}; id=${id%\}}
     name=${line#*\"execute\":\"}; name=${name%%\"*}
 }
 answer() { say "{\"return\": $1, \"id\": $id}"; }
-negotiate() { greet; hear; answer '{}'; }
+negotiate() { greet; receive; answer '{}'; }
 flood() { yes "$1" | tr -d '\n' | head -c "$2" >&3; }
 "#;
 
-/// What an emulator answers that a probe can be content with; `CASES` come first, `ARCH` is its target, `BEFORE` is
-/// done before any answer.
+/// An emulator that answers all that a probe needs; `CASES` come first, `ARCH` is its target, `BEFORE` runs before any
+/// answer.
 const CONTENT: &str = r#"negotiate
-while hear; do BEFORE
+while receive; do BEFORE
 case $name in
     CASES
     query-version) answer '{"qemu": {"major": 99, "minor": 0, "micro": 0}, "package": ""}';;
@@ -44,7 +44,7 @@ case $name in
 esac; done
 "#;
 
-/// A script in a directory of its own, which goes with it.
+/// A script in a directory of its own, which is removed with it.
 pub(crate) struct Fake {
     pub(crate) path: PathBuf,
     pub(crate) dir: TempDir,
@@ -62,24 +62,24 @@ impl Fake {
         Self { path, dir }
     }
 
-    /// An emulator of a foreign target that answers everything a probe asks, but for the commands that `cases` of a
-    /// shell's `case` have.
+    /// Returns an emulator of a foreign target that answers all queries of a probe; `cases` of a shell's `case` replace
+    /// some answers.
     pub(crate) fn qemu(cases: &str) -> Self {
         Self::qemu_that_first("", cases)
     }
 
-    /// The same; it does something before each answer.
+    /// Returns the same with commands to run before each answer.
     pub(crate) fn qemu_that_first(before: &str, cases: &str) -> Self {
         Self::new(&content("fake", before, cases))
     }
 
-    /// The same for this host's own target: KVM is used where it opens.
+    /// Returns the same for this host's own target: KVM is used where it opens.
     pub(crate) fn native_qemu(cases: &str) -> Self {
         let arch = std::env::consts::ARCH;
         Self::named(&format!("qemu-system-{arch}"), &content(arch, "", cases))
     }
 
-    /// An emulator that is there, under a name that no other test uses; `None` if it is not.
+    /// Returns an installed emulator, under a name that no other test uses; `None` if it is not installed.
     pub(crate) fn installed(emulator: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qemu-system-real");
@@ -92,7 +92,7 @@ impl Fake {
         Some(Self { path, dir })
     }
 
-    /// How it is started under an accelerator.
+    /// Returns a launch under an accelerator.
     pub(crate) fn launch<'a>(&'a self, accelerator: &'a str) -> Launch<'a> {
         Launch {
             emulator: &self.path,
@@ -104,7 +104,7 @@ impl Fake {
         }
     }
 
-    /// Whether a process runs whose command line has the path of this emulator.
+    /// Returns whether a process runs with the path of this emulator in its command line.
     pub(crate) fn runs(&self) -> bool {
         let path = self.path.to_str().unwrap();
         std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
@@ -113,7 +113,7 @@ impl Fake {
         })
     }
 
-    /// Fails unless all of its processes end: those that are not children of this one may take a moment.
+    /// Asserts that all of its processes end: those that are not children of this one may take a moment.
     pub(crate) fn assert_gone(&self) {
         let patience = Instant::now() + Duration::from_secs(5);
         while self.runs() {
@@ -127,8 +127,8 @@ fn content(arch: &str, before: &str, cases: &str) -> String {
     CONTENT.replace("ARCH", arch).replace("BEFORE", before).replace("CASES", cases)
 }
 
-/// Writes a program. In a process of its own: a thread that forks while this one writes would hold the file open,
-/// and executing it would fail with ETXTBSY.
+/// Writes a program, in a process of its own: a child forked by another thread during the write would hold the file
+/// open, and executing it would fail with ETXTBSY.
 pub(crate) fn write_program(path: &Path, text: &str) {
     let mut writer = Command::new("sh")
         .args(["-c", r#"cat > "$0" && chmod 755 "$0""#])
@@ -140,12 +140,12 @@ pub(crate) fn write_program(path: &Path, text: &str) {
     assert!(writer.wait().unwrap().success());
 }
 
-/// Limits for fakes that never answer.
+/// Returns limits for fakes that never answer.
 pub(crate) fn short() -> Limits {
     Limits { start: Duration::from_millis(700), ..Limits::default() }
 }
 
-/// Runs a future as a probe does: on a runtime of this thread.
+/// Runs a future like a probe: on a runtime of this thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()

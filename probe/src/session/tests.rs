@@ -5,15 +5,15 @@ use super::*;
 use crate::error::Exit;
 use crate::limits::Limits;
 
-async fn start<'t>(fake: &Fake, terms: &'t Terms<'t>) -> Result<Session<'t>, StartError> {
-    Session::start(&fake.launch("tcg"), terms).await
+async fn start<'t>(fake: &Fake, budget: &'t Budget<'t>) -> Result<Session<'t>, StartError> {
+    Session::start(&fake.launch("tcg"), budget).await
 }
 
-/// Starts a fake, asks for `commands`, and returns the replies up to the loss, and the output.
-fn ask(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, Loss, String) {
+/// Starts a fake, sends `commands`, and returns the replies up to the loss, and the output.
+fn query(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, Loss, String) {
     block_on(async {
-        let terms = Terms::new(limits);
-        let mut session = start(fake, &terms).await.unwrap();
+        let budget = Budget::new(limits);
+        let mut session = start(fake, &budget).await.unwrap();
         for command in commands {
             session.send(&Request::new(*command));
         }
@@ -29,7 +29,7 @@ fn ask(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, L
 
 fn start_error(script: &str, limits: &Limits) -> StartError {
     let fake = Fake::new(script);
-    let error = block_on(start(&fake, &Terms::new(limits))).unwrap_err();
+    let error = block_on(start(&fake, &Budget::new(limits))).unwrap_err();
     fake.assert_gone();
     error
 }
@@ -39,7 +39,7 @@ fn returned(text: &str) -> Reply {
 }
 
 #[test]
-fn an_emulator_that_never_greets_is_given_up_in_time() {
+fn an_emulator_that_never_greets_times_out() {
     let began = Instant::now();
     let error = start_error("echo starting >&2; sleep 1000", &short());
     let StartError::NoGreeting { source: Loss::Silent { waited }, output, .. } = error else {
@@ -50,7 +50,7 @@ fn an_emulator_that_never_greets_is_given_up_in_time() {
 }
 
 #[test]
-fn an_emulator_that_exits_before_it_greets_is_told_with_status_and_last_words() {
+fn the_error_of_an_emulator_that_exits_before_it_greets_has_its_status_and_last_line() {
     let error = start_error("echo one; echo 'invalid accelerator kvm' >&2; exit 3", &short());
     let StartError::NoGreeting { source, output, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.to_string(), "exited with status 3: invalid accelerator kvm");
@@ -68,18 +68,18 @@ fn an_emulator_that_greets_and_exits_is_not_ready() {
 }
 
 #[test]
-fn a_greeting_of_something_else_is_not_qmp() {
+fn another_greeting_is_not_qmp() {
     let error = start_error("say '{\"hello\": 1}'; sleep 1000", &short());
     let StartError::NotQmp { line, .. } = error else { panic!("{error:?}") };
     assert_eq!(line, "{\"hello\": 1}");
 }
 
 #[test]
-fn a_background_child_that_holds_everything_open_holds_nothing_up() {
+fn a_background_child_that_holds_all_descriptors_open_does_not_delay_the_loss() {
     let began = Instant::now();
     // setsid leaves the process group; descriptors 1, 2 and 3 stay open in it.
-    let fake = Fake::new("negotiate; trap '' TERM; setsid sleep 20 & echo $! ; hear; exit 5");
-    let (replies, loss, output) = ask(&fake, &Limits::default(), &["one"]);
+    let fake = Fake::new("negotiate; trap '' TERM; setsid sleep 20 & echo $! ; receive; exit 5");
+    let (replies, loss, output) = query(&fake, &Limits::default(), &["one"]);
     assert_eq!(replies, []);
     assert_eq!(loss.to_string(), format!("exited with status 5: {}", output.trim()));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
@@ -88,17 +88,17 @@ fn a_background_child_that_holds_everything_open_holds_nothing_up() {
 }
 
 #[test]
-fn what_was_sent_before_the_end_is_read() {
-    let fake = Fake::new("negotiate; hear; answer 1; hear; answer 2; kill -SEGV $$");
-    let (replies, loss, _) = ask(&fake, &short(), &["one", "two", "three"]);
+fn replies_that_were_sent_before_the_end_are_read() {
+    let fake = Fake::new("negotiate; receive; answer 1; receive; answer 2; kill -SEGV $$");
+    let (replies, loss, _) = query(&fake, &short(), &["one", "two", "three"]);
     assert_eq!(replies, [(1, returned("1")), (2, returned("2"))]);
     assert_eq!(loss.to_string(), "was killed by signal 11 (SIGSEGV)");
 }
 
 #[test]
-fn events_blank_lines_unknown_keys_and_replies_to_nothing_are_skipped() {
+fn events_blank_lines_unknown_keys_and_replies_to_no_command_are_skipped() {
     let fake = Fake::new(
-        r#"negotiate; hear
+        r#"negotiate; receive
         say '{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}'
         say ''
         say '{"return": "another", "id": 77}'
@@ -109,7 +109,7 @@ fn events_blank_lines_unknown_keys_and_replies_to_nothing_are_skipped() {
         say '{"return": "twice", "id": 1}'
         exit 0"#,
     );
-    let (replies, loss, _) = ask(&fake, &short(), &["one"]);
+    let (replies, loss, _) = query(&fake, &short(), &["one"]);
     assert_eq!(replies, [(1, returned(r#"{"a": [1.50, "}"]}"#))]);
     assert_eq!(loss.to_string(), "exited with status 0");
 }
@@ -117,15 +117,15 @@ fn events_blank_lines_unknown_keys_and_replies_to_nothing_are_skipped() {
 #[test]
 fn a_refusal_is_a_reply() {
     let fake = Fake::new(
-        r#"negotiate; hear; say "{\"id\": $id, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}"; hear"#,
+        r#"negotiate; receive; say "{\"id\": $id, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}"; receive"#,
     );
-    let (replies, ..) = ask(&fake, &short(), &["one"]);
+    let (replies, ..) = query(&fake, &short(), &["one"]);
     let refused = Reply::Error { class: "CommandNotFound".into(), desc: "no".into() };
     assert_eq!(replies, [(1, refused)]);
 }
 
 #[test]
-fn lines_that_are_not_qmp_are_losses_that_tell_why() {
+fn lines_that_are_not_qmp_are_losses_with_a_reason() {
     for (line, expected) in [
         ("oops", "sent a line that is not QMP (expected value at line 1 column 1): oops"),
         (
@@ -133,62 +133,62 @@ fn lines_that_are_not_qmp_are_losses_that_tell_why() {
             r#"sent a line that is not QMP (neither an error nor a return, or both): {"id": 1}"#,
         ),
     ] {
-        let fake = Fake::new(&format!("negotiate; hear; say '{line}'; sleep 1000"));
-        let (_, loss, _) = ask(&fake, &short(), &["one"]);
+        let fake = Fake::new(&format!("negotiate; receive; say '{line}'; sleep 1000"));
+        let (_, loss, _) = query(&fake, &short(), &["one"]);
         assert_eq!(loss.to_string(), expected);
     }
-    let fake = Fake::new(r#"negotiate; hear; say '{"id": 1, "error": {}}'; sleep 1000"#);
-    let (_, loss, _) = ask(&fake, &short(), &["one"]);
-    assert!(loss.to_string().contains("a wrong error: missing field `class`"), "{loss}");
+    let fake = Fake::new(r#"negotiate; receive; say '{"id": 1, "error": {}}'; sleep 1000"#);
+    let (_, loss, _) = query(&fake, &short(), &["one"]);
+    assert!(loss.to_string().contains("a malformed error: missing field `class`"), "{loss}");
 }
 
 #[test]
 fn a_line_that_is_not_utf8_is_a_loss() {
     let fake =
-        Fake::new(r#"negotiate; hear; printf '{"return": "\377", "id": 1}\n' >&3; sleep 1000"#);
-    let (_, loss, _) = ask(&fake, &short(), &["one"]);
+        Fake::new(r#"negotiate; receive; printf '{"return": "\377", "id": 1}\n' >&3; sleep 1000"#);
+    let (_, loss, _) = query(&fake, &short(), &["one"]);
     assert!(matches!(loss, Loss::NotUtf8 { valid_bytes: 12 }), "{loss:?}");
 }
 
 #[test]
-fn an_endless_line_is_cut_off_while_it_is_read() {
-    let fake = Fake::new(r"negotiate; hear; yes | tr -d '\n' >&3");
+fn an_endless_line_is_refused_while_it_is_read() {
+    let fake = Fake::new(r"negotiate; receive; yes | tr -d '\n' >&3");
     let limits = Limits { line_bytes: 1 << 20, ..Limits::default() };
-    let (_, loss, _) = ask(&fake, &limits, &["one"]);
+    let (_, loss, _) = query(&fake, &limits, &["one"]);
     assert_eq!(loss.to_string(), "sent a line of more than 1048576 bytes");
     fake.assert_gone();
 }
 
 #[test]
-fn endless_lines_are_cut_off() {
-    let fake = Fake::new(r#"negotiate; hear; yes '{"event": "X"}' >&3"#);
+fn endless_lines_are_refused() {
+    let fake = Fake::new(r#"negotiate; receive; yes '{"event": "X"}' >&3"#);
     let limits = Limits { total_bytes: 4 << 20, ..Limits::default() };
-    let (_, loss, _) = ask(&fake, &limits, &["one"]);
+    let (_, loss, _) = query(&fake, &limits, &["one"]);
     assert_eq!(loss.to_string(), "sent more than the 4194304 bytes that a whole probe may");
 }
 
 #[test]
-fn an_emulator_that_talks_without_answering_is_silent() {
-    let fake = Fake::new(r#"negotiate; hear; while :; do say '{"event": "X"}'; done"#);
-    let (_, loss, _) = ask(&fake, &short(), &["one"]);
+fn an_emulator_that_sends_events_without_answering_times_out() {
+    let fake = Fake::new(r#"negotiate; receive; while :; do say '{"event": "X"}'; done"#);
+    let (_, loss, _) = query(&fake, &short(), &["one"]);
     assert_eq!(loss.to_string(), "gave no answer within 0.7 s");
 }
 
 #[test]
-fn an_emulator_that_closes_its_monitor_and_lives_is_told_from_one_that_ended() {
-    let fake = Fake::new("negotiate; hear; exec 3>&-; sleep 1000");
-    let (_, loss, _) = ask(&fake, &Limits::default(), &["one"]);
+fn an_emulator_that_closes_its_monitor_and_runs_on_is_distinguished_from_one_that_ended() {
+    let fake = Fake::new("negotiate; receive; exec 3>&-; sleep 1000");
+    let (_, loss, _) = query(&fake, &Limits::default(), &["one"]);
     assert!(matches!(loss, Loss::ClosedMonitor), "{loss:?}");
     fake.assert_gone();
 }
 
 #[test]
-fn an_emulator_that_floods_its_stderr_is_not_stopped_by_it() {
+fn an_emulator_that_floods_its_stderr_is_not_blocked_by_it() {
     let fake = Fake::new(
-        r#"negotiate; hear; yes warning | head -c 1000000 >&2; echo last >&2; answer 1; exit 0"#,
+        r#"negotiate; receive; yes warning | head -c 1000000 >&2; echo last >&2; answer 1; exit 0"#,
     );
     let limits = Limits { tail_bytes: 20, ..Limits::default() };
-    let (replies, _, output) = ask(&fake, &limits, &["one"]);
+    let (replies, _, output) = query(&fake, &limits, &["one"]);
     assert_eq!(replies, [(1, returned("1"))]);
     assert_eq!(output.len(), 20);
     assert!(output.ends_with("warning\nlast\n"), "{output}");
@@ -199,8 +199,8 @@ fn writing_more_than_a_socket_holds_does_not_block_reading() {
     let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
     block_on(async {
         let limits = Limits::default();
-        let terms = Terms::new(&limits);
-        let mut session = start(&qemu, &terms).await.unwrap();
+        let budget = Budget::new(&limits);
+        let mut session = start(&qemu, &budget).await.unwrap();
         // QEMU 7.2 reads byte by byte: 2 µs each. A socket holds some 200 KB in each direction.
         let padding = serde_json::json!({ "typename": "x".repeat(20_000) });
         let ids: Vec<_> = (0..25)
@@ -212,14 +212,14 @@ fn writing_more_than_a_socket_holds_does_not_block_reading() {
             assert!(matches!(reply, Reply::Error { .. }), "{reply:?}");
         }
         let rest = (64 << 20) - 25 * 20_000;
-        assert_eq!(terms.sent(rest), Err(Exceeded(64 << 20)), "what came does not count");
+        assert_eq!(budget.sent(rest), Err(Exceeded(64 << 20)), "replies count too");
         session.end().await;
     });
     qemu.assert_gone();
 }
 
 #[test]
-fn the_executable_is_that_of_the_process_that_speaks() {
+fn the_executable_is_that_of_the_peer_of_the_monitor() {
     let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
     let real = std::fs::canonicalize(&qemu.path).unwrap();
     // The last one leaves the process group, too.
@@ -231,8 +231,8 @@ fn the_executable_is_that_of_the_process_that_speaks() {
         let wrapper = Fake::new(&script.replace("$REAL", qemu.path.to_str().unwrap()));
         block_on(async {
             let limits = Limits::default();
-            let terms = Terms::new(&limits);
-            let mut session = start(&wrapper, &terms).await.unwrap();
+            let budget = Budget::new(&limits);
+            let mut session = start(&wrapper, &budget).await.unwrap();
             let executable = session.take_executable().unwrap();
             assert_eq!(executable.path, real);
             let (opened, there) = (executable.file.metadata().unwrap(), real.metadata().unwrap());

@@ -1,4 +1,4 @@
-//! The watcher on real emulators: whatever changes among the dependencies of entries, all entries are
+//! The watcher on real emulators: after any change of the dependencies of entries, all entries are
 //! fresh in the end, and each step is reported.
 
 #![forbid(unsafe_code)]

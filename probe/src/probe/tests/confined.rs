@@ -1,19 +1,19 @@
-//! What an emulator gets and may, and what becomes of it without its prober.
+//! The environment and the privileges of an emulator, and its end when its prober is killed.
 
 use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 use crate::session::fake::write_program;
 
-/// Somebody who owns nothing.
-const NOBODY: u32 = 65534;
+/// A user who owns nothing.
+const UNPRIVILEGED: u32 = 65534;
 
-/// A group that nobody is in.
+/// A group without members.
 const GROUP: u32 = 4242;
 
 fn as_nobody(fake: &Fake, groups: &[u32]) -> Task {
     open_to_all(fake.dir.path());
-    let run_as = Some((NOBODY, NOBODY, groups.to_vec()));
+    let run_as = Some((UNPRIVILEGED, UNPRIVILEGED, groups.to_vec()));
     Task { emulator: fake.path.clone(), run_as, ..Task::default() }
 }
 
@@ -22,7 +22,7 @@ fn start(task: &Task, wrapper: &[&str]) -> Prober {
 }
 
 #[test]
-fn root_can_have_an_emulator_run_as_somebody_else() {
+fn root_can_have_an_emulator_run_as_another_user() {
     if !rights::can_change_user() {
         return;
     }
@@ -30,15 +30,15 @@ fn root_can_have_an_emulator_run_as_somebody_else() {
         r#"query-kvm) { id -u; id -g; id -G; stat -c '%u %g %a' "$TMPDIR"
             touch "$TMPDIR/file" && echo wrote; readlink /proc/self/ns/net; } >&2; answer '{}';;"#,
     );
-    let brought = start(&as_nobody(&fake, &[GROUP]), &[]).wait().unwrap();
-    let mut lines = brought.outputs[0].lines();
+    let outcome = start(&as_nobody(&fake, &[GROUP]), &[]).wait().unwrap();
+    let mut lines = outcome.outputs[0].lines();
     for expected in ["65534", "65534", "65534 4242", "65534 65534 700", "wrote"] {
-        assert_eq!(lines.next(), Some(expected), "{brought:?}");
+        assert_eq!(lines.next(), Some(expected), "{outcome:?}");
     }
     let ours = fs::read_link("/proc/self/ns/net").unwrap();
     let may = Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|s| s.success());
-    // Without that right it has the network of root.
-    assert_eq!(lines.next() != ours.to_str(), may, "{brought:?}");
+    // Without that capability it has the network of root.
+    assert_eq!(lines.next() != ours.to_str(), may, "{outcome:?}");
 }
 
 #[test]
@@ -51,31 +51,31 @@ fn a_user_who_may_not_run_the_emulator_is_named() {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(fake.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let expected = format!(
-        "{} may not be executed by user 65534: look at its mode, at the directories above it, and for a noexec mount",
+        "{} may not be executed by user 65534: check its mode, the directories above it, and for a noexec mount",
         fake.path.display()
     );
     assert_eq!(start(&task, &[]).wait(), Err(expected));
 }
 
 #[test]
-fn a_prober_that_may_not_become_somebody_else_says_so() {
+fn a_prober_that_may_not_become_another_user_reports_that() {
     if !rights::can_change_user() {
         return;
     }
     let fake = Fake::qemu("");
-    let told = start(&as_nobody(&fake, &[]), &["setpriv", "--bounding-set", "-setuid"]).wait();
+    let error = start(&as_nobody(&fake, &[]), &["setpriv", "--bounding-set", "-setuid"]).wait();
     let expected = format!(
         "cannot run {} as user 65534: that takes root, or CAP_SETUID and CAP_SETGID: \
          Operation not permitted (os error 1)",
         fake.path.display()
     );
-    assert_eq!(told, Err(expected));
+    assert_eq!(error, Err(expected));
     let no_user = Task { run_as: Some((u32::MAX, 1, vec![])), ..as_nobody(&fake, &[]) };
-    let told = start(&no_user, &[]).wait().unwrap_err();
-    assert!(told.ends_with(": 4294967295 is no user and no group"), "{told}");
+    let error = start(&no_user, &[]).wait().unwrap_err();
+    assert!(error.ends_with(": 4294967295 is not a valid uid or gid"), "{error}");
 }
 
-/// Runs a command where `/dev/kvm` is open to [`GROUP`], and otherwise to root alone.
+/// Runs a command in a namespace where only root and [`GROUP`] may open `/dev/kvm`.
 const GROUP_HAS_KVM: &str = r#"mount -t tmpfs kvm "$0" && mknod -m 660 "$0/kvm" c 10 232 &&
     chgrp 4242 "$0/kvm" && mount --bind "$0/kvm" /dev/kvm && exec "$@""#;
 
@@ -94,17 +94,17 @@ fn kvm_is_used_if_it_opens_for_the_user_who_runs_the_emulator() {
     let native = format!("qemu-system-{}", std::env::consts::ARCH);
     let real = Fake::installed(&native);
     for fake in [Some(Fake::native_qemu("")), real].into_iter().flatten() {
-        let brought = start(&as_nobody(&fake, &[]), &unshare).wait().unwrap();
-        assert_eq!(brought.ran.iter().collect::<Vec<_>>(), ["tcg"]);
-        let brought = start(&as_nobody(&fake, &[GROUP]), &unshare).wait().unwrap();
-        assert_eq!(brought.ran.iter().collect::<Vec<_>>(), ["kvm", "tcg"]);
-        assert_eq!(brought.failures, [""; 0]);
+        let outcome = start(&as_nobody(&fake, &[]), &unshare).wait().unwrap();
+        assert_eq!(outcome.ran.iter().collect::<Vec<_>>(), ["tcg"]);
+        let outcome = start(&as_nobody(&fake, &[GROUP]), &unshare).wait().unwrap();
+        assert_eq!(outcome.ran.iter().collect::<Vec<_>>(), ["kvm", "tcg"]);
+        assert_eq!(outcome.failures, [""; 0]);
     }
 }
 
 #[test]
-fn a_killed_prober_leaves_no_process_and_what_it_leaves_else_goes_with_the_next_probe() {
-    // A wrapper that forks: its child is none of the prober's.
+fn a_killed_prober_leaves_no_process_and_the_next_probe_removes_its_files() {
+    // A wrapper that forks: its child is not a child of the prober.
     let fake = Fake::new(r#"trap '' TERM HUP; "$0.inner" "$@"; exit $?"#);
     let inner = fake.dir.path().join("qemu-system-fake.inner");
     write_program(
@@ -132,32 +132,32 @@ fn a_killed_prober_leaves_no_process_and_what_it_leaves_else_goes_with_the_next_
 }
 
 #[test]
-fn an_emulator_keeps_no_capability_that_its_user_has_not() {
+fn an_emulator_has_no_ambient_capabilities() {
     if !rights::can_change_user() {
         return;
     }
     let fake = Fake::qemu("query-kvm) grep CapAmb /proc/self/status >&2; answer '{}';;");
     let task = Task { emulator: fake.path.clone(), ..Task::default() };
-    // As systemd does for `AmbientCapabilities=`.
+    // Like systemd for `AmbientCapabilities=`.
     let service = ["setpriv", "--inh-caps", "+sys_nice", "--ambient-caps", "+sys_nice"];
-    let brought = start(&task, &service).wait().unwrap();
-    assert_eq!(brought.outputs, ["CapAmb:\t0000000000000000\n"]);
+    let outcome = start(&task, &service).wait().unwrap();
+    assert_eq!(outcome.outputs, ["CapAmb:\t0000000000000000\n"]);
 }
 
 #[test]
 fn a_limit_that_is_lower_already_stays() {
     let fake = Fake::qemu("query-kvm) ulimit -n >&2; ulimit -H -n >&2; answer '{}';;");
     let task = Task { emulator: fake.path.clone(), ..Task::default() };
-    let brought = start(&task, &["sh", "-c", r#"ulimit -n 100; exec "$0" "$@""#]).wait().unwrap();
-    assert_eq!(brought.outputs, ["100\n100\n"]);
+    let outcome = start(&task, &["sh", "-c", r#"ulimit -n 100; exec "$0" "$@""#]).wait().unwrap();
+    assert_eq!(outcome.outputs, ["100\n100\n"]);
 }
 
 #[test]
-fn without_room_for_temporary_files_an_emulator_is_probed_all_the_same() {
+fn an_emulator_is_probed_without_a_temporary_directory_if_none_can_be_made() {
     let fake = Fake::qemu(r#"query-kvm) ls -d "$TMPDIR" >&2; answer '{}';;"#);
     let temporary = Some(PathBuf::from("/proc/nowhere"));
     let task = Task { emulator: fake.path.clone(), temporary, ..Task::default() };
-    let brought = start(&task, &[]).wait().unwrap();
-    assert!(brought.outputs[0].contains("/proc/nowhere/capscache-probe-"), "{brought:?}");
-    assert_eq!(brought.quarantined, []);
+    let outcome = start(&task, &[]).wait().unwrap();
+    assert!(outcome.outputs[0].contains("/proc/nowhere/capscache-probe-"), "{outcome:?}");
+    assert_eq!(outcome.quarantined, []);
 }

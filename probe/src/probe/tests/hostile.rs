@@ -1,4 +1,4 @@
-//! Emulators that are broken, or mean it badly: each probe ends in time, leaves nothing, and says why.
+//! Emulators that are broken or malicious: each probe ends in time, leaves nothing, and reports the cause.
 
 use super::*;
 
@@ -6,22 +6,22 @@ fn brief() -> Task {
     Task { seconds: Some((1, 6)), ..Task::default() }
 }
 
-/// What a probe of a script tells that is no emulator at all.
+/// Returns the error of a probe of a script that is not an emulator.
 fn failure(script: &str, task: Task) -> String {
     let fake = Fake::new(script);
     let path = fake.path.to_str().unwrap().to_owned();
     probed(&fake, task).unwrap_err().replace(&path, "EMULATOR")
 }
 
-/// What a probe tells of an emulator that answers some commands in a way of its own.
-fn told(cases: &str, task: Task) -> Result<Brought, String> {
+/// Probes an emulator with other answers to some commands.
+fn probe_fake(cases: &str, task: Task) -> Result<Outcome, String> {
     probed(&Fake::qemu(cases), task)
 }
 
 fn quarantined(cases: &str, task: Task) -> Vec<(String, String)> {
-    let brought = told(cases, task).unwrap();
-    assert_eq!(brought.ran.iter().collect::<Vec<_>>(), ["tcg"]);
-    brought.quarantined
+    let outcome = probe_fake(cases, task).unwrap();
+    assert_eq!(outcome.ran.iter().collect::<Vec<_>>(), ["tcg"]);
+    outcome.quarantined
 }
 
 fn one(command: &str, reason: &str) -> Vec<(String, String)> {
@@ -31,50 +31,51 @@ fn one(command: &str, reason: &str) -> Vec<(String, String)> {
 const NO_GREETING: &str = "EMULATOR did not greet; is it a QEMU system emulator?";
 
 #[test]
-fn an_emulator_without_faults_is_probed_and_nothing_is_left() {
-    let brought = told("", Task::default()).unwrap();
-    assert_eq!(brought.quarantined, []);
-    assert_eq!(brought.restarts, 0);
-    assert_eq!(brought.outputs, [""]);
+fn a_correct_emulator_is_probed_and_nothing_is_left() {
+    let outcome = probe_fake("", Task::default()).unwrap();
+    assert_eq!(outcome.quarantined, []);
+    assert_eq!(outcome.restarts, 0);
+    assert_eq!(outcome.outputs, [""]);
 }
 
 #[test]
-fn one_that_never_says_anything() {
-    let told = failure("trap '' TERM HUP INT QUIT; sleep 1000 & wait; sleep 1000", brief());
-    assert_eq!(told, format!("{NO_GREETING}: gave no answer within 1 s"));
+fn one_that_never_sends_anything() {
+    let error = failure("trap '' TERM HUP INT QUIT; sleep 1000 & wait; sleep 1000", brief());
+    assert_eq!(error, format!("{NO_GREETING}: gave no answer within 1 s"));
 }
 
 #[test]
-fn one_that_says_a_byte_a_second() {
+fn one_that_sends_a_byte_a_second() {
     let script = "while :; do printf '{' >&3; sleep 1; done";
-    let told = failure(script, Task { seconds: Some((2, 6)), ..Task::default() });
-    assert_eq!(told, format!("{NO_GREETING}: gave no answer within 2 s"));
+    let error = failure(script, Task { seconds: Some((2, 6)), ..Task::default() });
+    assert_eq!(error, format!("{NO_GREETING}: gave no answer within 2 s"));
 }
 
 #[test]
 fn one_that_answers_a_byte_a_second() {
-    let slow = told("query-kvm) while :; do printf '{' >&3; sleep 1; done;;", brief()).unwrap();
+    let slow =
+        probe_fake("query-kvm) while :; do printf '{' >&3; sleep 1; done;;", brief()).unwrap();
     assert_eq!(slow.quarantined, one("query-kvm", "gave no answer within 1 s"));
     assert_eq!(slow.restarts, 2);
 }
 
 #[test]
 fn one_whose_greeting_is_a_line_without_end() {
-    let told = failure("yes | tr -d '\\n' >&3", Task::default());
-    assert_eq!(told, format!("{NO_GREETING}: sent a line of more than 8388608 bytes"));
+    let error = failure("yes | tr -d '\\n' >&3", Task::default());
+    assert_eq!(error, format!("{NO_GREETING}: sent a line of more than 8388608 bytes"));
 }
 
 #[test]
 fn one_whose_answer_is_a_line_without_end() {
-    let told = quarantined("query-qmp-schema) yes | tr -d '\\n' >&3;;", Task::default());
-    assert_eq!(told, one("query-qmp-schema", "sent a line of more than 8388608 bytes"));
+    let queries = quarantined("query-qmp-schema) yes | tr -d '\\n' >&3;;", Task::default());
+    assert_eq!(queries, one("query-qmp-schema", "sent a line of more than 8388608 bytes"));
 }
 
 #[test]
 fn one_that_sends_five_gigabytes_of_lines() {
     let cases = r#"query-kvm) yes '{"event": "X"}' | head -c 5368709120 >&3;;"#;
-    let told = told(cases, Task::default()).unwrap_err();
-    assert_eq!(told, "the emulator sent more than the 67108864 bytes that a whole probe may");
+    let error = probe_fake(cases, Task::default()).unwrap_err();
+    assert_eq!(error, "the emulator sent more than the 67108864 bytes that a whole probe may");
 }
 
 #[test]
@@ -86,55 +87,56 @@ fn one_that_sends_too_much_over_all_its_processes_under_all_accelerators() {
     let noise = r#"yes '{"event": "X"}' | head -c 20000000 >&3"#;
     let cases = format!("query-kvm) {noise}; exit 1;;");
     let limit = "sent more than the 67108864 bytes that a whole probe may";
-    let told = probed(&Fake::native_qemu(&cases), Task::default());
-    let told = told.map_or_else(|error| error, |brought| brought.failures.join("\n"));
-    assert!(told.contains(limit), "{told}");
+    let error = probed(&Fake::native_qemu(&cases), Task::default());
+    let error = error.map_or_else(|error| error, |outcome| outcome.failures.join("\n"));
+    assert!(error.contains(limit), "{error}");
 }
 
 #[test]
 fn one_that_sends_what_is_not_utf8() {
-    let told = quarantined(r#"query-kvm) printf '{"return": "\377", "id": 1}\n' >&3;;"#, brief());
-    assert_eq!(told, one("query-kvm", "sent a line that is not UTF-8 from byte 12 on"));
+    let queries =
+        quarantined(r#"query-kvm) printf '{"return": "\377", "id": 1}\n' >&3;;"#, brief());
+    assert_eq!(queries, one("query-kvm", "sent a line that is not UTF-8 from byte 12 on"));
 }
 
 #[test]
 fn one_whose_answer_nests_deep() {
     let cases = r#"query-kvm) printf '{"return": ' >&3; flood [ 1000000; flood ] 1000000; say ", \"id\": $id}";;"#;
-    let told = told(cases, Task::default()).unwrap_err();
-    let expected = "the answer to query-kvm cannot be used: it is no JSON that a model can hold: \
+    let error = probe_fake(cases, Task::default()).unwrap_err();
+    let expected = "the answer to query-kvm cannot be used: it is not JSON that a model can hold: \
                     recursion limit exceeded at line 1 column 128";
-    assert_eq!(told, expected);
+    assert_eq!(error, expected);
 }
 
 #[test]
 fn one_whose_answer_nests_without_end() {
     let cases = r#"query-kvm) printf '{"return": ' >&3; flood [ 1000000; say '';;"#;
-    let told = quarantined(cases, Task::default());
+    let queries = quarantined(cases, Task::default());
     let reason = format!(
         "sent a line that is not QMP (EOF while parsing a list at line 1 column 1000011): {{\"return\": {}",
         "[".repeat(189)
     );
-    assert_eq!(told, one("query-kvm", &reason));
+    assert_eq!(queries, one("query-kvm", &reason));
 }
 
 #[test]
-fn one_that_says_a_key_twice() {
+fn one_that_sends_a_key_twice() {
     let cases = r#"query-kvm) say "{\"return\": 1, \"return\": 2, \"id\": $id}";;"#;
-    let told = quarantined(cases, Task::default());
+    let queries = quarantined(cases, Task::default());
     let reason = "sent a line that is not QMP (duplicate field `return` at line 1 column 22): \
                   {\"return\": 1, \"return\": 2, \"id\": 8}";
-    assert_eq!(told[0].0, "query-kvm");
-    assert_eq!(told[0].1.split("\"id\"").next(), reason.split("\"id\"").next());
+    assert_eq!(queries[0].0, "query-kvm");
+    assert_eq!(queries[0].1.split("\"id\"").next(), reason.split("\"id\"").next());
 }
 
 #[test]
-fn one_that_says_a_key_twice_in_an_answer() {
+fn one_that_sends_a_key_twice_in_an_answer() {
     let cases = r#"query-target) answer '{"arch": "fake", "arch": "avr"}';;"#;
     assert_eq!(quarantined(cases, Task::default()), []);
 }
 
 #[test]
-fn one_that_answers_others_and_tells_of_events_in_between() {
+fn one_that_sends_unknown_ids_and_events_in_between() {
     let noise = r#"say '{"event": "X", "timestamp": {"seconds": 1, "microseconds": 2}}'
         say '{"return": 1, "id": 999}'; say '{"return": 1, "id": "x"}'; say '{"return": 1}'
         say "{\"return\": 1, \"id\": -$id}"; say "{\"return\": 1, \"id\": $id.0}"; say '';"#;
@@ -144,15 +146,15 @@ fn one_that_answers_others_and_tells_of_events_in_between() {
 
 #[test]
 fn one_that_answers_under_a_wrong_id_only() {
-    let told = quarantined(r#"query-kvm) id=9$id; answer '{"enabled": false}';;"#, brief());
-    // Whatever is asked next is answered, so that this one never is.
-    assert_eq!(told, one("query-kvm", "gave no answer within 1 s"));
+    let queries = quarantined(r#"query-kvm) id=9$id; answer '{"enabled": false}';;"#, brief());
+    // The harmless query that follows is answered, so only this one never is.
+    assert_eq!(queries, one("query-kvm", "gave no answer within 1 s"));
 }
 
 #[test]
 fn one_that_does_not_greet() {
     let said = failure("id=0; answer '{}'; sleep 1000", brief());
-    let expected = "EMULATOR greeted with something else than QMP; is it a QEMU system emulator? \
+    let expected = "EMULATOR did not greet as QMP does; is it a QEMU system emulator? \
                     {\"return\": {}, \"id\": 0}";
     assert_eq!(said, expected);
     let said = failure("say hello; sleep 1000", brief());
@@ -160,21 +162,21 @@ fn one_that_does_not_greet() {
 }
 
 #[test]
-fn one_whose_wrapper_keeps_its_monitor_from_it() {
+fn one_whose_wrapper_closes_its_monitor() {
     let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
-    let told = failure(&format!("exec {} \"$@\" 3<&-", qemu.path.display()), Task::default());
-    let expected = "EMULATOR did not get its monitor: what starts QEMU there closes the \
-                    descriptors it inherits; let it pass on descriptor 3";
-    assert!(told.starts_with(expected), "{told}");
-    assert!(told.contains("exited with status 1: ") && told.contains("fd=3"), "{told}");
+    let error = failure(&format!("exec {} \"$@\" 3<&-", qemu.path.display()), Task::default());
+    let expected = "EMULATOR did not get its monitor: the program that starts QEMU there closes \
+                    inherited descriptors; make it pass on descriptor 3";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.contains("exited with status 1: ") && error.contains("fd=3"), "{error}");
 }
 
 #[test]
 fn one_that_ends_after_its_greeting() {
-    let told = failure("greet; echo 'cannot go on' >&2; exit 4", brief());
-    let expected = "EMULATOR greeted, but did not come to take commands: exited with status 4: \
+    let error = failure("greet; echo 'cannot go on' >&2; exit 4", brief());
+    let expected = "EMULATOR greeted, but did not accept commands: exited with status 4: \
                     cannot go on";
-    assert_eq!(told, expected);
+    assert_eq!(error, expected);
 }
 
 #[test]
@@ -184,17 +186,17 @@ fn one_that_ends_at_the_first_command_or_any_later_one() {
         let before = "count=$((count + 1)); [ $count = N ] && { echo 'one too many' >&2; exit 1; }";
         let fake = Fake::qemu_that_first(&before.replace('N', &n.to_string()), "");
         match probed(&fake, Task::default()) {
-            Ok(brought) if brought.restarts == 0 => {
-                assert_eq!(brought.quarantined, []);
-                assert!(n > 10, "a probe asks {n} questions");
+            Ok(outcome) if outcome.restarts == 0 => {
+                assert_eq!(outcome.quarantined, []);
+                assert!(n > 10, "a probe sends {n} queries");
                 break;
             }
-            Ok(brought) => {
-                assert!(brought.quarantined.iter().all(|(_, reason)| reason.ends_with(WORDS)));
-                assert!(brought.outputs[0].starts_with("one too many\n[it exited"), "{brought:?}");
-                assert!(brought.restarts <= 32, "{brought:?}");
+            Ok(outcome) => {
+                assert!(outcome.quarantined.iter().all(|(_, reason)| reason.ends_with(WORDS)));
+                assert!(outcome.outputs[0].starts_with("one too many\n[it exited"), "{outcome:?}");
+                assert!(outcome.restarts <= 32, "{outcome:?}");
             }
-            Err(told) => assert!(told.ends_with(WORDS), "{n}: {told}"),
+            Err(error) => assert!(error.ends_with(WORDS), "{n}: {error}"),
         }
     }
 }
@@ -202,19 +204,19 @@ fn one_that_ends_at_the_first_command_or_any_later_one() {
 #[test]
 fn one_that_leaves_a_child_with_its_monitor_and_its_output() {
     let cases = "query-kvm) setsid sleep 20 & echo 'left a child' >&2; exit 1;;";
-    let told = quarantined(cases, Task::default());
-    assert_eq!(told, one("query-kvm", "exited with status 1: left a child"));
+    let queries = quarantined(cases, Task::default());
+    assert_eq!(queries, one("query-kvm", "exited with status 1: left a child"));
 }
 
 #[test]
 fn one_that_forks_and_ignores_every_signal_it_can() {
     let cases =
         "query-kvm) trap '' TERM HUP INT QUIT PIPE IO; (while :; do sleep 1; done) & wait;;";
-    let told = quarantined(cases, brief());
-    assert_eq!(told, one("query-kvm", "gave no answer within 1 s"));
+    let queries = quarantined(cases, brief());
+    assert_eq!(queries, one("query-kvm", "gave no answer within 1 s"));
 }
 
-/// A case that answers with numbered machines.
+/// Returns a case that answers with numbered machines.
 fn machines(from: u32, to: u32) -> String {
     let machines = format!(r#"seq -f '{{"name":"%.0f"}},' {from} {to} | tr -d '\n' >&3"#);
     format!(r#"query-machines) printf '{{"return":[' >&3; {machines}; say "{{}}],\"id\":$id}}";;"#)
@@ -222,40 +224,40 @@ fn machines(from: u32, to: u32) -> String {
 
 #[test]
 fn one_with_a_million_machines() {
-    let told = told(&machines(1_000_001, 2_000_000), Task::default()).unwrap_err();
+    let error = probe_fake(&machines(1_000_001, 2_000_000), Task::default()).unwrap_err();
     let reason = "it sent a line of more than 8388608 bytes";
-    assert_eq!(told, format!("the emulator does not answer query-machines: {reason}"));
+    assert_eq!(error, format!("the emulator does not answer query-machines: {reason}"));
 }
 
 #[test]
 fn one_with_as_many_machines_as_a_model_can_hold() {
-    let brought = told(&machines(1, 199_000), Task::default()).unwrap();
-    assert_eq!(brought.quarantined, []);
-    assert!(brought.bytes > 3_000_000, "{} bytes", brought.bytes);
-    let told = told(&machines(1, 201_000), Task::default()).unwrap_err();
+    let outcome = probe_fake(&machines(1, 199_000), Task::default()).unwrap();
+    assert_eq!(outcome.quarantined, []);
+    assert!(outcome.bytes > 3_000_000, "{} bytes", outcome.bytes);
+    let error = probe_fake(&machines(1, 201_000), Task::default()).unwrap_err();
     let reason = "the answers hold more than 200000 distinct values: this is not a reply of QEMU";
-    let start = "the answer to query-machines cannot be used: it is no JSON that a model can hold";
-    assert!(told.starts_with(&format!("{start}: {reason}")), "{told}");
+    let start = "the answer to query-machines cannot be used: it is not JSON that a model can hold";
+    assert!(error.starts_with(&format!("{start}: {reason}")), "{error}");
 }
 
 #[test]
 fn one_with_a_hundred_thousand_devices() {
     let cases = r#"qom-list-types) printf '{"return":[' >&3
         seq -f '{"name":"%.0f"},' 1 100000 | tr -d '\n' >&3; say "{}],\"id\":$id}";;"#;
-    let told = told(cases, Task { devices: true, ..Task::default() }).unwrap_err();
-    let expected = "the answer to qom-list-types leads to more questions than any QEMU's does";
-    assert_eq!(told, expected);
+    let error = probe_fake(cases, Task { devices: true, ..Task::default() }).unwrap_err();
+    let expected = "the answer to qom-list-types leads to more queries than any QEMU's does";
+    assert_eq!(error, expected);
 }
 
 #[test]
 fn one_whose_devices_have_endless_names() {
     let cases = r#"qom-list-types) printf '{"return":[{"name":"' >&3; flood x 5000000; say "\"}],\"id\":$id}";;"#;
-    let told = told(cases, Task { devices: true, ..Task::default() }).unwrap_err();
-    let expected = "the answer to qom-list-types leads to more questions than any QEMU's does";
-    assert_eq!(told, expected);
+    let error = probe_fake(cases, Task { devices: true, ..Task::default() }).unwrap_err();
+    let expected = "the answer to qom-list-types leads to more queries than any QEMU's does";
+    assert_eq!(error, expected);
 }
 
-/// Cases that answer eight commands, and under KVM two of them, in the same way.
+/// Returns cases that give the same answer to eight commands, and under KVM to two of them.
 fn eight_times(answer: &str) -> String {
     let some = ["tpm-models", "tpm-types", "accelerators", "gic-capabilities", "sev-capabilities"];
     let names: Vec<_> = some.map(|name| format!("{{\"name\": \"query-{name}\"}}")).into();
@@ -264,18 +266,18 @@ fn eight_times(answer: &str) -> String {
     format!("query-commands) answer '[{}]';; {}) {answer};;", names.join(", "), pattern.join("|"))
 }
 
-/// An answer of a text with so many bytes, which differs from all others.
+/// Returns an answer of a text with this number of bytes, which differs from all others.
 fn text(bytes: u32) -> String {
     format!(r#"printf '{{"return": "%s' $id >&3; flood x {bytes}; say "\", \"id\": $id}}""#)
 }
 
-/// An answer of so many numbers.
+/// Returns an answer of this number of numbers.
 fn numbers(count: u32) -> String {
     let bytes = 2 * count;
     format!(r#"printf '{{"return": [%s,' $id >&3; flood 0, {bytes}; say "0], \"id\": $id}}""#)
 }
 
-/// An answer of so many objects, of which each has a key, an array and a number of its own.
+/// Returns an answer of this number of objects, of which each has a key, an array and a number of its own.
 fn objects(count: u32) -> String {
     let objects = r#"sed 's/.*/{"a&":[-&]},/' | tr -d '\n' >&3"#;
     format!(r#"printf '{{"return": [' >&3; seq {count} | {objects}; say "{{}}], \"id\": $id}}""#)
@@ -283,33 +285,33 @@ fn objects(count: u32) -> String {
 
 #[test]
 fn one_whose_answers_are_longer_than_any_qemus() {
-    let told = told(&eight_times(&text(8_000_000)), Task::default()).unwrap_err();
-    let expected = "the emulator answered with more than 25165824 bytes: this is no QEMU's answer";
-    assert_eq!(told, expected);
+    let error = probe_fake(&eight_times(&text(8_000_000)), Task::default()).unwrap_err();
+    let expected = "the emulator answered with more than 25165824 bytes, which no QEMU does";
+    assert_eq!(error, expected);
 }
 
 #[test]
 fn one_whose_answers_hold_more_values_than_any_qemus() {
-    let told = told(&eight_times(&numbers(2_000_000)), Task::default()).unwrap_err();
-    let reason = "the answers hold more than 2097152 values: this is no QEMU's answer";
-    assert!(told.ends_with(&format!("cannot be used: {reason}")), "{told}");
+    let error = probe_fake(&eight_times(&numbers(2_000_000)), Task::default()).unwrap_err();
+    let reason = "the answers hold more than 2097152 values, which no QEMU's do";
+    assert!(error.ends_with(&format!("cannot be used: {reason}")), "{error}");
 }
 
 #[test]
 fn one_whose_answers_hold_more_distinct_values_than_any_qemus() {
-    let told = told(&eight_times(&objects(210_000)), Task::default()).unwrap_err();
-    let reason = "it is no JSON that a model can hold: the answers hold more than 200000 distinct \
+    let error = probe_fake(&eight_times(&objects(210_000)), Task::default()).unwrap_err();
+    let reason = "it is not JSON that a model can hold: the answers hold more than 200000 distinct \
                   values: this is no QEMU's answer at line 1 column";
-    assert!(told.contains(&format!("cannot be used: {reason}")), "{told}");
+    assert!(error.contains(&format!("cannot be used: {reason}")), "{error}");
 }
 
 #[test]
 fn one_whose_answers_are_as_long_as_they_may_be() {
     for record in [false, true] {
         let task = Task { record, ..Task::default() };
-        let brought = told(&eight_times(&text(3_000_000)), task).unwrap();
-        assert_eq!(brought.quarantined, []);
-        assert!(brought.bytes > 8 * 3_000_000, "{} bytes", brought.bytes);
+        let outcome = probe_fake(&eight_times(&text(3_000_000)), task).unwrap();
+        assert_eq!(outcome.quarantined, []);
+        assert!(outcome.bytes > 8 * 3_000_000, "{} bytes", outcome.bytes);
     }
 }
 
@@ -323,10 +325,10 @@ fn one_that_answers_as_much_as_it_may_in_every_way_under_two_accelerators() {
         format!("case $name in *-schema) {numbers};; *-gic-*) {objects};; *) {text};; esac");
     let fake = Fake::native_qemu(&eight_times(&answer));
     for record in [false, true] {
-        let brought = probed(&fake, Task { record, ..Task::default() }).unwrap();
-        assert_eq!(brought.ran.len(), 2);
-        assert_eq!(brought.quarantined, []);
-        assert!(brought.bytes > 18_000_000, "{} bytes", brought.bytes);
+        let outcome = probed(&fake, Task { record, ..Task::default() }).unwrap();
+        assert_eq!(outcome.ran.len(), 2);
+        assert_eq!(outcome.quarantined, []);
+        assert!(outcome.bytes > 18_000_000, "{} bytes", outcome.bytes);
     }
 }
 
@@ -334,14 +336,14 @@ fn one_that_answers_as_much_as_it_may_in_every_way_under_two_accelerators() {
 fn one_whose_refusals_are_as_long_as_they_may_be() {
     let refusal = r#"printf '{"error": {"class": "GenericError", "desc": "' >&3; flood no 8000000
         say "\"}, \"id\": $id}""#;
-    let brought = told(&eight_times(refusal), Task::default()).unwrap();
-    assert_eq!(brought.quarantined, []);
-    assert_eq!(brought.refused.len(), 8);
-    assert!(brought.refused.iter().all(|(_, desc)| *desc == "no".repeat(2000)));
+    let outcome = probe_fake(&eight_times(refusal), Task::default()).unwrap();
+    assert_eq!(outcome.quarantined, []);
+    assert_eq!(outcome.refused.len(), 8);
+    assert!(outcome.refused.iter().all(|(_, desc)| *desc == "no".repeat(2000)));
 }
 
 #[test]
-fn one_whose_schema_turns_in_circles_and_leads_nowhere() {
+fn one_whose_schema_has_cycles_and_missing_types() {
     let schema = r#"[
         {"name": "turn", "meta-type": "command", "arg-type": "0", "ret-type": "gone"},
         {"name": "0", "meta-type": "object", "members": [{"name": "in", "type": "1"}]},
@@ -359,37 +361,41 @@ fn one_whose_schema_turns_in_circles_and_leads_nowhere() {
         ("self/self", "no"),
     ] {
         let task = Task { schema: path.to_owned(), ..Task::default() };
-        let brought = told(&cases, task).unwrap();
-        assert_eq!(brought.schema, expected, "{:.60}", path);
+        let outcome = probe_fake(&cases, task).unwrap();
+        assert_eq!(outcome.schema, expected, "{:.60}", path);
     }
 }
 
 #[test]
-fn one_that_goes_deaf_after_an_answer() {
-    let told = quarantined("query-kvm) answer '{}'; exec 3>&-; sleep 1000;;", brief());
-    assert_eq!(told, one("query-kvm", "answered, then closed its monitor"));
-    let told = quarantined("query-kvm) answer '{}'; sleep 1000;;", brief());
-    assert_eq!(told, one("query-kvm", "answered, then went deaf"));
+fn one_that_stops_responding_after_an_answer() {
+    let queries = quarantined("query-kvm) answer '{}'; exec 3>&-; sleep 1000;;", brief());
+    assert_eq!(queries, one("query-kvm", "answered, then closed its monitor"));
+    let queries = quarantined("query-kvm) answer '{}'; sleep 1000;;", brief());
+    assert_eq!(queries, one("query-kvm", "answered, then stopped responding"));
 }
 
 #[test]
-fn one_that_runs_under_another_accelerator_than_it_was_asked_to() {
-    let told = told(r#"query-kvm) answer '{"enabled": true}';;"#, Task::default()).unwrap_err();
-    assert_eq!(told, "asked for TCG, but query-kvm says that KVM is in use");
+fn one_that_runs_under_another_accelerator_than_the_requested_one() {
+    let error =
+        probe_fake(r#"query-kvm) answer '{"enabled": true}';;"#, Task::default()).unwrap_err();
+    assert_eq!(error, "TCG was requested, but query-kvm reports that KVM is in use");
     if !kvm_works() {
         return;
     }
     let fake = Fake::native_qemu(r#"query-kvm) answer '{"enabled": false}';;"#);
-    let brought = probed(&fake, Task::default()).unwrap();
-    assert_eq!(brought.ran.iter().collect::<Vec<_>>(), ["tcg"]);
-    assert_eq!(brought.failures, ["asked for KVM, but query-kvm says that KVM is not in use"]);
+    let outcome = probed(&fake, Task::default()).unwrap();
+    assert_eq!(outcome.ran.iter().collect::<Vec<_>>(), ["tcg"]);
+    assert_eq!(
+        outcome.failures,
+        ["KVM was requested, but query-kvm reports that KVM is not in use"]
+    );
 }
 
 #[test]
-fn one_that_writes_without_end_where_nobody_reads() {
+fn one_that_floods_its_output() {
     let cases = "query-kvm) yes noise >&2;;";
-    let told = quarantined(cases, brief());
-    assert_eq!(told, one("query-kvm", "gave no answer within 1 s"));
+    let queries = quarantined(cases, brief());
+    assert_eq!(queries, one("query-kvm", "gave no answer within 1 s"));
 }
 
 #[test]

@@ -1,25 +1,26 @@
-//! Nothing outlives a probe that an emulator started.
+//! No process that an emulator started outlives the probe.
 
 use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 use crate::session::fake::write_program;
 
-/// Has an emulator probed that starts a program in the background by `start`, and looks who lives right afterwards.
+/// Probes an emulator that starts a program in the background by `start`, and checks that none of its processes is left
+/// right afterwards.
 fn nothing_is_left_of(program: &str, start: &str) {
     let fake = Fake::qemu_that_first("", &format!("query-kvm) {start}; answer '{{}}';;"));
     let writable = vec![fake.dir.path().to_owned()];
     write_program(&fake.dir.path().join("qemu-system-fake.child"), program);
     let task = Task { emulator: fake.path.clone(), writable, ..Task::default() };
     let began = Instant::now();
-    let brought = Prober::start(&task, &[], tempfile::tempdir().unwrap()).wait().unwrap();
+    let outcome = Prober::start(&task, &[], tempfile::tempdir().unwrap()).wait().unwrap();
     assert!(!fake.runs(), "a process is left");
-    assert_eq!(brought.quarantined, []);
-    assert!(fake.dir.path().join("ran").exists(), "it did not run: {brought:?}");
+    assert_eq!(outcome.quarantined, []);
+    assert!(fake.dir.path().join("ran").exists(), "it did not run: {outcome:?}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// Waits until the program has said that it runs.
+/// Waits until the program runs.
 const UNTIL_IT_RUNS: &str = "until [ -e \"${0%/*}/ran\" ]; do :; done";
 
 #[test]

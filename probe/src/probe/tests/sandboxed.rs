@@ -1,15 +1,15 @@
-//! Where an emulator can write.
+//! The paths that an emulator can write to.
 
 use super::*;
 use crate::session::fake::write_program;
 
-/// Writes in every way, wherever a directory is given.
+/// Writes in every way, in each of the given directories.
 const WRITE: &str = r#"for at; do
     echo after > "$at/new"; mkdir "$at/directory"; ln -s x "$at/link"; mkfifo "$at/pipe"
     echo after > "$at/file"; mv "$at/file" "$at/moved"; truncate -s 1 "$at/kept"; rm "$at/gone"
 done 2>/dev/null"#;
 
-/// The directories of one test: none but the last may be written to.
+/// The directories of one test: only the last may be written to.
 const PLACES: [&str; 3] = ["outside", "cache", "allowed"];
 
 fn has_landlock() -> bool {
@@ -20,7 +20,7 @@ fn has_landlock() -> bool {
     has
 }
 
-/// Whether Landlock bounds signals: since Linux 6.12.
+/// Returns whether Landlock bounds signals: since Linux 6.12.
 fn bounds_signals() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
@@ -38,7 +38,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Has an emulator probed by a wrapper that does `first`, and then writes wherever it can.
+/// Probes an emulator by a wrapper that runs `first`, and then writes to all paths.
 fn probe_one_that_writes(first: &str) {
     let fake = Fake::qemu("query-kvm) cat \"$TMPDIR/new\" >&2; answer '{}';;");
     let at = |name: &str| fake.dir.path().join(name);
@@ -59,8 +59,8 @@ fn probe_one_that_writes(first: &str) {
     );
     write_program(&fake.path, &script);
     let (temporary, writable) = (Some(at("cache")), vec![at("allowed")]);
-    let brought = probed(&fake, Task { temporary, writable, ..Task::default() }).unwrap();
-    assert_eq!(brought.outputs, ["after\n"], "its temporary directory is its own");
+    let outcome = probed(&fake, Task { temporary, writable, ..Task::default() }).unwrap();
+    assert_eq!(outcome.outputs, ["after\n"], "its temporary directory is its own");
     let mut all = [before, vec!["qemu-system-fake".into(), "write".into()]].concat();
     all.sort_unstable();
     assert_eq!(names(fake.dir.path()), all);
@@ -77,7 +77,7 @@ fn probe_one_that_writes(first: &str) {
 }
 
 #[test]
-fn an_emulator_writes_to_its_temporary_directory_and_where_it_is_let_and_nowhere_else() {
+fn an_emulator_writes_to_its_temporary_directory_and_allowed_paths_and_nowhere_else() {
     if has_landlock() {
         probe_one_that_writes("");
     }
@@ -125,19 +125,19 @@ fn one_that_is_confined_may_not_signal_its_prober() {
         return;
     }
     let fake = Fake::qemu("query-kvm) kill -0 $PPID 2>/dev/null; echo $? >&2; answer '{}';;");
-    let brought = probed(&fake, Task::default()).unwrap();
-    assert_eq!(brought.outputs, ["1\n"]);
+    let outcome = probed(&fake, Task::default()).unwrap();
+    assert_eq!(outcome.outputs, ["1\n"]);
 }
 
 #[test]
-fn one_that_fails_since_it_may_not_write_is_told_how_to_let_it() {
+fn the_error_of_one_that_may_not_write_names_the_option_that_allows_it() {
     let fake = Fake::new(r#": > "$0.log" || exit 1"#);
     if !has_landlock() {
         return;
     }
-    let told = probed(&fake, Task::default()).unwrap_err();
-    assert!(told.contains("--writable (Options::writable) names what else"), "{told}");
+    let error = probed(&fake, Task::default()).unwrap_err();
+    assert!(error.contains("allow further paths with --writable (Options::writable)"), "{error}");
     let writable = vec![fake.dir.path().to_owned()];
-    let told = probed(&fake, Task { writable, ..Task::default() }).unwrap_err();
-    assert!(!told.contains("--writable") && fake.path.with_extension("log").exists(), "{told}");
+    let error = probed(&fake, Task { writable, ..Task::default() }).unwrap_err();
+    assert!(!error.contains("--writable") && fake.path.with_extension("log").exists(), "{error}");
 }

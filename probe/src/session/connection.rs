@@ -1,4 +1,4 @@
-//! The connection to an emulator: bytes on one side, lines on the other.
+//! The connection to an emulator: sends and receives bytes, and splits them into lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IoSliceMut};
@@ -13,85 +13,85 @@ use tokio::io::Interest;
 use tokio::net::{UnixStream, unix::pipe};
 
 use crate::error::Loss;
-use crate::limits::{Exceeded, Terms};
+use crate::limits::{Budget, Exceeded};
 use crate::spawn::{Emulator, Spawned};
 
-/// How much is read at once.
+/// The size of one read.
 const READ_BYTES: usize = 64 << 10;
 
-/// How long an emulator that closed its monitor has to end, before it is held to live on.
-const CLOSING: Duration = Duration::from_millis(500);
+/// The time that an emulator has to end after it closed its monitor; one that has not ended then is alive.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long an emulator that was asked to quit has to end before it is killed, and a wrapper to clean up after it.
-/// QEMU takes some milliseconds.
-const QUITTING: Duration = Duration::from_secs(1);
+/// The time that an emulator has to end after `quit` before it is killed, and a wrapper to clean up after it. QEMU takes
+/// some milliseconds.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a killed emulator has to end before it is left to [`Emulator`]'s drop.
-const DYING: Duration = Duration::from_secs(2);
+/// The time that a killed emulator has to end before it is left to [`Emulator`]'s drop.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connection to an emulator.
 #[derive(Debug)]
-pub(super) struct Line<'t> {
+pub(super) struct Connection<'t> {
     emulator: Emulator,
     monitor: UnixStream,
-    /// None when everybody who could write there has closed it.
+    /// None when all writers have closed it.
     output: Option<pipe::Receiver>,
     tail: Tail,
-    incoming: Frames,
+    incoming: LineBuffer,
     outgoing: VecDeque<u8>,
-    terms: &'t Terms<'t>,
+    budget: &'t Budget<'t>,
     deadline: Instant,
-    /// The process that was started has ended: nothing more will be sent.
+    /// Whether the process that was started has ended: then nothing more will be sent.
     ended: bool,
 }
 
-impl<'t> Line<'t> {
-    /// Takes over a process that was started at `started`.
+impl<'t> Connection<'t> {
+    /// Connects to a process that was started at `started`.
     pub(super) fn new(
         spawned: Spawned,
-        terms: &'t Terms<'t>,
+        budget: &'t Budget<'t>,
         started: Instant,
     ) -> io::Result<Self> {
-        let deadline = terms.deadline.min(started + terms.limits.start);
+        let deadline = budget.deadline.min(started + budget.limits.start);
         Ok(Self {
             emulator: spawned.emulator,
             monitor: UnixStream::from_std(spawned.monitor)?,
             output: Some(pipe::Receiver::from_owned_fd(spawned.output.into())?),
-            tail: Tail { bytes: Vec::new(), kept: terms.limits.tail_bytes },
-            incoming: Frames::new(terms.limits.line_bytes),
+            tail: Tail { bytes: Vec::new(), kept: budget.limits.tail_bytes },
+            incoming: LineBuffer::new(budget.limits.line_bytes),
             outgoing: VecDeque::new(),
-            terms,
+            budget,
             deadline,
             ended: false,
         })
     }
 
-    /// Puts bytes behind those that [`next`](Self::next) still has to write.
+    /// Appends bytes to those that [`next`](Self::next) still has to write.
     pub(super) fn queue(&mut self, bytes: &[u8]) {
         self.outgoing.extend(bytes);
     }
 
-    /// Waits for the first line, and for who sent it.
+    /// Waits for the first line; returns it with the process that sent it.
     pub(super) async fn greeting(&mut self) -> Result<(String, Pid), Loss> {
-        let speaker = loop {
+        let peer = loop {
             match self.monitor.try_io(Interest::READABLE, || receive(&self.monitor)) {
-                Ok((bytes, speaker)) if !bytes.is_empty() => {
+                Ok((bytes, peer)) if !bytes.is_empty() => {
                     self.incoming.buffer.extend_from_slice(&bytes);
                     self.count(bytes.len())?;
                     let unknown = || Loss::Io(io::Error::from(io::ErrorKind::InvalidData));
-                    break speaker.ok_or_else(unknown)?;
+                    break peer.ok_or_else(unknown)?;
                 }
                 Ok(_) => return Err(self.lost().await),
                 Err(error) => self.recover(error).await?,
             }
         };
-        self.emulator.set_peer(speaker);
-        // Nobody asks for the sender of anything else. If this fails they only come unasked.
+        self.emulator.set_peer(peer);
+        // The senders of later messages are not needed. If this fails they only come unused.
         let _ = rustix::net::sockopt::set_socket_passcred(&self.monitor, false);
-        Ok((self.next().await?.to_owned(), speaker))
+        Ok((self.next().await?.to_owned(), peer))
     }
 
-    /// Returns the next line that is not blank, writing what is queued while it waits.
+    /// Returns the next line that is not blank; writes the queue while it waits.
     pub(super) async fn next(&mut self) -> Result<&str, Loss> {
         let range = loop {
             if let Some(range) = self.incoming.next()? {
@@ -112,7 +112,7 @@ impl<'t> Line<'t> {
             .map_err(|error| Loss::NotUtf8 { valid_bytes: error.valid_up_to() })
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much of the queue as the socket takes.
     fn write(&mut self) -> Result<(), Loss> {
         while !self.outgoing.is_empty() {
             let (bytes, _) = self.outgoing.as_slices();
@@ -125,7 +125,7 @@ impl<'t> Line<'t> {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => break,
                     io::ErrorKind::Interrupted => {}
-                    // It may have answered before it closed the monitor: reading tells.
+                    // It may have answered before it closed the monitor: the next read decides.
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                         self.outgoing.clear();
                     }
@@ -136,9 +136,10 @@ impl<'t> Line<'t> {
         Ok(())
     }
 
-    /// Counts what was read. Also looks at the clock: an emulator that never pauses is never waited for.
+    /// Counts bytes that were read. Checks the deadline too: while an emulator sends without a pause, `wait` is never
+    /// called.
     fn count(&mut self, bytes: usize) -> Result<(), Loss> {
-        self.terms.sent(bytes).map_err(|Exceeded(limit_bytes)| Loss::TooMuch { limit_bytes })?;
+        self.budget.sent(bytes).map_err(|Exceeded(limit_bytes)| Loss::TooMuch { limit_bytes })?;
         if Instant::now() >= self.deadline {
             return Err(self.silent());
         }
@@ -146,22 +147,22 @@ impl<'t> Line<'t> {
     }
 
     fn silent(&self) -> Loss {
-        let limits = self.terms.limits;
-        if self.deadline < self.terms.deadline {
+        let limits = self.budget.limits;
+        if self.deadline < self.budget.deadline {
             Loss::Silent { waited: limits.start }
         } else {
             Loss::OutOfTime { limit: limits.probe }
         }
     }
 
-    /// After a read that failed: waits if there was nothing to read yet.
+    /// Handles the error of a read: waits if there was nothing to read yet.
     async fn recover(&mut self, error: io::Error) -> Result<(), Loss> {
         match error.kind() {
-            // All it sent was there before its end was seen, so it was read by now.
+            // All its data arrived before its end was noticed, so it was read by now.
             io::ErrorKind::WouldBlock if self.ended => Err(self.lost().await),
             io::ErrorKind::WouldBlock => self.wait().await,
             io::ErrorKind::Interrupted => Ok(()),
-            // It went, and left some commands unread.
+            // It ended, and left some commands unread.
             io::ErrorKind::ConnectionReset => Err(self.lost().await),
             _ => Err(Loss::Io(error)),
         }
@@ -186,39 +187,39 @@ impl<'t> Line<'t> {
         Ok(())
     }
 
-    /// Finds out what became of an emulator that closed its monitor or ended.
+    /// Returns the loss of an emulator that closed its monitor or ended.
     async fn lost(&mut self) -> Loss {
-        if tokio::time::timeout(CLOSING, self.emulator.ended()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.emulator.ended()).await.is_err() {
             return Loss::ClosedMonitor;
         }
-        match self.emulator.end(DYING).await {
+        match self.emulator.end(KILL_TIMEOUT).await {
             Some(exit) => Loss::Exited { exit, output: self.output() },
             None => Loss::ClosedMonitor,
         }
     }
 
-    /// Waits a moment for an emulator whose last command, `quit`, is queued; then as [`end`](Self::end).
+    /// Waits a moment for an emulator whose last command, `quit`, is queued; then does the same as [`end`](Self::end).
     pub(super) async fn quit(&mut self) -> String {
-        self.deadline = Instant::now() + QUITTING;
+        self.deadline = Instant::now() + QUIT_TIMEOUT;
         let quitting = async {
             while self.next().await.is_ok() {
-                // The command was read; an end of its input before that could make QEMU drop it. Whoever does not
-                // follow it sees that nothing else will come.
+                // The command was read; an end of its input before that could make QEMU drop it. An emulator that does
+                // not quit reads the end of its input.
                 let _ = rustix::net::shutdown(&self.monitor, Shutdown::Write);
             }
             self.emulator.ended().await;
         };
-        let _ = tokio::time::timeout(QUITTING, quitting).await;
+        let _ = tokio::time::timeout(QUIT_TIMEOUT, quitting).await;
         self.end().await
     }
 
-    /// Kills the emulator, reaps it, and returns the end of what it wrote to stdout and stderr.
+    /// Kills the emulator, reaps it, and returns the end of its stdout and stderr.
     pub(super) async fn end(&mut self) -> String {
-        self.emulator.end(DYING).await;
+        self.emulator.end(KILL_TIMEOUT).await;
         self.output()
     }
 
-    /// The end of what was written up to now: others may hold the pipe open, and are not waited for.
+    /// Returns the end of the output up to now: other processes may hold the pipe open, and are not waited for.
     fn output(&mut self) -> String {
         self.tail.fill(&mut self.output);
         String::from_utf8_lossy(&self.tail.bytes).into_owned()
@@ -228,7 +229,7 @@ impl<'t> Line<'t> {
 /// Waits until there is output; for ever if there can be none.
 async fn readable(output: Option<&pipe::Receiver>) {
     match output {
-        // An error shows itself when it is read.
+        // An error is returned again by the read that follows.
         Some(output) => drop(output.readable().await),
         None => std::future::pending().await,
     }
@@ -247,33 +248,33 @@ fn receive(monitor: &UnixStream) -> io::Result<(Vec<u8>, Option<Pid>)> {
             Err(error) => return Err(error.into()),
         };
     bytes.truncate(count);
-    let speaker = control.drain().find_map(|message| match message {
+    let peer = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmCredentials(credentials) => Some(credentials.pid),
         _ => None,
     });
-    Ok((bytes, speaker))
+    Ok((bytes, peer))
 }
 
-/// Cuts a stream of bytes into lines. Every byte is looked at once.
+/// Splits a stream of bytes into lines. Every byte is searched once.
 #[derive(Debug)]
-struct Frames {
+struct LineBuffer {
     buffer: Vec<u8>,
-    /// Where the next line begins.
+    /// The beginning of the next line.
     start: usize,
-    /// No line feed is between `start` and here.
+    /// The end of the searched part: there is no line feed between `start` and it.
     searched: usize,
     limit: usize,
 }
 
-impl Frames {
+impl LineBuffer {
     fn new(limit: usize) -> Self {
         Self { buffer: Vec::new(), start: 0, searched: 0, limit }
     }
 
-    /// Where the next whole line is, without its line feed. Valid until [`space`](Self::space) is called.
+    /// Returns the range of the next whole line, without its line feed. Valid until [`space`](Self::space) is called.
     fn next(&mut self) -> Result<Option<Range<usize>>, Loss> {
         let mut rest = &self.buffer[self.searched..];
-        // The one search in std that looks at many bytes at a time. Reading from a slice cannot fail.
+        // The one search in std that compares many bytes at a time. Reading from a slice cannot fail.
         let passed = rest.skip_until(b'\n').unwrap_or(0);
         let whole = self.buffer[self.searched..][..passed].ends_with(b"\n");
         self.searched += passed;
@@ -287,7 +288,7 @@ impl Frames {
         Ok(whole.then_some(line))
     }
 
-    /// Room for more bytes. What was handed out is dropped; only the part of a line that is there already moves.
+    /// Makes room for more bytes. Lines that were returned are dropped; only the beginning of an incomplete line moves.
     fn space(&mut self) -> &mut Vec<u8> {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
@@ -297,22 +298,22 @@ impl Frames {
     }
 }
 
-/// Hands out the lines of what arrives in pieces of these sizes, in turn, until one is refused.
-pub(super) fn cut(
+/// Passes the lines of `bytes`, which arrive in pieces of these sizes, in turn, to `on_line` until it fails.
+pub(super) fn split_lines(
     pieces: &[u8],
     mut bytes: &[u8],
     limit: usize,
-    mut hand_out: impl FnMut(&str) -> Result<(), Loss>,
+    mut on_line: impl FnMut(&str) -> Result<(), Loss>,
 ) {
-    let mut frames = Frames::new(limit);
+    let mut buffer = LineBuffer::new(limit);
     for size in pieces.iter().cycle() {
         loop {
-            let Ok(range) = frames.next() else { return };
+            let Ok(range) = buffer.next() else { return };
             let Some(range) = range else { break };
-            let line = frames.buffer[range].trim_ascii();
+            let line = buffer.buffer[range].trim_ascii();
             assert!(line.len() <= limit && !line.contains(&b'\n'));
             let Ok(text) = std::str::from_utf8(line) else { return };
-            if !text.is_empty() && hand_out(text).is_err() {
+            if !text.is_empty() && on_line(text).is_err() {
                 return;
             }
         }
@@ -320,12 +321,12 @@ pub(super) fn cut(
             return;
         }
         let (piece, rest) = bytes.split_at(bytes.len().min(usize::from(*size) + 1));
-        frames.space().extend_from_slice(piece);
+        buffer.space().extend_from_slice(piece);
         bytes = rest;
     }
 }
 
-/// The end of what an emulator wrote to stdout and stderr.
+/// The end of an emulator's stdout and stderr.
 #[derive(Debug)]
 struct Tail {
     bytes: Vec<u8>,
@@ -333,7 +334,8 @@ struct Tail {
 }
 
 impl Tail {
-    /// Reads what is there, but not for ever: somebody may write faster than this reads. A pipe holds 64 KiB.
+    /// Reads what the pipe holds, but not more than twice as much: a process may write faster than this reads. A pipe
+    /// holds 64 KiB.
     fn fill(&mut self, output: &mut Option<pipe::Receiver>) {
         for _ in 0..32 {
             let Some(pipe) = output else { return };

@@ -1,4 +1,4 @@
-//! The files that an emulator is made of, beside its executable: shared objects and modules.
+//! The directories in which an emulator searches for its modules.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::process::Executable;
 
-/// Longer than any path of a module directory; what a search of the executable keeps of the block
-/// before.
+/// The number of bytes that a search of the executable keeps of the block before: more than any path of a
+/// module directory has.
 pub(crate) const OVERLAP_BYTES: usize = 256;
 
-/// The module directories that an executable names: absolute paths `…/lib*/qemu` or
+/// Finds the module directories that an executable names: absolute paths `…/lib*/qemu` or
 /// `…/lib/MULTIARCH/qemu` that end with a zero byte in `block`.
 pub(crate) fn named_module_directories(block: &[u8], found: &mut BTreeSet<PathBuf>) {
     const END: &[u8] = b"/qemu\0";
     for end in memchr::memmem::find_iter(block, END) {
         let before = &block[..end];
-        // Strings stand behind zeros; without one this is the rest of a name that was found before.
+        // Strings follow zeros; without one this is the rest of a name that was found before.
         let Some(zero) = before.iter().rposition(|byte| *byte == 0) else { continue };
         let start = zero + 1;
         let path = Path::new(OsStr::from_bytes(&block[start..end + END.len() - 1]));
@@ -29,10 +29,10 @@ pub(crate) fn named_module_directories(block: &[u8], found: &mut BTreeSet<PathBu
     }
 }
 
-/// The directories in which an emulator searches for modules, present or not, as paths of this process:
-/// `QEMU_MODULE_DIR`, those that it was built with, the same relative to where its executable lies, those
-/// that it has modules of, and the directory for modules of a package that was upgraded meanwhile. None
-/// for an emulator without modules. (QEMU 7.2, `util/module.c`)
+/// Returns the directories in which an emulator searches for modules, present or not, as paths of this
+/// process: `QEMU_MODULE_DIR`, those that it was built with, the same relative to its executable, those
+/// from which it has loaded modules, and the directory for modules of a package that was upgraded
+/// meanwhile. Empty for an emulator without modules. (QEMU 7.2, `util/module.c`)
 pub(crate) fn module_directories(
     executable: &Executable,
     package: &str,
@@ -62,8 +62,8 @@ pub(crate) fn module_directories(
     directories.into_iter().collect()
 }
 
-/// QEMU's name for the directory of a package's modules: what is not a letter, digit or `+-.~`
-/// becomes an underscore.
+/// Returns QEMU's name for the directory of a package's modules: each character that is not a letter, digit
+/// or `+-.~` becomes an underscore.
 fn version_directory(package: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || "+-.~".contains(c) { c } else { '_' };
     package.chars().map(keep).collect()
@@ -75,13 +75,13 @@ mod tests {
 
     use super::*;
 
-    fn stopped(path: &str) -> Executable {
-        Executable::stopped(path.into(), File::open("/dev/null").unwrap())
+    fn not_running(path: &str) -> Executable {
+        Executable::not_running(path.into(), File::open("/dev/null").unwrap())
     }
 
     #[test]
-    fn an_emulator_looks_where_its_environment_says_and_inside_of_its_root() {
-        let mut executable = stopped("/jail/usr/bin/qemu-system-x86_64");
+    fn modules_are_searched_in_the_directory_of_the_environment_and_inside_the_root() {
+        let mut executable = not_running("/jail/usr/bin/qemu-system-x86_64");
         executable.root = "/jail".into();
         executable.environment = vec![("QEMU_MODULE_DIR".into(), "/m".into())];
         let named = BTreeSet::from([PathBuf::from("/usr/lib/qemu")]);
@@ -103,19 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn an_emulator_looks_where_it_was_built_for_and_beside_itself() {
+    fn modules_are_searched_in_the_built_in_directory_and_beside_the_executable() {
         let named = BTreeSet::from([PathBuf::from("/usr/lib/x86_64-linux-gnu/qemu")]);
-        let looked = |executable: &str| {
+        let searched = |executable: &str| {
             let package = "Debian 1:7.2+dfsg-7";
-            module_directories(&stopped(executable), package, &named, &[])
+            module_directories(&not_running(executable), package, &named, &[])
         };
         assert_eq!(
-            looked("/usr/bin/qemu-system-x86_64"),
+            searched("/usr/bin/qemu-system-x86_64"),
             ["/usr/lib/x86_64-linux-gnu/qemu", "/var/run/qemu/Debian_1_7.2+dfsg-7"]
                 .map(PathBuf::from)
         );
         assert_eq!(
-            looked("/opt/q/bin/qemu-system-x86_64"),
+            searched("/opt/q/bin/qemu-system-x86_64"),
             [
                 "/opt/q/lib/x86_64-linux-gnu/qemu",
                 "/usr/lib/x86_64-linux-gnu/qemu",
@@ -126,8 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn an_emulator_without_modules_looks_nowhere() {
-        let executable = stopped("/usr/bin/qemu-system-avr");
+    fn an_emulator_without_modules_searches_no_directory() {
+        let executable = not_running("/usr/bin/qemu-system-avr");
         assert!(module_directories(&executable, "", &BTreeSet::new(), &[]).is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! What is asked, and what an answer leads to asking.
+//! The queries of a pass: the initial ones, and those that an answer leads to.
 //!
-//! Everything a driver of the libvirt family asks at start-up is here, and what the further groups
-//! ask. Commands that not every emulator has are asked only if `query-commands` lists them, and
-//! types are asked about only if `qom-list-types` does, so that a refusal means something.
+//! They are everything that a driver of the libvirt family queries at start-up, and the queries of the
+//! further groups. Commands that not every emulator has are sent only if `query-commands` lists them, and
+//! types are queried only if `qom-list-types` lists them, so that a refusal means something.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::session::Request;
 
-/// Devices whose properties drivers want to know at start-up.
+/// Devices whose properties drivers query at start-up.
 pub(crate) const CORE_DEVICES: [&str; 32] = [
     "virtio-blk-pci",
     "virtio-net-pci",
@@ -47,7 +47,7 @@ pub(crate) const CORE_DEVICES: [&str; 32] = [
     "virtio-iommu-pci",
 ];
 
-/// Objects whose properties drivers want to know at start-up.
+/// Objects whose properties drivers query at start-up.
 pub(crate) const CORE_OBJECTS: [&str; 5] = [
     "memory-backend-file",
     "memory-backend-memfd",
@@ -56,10 +56,11 @@ pub(crate) const CORE_OBJECTS: [&str; 5] = [
     "none-machine",
 ];
 
-/// What all machines of a PC inherit from: an abstract type, which QEMU answers about all the same.
+/// The abstract type from which all machines of a PC inherit. QEMU lists its properties although it is
+/// abstract.
 const GENERIC_PC: &str = "generic-pc-machine";
 
-/// Machines, by name or alias, whose type's properties drivers want to know at start-up.
+/// Machines, by name or alias, whose type's properties drivers query at start-up.
 const CORE_MACHINES: [&str; 2] = ["pseries", "virt"];
 
 /// Commands that every emulator since QEMU 4.2 has, whose answers depend on the binary alone.
@@ -83,7 +84,7 @@ const SOME_ACCELERATOR_COMMANDS: [&str; 4] = [
 ];
 
 pub(crate) const TYPES: &str = "qom-list-types";
-/// What a device is, and what `object-add` can make: names for `qom-list-types`.
+/// The base type of devices, and the interface of types that `object-add` can make.
 pub(crate) const DEVICE: &str = "device";
 pub(crate) const USER_CREATABLE: &str = "user-creatable";
 /// The types of the accelerators that can be built in.
@@ -94,25 +95,26 @@ pub(crate) const EXPAND: &str = "query-cpu-model-expansion";
 pub(crate) const DEVICE_PROPERTIES: &str = "device-list-properties";
 pub(crate) const OBJECT_PROPERTIES: &str = "qom-list-properties";
 
-/// How many questions a pass asks at most, and how many bytes they have. A full profile of QEMU 7.2 takes about 600,
-/// of 100 bytes each; an emulator that tells of a million devices is no QEMU.
-const MAX_QUESTIONS: usize = 50_000;
-const MAX_QUESTION_BYTES: usize = 4 << 20;
+/// Bounds on the number of queries of a pass, and on their bytes. A full profile of QEMU 7.2 takes about 600,
+/// of 100 bytes each; an emulator that lists a million devices is not a QEMU.
+const MAX_QUERIES: usize = 50_000;
+const MAX_QUERY_BYTES: usize = 4 << 20;
 
-/// Which answers a pass is to bring.
+/// Selects the answers of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     /// The core group.
     pub(crate) core: bool,
     /// Further groups.
     pub(crate) groups: Groups,
-    /// Also what does not depend on the accelerator.
+    /// Whether to include answers that do not depend on the accelerator.
     pub(crate) binary: bool,
-    /// The models whose expansions tell about the CPU that a guest can have here.
+    /// The models whose expansions are about the CPU that a guest can have here.
     pub(crate) host_models: &'static [&'static str],
 }
 
 impl Wanted {
+    /// Returns whether a group is wanted.
     pub(crate) fn group(self, group: Group) -> bool {
         match group {
             Group::Core => self.core,
@@ -122,49 +124,49 @@ impl Wanted {
     }
 }
 
-/// Follows an interview and says what is asked next.
+/// Decides the next queries from the answers so far.
 #[derive(Debug)]
-pub(crate) struct Questions {
+pub(crate) struct QueryPlan {
     wanted: Wanted,
     version: Version,
     package: String,
     arch: String,
-    /// Those that it has of the commands and types that decide what is asked.
+    /// The emulator's commands and types among those that decide about queries.
     commands: HashSet<&'static str>,
     types: HashSet<&'static str>,
-    asked: HashSet<Request>,
-    asked_bytes: usize,
-    /// The expansions among them that tell about the CPU that a guest can have here.
+    sent: HashSet<Request>,
+    sent_bytes: usize,
+    /// The expansions among them that are about the CPU that a guest can have here.
     about_host: HashSet<Request>,
 }
 
-impl Questions {
-    pub(crate) fn new(wanted: Wanted) -> Questions {
-        Questions {
+impl QueryPlan {
+    pub(crate) fn new(wanted: Wanted) -> QueryPlan {
+        QueryPlan {
             wanted,
             version: Version::default(),
             package: String::new(),
             arch: String::new(),
             commands: HashSet::new(),
             types: HashSet::new(),
-            asked: HashSet::new(),
-            asked_bytes: 0,
+            sent: HashSet::new(),
+            sent_bytes: 0,
             about_host: HashSet::new(),
         }
     }
 
-    /// QEMU's name of the guest's architecture.
+    /// Returns QEMU's name of the guest's architecture.
     pub(crate) fn arch(&self) -> &str {
         &self.arch
     }
 
-    /// The distributor's name for the build.
+    /// Returns the distributor's name for the build.
     pub(crate) fn package(&self) -> &str {
         &self.package
     }
 
     /// Takes version and package from the greeting.
-    pub(crate) fn greeted(&mut self, greeting: &str) {
+    pub(crate) fn set_greeting(&mut self, greeting: &str) {
         let greeting: Value = serde_json::from_str(greeting).unwrap_or_default();
         let version = greeting.pointer("/QMP/version/qemu");
         let part = |key| version.and_then(|v| v.get(key)?.as_u64()).unwrap_or(0);
@@ -173,32 +175,32 @@ impl Questions {
         self.version = Version { major: part("major"), minor: part("minor"), micro: part("micro") };
     }
 
-    /// Whether TCG is built in, as far as the types were asked for.
+    /// Returns whether TCG is built in; false if the types were not queried.
     pub(crate) fn has_tcg(&self) -> bool {
         self.types.contains(TCG)
     }
 
-    /// Whether KVM is built in, as far as the types were asked for.
+    /// Returns whether KVM is built in; false if the types were not queried.
     pub(crate) fn has_kvm(&self) -> bool {
         self.types.contains(KVM)
     }
 
-    /// Whether the answers led to more questions than any QEMU's do; those beyond are not asked.
-    pub(crate) fn are_too_many(&self) -> bool {
-        self.asked.len() > MAX_QUESTIONS || self.asked_bytes > MAX_QUESTION_BYTES
+    /// Returns whether the answers led to more queries than any QEMU's do; those beyond are not sent.
+    pub(crate) fn exceeds_limit(&self) -> bool {
+        self.sent.len() > MAX_QUERIES || self.sent_bytes > MAX_QUERY_BYTES
     }
 
-    /// Whether an expansion tells about the CPU that a guest can have here, and not only about one
+    /// Returns whether an expansion is about the CPU that a guest can have here, and not only about one
     /// of all models.
     pub(crate) fn is_about_host(&self, request: &Request) -> bool {
         self.about_host.contains(request) || !self.wanted.group(Group::CpuModels)
     }
 
-    /// What can be asked before anything is known.
+    /// Returns the first queries, which depend on no answer.
     ///
     /// The types come early: listing them loads the modules, without which QEMU 7.2 leaves options
     /// out.
-    pub(crate) fn opening(&mut self) -> Vec<Request> {
+    pub(crate) fn initial_queries(&mut self) -> Vec<Request> {
         let mut requests = vec![Request::new("query-target"), Request::new(COMMANDS)];
         if self.wanted.binary {
             requests.push(Request::new(TYPES));
@@ -211,11 +213,16 @@ impl Questions {
             }
             requests.extend(["query-kvm", "query-machines"].map(Request::new));
         }
-        self.once(requests)
+        self.without_sent(requests)
     }
 
-    /// What an answer leads to.
-    pub(crate) fn heard(&mut self, request: &Request, pool: &Pool, answer: Handle) -> Vec<Request> {
+    /// Returns the queries that an answer leads to.
+    pub(crate) fn on_answer(
+        &mut self,
+        request: &Request,
+        pool: &Pool,
+        answer: Handle,
+    ) -> Vec<Request> {
         let mut requests = Vec::new();
         match (request.execute.as_str(), &request.arguments) {
             ("query-target", _) => {
@@ -223,22 +230,22 @@ impl Questions {
             }
             (COMMANDS, _) => {
                 self.commands = known(names(pool, answer), decisive_commands());
-                self.command_questions(&mut requests);
+                self.add_command_queries(&mut requests);
             }
             (TYPES, None) => {
                 self.types = known(names(pool, answer), decisive_types());
-                self.type_questions(&mut requests);
+                self.add_type_queries(&mut requests);
             }
             (TYPES, Some(_))
                 if *request == implementations(DEVICE) && self.wanted.group(Group::Devices) =>
             {
-                requests.extend(about_each(pool, answer, DEVICE_PROPERTIES));
+                requests.extend(for_each_name(pool, answer, DEVICE_PROPERTIES));
             }
             (TYPES, Some(_))
                 if *request == implementations(USER_CREATABLE)
                     && self.wanted.group(Group::Objects) =>
             {
-                requests.extend(about_each(pool, answer, OBJECT_PROPERTIES));
+                requests.extend(for_each_name(pool, answer, OBJECT_PROPERTIES));
             }
             ("query-machines", _) if self.wanted.binary && self.wanted.core => {
                 let machines =
@@ -250,36 +257,36 @@ impl Questions {
             ("query-cpu-definitions", _)
                 if self.wanted.group(Group::CpuModels) && self.commands.contains(EXPAND) =>
             {
-                for model in names(pool, answer).take(MAX_QUESTIONS) {
+                for model in names(pool, answer).take(MAX_QUERIES) {
                     requests.push(expand("static", &json!({"name": model})));
                     requests.push(expand("full", &json!({"name": model})));
                 }
             }
             (EXPAND, Some(arguments)) if self.wanted.core => {
-                self.expansion_questions(arguments, pool, answer, &mut requests);
+                self.add_expansion_queries(arguments, pool, answer, &mut requests);
             }
             _ => {}
         }
-        self.once(requests)
+        self.without_sent(requests)
     }
 
-    /// Of these, the ones that were not asked before.
-    fn once(&mut self, requests: Vec<Request>) -> Vec<Request> {
+    /// Returns those of the queries that were not sent before.
+    fn without_sent(&mut self, requests: Vec<Request>) -> Vec<Request> {
         let mut new = Vec::new();
         for request in requests {
-            if self.are_too_many() {
+            if self.exceeds_limit() {
                 break;
             }
-            if self.asked.insert(request.clone()) {
-                self.asked_bytes += request.execute.len();
-                self.asked_bytes += request.arguments.as_ref().map_or(0, String::len);
+            if self.sent.insert(request.clone()) {
+                self.sent_bytes += request.execute.len();
+                self.sent_bytes += request.arguments.as_ref().map_or(0, String::len);
                 new.push(request);
             }
         }
         new
     }
 
-    fn command_questions(&mut self, requests: &mut Vec<Request>) {
+    fn add_command_queries(&mut self, requests: &mut Vec<Request>) {
         let has = |command: &&str| self.commands.contains(*command);
         if self.wanted.core {
             if self.wanted.binary {
@@ -291,7 +298,7 @@ impl Questions {
                 SOME_ACCELERATOR_COMMANDS.iter().filter(|c| has(c)).map(|c| Request::new(*c)),
             );
             if has(&EXPAND) {
-                let about_host = self.host_questions();
+                let about_host = self.host_queries();
                 requests.extend(about_host.iter().cloned());
                 self.about_host.extend(about_host);
             }
@@ -300,14 +307,14 @@ impl Questions {
         }
     }
 
-    fn host_questions(&self) -> Vec<Request> {
+    fn host_queries(&self) -> Vec<Request> {
         let mut requests = Vec::new();
         for model in self.wanted.host_models {
             requests.push(expand(self.host_expansion(), &json!({"name": model})));
-            // Its list of deprecated features may differ from the static one's. QEMU says in its
-            // schema whether there is one, which a pass under KVM does not ask for.
+            // Its list of deprecated features may differ from the static one's. QEMU's schema has
+            // whether there is one, but a pass under KVM does not query it.
             requests.push(expand("full", &json!({"name": model})));
-            // Refused on ARM as a rule, and asked by libvirt all the same.
+            // Refused on ARM as a rule, and sent by libvirt all the same.
             if *model == "host" && (self.is_x86() || self.is_arm()) {
                 let props = json!({"migratable": false, "hv-passthrough": true});
                 requests.push(expand("full", &json!({"name": model, "props": props})));
@@ -316,7 +323,7 @@ impl Questions {
         requests
     }
 
-    fn type_questions(&self, requests: &mut Vec<Request>) {
+    fn add_type_queries(&self, requests: &mut Vec<Request>) {
         if self.wanted.core {
             let known = |name: &&str| self.types.contains(*name);
             let devices = CORE_DEVICES.iter().filter(|name| known(name));
@@ -329,10 +336,10 @@ impl Questions {
         }
     }
 
-    /// The second look at the host's CPU, with what cannot be migrated, once the first succeeded; and
-    /// of an i386 the full expansion of the static one: libvirt relies on it, because there is no
-    /// `max-x86_64-cpu` that could tell it how the features are spelt.
-    fn expansion_questions(
+    /// Adds the second expansion of the host's CPU, with features that cannot be migrated, once the first
+    /// succeeded; and for an i386 the full expansion of the static one: libvirt relies on it for the
+    /// spelling of features, because there is no `max-x86_64-cpu` there.
+    fn add_expansion_queries(
         &mut self,
         arguments: &str,
         pool: &Pool,
@@ -361,7 +368,7 @@ impl Questions {
         }
     }
 
-    /// ARM knows no static expansion.
+    /// Returns the type of expansion for the host's CPU. ARM has no static expansion.
     fn host_expansion(&self) -> &'static str {
         if self.is_arm() { "full" } else { "static" }
     }
@@ -375,12 +382,12 @@ impl Questions {
     }
 }
 
-/// All types, abstract ones too.
+/// Returns the query of all types, abstract ones too.
 pub(crate) fn all_types() -> Request {
     Request::with(TYPES, &json!({"abstract": true}))
 }
 
-/// The concrete types that implement an interface or inherit from a type.
+/// Returns the query of the concrete types that implement an interface or inherit from a type.
 pub(crate) fn implementations(of: &str) -> Request {
     Request::with(TYPES, &json!({"implements": of}))
 }
@@ -393,7 +400,7 @@ fn expand(kind: &str, model: &Value) -> Request {
     Request::with(EXPAND, &json!({"type": kind, "model": model}))
 }
 
-/// A value as it was said.
+/// Converts a value of the pool to JSON.
 fn to_json(pool: &Pool, value: Handle) -> Value {
     match pool.node(value) {
         Node::Null => Value::Null,
@@ -410,16 +417,16 @@ fn to_json(pool: &Pool, value: Handle) -> Value {
     }
 }
 
-/// The same question about everything that an answer names; one more than are asked tells that they are too many.
-fn about_each<'p>(
+/// Returns one query for each name in an answer; one more than the bound, so that an excess is noticed.
+fn for_each_name<'p>(
     pool: &'p Pool,
     answer: Handle,
     command: &'p str,
 ) -> impl Iterator<Item = Request> + 'p {
-    names(pool, answer).take(MAX_QUESTIONS + 1).map(move |name| list(command, name))
+    names(pool, answer).take(MAX_QUERIES + 1).map(move |name| list(command, name))
 }
 
-/// Of what an emulator has, what decides about questions.
+/// Returns those of an emulator's commands or types that decide about queries.
 fn known<'p>(
     names: impl Iterator<Item = &'p str>,
     decisive: impl Iterator<Item = &'static str>,
@@ -440,7 +447,7 @@ fn names(pool: &Pool, answer: Handle) -> impl Iterator<Item = &str> {
     pool.elements(answer).iter().filter_map(|element| pool.get_str(*element, "name"))
 }
 
-/// The name of the machine with this name or alias.
+/// Returns the name of the machine with this name or alias.
 fn canonical<'p>(pool: &'p Pool, machines: Handle, name: &str) -> Option<&'p str> {
     let machines = pool.elements(machines);
     let has = |key| machines.iter().find(|machine| pool.get_str(**machine, key) == Some(name));

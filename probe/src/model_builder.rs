@@ -1,27 +1,27 @@
-//! From replies to the model.
+//! Builds the model of one pass from its answers.
 
 use std::collections::HashMap;
 
 use capscache_format::{
-    Accelerator, CommandReport, Escaped, Fact, FactKey, FactKind, Group, Handle, Model, ModelError,
-    PassReport, Quarantine, Refusal, Source,
+    Accelerator, CommandReport, Escaped, Fact, FactKey, FactKind, Group, Groups, Handle, Model,
+    ModelError, PassReport, Quarantine, Refusal, Source,
 };
 use indexmap::IndexMap;
 
-use crate::questions::{
+use crate::queries::{
     COMMANDS, CORE_DEVICES, CORE_OBJECTS, DEVICE, DEVICE_PROPERTIES, EXPAND, OBJECT_PROPERTIES,
     TYPES, USER_CREATABLE, Wanted, all_types, implementations,
 };
 use crate::session::Request;
 
-/// How many values the answers of one pass may have together. A full profile of QEMU 11.1 has some
-/// 250,000; the bound keeps an emulator that answers nonsense from filling the prober's memory.
+/// Bound on the values in the answers of one pass. A full profile of QEMU 11.1 has some 250,000; the
+/// bound keeps a broken emulator from filling the prober's memory.
 const MAX_VALUES: usize = 2 << 20;
 
-/// One answer, or why there is none.
+/// One answer, or the reason why there is none.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// Taken into the pool.
+    /// A value in the pool.
     Answered(Handle),
     Refused {
         class: String,
@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// As a value among others: see *Maps of answers* in the format's specification.
+    /// Returns the value in a map: see *Maps of answers* in the format's specification.
     fn value(&self) -> Handle {
         match self {
             Outcome::Answered(handle) => *handle,
@@ -51,9 +51,9 @@ impl Outcome {
     }
 }
 
-/// Collects the answers of one pass.
+/// Collects the answers of one pass into a model.
 #[derive(Debug)]
-pub(crate) struct Learner {
+pub(crate) struct ModelBuilder {
     wanted: Wanted,
     model: Model,
     facts: Vec<(Group, FactKind, Fact<Handle>)>,
@@ -63,16 +63,16 @@ pub(crate) struct Learner {
     /// Expansions by model name, then by kind.
     cpu_models: IndexMap<String, IndexMap<String, Handle>>,
     machines: Option<Handle>,
-    /// How many values were taken in.
+    /// The number of values so far.
     values: usize,
     refused: Vec<(Group, Request, String, String)>,
     quarantined: Vec<(Group, Request, String)>,
-    /// By the group that a command was asked for; none for what only leads to further questions.
+    /// By the group of a command; none for a command that only leads to further ones.
     commands: IndexMap<(Option<Group>, String), CommandReport>,
 }
 
-impl Learner {
-    pub(crate) fn new(wanted: Wanted) -> Learner {
+impl ModelBuilder {
+    pub(crate) fn new(wanted: Wanted) -> ModelBuilder {
         let mut lists = HashMap::new();
         for (group, kind) in
             [(Group::Devices, FactKind::Devices), (Group::Objects, FactKind::Objects)]
@@ -81,7 +81,7 @@ impl Learner {
                 lists.insert((group, kind), IndexMap::new());
             }
         }
-        Learner {
+        ModelBuilder {
             wanted,
             model: Model::default(),
             facts: Vec::new(),
@@ -100,12 +100,12 @@ impl Learner {
         &self.model
     }
 
-    /// Takes the JSON text of an answer into the pool.
-    pub(crate) fn take_in(&mut self, json: &str) -> Result<Handle, LearnError> {
-        // All but the first of an array or object stand behind a comma.
+    /// Parses the JSON text of an answer into the pool.
+    pub(crate) fn parse(&mut self, json: &str) -> Result<Handle, BuildError> {
+        // Each value but the first of an array or object follows a comma.
         self.values += 1 + memchr::memchr_iter(b',', json.as_bytes()).count();
         if self.values > MAX_VALUES {
-            return Err(LearnError::TooManyValues { limit: MAX_VALUES });
+            return Err(BuildError::TooManyValues { limit: MAX_VALUES });
         }
         let mut text = serde_json::Deserializer::from_str(json);
         let handle = self.model.pool.intern(&mut text)?;
@@ -113,8 +113,8 @@ impl Learner {
         Ok(handle)
     }
 
-    /// Notes how long an answer took that belongs to a group, as [`Learner::learn`] says.
-    pub(crate) fn took(&mut self, group: Option<Group>, request: &Request, micros: u64) {
+    /// Adds the time of an answer to the report; `group` is the one that [`ModelBuilder::add`] returned.
+    pub(crate) fn add_time(&mut self, group: Option<Group>, request: &Request, micros: u64) {
         let key = (group, request.execute.clone());
         let report = self.commands.entry(key).or_insert_with(|| CommandReport {
             execute: request.execute.clone(),
@@ -124,28 +124,31 @@ impl Learner {
         report.micros = report.micros.saturating_add(micros);
     }
 
-    /// Learns one answer; of an expansion, `about_host` says whether it tells about the CPU that a
-    /// guest can have here. Returns the group that it belongs to; what nobody wanted to know belongs
-    /// to none, and is ignored.
-    pub(crate) fn learn(
+    /// Adds one answer. `about_host`: whether an expansion is about the CPU that a guest can have here.
+    /// Returns the group of the answer; an answer that is not wanted has none, and is ignored.
+    pub(crate) fn add(
         &mut self,
         request: &Request,
         outcome: &Outcome,
         about_host: bool,
-    ) -> Result<Option<Group>, LearnError> {
+    ) -> Result<Option<Group>, BuildError> {
         let group = match request.execute.as_str() {
             TYPES if *request == implementations(DEVICE) => {
-                self.single(FactKind::DeviceTypes, outcome)
+                self.add_fact(FactKind::DeviceTypes, outcome)
             }
             TYPES if *request == implementations(USER_CREATABLE) => {
-                self.single(FactKind::ObjectTypes, outcome)
+                self.add_fact(FactKind::ObjectTypes, outcome)
             }
-            TYPES if *request == all_types() => self.single(FactKind::AllTypes, outcome),
+            TYPES if *request == all_types() => self.add_fact(FactKind::AllTypes, outcome),
             TYPES if request.arguments.is_some() => None,
-            DEVICE_PROPERTIES => self.list(request, outcome, Group::Devices, FactKind::Devices)?,
-            OBJECT_PROPERTIES => self.list(request, outcome, Group::Objects, FactKind::Objects)?,
-            EXPAND => self.expansion(request, outcome, about_host)?,
-            command => fact_kind(command).and_then(|kind| self.single(kind, outcome)),
+            DEVICE_PROPERTIES => {
+                self.add_list(request, outcome, Group::Devices, FactKind::Devices)?
+            }
+            OBJECT_PROPERTIES => {
+                self.add_list(request, outcome, Group::Objects, FactKind::Objects)?
+            }
+            EXPAND => self.add_expansion(request, outcome, about_host)?,
+            command => fact_kind(command).and_then(|kind| self.add_fact(kind, outcome)),
         };
         match (group, outcome) {
             (None, _) | (_, Outcome::Answered(_)) => {}
@@ -159,15 +162,15 @@ impl Learner {
         Ok(group)
     }
 
-    /// Learns the leaves of CPUID that KVM supports, from the JSON of the fact.
-    pub(crate) fn learn_cpuid(&mut self, json: &str) -> Result<(), LearnError> {
-        let leaves = self.take_in(json)?;
+    /// Adds the leaves of CPUID that KVM supports, from the JSON of the fact.
+    pub(crate) fn add_cpuid(&mut self, json: &str) -> Result<(), BuildError> {
+        let leaves = self.parse(json)?;
         self.facts.push((Group::Core, FactKind::SupportedCpuid, Fact::Answered(leaves)));
         Ok(())
     }
 
-    /// The model of one pass under `accelerator`, with its report: `pass` is about the whole of it,
-    /// and becomes one report for each group that was filled.
+    /// Returns the model of one pass under `accelerator`, with its report: `pass` is about the whole of
+    /// it, and becomes one report for each group that was filled.
     pub(crate) fn finish(
         mut self,
         accelerator: Accelerator,
@@ -225,8 +228,8 @@ impl Learner {
         Ok(self.model)
     }
 
-    /// An answer that is one fact of the core group.
-    fn single(&mut self, kind: FactKind, outcome: &Outcome) -> Option<Group> {
+    /// Adds an answer that is one fact of the core group.
+    fn add_fact(&mut self, kind: FactKind, outcome: &Outcome) -> Option<Group> {
         if !self.wanted.core || (is_binary(kind) && !self.wanted.binary) {
             return None;
         }
@@ -237,15 +240,15 @@ impl Learner {
         Some(Group::Core)
     }
 
-    /// A property list goes to the group that has them all and, if drivers ask for it at start-up
-    /// or the group was not asked for, to the core group.
-    fn list(
+    /// Adds a property list to the group that has them all and, if drivers need it at start-up or that
+    /// group is not wanted, to the core group.
+    fn add_list(
         &mut self,
         request: &Request,
         outcome: &Outcome,
         group: Group,
         kind: FactKind,
-    ) -> Result<Option<Group>, LearnError> {
+    ) -> Result<Option<Group>, BuildError> {
         let typename = argument(request, "/typename")?;
         let mut belongs_to = None;
         if let Some(lists) = self.lists.get_mut(&(group, kind)).filter(|_| self.wanted.group(group))
@@ -263,14 +266,13 @@ impl Learner {
         Ok(belongs_to)
     }
 
-    /// An expansion tells about the CPU that a guest can have here, about one of all models, or
-    /// both.
-    fn expansion(
+    /// Adds an expansion, which is about the CPU that a guest can have here, one of all models, or both.
+    fn add_expansion(
         &mut self,
         request: &Request,
         outcome: &Outcome,
         about_host: bool,
-    ) -> Result<Option<Group>, LearnError> {
+    ) -> Result<Option<Group>, BuildError> {
         let has_props = arguments(request)?.pointer("/model/props").is_some();
         let mut belongs_to = None;
         if self.wanted.group(Group::CpuModels) && !has_props {
@@ -281,8 +283,8 @@ impl Learner {
         if self.wanted.core && about_host {
             belongs_to = Some(Group::Core);
             if !matches!(outcome, Outcome::Quarantined { .. }) {
-                let asked = self.take_in(request.arguments.as_deref().unwrap_or("{}"))?;
-                let answer = [("arguments", asked), ("return", outcome.value())];
+                let arguments = self.parse(request.arguments.as_deref().unwrap_or("{}"))?;
+                let answer = [("arguments", arguments), ("return", outcome.value())];
                 let answer = self.model.pool.object(answer)?;
                 self.host_cpu.push(answer);
             }
@@ -291,47 +293,73 @@ impl Learner {
     }
 }
 
-/// Why an answer cannot become part of a model.
+/// Records in `model` that the emulator has an accelerator but did not run under it: the wanted answers,
+/// the core group if `core` and the CPU models if they are among `groups`, are unknown and not *no*. The
+/// last one of several reasons is kept.
+pub fn note_failure(
+    model: &mut Model,
+    core: bool,
+    groups: Groups,
+    accelerator: Accelerator,
+    reason: &str,
+) {
+    let wanted = [
+        (Group::Core, FactKind::Ran, core),
+        (Group::CpuModels, FactKind::CpuModels, groups.contains(Group::CpuModels)),
+    ];
+    for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
+        model.set(FactKey { group, accelerator, kind }, Fact::Refused);
+        let source = Source::new(group, accelerator);
+        model.report.passes.retain(|pass| pass.source != source || pass.failure.is_none());
+        model.report.passes.push(PassReport {
+            source,
+            failure: Some(reason.to_owned()),
+            ..PassReport::default()
+        });
+    }
+}
+
+/// The error of adding an answer to a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LearnError {
-    /// The answer is no JSON, or more than a model can hold, or the arguments of a recorded command are
-    /// no JSON.
-    #[error("it is no JSON that a model can hold")]
+pub enum BuildError {
+    /// The answer is not JSON, or more than a model can hold, or the arguments of a recorded command are
+    /// not JSON.
+    #[error("it is not JSON that a model can hold")]
     Json(#[from] serde_json::Error),
     /// The answers of one pass hold far more than those of any QEMU.
-    #[error("the answers hold more than {limit} values: this is no QEMU's answer")]
+    #[error("the answers hold more than {limit} values, which no QEMU's do")]
     TooManyValues {
         /// The bound.
         limit: usize,
     },
     /// The arguments of a recorded command lack what QMP requires.
-    #[error("{} without the argument {argument}", Escaped::new(command))]
+    #[error("{} lacks the argument {argument}", Escaped::new(command))]
     MissingArgument {
         /// The command.
         command: String,
         /// The argument, as a JSON pointer.
         argument: &'static str,
     },
-    /// The answers are too many.
+    /// There are too many answers.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
 
-fn arguments(request: &Request) -> Result<serde_json::Value, LearnError> {
+fn arguments(request: &Request) -> Result<serde_json::Value, BuildError> {
     Ok(serde_json::from_str(request.arguments.as_deref().unwrap_or("{}"))?)
 }
 
-fn argument(request: &Request, pointer: &'static str) -> Result<String, LearnError> {
+fn argument(request: &Request, pointer: &'static str) -> Result<String, BuildError> {
     let arguments = arguments(request)?;
     let text = arguments.pointer(pointer).and_then(serde_json::Value::as_str);
-    text.map(str::to_owned).ok_or_else(|| LearnError::MissingArgument {
+    text.map(str::to_owned).ok_or_else(|| BuildError::MissingArgument {
         command: request.execute.clone(),
         argument: pointer,
     })
 }
 
-/// What a command without arguments tells.
+/// Returns the fact that a command without arguments answers.
 fn fact_kind(command: &str) -> Option<FactKind> {
     Some(match command {
         "query-version" => FactKind::Version,
@@ -354,7 +382,7 @@ fn fact_kind(command: &str) -> Option<FactKind> {
     })
 }
 
-/// Whether the answer is the same under every accelerator.
+/// Returns whether a fact is the same under every accelerator.
 fn is_binary(kind: FactKind) -> bool {
     !matches!(
         kind,
@@ -367,8 +395,8 @@ fn is_binary(kind: FactKind) -> bool {
     )
 }
 
-/// One report for each group, whose times add up to that of the pass: the first one has what was
-/// common to all of them, the start, the restarts and the output.
+/// Returns one report for each group, whose times add up to that of the pass: the first one has the
+/// parts common to all of them: the start, the restarts and the output.
 fn passes(
     wanted: Wanted,
     accelerator: Accelerator,
