@@ -43,6 +43,7 @@ mod peer;
 mod permission;
 mod probe_queue;
 pub mod query;
+mod refusal;
 mod server;
 mod supervisor;
 pub mod text;

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use capscache::{Group, Groups};
 
 use crate::interface::Error;
-use crate::peer::Refusal;
 use crate::query::{Query, QueryError};
+use crate::refusal::Refusal;
 
 /// Emulators of one call, at most: more than any host has.
 const MAX_EMULATORS: usize = 1024;

@@ -26,6 +26,7 @@ use crate::limits::{Admission, Permit};
 use crate::parameters;
 use crate::permission::Caller;
 use crate::query::{Query, groups_for};
+use crate::refusal::Refusal;
 use crate::text::chain;
 
 /// Queries of one call, at most: as many as the largest driver has flags, and some.
@@ -67,30 +68,6 @@ impl Serialize for Exported {
         let mut exported = serializer.serialize_struct("Exported", 1)?;
         exported.serialize_field("document", &self.document.0)?;
         exported.end()
-    }
-}
-
-/// Error reply: one of the interface, or one of Varlink itself.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Refusal {
-    Own(Error),
-    Standard(Standard<'static>),
-}
-
-impl introspect::ReplyError for Refusal {
-    const VARIANTS: &'static [&'static idl::Error<'static>] = Error::VARIANTS;
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal::Own(error)
-    }
-}
-
-impl Refusal {
-    pub(crate) fn invalid_parameter(name: &'static str) -> Refusal {
-        Refusal::Standard(Standard::InvalidParameter { parameter: name.into() })
     }
 }
 
