@@ -109,7 +109,7 @@ impl Cache {
     /// takes longer.
     #[cfg(feature = "probe")]
     pub fn try_get(&self, emulator: impl AsRef<Path>, groups: Groups) -> Option<Capabilities> {
-        self.refresher.try_get(&*absolute(emulator.as_ref()).ok()?, groups)
+        self.refresher.try_get(&absolute(emulator.as_ref()).ok()?, groups)
     }
 
     /// Looks up the entry of an emulator and never probes. Links and wrappers are followed.

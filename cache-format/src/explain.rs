@@ -310,7 +310,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
                     versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
                 )),
                 Err(reason) => {
-                    reasons.push(format!("under {accelerator}: {}", self.reason(&reason)))
+                    reasons.push(format!("under {accelerator}: {}", self.reason(&reason)));
                 }
             }
         }

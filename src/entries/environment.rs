@@ -27,9 +27,8 @@ impl Entries {
 
     /// Returns whether a wrapper resolves, in the present environment, through the files that were recorded.
     fn resolves_alike(&self, inputs: &[Input]) -> bool {
-        let is_recorded = |input: &&Input| match input.evidence {
-            Evidence::Route | Evidence::Executable { .. } => true,
-            _ => false,
+        let is_recorded = |input: &&Input| {
+            matches!(input.evidence, Evidence::Route | Evidence::Executable { .. })
         };
         let emulator = inputs.iter().find(|input| input.kind() == InputKind::Emulator);
         let Some(emulator) = emulator else { return false };

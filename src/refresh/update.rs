@@ -34,10 +34,10 @@ impl Refresher {
         }
         std::fs::metadata(emulator).map_err(Error::emulator(emulator))?;
         self.refuse_failed(emulator, groups)?;
-        if let Some(target) = plain_link(emulator) {
-            if let Some(shared) = self.share(emulator, &target, groups)? {
-                return Ok(shared);
-            }
+        let target = plain_link(emulator);
+        let shared = target.map(|target| self.share(emulator, &target, groups)).transpose()?;
+        if let Some(shared) = shared.flatten() {
+            return Ok(shared);
         }
         let path = self.entries.store.entry_path(emulator);
         let _lock = self.entries.store.lock(&path, self.settings.limits.probe + PATIENCE);
@@ -152,7 +152,9 @@ impl Refresher {
                         return Ok(None);
                     }
                     Ok(probed) => {
-                        whole.replace(&probed.model).map_err(|source| too_many(emulator, source))?
+                        whole
+                            .replace(&probed.model)
+                            .map_err(|source| too_many(emulator, source))?;
                     }
                     Err(error) => {
                         note_failure(&mut whole, true, groups, Accelerator::Kvm, &chain(&error));
