@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use capscache::Cache;
-use capscache::probe::{Options as ProbeOptions, probe};
+use capscache::probe::{Options, probe};
 use sha2::{Digest, Sha256};
 
 use crate::measure::{Side, in_turn};
@@ -143,7 +143,7 @@ fn open_to_all(directory: &Path) -> Result<()> {
 
 /// The queries of a probe, from its transcript.
 fn recorded_passes(emulator: &Path) -> Result<Vec<Pass>> {
-    let options = ProbeOptions { record: true, ..ProbeOptions::default() };
+    let options = Options::new().record(true);
     let transcript = probe(emulator, &options)?.transcript.unwrap_or_default();
     let mut passes: Vec<Pass> = Vec::new();
     for line in transcript.lines() {

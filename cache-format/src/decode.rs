@@ -99,7 +99,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     /// Checks that records are whole and strictly increasing by accelerator, then kind.
     fn verify_records(&self, tag: [u8; 4]) -> Result<(), FormatError> {
-        if !self.section(self.sections().find(tag)).len().is_multiple_of(size_of::<FactRecord>()) {
+        let length = self.section(self.sections().find(tag)).len();
+        if length.checked_rem(size_of::<FactRecord>()) != Some(0) {
             return Err(damaged(tag, "length", 0));
         }
         let mut before = None;

@@ -149,7 +149,9 @@ impl Pool {
             Some(Tag::Small) => Node::Unsigned(u64::from(number)),
             Some(Tag::String) => Node::String(self.string_at(number)),
             Some(Tag::Unsigned) => Node::Unsigned(self.number_at(number)),
-            Some(Tag::Signed) => Node::Signed(self.number_at(number).cast_signed()),
+            Some(Tag::Signed) => {
+                Node::Signed(i64::from_ne_bytes(self.number_at(number).to_ne_bytes()))
+            }
             Some(Tag::Double) => Node::Double(f64::from_bits(self.number_at(number))),
             Some(Tag::Array) => Node::Array(self.arrays.get(index(number))),
             Some(Tag::Object) => match self.objects.get(index(number)).split_first() {
@@ -258,7 +260,7 @@ impl Pool {
     pub(crate) fn signed(&mut self, value: i64) -> Result<Handle, ModelError> {
         match u64::try_from(value) {
             Ok(value) => self.unsigned(value),
-            Err(_) => self.number(Tag::Signed, value.cast_unsigned()),
+            Err(_) => self.number(Tag::Signed, u64::from_ne_bytes(value.to_ne_bytes())),
         }
     }
 

@@ -60,7 +60,7 @@ impl<'a> Value<'a> {
     /// The value of an integer from `i64::MIN` to `i64::MAX`.
     pub fn as_i64(self) -> Option<i64> {
         match self.word.tag()? {
-            Tag::Signed => self.bits().map(u64::cast_signed),
+            Tag::Signed => self.bits().map(|bits| i64::from_ne_bytes(bits.to_ne_bytes())),
             _ => self.as_u64().and_then(|value| i64::try_from(value).ok()),
         }
     }
@@ -265,7 +265,7 @@ impl<'a> Array<'a> {
     fn ranked(self, key: u32, rank: u32, place: &mut Place) -> Option<(u32, Value<'a>, u32)> {
         let order = self.values.checked_add(self.count)?.checked_add(rank / 2)?;
         let pair = self.store.word(order)?;
-        let position = if rank.is_multiple_of(2) { pair & 0xFFFF } else { pair >> 16 };
+        let position = if rank % 2 == 0 { pair & 0xFFFF } else { pair >> 16 };
         let element = self.at(position)?;
         let name = element
             .as_object()?

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
-use capscache::probe::{Options as ProbeOptions, probe};
+use capscache::probe::{Options, probe};
 use capscache::{Escaped, Groups};
 
 use crate::output;
@@ -14,15 +14,13 @@ pub(crate) fn run(session: &Session, args: &args::Record) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
     exists(&emulator)?;
     let emulator = std::path::absolute(emulator)?;
-    let options = ProbeOptions {
-        groups: if args.full { Groups::ALL } else { Groups::CORE },
-        kvm: !args.no_kvm,
-        record: true,
-        limits: session.place().limits(),
-        environment: session.place().env.clone(),
-        writable: session.place().writable.clone(),
-        ..ProbeOptions::default()
-    };
+    let options = Options::new()
+        .groups(if args.full { Groups::ALL } else { Groups::CORE })
+        .kvm(!args.no_kvm)
+        .record(true)
+        .limits(session.place().limits())
+        .environment(session.place().env.clone())
+        .writable(session.place().writable.clone());
     let probed = probe(&emulator, &options).map_err(|error| {
         let advice = session.advice(error.timed_out());
         anyhow!("{}{advice}", output::chain(&error))

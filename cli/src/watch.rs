@@ -13,9 +13,9 @@ use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
     let cache = session.cache()?;
-    let mut options = Options { search: args.search, rewarm: args.rewarm, ..Options::default() };
+    let mut options = Options::new().search(args.search).rewarm(args.rewarm);
     if let Some(jobs) = args.jobs {
-        options.jobs = jobs.into();
+        options = options.jobs(jobs.into());
     }
     let (sender, events) = mpsc::channel();
     // Nobody is left to be told when this ends.

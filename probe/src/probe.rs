@@ -33,37 +33,27 @@ const BINARY_ACCELERATOR: &str = "tcg:qtest";
 /// Accelerators of which any is enough to start an emulator.
 const ANY_ACCELERATOR: &str = "tcg:qtest:kvm";
 
-/// Options of a probe.
+/// Options of a probe: by default the core group, with KVM, without a transcript, as the caller.
+///
+/// ```
+/// use capscache_format::Groups;
+/// let options = capscache_probe::Options::new().groups(Groups::DEVICES).record(true);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether to send the queries of drivers at start-up. An entry that lacks a group has their answers
-    /// already.
-    pub core: bool,
-    /// Further groups to fill.
-    pub groups: Groups,
-    /// Whether to query what depends on the binary alone. Without it only the pass under KVM is made: for
-    /// an entry whose host changed, nothing else is needed.
-    pub binary: bool,
-    /// Whether to use KVM, if it opens and the emulator's target is native.
-    pub kvm: bool,
-    /// Whether to record a transcript.
-    pub record: bool,
-    /// Limits on the time and the data of the probe.
-    pub limits: Limits,
-    /// The user that the emulator runs as, if not the caller. KVM is used if it opens for that user.
-    pub run_as: Option<User>,
-    /// The directory in which the probe makes its temporary directory, if not that of the system: a
-    /// directory on a local file system, which that user can reach. With a symbolic link there is none.
-    pub temporary: Option<PathBuf>,
-    /// Further variables of the emulator's environment, which replace those of the same name.
-    pub environment: Vec<(OsString, OsString)>,
-    /// Directories and files that the emulator may write to, besides its temporary directory. Paths that do
-    /// not exist when the probe begins are not writable.
-    pub writable: Vec<PathBuf>,
+    pub(crate) core: bool,
+    pub(crate) groups: Groups,
+    pub(crate) binary: bool,
+    pub(crate) kvm: bool,
+    pub(crate) record: bool,
+    pub(crate) limits: Limits,
+    pub(crate) run_as: Option<User>,
+    pub(crate) temporary: Option<PathBuf>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) writable: Vec<PathBuf>,
 }
 
 impl Default for Options {
-    /// Returns options for the core group, with KVM, without a transcript, as the caller.
     fn default() -> Options {
         Options {
             core: true,
@@ -77,6 +67,90 @@ impl Default for Options {
             environment: Vec::new(),
             writable: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// The default options.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Sends the queries of drivers at start-up, or not: an entry that lacks a group has their answers
+    /// already.
+    #[must_use]
+    pub fn core(mut self, core: bool) -> Options {
+        self.core = core;
+        self
+    }
+
+    /// Fills further groups.
+    #[must_use]
+    pub fn groups(mut self, groups: Groups) -> Options {
+        self.groups = groups;
+        self
+    }
+
+    /// Queries what depends on the binary alone, or makes only the pass under KVM: for an entry whose host
+    /// changed, nothing else is needed.
+    #[must_use]
+    pub fn binary(mut self, binary: bool) -> Options {
+        self.binary = binary;
+        self
+    }
+
+    /// Uses KVM, if it opens and the emulator's target is native, or not.
+    #[must_use]
+    pub fn kvm(mut self, kvm: bool) -> Options {
+        self.kvm = kvm;
+        self
+    }
+
+    /// Records a transcript, or not.
+    #[must_use]
+    pub fn record(mut self, record: bool) -> Options {
+        self.record = record;
+        self
+    }
+
+    /// Limits the time and the data of the probe.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Options {
+        self.limits = limits;
+        self
+    }
+
+    /// Runs the emulator as another user; `None`: as the caller. KVM is used if it opens for that user.
+    #[must_use]
+    pub fn run_as(mut self, user: Option<User>) -> Options {
+        self.run_as = user;
+        self
+    }
+
+    /// Makes the temporary directory of the probe in this directory, not in that of the system: one on a
+    /// local file system, which that user can reach. With a symbolic link there is none.
+    #[must_use]
+    pub fn temporary(mut self, directory: impl Into<PathBuf>) -> Options {
+        self.temporary = Some(directory.into());
+        self
+    }
+
+    /// Adds variables to the emulator's environment, which replace those of the same name.
+    #[must_use]
+    pub fn environment(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Options {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Adds directories and files that the emulator may write to, besides its temporary directory. Paths that
+    /// do not exist when the probe begins are not writable.
+    #[must_use]
+    pub fn writable(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Options {
+        self.writable.extend(paths);
+        self
     }
 }
 

@@ -118,12 +118,10 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
 /// Starts to watch what entries depend on. Without a watcher answers are as right, but no event is
 /// published, and the first caller after a change waits for the probe.
 fn start_watcher(cache: &Cache, options: &Options, publisher: Publisher) -> Option<Watcher> {
-    let options = WatchOptions {
-        search: options.search.clone(),
-        rewarm: options.rewarm,
-        jobs: options.jobs,
-        ..WatchOptions::default()
-    };
+    let options = WatchOptions::new()
+        .search(options.search.iter().cloned())
+        .rewarm(options.rewarm)
+        .jobs(options.jobs);
     let watcher = Watcher::start(cache.clone(), options, move |event| publisher.publish(&event));
     watcher.inspect_err(|error| warn!("nothing is watched: {}", chain(error))).ok()
 }

@@ -4,7 +4,7 @@
 //! requested. The file has the inputs that the failure depends on, and a [`FailureRecord`].
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use capscache_format::FailureRecord;
@@ -67,6 +67,6 @@ impl Entries {
     #[cfg(feature = "probe")]
     pub(crate) fn keep_failure(&self, emulator: &Path, failure: Loaded) {
         let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(emulator.as_os_str().to_owned(), Arc::new(failure));
+        kept.insert(emulator.as_os_str().to_owned(), failure.into());
     }
 }

@@ -1,6 +1,7 @@
 //! The emulator, by the path that was given, and the executable that runs.
 
 use std::io;
+#[cfg(feature = "probe")]
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -8,7 +9,9 @@ use capscache_format::{Evidence, Input, Signature};
 
 use super::{Check, Compare, FastCheck, HostFacts, Kvm, Present, differs, is_unchanged, record};
 use super::{short_hex, stat_check};
-use crate::file::{self, sha256_of, stat};
+#[cfg(feature = "probe")]
+use crate::file::signature;
+use crate::file::{sha256_of, stat};
 use crate::status::Dependency;
 
 /// The comparison of both.
@@ -23,7 +26,7 @@ pub(crate) fn record_file(
     evidence: Evidence,
     since: SystemTime,
 ) -> Input {
-    record(path, Some(file::signature(status)), Some(sha256), evidence, since)
+    record(path, Some(signature(status)), Some(sha256), evidence, since)
 }
 
 /// Records an executable in another mount namespace, where nothing can be compared with it.

@@ -3,6 +3,7 @@
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "probe")]
 use std::time::SystemTime;
 
 use capscache_format::{DeviceNode, Evidence, Input, KvmState, Signature};

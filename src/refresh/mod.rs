@@ -108,14 +108,12 @@ impl Refresher {
     /// The options of every probe of this cache. Nothing is written outside of the root.
     fn probe_options(&self) -> Options {
         let settings = self.settings.clone();
-        Options {
-            limits: settings.limits,
-            run_as: settings.run_as,
-            temporary: Some(self.entries.store.directory().to_owned()),
-            environment: settings.environment,
-            writable: settings.writable,
-            ..Options::default()
-        }
+        Options::new()
+            .limits(settings.limits)
+            .run_as(settings.run_as)
+            .temporary(self.entries.store.directory())
+            .environment(settings.environment)
+            .writable(settings.writable)
     }
 }
 

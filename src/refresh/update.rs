@@ -94,7 +94,7 @@ impl Refresher {
         for tries_left in (0..TRIES).rev() {
             let before = Before::now(emulator, &self.entries.variables());
             let status = stat(emulator)?;
-            let options = Options { groups, ..self.probe_options() };
+            let options = self.probe_options().groups(groups);
             // A state that is the same before and after the probe was the same during it; KVM may change
             // meanwhile.
             let kvm = self.entries.kvm();
@@ -146,7 +146,7 @@ impl Refresher {
             if kvm.opens() {
                 let has_models = old.groups().contains(Group::CpuModels);
                 let groups = if has_models { Groups::CPU_MODELS } else { Groups::CORE };
-                let options = Options { binary: false, groups, ..self.probe_options() };
+                let options = self.probe_options().binary(false).groups(groups);
                 match probe(emulator, &options) {
                     Ok(probed) if recorded_sha256(old) != Some(&probed.ran.sha256) => {
                         return Ok(None);
@@ -184,12 +184,9 @@ impl Refresher {
         hit: &Capabilities,
         groups: Groups,
     ) -> Result<Option<Capabilities>, Error> {
-        let options = Options {
-            core: false,
-            groups: groups.without(hit.groups()),
-            kvm: hit.accelerators().any(|accelerator| accelerator == Accelerator::Kvm),
-            ..self.probe_options()
-        };
+        let lacking = groups.without(hit.groups());
+        let ran_under_kvm = hit.accelerators().any(|accelerator| accelerator == Accelerator::Kvm);
+        let options = self.probe_options().core(false).groups(lacking).kvm(ran_under_kvm);
         let Probed { mut model, ran, .. } = run(emulator, &options)?;
         if recorded_sha256(hit) != Some(&ran.sha256) {
             return Ok(None);
@@ -198,7 +195,7 @@ impl Refresher {
         model.inputs.retain(|input| input.kind() != InputKind::Incomplete);
         let mut whole = self.model_of(emulator, hit)?;
         whole.replace(&model).map_err(|source| too_many(emulator, source))?;
-        if options.groups.contains(Group::CpuModels) {
+        if lacking.contains(Group::CpuModels) {
             for accelerator in hit.accelerators() {
                 let (group, kind) = (Group::CpuModels, FactKind::CpuModels);
                 if whole.get(FactKey { group, accelerator, kind }).is_none() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use capscache::probe::{Options as ProbeOptions, probe, replay};
+use capscache::probe::{Options, probe, replay};
 use capscache::{
     Accelerator, Cache, Capabilities, Dependency, Entry, Groups, InputKind, Lookup, Tri, Validation,
 };
@@ -117,7 +117,7 @@ fn a_failed_accelerator_is_replayed_as_it_was() {
     }
     let moody = Moody::new("qemu-system-x86_64");
     moody.fails_under("kvm");
-    let options = ProbeOptions { record: true, ..ProbeOptions::default() };
+    let options = Options::new().record(true);
     let probed = probe(&moody.emulator(), &options).expect("a probe");
     let replayed = replay(&probed.transcript.expect("a transcript")).expect("a model");
     let entry = Entry::open(replayed.encode().expect("a file")).expect("an entry");

@@ -155,7 +155,7 @@ fn what_changes_during_every_probe_is_not_believed() {
     assert_eq!(starts(), 2 * 3 * passes);
     match cache.lookup(&wrapper).expect("a lookup") {
         Lookup::Stale { reason: stale, .. } => {
-            assert_eq!(stale.input, InputKind::Modules, "{stale}")
+            assert_eq!(stale.input, InputKind::Modules, "{stale}");
         }
         other => panic!("not stale but {other:?}"),
     }

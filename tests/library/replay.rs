@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use capscache::format::Version;
-use capscache::probe::{Options as ProbeOptions, probe, replay};
+use capscache::probe::{Options, probe, replay};
 use capscache::{Accelerator, Entry, Groups, Tri};
 
 /// The fixtures of the repository, unpacked.
@@ -57,7 +57,7 @@ fn the_transcript_of_a_probe_makes_the_model_of_the_probe() {
         (test_support::native(), Groups::CORE),
         ("/usr/bin/qemu-system-avr".to_owned(), Groups::ALL),
     ] {
-        let options = ProbeOptions { record: true, groups, ..ProbeOptions::default() };
+        let options = Options::new().record(true).groups(groups);
         let probed = probe(emulator.as_ref(), &options).expect("a probe");
         let live = Entry::open(probed.model.encode().expect("a file")).expect("an entry");
         let replayed = entry(&probed.transcript.expect("a transcript"));

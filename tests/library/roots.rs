@@ -285,11 +285,15 @@ fn garbage_is_removed_and_everything_else_stays() {
     let collected = cache.collect_garbage().expect("it can");
     let mut releases = older.to_vec();
     releases.sort();
-    let mut expected = Collected::default();
-    expected.emulators = vec![gone];
-    (expected.damaged, expected.failures) = (1, 1);
-    (expected.temporaries, expected.scratch_directories) = (1, 1);
-    expected.releases = releases;
+    let expected = Collected {
+        emulators: vec![gone],
+        damaged: 1,
+        failures: 1,
+        temporaries: 1,
+        scratch_directories: 1,
+        releases,
+        skipped: Vec::new(),
+    };
     assert_eq!(collected, expected);
     assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));

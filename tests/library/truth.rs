@@ -1,6 +1,6 @@
 //! What is exported is what QEMU says, command by command, down to the order of keys.
 
-use capscache::probe::{Options as ProbeOptions, probe};
+use capscache::probe::{Options, probe};
 use capscache::{Entry, Groups};
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ impl Comparison {
 
 /// The export of a probe without KVM.
 fn export_without_kvm(emulator: &str) -> Value {
-    let options = ProbeOptions { kvm: false, ..ProbeOptions::default() };
+    let options = Options::new().kvm(false);
     let probed = probe(emulator.as_ref(), &options).expect("a probe");
     let entry = Entry::open(probed.model.encode().expect("a file")).expect("an entry");
     serde_json::to_value(&entry).expect("JSON")

@@ -6,19 +6,12 @@ use std::time::Duration;
 /// Options of a [`Watcher`](crate::Watcher).
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Further directories to search for new emulators, besides those of
-    /// [`capscache::find_emulators`].
-    pub search: Vec<PathBuf>,
-    /// Whether to probe again what was dropped, and to probe new emulators.
-    pub rewarm: bool,
-    /// The number of emulators that are probed at a time.
-    pub jobs: usize,
-    /// The time without further events after which a change is checked.
-    pub debounce: Duration,
-    /// The time after which a change is checked although events go on.
-    pub max_delay: Duration,
-    /// The interval of sweeps, which check everything, where not everything can be watched.
-    pub sweep_interval: Duration,
+    pub(crate) search: Vec<PathBuf>,
+    pub(crate) rewarm: bool,
+    pub(crate) jobs: usize,
+    pub(crate) debounce: Duration,
+    pub(crate) max_delay: Duration,
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Default for Options {
@@ -31,5 +24,55 @@ impl Default for Options {
             max_delay: Duration::from_secs(2),
             sweep_interval: Duration::from_secs(30),
         }
+    }
+}
+
+impl Options {
+    /// The default options: nothing is probed in the background.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Searches further directories for new emulators, besides those of [`capscache::find_emulators`].
+    #[must_use]
+    pub fn search(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Options {
+        self.search.extend(directories);
+        self
+    }
+
+    /// Probes emulators again whose entries were dropped, and new ones, or not.
+    #[must_use]
+    pub fn rewarm(mut self, rewarm: bool) -> Options {
+        self.rewarm = rewarm;
+        self
+    }
+
+    /// Probes at most so many emulators at a time: as many as there are processors by default.
+    #[must_use]
+    pub fn jobs(mut self, jobs: usize) -> Options {
+        self.jobs = jobs;
+        self
+    }
+
+    /// Sets the time without further events after which a change is checked: 200 ms by default.
+    #[must_use]
+    pub fn debounce(mut self, time: Duration) -> Options {
+        self.debounce = time;
+        self
+    }
+
+    /// Sets the time after which a change is checked although events go on: 2 s by default.
+    #[must_use]
+    pub fn max_delay(mut self, time: Duration) -> Options {
+        self.max_delay = time;
+        self
+    }
+
+    /// Sets the interval of sweeps, which check everything where not everything can be watched: 30 s by
+    /// default.
+    #[must_use]
+    pub fn sweep_interval(mut self, interval: Duration) -> Options {
+        self.sweep_interval = interval;
+        self
     }
 }

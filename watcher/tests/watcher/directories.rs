@@ -23,7 +23,7 @@ fn a_search_directory_that_is_created_later_is_noticed() {
     }
     let fixture = Fixture::new();
     let directory = fixture.path("opt/qemu/bin");
-    let options = Options { search: vec![directory.clone()], ..rewarm() };
+    let options = rewarm().search([directory.clone()]);
     let watching = fixture.watch(options);
     // Each directory has to be watched to notice the next one; the last ones are created at once.
     fs::create_dir(fixture.path("opt")).unwrap();

@@ -183,15 +183,15 @@ fn a_new_emulator_in_a_search_directory_is_reported_and_probed_only_with_rewarm(
     let fixture = Fixture::new();
     let search = fixture.path("bin");
     fs::create_dir(&search).unwrap();
-    let options = Options { search: vec![search.clone()], ..Options::default() };
+    let options = Options::new().search([search.clone()]);
     let watching = fixture.watch(options.clone());
     let emulator = fixture.wrapper("bin/qemu-system-avr", AVR);
     assert_eq!(watching.appeared(&emulator).len(), 1, "and not while it was unpacked");
-    assert_eq!(watching.rest(&search), []);
+    assert_eq!(watching.rest(&search, false), []);
     assert_eq!(fixture.starts(&emulator), 0);
     drop(watching);
 
-    let watching = fixture.watch(Options { rewarm: true, ..options });
+    let watching = fixture.watch(options.rewarm(true));
     assert_eq!(fixture.starts(&emulator), 0, "it existed before the watcher started");
     let other = fixture.wrapper("bin/qemu-system-rx", AVR);
     watching.appeared(&other);
@@ -201,7 +201,7 @@ fn a_new_emulator_in_a_search_directory_is_reported_and_probed_only_with_rewarm(
 
     // A file that becomes executable later.
     fs::write(search.join("qemu-system-avr2"), fs::read(&emulator).unwrap()).unwrap();
-    assert_eq!(watching.rest(&search).len(), 0);
+    assert_eq!(watching.rest(&search, true).len(), 0);
     command("chmod", &[&"755", &search.join("qemu-system-avr2")]);
     watching.appeared(&search.join("qemu-system-avr2"));
 }

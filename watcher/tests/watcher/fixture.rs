@@ -93,9 +93,8 @@ impl Fixture {
     pub(crate) fn begin(&self, options: Options) -> (Watching, Vec<Event>) {
         let (sender, events) = channel();
         let sink = move |event| drop(sender.send(event));
-        let rewarm = options.rewarm;
         let watcher = Watcher::start(self.cache.clone(), options, sink).unwrap();
-        let watching = Watching { watcher, events, rewarm };
+        let watching = Watching { watcher, events };
         let events =
             watching.until(|event| matches!(event, Event::Notice(Notice::Watching { .. })));
         (watching, events)
@@ -106,7 +105,6 @@ impl Fixture {
 pub(crate) struct Watching {
     pub(crate) watcher: Watcher,
     pub(crate) events: Receiver<Event>,
-    rewarm: bool,
 }
 
 impl Watching {
@@ -161,14 +159,14 @@ impl Watching {
     }
 
     /// Returns the remaining events of changes up to now: those of later changes come later.
-    /// `search` has to be among the search directories.
-    pub(crate) fn rest(&self, search: &Path) -> Vec<Event> {
+    /// `search` has to be among the search directories; `rewarm`: new emulators are probed.
+    pub(crate) fn rest(&self, search: &Path, rewarm: bool) -> Vec<Event> {
         let (last, new) = (search.join("qemu-system-last"), search.join("new"));
         write_program(&new, "#!/bin/sh\nexit 1\n");
         fs::rename(&new, &last).unwrap();
         let mut events = self.appeared(&last);
         events.pop();
-        if self.rewarm {
+        if rewarm {
             events.extend(self.failed(&last).0);
             events.pop();
         }
@@ -182,7 +180,7 @@ pub(crate) fn is_dropped(event: &Event, emulator: &Path) -> bool {
 }
 
 pub(crate) fn rewarm() -> Options {
-    Options { rewarm: true, ..Options::default() }
+    Options::new().rewarm(true)
 }
 
 /// Runs a test, an ignored one, in namespaces of its own; prints that it is skipped and returns `false`

@@ -33,7 +33,7 @@ fn ten_watches() {
     for emulator in &emulators {
         fixture.cache.get(emulator).unwrap();
     }
-    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..rewarm() });
+    let (watching, events) = fixture.begin(rewarm().sweep_interval(SWEEP));
     let limit = "the limit of watches is reached: raise fs.inotify.max_user_watches";
     assert!(events.iter().any(|event| is_sweeping(event, limit)), "{events:?}");
     let Some(Event::Notice(Notice::Watching { directories, entries })) = events.last() else {
@@ -74,7 +74,7 @@ fn no_inotify() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
-    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..rewarm() });
+    let (watching, events) = fixture.begin(rewarm().sweep_interval(SWEEP));
     let none = |event: &Event| {
         matches!(event, Event::Notice(Notice::Watching { directories: 0, entries: 1 }))
     };
@@ -123,7 +123,7 @@ fn overlay() {
         |dependency: &capscache::Dependency| dependency.path() == merged.join(modules);
     assert!(entry.depends_on().iter().any(has_modules), "it searches for modules beside itself");
 
-    let (watching, events) = fixture.begin(Options { sweep_interval: SWEEP, ..Options::default() });
+    let (watching, events) = fixture.begin(Options::new().sweep_interval(SWEEP));
     assert!(events.iter().any(|event| is_sweeping(event, "overlay")), "{events:?}");
     // No inode of the overlay changes with it.
     fs::write(&module, "two").unwrap();

@@ -91,7 +91,7 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
     }
     let fixture = Fixture::new();
     let bin = fixture.path("system/usr/bin");
-    let options = Options { search: vec![bin.clone()], ..rewarm() };
+    let options = rewarm().search([bin.clone()]);
 
     // A system with QEMU, all of its modules but one, and nothing cached.
     let modules = fs::read_dir(Path::new("/").join(MODULES)).unwrap();
@@ -120,7 +120,7 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
     let (events, probed) = watching.refreshed(&emulator);
     assert_eq!((events.len(), probed), (1, true));
     assert!(fixture.hit(&emulator).qom_type("usb-redir").is_err());
-    assert_eq!(watching.rest(&bin).len(), 0, "one refresh for all its files");
+    assert_eq!(watching.rest(&bin, true).len(), 0, "one refresh for all its files");
 
     fixture.dpkg(&[&"--install", &usb]);
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
@@ -153,7 +153,7 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
     fixture.dpkg(&[&"--install", &upgrade]);
     let (events, probed) = watching.refreshed(&emulator);
     assert_eq!((events.len(), probed), (1, false), "{events:?}");
-    assert_eq!(watching.rest(&bin).len(), 0);
+    assert_eq!(watching.rest(&bin, true).len(), 0);
 }
 
 #[test]
@@ -176,12 +176,12 @@ fn a_burst_of_hundreds_of_changes_is_one_refresh() {
     fixture.cache.get(&emulator).unwrap();
     let search = fixture.path("search");
     fs::create_dir(&search).unwrap();
-    let watching = fixture.watch(Options { search: vec![search.clone()], ..rewarm() });
+    let watching = fixture.watch(rewarm().search([search.clone()]));
     for number in 0..500 {
         fs::write(modules.join(format!("hw-{number}.so")), "").unwrap();
     }
     dropped_and_refreshed_once(&watching.refreshed(&emulator).0, &emulator);
-    assert_eq!(watching.rest(&search), []);
+    assert_eq!(watching.rest(&search, true), []);
     assert!(fixture.is_hit(&emulator));
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use capscache::{Group, Groups};
-use capscache_watcher::{Event, Options};
+use capscache_watcher::Event;
 
 use crate::fixture::{AVR, Fixture, rewarm};
 
@@ -51,7 +51,7 @@ fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
         fs::write(fixture.path(&format!("gate-{name}")), "").unwrap();
         fixture.cache.get(fixture.program(name, script(name))).unwrap();
     }
-    let watching = fixture.watch(Options { jobs: 2, ..rewarm() });
+    let watching = fixture.watch(rewarm().jobs(2));
     fs::remove_file(fixture.path("log")).unwrap();
     for name in &names {
         fs::remove_file(fixture.path(&format!("gate-{name}"))).unwrap();
