@@ -49,7 +49,7 @@ impl CacheBuilder {
     }
 
     /// Adds the root of another cache, such as one that is part of an image of this host: its valid entries
-    /// are used where the root has none, and the parts of others that hold are not probed
+    /// are used where the root has none, and the parts of its other entries that hold are not probed
     /// again. Fallbacks are searched in this order and never written; one that is absent is skipped.
     pub fn fallback(mut self, root: impl Into<PathBuf>) -> CacheBuilder {
         self.fallbacks.push(root.into());
@@ -71,7 +71,7 @@ impl CacheBuilder {
     }
 
     /// Adds variables to the environment of emulators, which replace those of the same name. Answers
-    /// that were given under others are not used.
+    /// of emulators with other variables are not used.
     pub fn environment(
         mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -93,7 +93,7 @@ impl CacheBuilder {
         self
     }
 
-    /// Runs emulators as another user, which takes a process of root: KVM is what it is to that user.
+    /// Runs emulators as another user, which requires root. KVM is examined with the rights of that user.
     #[cfg(feature = "probe")]
     pub fn run_as(mut self, user: capscache_probe::User) -> CacheBuilder {
         self.probes.run_as = Some(user);

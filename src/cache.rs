@@ -66,10 +66,10 @@ impl Cache {
         self.get_with(emulator, Groups::CORE)
     }
 
-    /// As [`Cache::get`], with further groups, which are filled if the entry lacks them.
+    /// Returns the same as [`Cache::get`] with further groups, which are filled if the entry lacks them.
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// See [`Cache::get`].
     #[cfg(feature = "probe")]
     pub fn get_with(
         &self,
@@ -79,21 +79,21 @@ impl Cache {
         self.refresher.get_with(&absolute(emulator.as_ref())?, groups)
     }
 
-    /// As [`Cache::get`], without blocking the thread; any executor will do.
+    /// Returns the same as [`Cache::get`] without blocking the thread, on any executor.
     ///
     /// Dropping the future gives up waiting and leaves the probe to finish for other callers.
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// See [`Cache::get`].
     #[cfg(feature = "probe")]
     pub async fn get_async(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
         self.get_with_async(emulator, Groups::CORE).await
     }
 
-    /// As [`Cache::get_with`], without blocking the thread; see [`Cache::get_async`].
+    /// Returns the same as [`Cache::get_with`] without blocking the thread; see [`Cache::get_async`].
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// See [`Cache::get`].
     #[cfg(feature = "probe")]
     pub async fn get_with_async(
         &self,
@@ -134,10 +134,10 @@ impl Cache {
         Ok(self.entries.with_failure(&emulator, self.entries.examine(&emulator, false)?))
     }
 
-    /// As [`Cache::lookup`], with the given checks.
+    /// Looks up the entry of an emulator, see [`Cache::lookup`], with the given checks.
     ///
     /// # Errors
-    /// As [`Cache::lookup`].
+    /// See [`Cache::lookup`].
     pub fn lookup_with(
         &self,
         emulator: impl AsRef<Path>,
@@ -152,7 +152,7 @@ impl Cache {
     /// `None` if there is none.
     ///
     /// # Errors
-    /// As [`Cache::lookup`].
+    /// See [`Cache::lookup`].
     pub fn entry(&self, emulator: impl AsRef<Path>) -> Result<Option<Capabilities>, Error> {
         self.entries.entry(&absolute(emulator.as_ref())?)
     }
@@ -199,7 +199,7 @@ impl Cache {
     /// process may not examine an input: it may hold for other processes.
     ///
     /// # Errors
-    /// As [`Cache::lookup`], and [`Error::Entry`] if the entry cannot be removed.
+    /// See [`Cache::lookup`], and [`Error::Entry`] if the entry cannot be removed.
     pub fn drop_stale(
         &self,
         emulator: impl AsRef<Path>,
@@ -222,7 +222,7 @@ impl Cache {
     /// Checks an entry as a whole: place, digest, records, every value. Returns whether there is one.
     ///
     /// # Errors
-    /// As [`Cache::lookup`]; [`Error::Format`] describes the damage.
+    /// See [`Cache::lookup`]; [`Error::Format`] describes the damage.
     pub fn verify(&self, emulator: impl AsRef<Path>) -> Result<bool, Error> {
         let emulator = absolute(emulator.as_ref())?;
         self.entries.store.verify(&self.entries.store.entry_path(&emulator))
@@ -259,7 +259,7 @@ impl CacheBuilder {
     /// Opens the cache.
     ///
     /// # Errors
-    /// As [`Cache::open`], also for each of the fallbacks.
+    /// See [`Cache::open`], also for each of the fallbacks.
     pub fn open(self) -> Result<Cache, Error> {
         let root = std::path::absolute(&self.root)
             .map_err(|source| Error::Root { path: self.root, source: Arc::new(source) })?;

@@ -11,7 +11,7 @@ use crate::file::is_program;
 const HALF_INSTALLED: [&str; 6] =
     [".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist", ".distrib", ".rpmnew"];
 
-/// The emulators in the directories of `PATH`, in `/usr/libexec` and in `further`, in this order,
+/// Returns the emulators in the directories of `PATH`, in `/usr/libexec` and in `further`, in this order,
 /// sorted by name within a directory.
 ///
 /// An emulator is an executable file called `qemu-system-*` or `qemu-kvm`. A directory that is
@@ -28,8 +28,9 @@ pub fn find_emulators(further: &[PathBuf]) -> Vec<PathBuf> {
     emulators
 }
 
-/// Returns whether [`find_emulators`] finds an emulator, by that path or by the one that it has in a directory
-/// as that was named, even if the directory is a link: `/bin/qemu-system-x86_64` if `/bin` is on `PATH`.
+/// Returns whether [`find_emulators`] finds an emulator. Its directory may be given as a searched directory or
+/// by the path that this links to: `/bin/qemu-system-x86_64` is found if `/bin` is on `PATH`, even if that is a
+/// link.
 pub fn finds_emulator(emulator: &Path, further: &[PathBuf]) -> bool {
     let Some(within) = emulator.parent() else { return false };
     let is_searched = |directory: PathBuf| {
@@ -39,7 +40,7 @@ pub fn finds_emulator(emulator: &Path, further: &[PathBuf]) -> bool {
     search_directories(further).into_iter().any(is_searched) && is_emulator(emulator)
 }
 
-/// The directories that [`find_emulators`] searches, in this order, present or not.
+/// Returns the directories that [`find_emulators`] searches, in this order, present or not.
 pub fn search_directories(further: &[PathBuf]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let named = std::env::split_paths(&path).chain([PathBuf::from("/usr/libexec")]);
@@ -56,9 +57,9 @@ fn emulators_in(directory: &Path) -> Vec<PathBuf> {
 
 fn is_emulator(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
-    let called = name.starts_with("qemu-system-") || name == "qemu-kvm";
+    let is_named = name.starts_with("qemu-system-") || name == "qemu-kvm";
     let half_installed = HALF_INSTALLED.iter().any(|suffix| name.ends_with(suffix));
-    called && !half_installed && is_program(path)
+    is_named && !half_installed && is_program(path)
 }
 
 #[cfg(test)]
@@ -82,14 +83,14 @@ mod tests {
         let further = [link.clone()];
         assert!(finds_emulator(&link.join("qemu-kvm"), &further));
         assert!(finds_emulator(&real.join("qemu-kvm"), &further));
-        for no in [
+        for other in [
             root.join("other/qemu-kvm"),
             link.join("../real/qemu-kvm"),
             link.join("qemu-img"),
             link.join("qemu-system-absent"),
             PathBuf::from("/"),
         ] {
-            assert!(!finds_emulator(&no, &further), "{}", no.display());
+            assert!(!finds_emulator(&other, &further), "{}", other.display());
         }
     }
 

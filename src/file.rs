@@ -12,7 +12,7 @@ use capscache_format::Signature;
 use rustix::fs::{Mode, OFlags, Stat};
 use sha2::{Digest, Sha256};
 
-/// Within this time of a file's change another change may leave its time stamps as they are.
+/// The time after a change of a file within which another change may leave its time stamps the same.
 const RACY: Duration = Duration::from_secs(2);
 
 /// A limit that no program reaches. A sparse file may have any size without using any space, and hashing it
@@ -29,7 +29,7 @@ pub(crate) struct FileStamp {
 impl FileStamp {
     /// `None` for a path that no file can have.
     pub(crate) fn new(path: &Path, recorded: Option<Signature>) -> Option<FileStamp> {
-        // Made once: a hit has no time to copy paths.
+        // Made once: a hit must not copy paths.
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
         Some(FileStamp { path, recorded })
     }
@@ -88,7 +88,7 @@ pub(crate) fn changed_at(signature: Signature) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
 }
 
-/// The time that a file would get that changed now: that of the kernel's last tick.
+/// The time stamp of a file that changes now: that of the kernel's last tick.
 #[cfg(feature = "probe")]
 pub(crate) fn time_of_change() -> SystemTime {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
@@ -96,7 +96,7 @@ pub(crate) fn time_of_change() -> SystemTime {
     UNIX_EPOCH + Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanoseconds)
 }
 
-/// Opens a regular file for reading. A pipe, a terminal or a device could block for ever, also if it was
+/// Opens a regular file for reading. A pipe, a terminal or a device could block forever, also if it was
 /// put at the path just now, and opening some devices has effects.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let refused = || Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -107,7 +107,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { refused() }
 }
 
-/// Opens whatever is at a path without blocking: a pipe must not hold up the caller.
+/// Opens a file of any type without blocking: a pipe must not delay the caller.
 pub(crate) fn open_nonblocking(path: &Path, options: &mut fs::OpenOptions) -> io::Result<File> {
     // The bits fit any integer of 32 bits.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);

@@ -35,8 +35,8 @@ pub enum Validation {
     /// The values of all inputs: every module file, every shared object that the emulator had mapped, and
     /// microcode that was loaded since the cache was opened.
     Thorough,
-    /// As `Thorough`; in addition a wrapper is started until its emulator greets, and the file that runs then
-    /// is compared: a decision that a wrapper makes when it runs shows in no file.
+    /// The checks of `Thorough`; in addition a wrapper is started until its emulator greets, and the file that
+    /// runs then is compared: a decision that a wrapper makes when it runs shows in no file.
     #[cfg(feature = "probe")]
     Start,
 }

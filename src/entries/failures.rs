@@ -37,7 +37,7 @@ impl Entries {
         if !loaded.inputs().iter().all(holds) || !self.has_environment_of(loaded.inputs()) {
             return None;
         }
-        // After a reboot the clock is behind the record, which is then worth nothing.
+        // After a reboot the clock is behind the record, which no longer holds.
         let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
         let retry_in = self.failure_ttl.checked_sub(age).filter(|left| !left.is_zero())?;
         let depends_on = inputs::watched_paths(loaded.inputs());

@@ -90,7 +90,7 @@ impl Entries {
     /// The entry on disk or, if none could be written, in memory, without a comparison.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// See [`Store::read`].
     pub(crate) fn entry(&self, emulator: &Path) -> Result<Option<Capabilities>, Error> {
         for store in self.stores() {
             if let Some(stored) = store.read(&store.entry_path(emulator))? {
@@ -104,7 +104,7 @@ impl Entries {
     /// searched first, then the entries that could not be written there.
     ///
     /// # Errors
-    /// As [`Store::read`], if no other store has an entry.
+    /// See [`Store::read`]; only if no other store has an entry.
     pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
         if thorough && !self.is_host_given {
             self.set_host(HostFacts::of_this_host());
@@ -195,7 +195,7 @@ impl Entries {
         }
     }
 
-    /// KVM as the emulator will see it.
+    /// KVM with the rights that the emulator will have.
     pub(crate) fn kvm(&self) -> Kvm {
         #[cfg(feature = "probe")]
         return Kvm::of(self.run_as.as_ref());
@@ -296,7 +296,7 @@ impl Entries {
     }
 
     /// The form in which an input that holds under a new signature is written. Only a process with the rights
-    /// of the prober knows whether KVM still opens for it, and other readers would not check again.
+    /// of the prober can check whether KVM still opens for it, and other readers would not check again.
     fn input_to_persist(&self, old: &Input, new: &Input) -> Input {
         let is_by_same_user = || match &old.evidence {
             Evidence::Kvm(recorded) => self.kvm().state.uid == recorded.uid,

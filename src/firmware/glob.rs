@@ -1,12 +1,12 @@
-//! Patterns for names of machines, as `fnmatch` takes them without flags: `*`, `?`, `[a-z]`, `[!a-z]`, and a
-//! backslash before what stands for itself.
+//! Patterns for names of machines, with the syntax of `fnmatch` without flags: `*`, `?`, `[a-z]`, `[!a-z]`, and
+//! a backslash before a character that stands for itself.
 
-/// Whether a name has the form of a pattern.
+/// Returns whether a name matches a pattern.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut rest, mut at) = (&pattern[..], 0);
-    // Behind the last star, and where in the name what follows it is tried.
+    // The pattern after the last star, and the position in the name at which it is tried.
     let mut star: Option<(&[char], usize)> = None;
     while at < name.len() {
         if let ['*', behind @ ..] = rest {
@@ -25,14 +25,14 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     rest.iter().all(|c| *c == '*')
 }
 
-/// The pattern behind what stands for one character, if it stands for this one.
+/// The pattern after its first element, if that matches a character.
 fn one(pattern: &[char], c: char) -> Option<&[char]> {
     match pattern {
         ['?', rest @ ..] => Some(rest),
         ['\\', escaped, rest @ ..] => (*escaped == c).then_some(rest),
         ['[', within @ ..] => match set(within, c) {
             Some((is_in, rest)) => is_in.then_some(rest),
-            // Without its end it is a bracket.
+            // A bracket that is not closed stands for itself.
             None => (c == '[').then_some(within),
         },
         [plain, rest @ ..] => (*plain == c).then_some(rest),
@@ -40,13 +40,13 @@ fn one(pattern: &[char], c: char) -> Option<&[char]> {
     }
 }
 
-/// Whether a character is in a set, and the pattern behind it; `None` if the set does not end.
+/// Returns whether a character is in a set, and the pattern after the set; `None` if the set does not end.
 fn set(within: &[char], c: char) -> Option<(bool, &[char])> {
     let (is_negated, within) = match within {
         ['!' | '^', rest @ ..] => (true, rest),
         _ => (false, within),
     };
-    // One that stands first is a member.
+    // A closing bracket that comes first is a member.
     let end = 1 + within.iter().skip(1).position(|c| *c == ']')?;
     let (mut members, mut is_in) = (&within[..end], false);
     while let [first, rest @ ..] = members {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_many_stars_takes_no_time() {
+    fn a_pattern_of_many_stars_is_matched_quickly() {
         assert!(!matches(&"*a".repeat(2000), &"a".repeat(1999)));
     }
 }

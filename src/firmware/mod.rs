@@ -1,7 +1,7 @@
-//! The firmware descriptors of this host, as QEMU's `docs/interop/firmware.json` has them: JSON files that
-//! say which firmware a machine can be started with.
+//! The firmware descriptors of this host, as specified by QEMU's `docs/interop/firmware.json`: JSON files that
+//! describe the firmware that a machine can be started with.
 //!
-//! No entry has them: they are read each time somebody asks.
+//! Entries do not contain them: they are read for each request.
 
 mod glob;
 mod search;
@@ -14,65 +14,67 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::search::firmware_directories;
 
-/// Longer than any descriptor; the longest ones that distributions have are of 2 KiB.
+/// The largest size of a descriptor; the longest ones that distributions have are of 2 KiB.
 const DESCRIPTOR_BYTES: u64 = 1 << 20;
 
 /// The firmware descriptors that are in effect.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct FirmwareList {
-    /// Those that can be read, by file name: of several that fit, the first is to be taken.
+    /// The readable descriptors, ordered by file name: of several that fit, the first is to be used.
     pub found: Vec<Firmware>,
-    /// What else stands where descriptors do, and keeps no other from being found.
+    /// The errors of other files and directories, which do not keep descriptors from being found.
     pub broken: Vec<FirmwareError>,
 }
 
-/// A firmware, as its descriptor presents it.
+/// A firmware and its descriptor.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Firmware {
     /// The descriptor's file.
     pub path: PathBuf,
-    /// What it says.
+    /// The content of the descriptor.
     pub descriptor: FirmwareDescriptor,
-    /// All that it says, as it does.
+    /// The document in the file, with keys that this release does not use.
     document: serde_json::Value,
 }
 
-/// What a descriptor says: QAPI's `Firmware`. Words that a later QEMU may add to are text.
+/// The content of a descriptor: QAPI's `Firmware`. Enumerations that a later QEMU may extend are text.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct FirmwareDescriptor {
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
-    /// What it offers to a guest, what is most native to it first: `bios`, `openfirmware`, `uboot`, `uefi`.
+    /// The interfaces that it offers to a guest, the most native first: `bios`, `openfirmware`, `uboot`,
+    /// `uefi`.
     pub interface_types: Vec<String>,
-    /// How it is loaded.
+    /// The way in which it is loaded.
     pub mapping: FirmwareMapping,
-    /// Where it runs.
+    /// The machines that it runs on.
     pub targets: Vec<FirmwareTarget>,
-    /// What it supports, and what it requires of a machine: `secure-boot`, `requires-smm`, `amd-sev`, …
+    /// Features that it supports, and those that it requires of a machine: `secure-boot`, `requires-smm`,
+    /// `amd-sev`, …
     pub features: Vec<String>,
-    /// Notes of its makers, which nothing is to depend on.
+    /// Notes of its vendor, for information only.
     #[serde(default)]
     pub tags: Vec<String>,
 }
 
-/// How a firmware is loaded: QAPI's `FirmwareMapping`.
+/// The way in which a firmware is loaded: QAPI's `FirmwareMapping`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Mapping")]
 #[non_exhaustive]
 pub struct FirmwareMapping {
-    /// What it is loaded into: `flash`, `kernel`, `memory`, `igvm`.
+    /// The device that it is loaded into: `flash`, `kernel`, `memory`, `igvm`.
     pub device: String,
-    /// Where the guest's variables are kept: `split`, in a copy of the template; `combined`, in a copy of the
-    /// executable; `stateless`, nowhere. `None` where the specification knows no mode.
+    /// The place of the guest's variables: `split`, a copy of the template; `combined`, a copy of the
+    /// executable; `stateless`, none. `None` where the specification has no mode.
     pub mode: Option<String>,
-    /// What is loaded. Only a device that this release does not know may have none.
+    /// The file that is loaded. `None` only for a device that is unknown to this release.
     pub executable: Option<FirmwareFile>,
-    /// What each machine gets a copy of, for its variables.
+    /// The file that is copied for each machine, for its variables.
     pub nvram_template: Option<FirmwareFile>,
 }
 
@@ -80,7 +82,7 @@ pub struct FirmwareMapping {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct FirmwareFile {
-    /// Its path.
+    /// The path of the file.
     pub filename: String,
     /// Its format, `raw` or `qcow2`; `None` where the descriptor has a file name alone.
     pub format: Option<String>,
@@ -92,51 +94,59 @@ pub struct FirmwareFile {
 pub struct FirmwareTarget {
     /// QEMU's name of their architecture.
     pub architecture: String,
-    /// Patterns, as of a shell, for their names, which are no aliases.
+    /// Patterns for their names, with the syntax of a shell. Aliases are not names.
     pub machines: Vec<String>,
 }
 
-/// Why a descriptor tells nothing.
+/// The reason for which a descriptor cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FirmwareError {
-    /// It, or a directory of descriptors, cannot be read.
+    /// A descriptor, or a directory of descriptors, cannot be read.
     #[error("cannot read {}", Escaped::new(path))]
     Read {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// A directory, a pipe or a device is in the place of a descriptor.
     #[error(
-        "{} is no file: remove it; what hides a descriptor is an empty file",
+        "cannot use the firmware descriptor {}: it is not a regular file; remove it, or replace it by an empty \
+         file to hide a descriptor",
         Escaped::new(path)
     )]
     NoFile {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// It is longer than any descriptor.
-    #[error("{} is longer than {DESCRIPTOR_BYTES} bytes, as no descriptor is", Escaped::new(path))]
+    /// A file is larger than any descriptor.
+    #[error(
+        "cannot use the firmware descriptor {}: it is larger than {DESCRIPTOR_BYTES} bytes; hide it by an \
+         empty file",
+        Escaped::new(path)
+    )]
     TooLong {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// It is no JSON, or lacks what makes a descriptor.
-    #[error("{} is no firmware descriptor: mend it, or hide it", Escaped::new(path))]
+    /// A file is not JSON, or lacks a member that a descriptor must have.
+    #[error(
+        "cannot parse the firmware descriptor {}: fix it, or hide it by an empty file",
+        Escaped::new(path)
+    )]
     Syntax {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the parser.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl FirmwareError {
-    /// The path that it is about.
+    /// The path of the file or directory.
     pub fn path(&self) -> &Path {
         match self {
             FirmwareError::Read { path, .. }
@@ -153,8 +163,9 @@ impl FirmwareList {
         FirmwareList::read(&firmware_directories())
     }
 
-    /// Reads the descriptors in these directories, of which the most specific stands first. Of files with one
-    /// name, that in the most specific directory is in effect, whatever it is; an empty one hides the others.
+    /// Reads the descriptors in these directories, of which the most specific comes first. Of files with one
+    /// name, that in the most specific directory is in effect, whatever its content; an empty one hides the
+    /// others.
     pub fn read(directories: &[PathBuf]) -> FirmwareList {
         let mut list = FirmwareList::default();
         for path in search::in_effect(directories, &mut list.broken) {
@@ -167,10 +178,11 @@ impl FirmwareList {
         list
     }
 
-    /// Those that run on a machine of an emulator, which may be named by its alias; the first is to be taken.
+    /// Returns the firmware for a machine of an emulator, which may be named by its alias; the first is to be
+    /// used.
     ///
     /// # Errors
-    /// [`Unanswered`] for a machine that the emulator does not have, or did not tell of.
+    /// [`Unanswered`] for a machine that the emulator does not have, or did not report.
     pub fn fitting<'a, B: AsRef<[u8]>>(
         &'a self,
         entry: &Entry<B>,
@@ -183,26 +195,26 @@ impl FirmwareList {
 }
 
 impl FirmwareDescriptor {
-    /// The patterns for the machines of an architecture that it runs on; none if it runs on none.
+    /// Returns the patterns for the machines of an architecture that it runs on; empty if it runs on none.
     pub fn machines<'a>(&'a self, arch: &'a str) -> impl Iterator<Item = &'a str> {
         let targets = self.targets.iter().filter(move |target| target.architecture == arch);
         targets.flat_map(|target| target.machines.iter().map(String::as_str))
     }
 
-    /// Whether it runs on a machine of an architecture, by its name, which is no alias.
+    /// Returns whether it runs on a machine of an architecture. `machine` is a name, not an alias.
     pub fn runs_on(&self, arch: &str, machine: &str) -> bool {
         self.machines(arch).any(|pattern| glob::matches(pattern, machine))
     }
 }
 
-/// As the file has it, with keys that this release does not know.
+/// Serializes the document in the file, with keys that this release does not use.
 impl Serialize for Firmware {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.document.serialize(serializer)
     }
 }
 
-/// A mapping in any form that the specification has.
+/// A mapping in any form of the specification.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Mapping {
@@ -234,7 +246,7 @@ impl TryFrom<Mapping> for FirmwareMapping {
     }
 }
 
-/// A descriptor; `None` for an empty file.
+/// Reads a descriptor; `None` for an empty file.
 fn read(path: PathBuf) -> Result<Option<Firmware>, FirmwareError> {
     match content(&path) {
         Ok(Some(bytes)) if bytes.is_empty() => Ok(None),
@@ -255,7 +267,7 @@ fn parse(bytes: &[u8]) -> serde_json::Result<(FirmwareDescriptor, serde_json::Va
     Ok((FirmwareDescriptor::deserialize(&document)?, document))
 }
 
-/// The bytes of a regular file, no more than tell that they are too many; `None` for anything else.
+/// Reads a regular file, up to a byte more than a descriptor may have; `None` for a file of another type.
 fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match crate::file::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),

@@ -1,4 +1,4 @@
-//! Where descriptors lie, and which of them are in effect.
+//! The directories of descriptors, and the files in them that are in effect.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use super::FirmwareError;
 
-/// Under each of the directories for configuration and data.
+/// The path under each of the directories for configuration and data.
 const WITHIN: &str = "qemu/firmware";
 
-/// The directories of firmware descriptors, the most specific first: that of this user, under
+/// Returns the directories of firmware descriptors, the most specific first: that of this user, under
 /// `XDG_CONFIG_HOME` or `~/.config`, that of the host's administrator, that of its packages.
 pub fn firmware_directories() -> Vec<PathBuf> {
     directories(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME"))
 }
 
 fn directories(config: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
-    // The XDG base directory specification: what is empty is not set, and what is relative is not valid.
+    // The XDG base directory specification: an empty value counts as not set, and a relative one is not valid.
     let valid =
         |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
     let config = valid(config).or_else(|| Some(valid(home)?.join(".config")));
@@ -27,7 +27,7 @@ fn directories(config: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf>
     all.map(|directory| directory.join(WITHIN)).collect()
 }
 
-/// The files that are in effect, by name; `broken` gets the directories that cannot be read.
+/// Finds the files that are in effect, by name. Errors of directories that cannot be read go to `broken`.
 pub(super) fn in_effect(
     directories: &[PathBuf],
     broken: &mut Vec<FirmwareError>,
@@ -61,7 +61,7 @@ fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Hidden files are what editors and package managers leave.
+/// Returns whether a file is a descriptor. Editors and package managers leave hidden files.
 fn is_descriptor(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b".json") && !name.as_bytes().starts_with(b".")
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_directory_is_where_xdg_config_home_says_if_that_is_valid_and_else_in_the_home() {
+    fn the_users_directory_is_in_a_valid_xdg_config_home_and_else_in_the_home() {
         const SYSTEM: [&str; 2] = ["/etc/qemu/firmware", "/usr/share/qemu/firmware"];
         let users = |config: Option<&str>, home: Option<&str>| {
             let all = directories(config.map(OsString::from), home.map(OsString::from));

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::file::sha256_of;
 
-/// How much of an object is read to find its build ID, in bytes: linkers put it behind the program
+/// The number of bytes of an object that are read to find its build ID: linkers place it after the program
 /// headers.
 const HEAD_BYTES: usize = 4096;
 
@@ -35,7 +35,7 @@ pub(super) fn digest_of_builds(objects: &[PathBuf]) -> Option<[u8; 32]> {
 fn digest(files: &[PathBuf], identity: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Option<[u8; 32]> {
     let mut hasher = Sha256::new();
     for file in files {
-        // To open a pipe could block for ever.
+        // Opening a pipe could block forever.
         if !fs::metadata(file).ok()?.is_file() {
             return None;
         }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_object_that_an_emulator_is_loaded_with_has_a_build_id_of_its_own() {
+    fn every_module_of_an_emulator_has_its_own_build_id() {
         let libraries = fs::read_dir("/usr/lib/x86_64-linux-gnu/qemu").unwrap();
         let mut ids = Vec::new();
         for library in libraries {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_cut_or_damaged_anywhere_is_survived() {
+    fn a_truncated_or_damaged_head_does_not_panic() {
         let head = head_of_this_program();
         for length in 0..head.len() {
             let _ = build_id(&head[..length]);

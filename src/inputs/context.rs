@@ -60,7 +60,7 @@ pub(crate) fn shortage() -> Option<String> {
     named.into_iter().flatten().next()
 }
 
-/// The limits of memory of the cgroups of this process and above, of either version.
+/// The memory limits of the cgroups of this process and of their ancestors, of cgroup v1 or v2.
 fn memory_limits() -> String {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut limits = String::new();

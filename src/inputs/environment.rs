@@ -11,8 +11,8 @@ use super::{record_state, wrapper::Routes};
 #[cfg(feature = "probe")]
 use capscache_format::Scope;
 
-/// The comparison of the environment, which only the cache knows: see `entries`, where an entry is compared
-/// with the environment that its emulator would get.
+/// Compares environments. Only the cache has the environment that an emulator would get: `entries` compares it
+/// with the recorded one.
 pub(super) struct Environment;
 
 /// Records the variables that were given to an emulator, and `PATH` if a wrapper searches it. `None` if
@@ -48,7 +48,7 @@ pub(crate) fn split_path(variables: &[Variable]) -> (Vec<Variable>, Vec<Variable
     variables.iter().cloned().partition(|(name, _): &(OsString, OsString)| name == "PATH")
 }
 
-/// Variables for people.
+/// Formats variables for messages.
 pub(crate) fn describe(variables: &[Variable]) -> String {
     let assignment = |(name, value): &Variable| {
         format!("{}={}", name.to_string_lossy(), value.to_string_lossy())

@@ -14,7 +14,7 @@ use crate::file::signature;
 use crate::file::{sha256_of, stat};
 use crate::status::Dependency;
 
-/// The comparison of both.
+/// Compares emulators and executables.
 pub(super) struct Executables;
 
 /// Records a file by its signature and its digest.
@@ -35,7 +35,7 @@ pub(crate) fn record_unreachable(path: &Path, sha256: [u8; 32], evidence: Eviden
     record(path, None, Some(sha256), evidence, SystemTime::UNIX_EPOCH)
 }
 
-/// Records an emulator before a probe, in case that fails; `None` if there is no file.
+/// Records an emulator before a probe that may fail; `None` if there is no file.
 #[cfg(feature = "probe")]
 pub(crate) fn record_before_probe(emulator: &Path, since: SystemTime) -> Option<Input> {
     let signature = stat(emulator).ok()?;

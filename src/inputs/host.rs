@@ -61,13 +61,13 @@ impl HostFacts {
         }
     }
 
-    /// Returns whether the CPU is one of AMD's.
+    /// Returns whether the vendor of the CPU is AMD.
     pub(super) fn is_amd(&self) -> bool {
         self.cpu.model.contains("AMD")
     }
 }
 
-/// The comparison of these inputs.
+/// Compares kernel, CPU and `memfd_create`.
 pub(super) struct Host;
 
 /// Records `memfd_create`, on which facts of the binary depend.
@@ -165,7 +165,7 @@ fn cpu() -> Cpu {
     Cpu { model: model.to_owned(), features, microcode }
 }
 
-/// Seconds since the host was started, time asleep included: unlike other clocks, nobody sets it.
+/// Seconds since the host was started, time asleep included: unlike other clocks, it is never set.
 pub(crate) fn boot_seconds() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec
 }

@@ -15,7 +15,7 @@ use crate::status::Stale;
 /// The time during which incomplete answers serve, in seconds.
 const SERVES_SECONDS: i64 = 60;
 
-/// Their comparison.
+/// Compares the time and the prober of incomplete answers.
 pub(super) struct IncompleteAnswers;
 
 /// Records missing answers of this process, as of now.
@@ -40,7 +40,7 @@ pub(crate) fn opens(path: &Path) -> bool {
     }
 }
 
-/// Returns whether an error says that a file is absent.
+/// Returns whether an error means that a file is absent.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -40,7 +40,7 @@ const TUNING: [&str; 9] = [
 /// The time for which a failure of KVM that opens holds, in seconds: it may only be busy.
 const FAILURE_SECONDS: i64 = 60;
 
-/// KVM as one user sees it.
+/// KVM from the view of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kvm {
     /// The signature of the node before everything else was read: later changes show in it.
@@ -49,28 +49,28 @@ pub(crate) struct Kvm {
 }
 
 impl Kvm {
-    /// Examines KVM as this process sees it.
+    /// Examines KVM with the rights of this process.
     pub(crate) fn now() -> Kvm {
         let signature = stat(Path::new(KVM)).ok();
         let opens = |path: &str| {
             open_nonblocking(Path::new(path), File::options().read(true).write(true)).is_ok()
         };
-        Kvm::seen_by(signature, rustix::process::geteuid().as_raw(), opens)
+        Kvm::examine(signature, rustix::process::geteuid().as_raw(), opens)
     }
 
-    /// Examines KVM as an emulator sees it that runs as another user.
+    /// Examines KVM with the rights of another user, as which an emulator runs.
     #[cfg(feature = "probe")]
     pub(crate) fn of(user: Option<&capscache_probe::User>) -> Kvm {
         let Some(user) = user else { return Kvm::now() };
         let signature = stat(Path::new(KVM)).ok();
         let opens = |path: &str| {
-            // To find out which further nodes another user may open takes too long: they count as open.
+            // Checking which further nodes another user may open takes too long: they count as open.
             path != KVM || capscache_probe::kvm_opens(Some(user)).unwrap_or(false)
         };
-        Kvm::seen_by(signature, user.uid, opens)
+        Kvm::examine(signature, user.uid, opens)
     }
 
-    fn seen_by(signature: Option<Signature>, uid: u32, opens: impl Fn(&str) -> bool) -> Kvm {
+    fn examine(signature: Option<Signature>, uid: u32, opens: impl Fn(&str) -> bool) -> Kvm {
         let node = |status: Metadata| DeviceNode {
             uid: status.uid(),
             gid: status.gid(),
@@ -98,13 +98,13 @@ impl Kvm {
         self.state.opens
     }
 
-    /// Returns whether there is a node, whichever users may open it.
+    /// Returns whether the node exists, whichever users may open it.
     #[cfg(feature = "probe")]
     pub(crate) fn is_present(&self) -> bool {
         self.state.node.is_some()
     }
 
-    /// Records KVM as an emulator saw it; `has_failed`: it opened, and the emulator failed under it.
+    /// Records KVM as it was for an emulator; `has_failed`: it opened, and the emulator failed under it.
     #[cfg(feature = "probe")]
     pub(crate) fn record(&self, has_failed: bool) -> Input {
         let failed_at = has_failed.then(boot_seconds);
@@ -123,7 +123,7 @@ impl Kvm {
         }
     }
 
-    /// Records the node before a probe, in case that fails.
+    /// Records the node before a probe that may fail.
     #[cfg(feature = "probe")]
     pub(crate) fn record_before_probe(since: SystemTime) -> Input {
         let Kvm { signature, state } = Kvm::now();
@@ -131,7 +131,7 @@ impl Kvm {
     }
 }
 
-/// The comparison of the node.
+/// Compares the node.
 pub(super) struct KvmNode;
 
 impl Compare for KvmNode {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_compares_everything_but_whether_it_opens_if_it_did() {
+    fn another_user_compares_everything_but_a_right_to_open_kvm_that_the_prober_had() {
         let recorded = state(0, true);
         let reader = state(1000, false);
         assert!(agrees(&reader, &recorded));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_node_of_sev_is_opened_on_each_hit_only_where_sev_may_come() {
+    fn the_node_of_sev_is_opened_on_each_hit_only_where_it_may_appear() {
         let opened = |parameters: &str, cpu: &str| {
             let uid = rustix::process::geteuid().as_raw();
             let parameters = parameters.split_whitespace().map(str::to_owned).collect();
@@ -365,7 +365,7 @@ mod tests {
             host.cpu.model = cpu.to_owned();
             rights(&KvmState { parameters, ..state(uid, true) }, &host).len() == 2
         };
-        for (parameters, cpu, may_come) in [
+        for (parameters, cpu, may_appear) in [
             ("kvm.x=1 kvm_amd.sev=Y", "AuthenticAMD", true),
             ("kvm_amd.sev=1", "AuthenticAMD", true),
             ("", "AuthenticAMD", true),
@@ -373,12 +373,12 @@ mod tests {
             ("kvm_pvm.x=1", "AuthenticAMD", false),
             ("", "GenuineIntel", false),
         ] {
-            assert_eq!(opened(parameters, cpu), may_come, "{parameters} {cpu}");
+            assert_eq!(opened(parameters, cpu), may_appear, "{parameters} {cpu}");
         }
     }
 
     #[test]
-    fn a_failure_of_kvm_is_believed_for_a_minute_and_not_after_a_reboot() {
+    fn a_failure_of_kvm_holds_for_a_minute_and_not_after_a_reboot() {
         let failed = |at| KvmState { failed_at: at, ..state(0, true) };
         assert!(!is_expired(&failed(None)));
         assert!(!is_expired(&failed(Some(boot_seconds()))));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_counts_that_is_public_and_not_about_speed() {
+    fn every_public_parameter_that_is_not_about_speed_counts() {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         for (path, value, mode) in [

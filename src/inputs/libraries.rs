@@ -1,6 +1,6 @@
-//! The shared objects of the executable, by what shows that one of them was replaced or another one comes
-//! before it: the loader's cache with the objects that were mapped, the list of preloaded objects, and the
-//! directories that the loader searches beyond its cache.
+//! The shared objects of the executable, through the files that change when one of them is replaced or another
+//! one takes precedence: the loader's cache with the objects that were mapped, the list of preloaded objects,
+//! and the directories that the loader searches beyond its cache.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::status::Dependency;
 #[cfg(feature = "probe")]
 pub(crate) use super::library_path::{LOADER_CACHE, PRELOAD, searched_directories};
 
-/// Their comparison.
+/// Compares shared objects.
 pub(super) struct Libraries;
 
 /// Records the objects that depend on `path`: on the loader's cache those in `objects`, on the list of

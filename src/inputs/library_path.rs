@@ -1,10 +1,10 @@
-//! Finds the directories in which an emulator's libraries were searched for, beyond those that the
-//! loader's cache knows.
+//! Finds the directories in which an emulator's libraries were searched for, beyond those in the loader's
+//! cache.
 //!
-//! What ldconfig knows is covered by the time stamps of `/etc/ld.so.cache`: no library is installed there
-//! without it. Everything else that the loader searches (ld.so(8): DT_RPATH, `LD_LIBRARY_PATH`,
-//! DT_RUNPATH) needs a look of its own, present or not: a library that appears in an earlier directory
-//! takes the place of the one that was used.
+//! The time stamps of `/etc/ld.so.cache` cover the directories of ldconfig: no library is installed there
+//! without it. Every other directory that the loader searches (ld.so(8): DT_RPATH, `LD_LIBRARY_PATH`,
+//! DT_RUNPATH) needs its own check, present or not: a library that appears in an earlier directory takes the
+//! place of the one that was used.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -17,13 +17,13 @@ use capscache_probe::RanExecutable;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef, elf};
 
-/// Where the loader caches what it knows of libraries, below the root of a process.
+/// The loader's cache of libraries, below the root of a process.
 pub(crate) const LOADER_CACHE: &str = "etc/ld.so.cache";
 
-/// Libraries that every program of the system is loaded with, one a word (ld.so(8)).
+/// The list of libraries that every program of the system is loaded with, one a word (ld.so(8)).
 pub(crate) const PRELOAD: &str = "etc/ld.so.preload";
 
-/// The directory that holds variants of libraries for some processors, within each searched one.
+/// The directory, within each searched one, of variants of libraries for some processors.
 const VARIANTS: &str = "glibc-hwcaps";
 
 /// Bound on the loader's cache, and on the dynamic section of a program, in bytes.
@@ -53,19 +53,19 @@ pub(crate) fn searched_directories(ran: &RanExecutable) -> BTreeSet<PathBuf> {
     let preloaded = fs::read(in_root(Path::new(PRELOAD))).unwrap_or_default();
     let preloaded =
         [given("LD_PRELOAD"), OsString::from_vec(preloaded)].into_iter().flat_map(absolute);
-    let known = known_directories(&in_root(Path::new(LOADER_CACHE)), in_root);
-    let is_known = |directory: &Path| known.iter().any(|known| directory.starts_with(known));
+    let cached = cached_directories(&in_root(Path::new(LOADER_CACHE)), in_root);
+    let is_cached = |directory: &Path| cached.iter().any(|cached| directory.starts_with(cached));
     let is_of_modules = |directory: &Path| ran.module_directories.iter().any(|d| d == directory);
     let loaded = ran.objects.iter().cloned().chain(preloaded);
-    let holders = loaded.filter_map(|file| Some(file.parent()?.to_owned()));
-    searched.extend(holders.filter(|directory| !is_known(directory) && !is_of_modules(directory)));
+    let parents = loaded.filter_map(|file| Some(file.parent()?.to_owned()));
+    searched.extend(parents.filter(|directory| !is_cached(directory) && !is_of_modules(directory)));
     let variants: Vec<PathBuf> =
         searched.iter().flat_map(|directory| variants_in(directory)).collect();
     searched.into_iter().chain(variants).take(MAX_DIRECTORIES).collect()
 }
 
-/// The directories of the libraries in the loader's cache, links followed.
-fn known_directories(cache: &Path, in_root: impl Fn(&Path) -> PathBuf) -> BTreeSet<PathBuf> {
+/// The directories of the libraries in the loader's cache, with links resolved.
+fn cached_directories(cache: &Path, in_root: impl Fn(&Path) -> PathBuf) -> BTreeSet<PathBuf> {
     let mut text = Vec::new();
     let _ = File::open(cache).and_then(|file| file.take(MAX_CACHE_BYTES).read_to_end(&mut text));
     let paths = text.split(|byte| *byte == 0).filter_map(|text| {
@@ -82,7 +82,7 @@ fn variants_in(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The directories of DT_RPATH and DT_RUNPATH of a program; those that depend on the processor are left
-/// out. Nothing for a file that is not an ELF object.
+/// out. Empty for a file that is not an ELF object.
 fn run_path(program: &File, path: &Path) -> Vec<PathBuf> {
     fn of<Elf: FileHeader<Endian = Endianness>>(cache: &ReadCache<&File>) -> Option<Vec<u8>> {
         let header = Elf::parse(cache).ok()?;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_a_program_or_is_cut_anywhere_names_no_directory() {
+    fn a_file_that_is_truncated_or_not_a_program_has_no_directories() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let program = fs::read("/bin/cat").unwrap();
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn what_ldconfig_knows_is_known() {
-        let known = known_directories(Path::new("/etc/ld.so.cache"), Path::to_owned);
+    fn the_directories_of_ldconfig_are_in_the_loaders_cache() {
+        let cached = cached_directories(Path::new("/etc/ld.so.cache"), Path::to_owned);
         let own = fs::canonicalize("/proc/self/exe").unwrap();
-        assert!(!known.contains(own.parent().unwrap()));
+        assert!(!cached.contains(own.parent().unwrap()));
         let libraries = ["/usr/lib", "/lib"].map(Path::new);
         assert!(
-            known.iter().any(|path| libraries.iter().any(|known| path.starts_with(known))),
-            "{known:?}"
+            cached.iter().any(|path| libraries.iter().any(|library| path.starts_with(library))),
+            "{cached:?}"
         );
     }
 }

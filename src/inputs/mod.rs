@@ -1,4 +1,4 @@
-//! The inputs of an entry: what its answers depend on, recorded when they were given and compared by every
+//! The inputs of an entry: the state that its answers depend on, recorded with them and compared by every
 //! lookup.
 //!
 //! Each kind of input has a file here, with functions that record it and an implementation of [`Compare`].
@@ -40,7 +40,7 @@ pub(crate) use self::kvm::Kvm;
 #[cfg(feature = "probe")]
 pub use self::route::files_that_may_run;
 
-/// The comparison of one kind of input.
+/// Compares one kind of input.
 trait Compare {
     /// The checks that a hit makes: none for an input that a hit does not check, `None` if only a full
     /// check decides. By default one `stat`.
@@ -85,7 +85,7 @@ fn kind(kind: InputKind) -> &'static dyn Compare {
 pub(crate) struct Present<'a> {
     /// Kernel, CPU and memfd.
     pub(crate) host: &'a HostFacts,
-    /// Examines KVM as the emulator will see it.
+    /// Examines KVM with the rights that the emulator will have.
     pub(crate) kvm: &'a dyn Fn() -> Kvm,
     /// Compare values also where the signature is as recorded.
     pub(crate) thorough: bool,
@@ -110,9 +110,9 @@ pub(crate) enum FastCheck {
     /// The clock, since a failure of KVM holds for a short time only, and the module behind a node that does
     /// not show a change of it. One system call for the module.
     Kvm(Box<KvmState>),
-    /// Whether this process may open a node: one system call.
+    /// The right of this process to open a node: one system call.
     Right(kvm::Right),
-    /// Whether incomplete answers still serve this process.
+    /// The conditions under which incomplete answers serve this process.
     Incomplete(Box<Incomplete>),
 }
 
@@ -168,7 +168,7 @@ fn describe(input: &Input) -> String {
     kind(input.kind()).describe(input)
 }
 
-/// An input that facts of the binary depend on. As with all that is recorded, `since` is a time before the
+/// An input that facts of the binary depend on. `since` is, for every recorded input, a time before the
 /// values were read, by this process or by an emulator: the time that reading takes does not make a
 /// signature older.
 fn record(
@@ -209,12 +209,12 @@ fn differs(input: &Input, recorded: String, found: String) -> Check {
     Check::Differs(Stale { input: kind, scope, path, recorded, found })
 }
 
-/// The beginning of a digest, for people.
+/// The beginning of a digest, for messages.
 fn short_hex(sha256: &[u8; 32]) -> String {
     capscache_format::hex(&sha256[..6])
 }
 
-/// Returns whether the emulator may have seen other modules or libraries than those recorded after its
+/// Returns whether the emulator may have loaded other modules or libraries than those recorded after its
 /// probe, which began at the [`file::time_of_change`] `began`. The probe before it may have recorded the
 /// same: then nothing changed in between, whatever the clock shows.
 #[cfg(feature = "probe")]
@@ -260,7 +260,7 @@ mod tests {
 
     #[cfg(feature = "probe")]
     #[test]
-    fn modules_that_changed_since_a_probe_began_are_doubtful_until_they_hold_still_for_one() {
+    fn modules_that_changed_since_a_probe_began_are_doubtful_until_a_probe_finds_them_unchanged() {
         use std::time::Duration;
         let modules = tempfile::tempdir().unwrap();
         let directory = modules.path();
@@ -269,7 +269,7 @@ mod tests {
         let first = [modules::record(directory, later)];
         assert!(may_differ_from_probe(&first[0], long_ago, &[]));
         assert!(!may_differ_from_probe(&first[0], later, &[]));
-        // As with a clock that was set back.
+        // Such as with a clock that was set back.
         let again = || modules::record(directory, later);
         assert!(!may_differ_from_probe(&again(), long_ago, &first));
         fs::write(directory.join("hw-nothing.so"), "").unwrap();

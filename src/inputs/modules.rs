@@ -10,7 +10,7 @@ use super::{record as record_input, with_signature};
 use crate::file::{files_in, stat, stat_digest};
 use crate::status::Dependency;
 
-/// Their comparison.
+/// Compares directories of modules.
 pub(super) struct Modules;
 
 /// Records a directory of modules, present or not.

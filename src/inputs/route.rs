@@ -1,4 +1,4 @@
-//! The way from a wrapper to the executable: scripts, interpreters, links, candidates on `PATH`.
+//! The route from a wrapper to the executable: scripts, interpreters, links, candidates on `PATH`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use super::{environment, wrapper};
 #[cfg(feature = "probe")]
 use crate::file::sha256_of;
 
-/// The comparison of both kinds of route.
+/// Compares both kinds of route.
 pub(super) struct Routes;
 
-/// A file on the way that is larger, in bytes, is compared by its time stamps alone.
+/// The size in bytes beyond which a file on the route is compared by its time stamps alone.
 #[cfg(feature = "probe")]
 const LARGEST_ROUTE_BYTES: u64 = 64 << 20;
 
-/// Records a file on the way, present or not.
+/// Records a file on the route, present or not.
 #[cfg(feature = "probe")]
 pub(crate) fn record(path: &Path, since: SystemTime) -> Input {
     let signature = stat(path).ok();
@@ -56,7 +56,7 @@ pub(crate) fn record_wrapper(
     all.chain(environment::record(&routes, variables)).collect()
 }
 
-/// As [`record_wrapper`], without any content: it is recorded before a probe, in case that fails.
+/// Records the same as [`record_wrapper`] without any content, before a probe that may fail.
 #[cfg(feature = "probe")]
 pub(crate) fn record_before_probe(
     emulator: &Path,
@@ -80,12 +80,12 @@ fn record_searches(
     })
 }
 
-/// The files that probing an emulator may run of which no entry exists yet: itself and, if it is a script, the
-/// files and directories that its text names, and the paths at which a command of it would be found first.
-/// Of scripts that name ever more files the first hundreds.
+/// Returns the files that probing an emulator without an entry may run: the emulator and, if it is a script,
+/// the files and directories that its text names, and the paths at which one of its commands would be found
+/// first. Of scripts that name more files, only the first hundreds.
 ///
-/// The second value is whether these are surely all: those of an emulator that is not a script, or one of
-/// plain commands with literal words. Other scripts may run files that their text does not name.
+/// The second value is true if the list is complete: for an emulator that is not a script, and for a script
+/// of plain commands with literal words. Other scripts may run files that their text does not name.
 #[cfg(feature = "probe")]
 pub fn files_that_may_run(emulator: &Path) -> (Vec<Dependency>, bool) {
     let routes = wrapper::routes(emulator, &wrapper::environment(&[]));
@@ -96,7 +96,7 @@ pub fn files_that_may_run(emulator: &Path) -> (Vec<Dependency>, bool) {
     let paths = std::iter::once(emulator.to_owned()).chain(routes.files);
     let files = paths.chain(searched).map(Dependency::File);
     let all = files.chain(routes.directories.into_iter().map(Dependency::Directory));
-    (all.collect(), !routes.is_open)
+    (all.collect(), !routes.is_incomplete)
 }
 
 /// The paths that were not found in a directory.

@@ -97,8 +97,8 @@ impl Refresher {
             }
         }
         let is_modules = |input: &&Input| input.kind() == InputKind::Modules;
-        let known: Vec<_> = inputs.iter().filter(is_modules).map(Input::path).collect();
-        directories.retain(|directory| !known.contains(&&**directory));
+        let recorded: Vec<_> = inputs.iter().filter(is_modules).map(Input::path).collect();
+        directories.retain(|directory| !recorded.contains(&&**directory));
         directories.sort();
         directories.dedup();
         for directory in directories {

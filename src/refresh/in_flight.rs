@@ -1,6 +1,6 @@
 //! The probes of this process that are in flight: one per emulator.
 //!
-//! A probe works on a thread of its own: a caller that gives up waiting, or whose thread ends,
+//! A probe runs on its own thread: a caller that gives up waiting, or whose thread ends,
 //! does not stop it, and no caller needs a runtime. Between processes the entry's lock does the
 //! same; the process that gets it second finds the entry that the first one wrote.
 

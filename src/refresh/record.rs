@@ -70,7 +70,7 @@ pub(super) fn record_files(
         true => ran.sha256,
         false => sha256_of(emulator).map_err(Error::emulator(emulator))?,
     };
-    // In another mount namespace any other file, a module say, may be another one too.
+    // In another mount namespace any other file, such as a module, may be another one too.
     let is_reachable = !ran.executable.has_own_mounts
         && rustix::fs::stat(path).is_ok_and(|status| is_same(&status));
     let evidence =

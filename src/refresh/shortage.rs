@@ -9,7 +9,7 @@ use crate::inputs::incomplete::{is_absent, opens, record};
 use crate::inputs::shortage;
 
 /// Messages of programs in the C locale that lack a resource (errno(3): ENOMEM, EAGAIN, EMFILE, ENFILE,
-/// ENOSPC; of glibc and musl), and ends of a program that a limit or the kernel decides.
+/// ENOSPC; of glibc and musl), and signals and timeouts that a limit or the kernel may have caused.
 const SIGNS: [&str; 14] = [
     "Cannot allocate memory",
     "Out of memory",

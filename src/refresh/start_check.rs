@@ -15,10 +15,11 @@ use crate::lookup::Lookup;
 use crate::status::Stale;
 
 impl Refresher {
-    /// As [`Entries::examine`](crate::entries::Entries::examine), thoroughly; in addition starts a wrapper.
+    /// Examines an entry thoroughly, see [`Entries::examine`](crate::entries::Entries::examine); in addition
+    /// starts a wrapper.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Entries::examine`](crate::entries::Entries::examine).
     pub(crate) fn examine_by_starting(&self, emulator: &Path) -> Result<Lookup, Error> {
         let examined = self.entries.examine(emulator, true)?;
         let Lookup::Hit(hit) = &examined else { return Ok(examined) };

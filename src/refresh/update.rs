@@ -41,17 +41,17 @@ impl Refresher {
         }
         let path = self.entries.store.entry_path(emulator);
         let _lock = self.entries.store.lock(&path, self.settings.limits.probe + PATIENCE);
-        let known = self.entries.examine(emulator, false);
-        if let Some(hit) = filled(&known, groups) {
+        let examined = self.entries.examine(emulator, false);
+        if let Some(hit) = filled(&examined, groups) {
             return Ok(hit);
         }
         self.refuse_failed(emulator, groups)?;
-        let older = match &known {
+        let older = match &examined {
             Ok(Lookup::Hit(entry) | Lookup::Stale { entry, .. }) => recorded_inputs(entry),
             _ => Vec::new(),
         };
         let attempt = self.attempt(emulator, &older);
-        let result = self.update(emulator, known, groups);
+        let result = self.update(emulator, examined, groups);
         match (&result, attempt) {
             (Ok(_), _) => drop(self.entries.forget_failure(emulator)),
             (Err(error), Some(attempt)) => self.remember(emulator, attempt, groups, error),
@@ -313,7 +313,7 @@ fn plain_link(emulator: &Path) -> Option<PathBuf> {
     (is_link && magic == *b"\x7fELF").then_some(target)
 }
 
-/// Records that KVM is there and this process may not open it: the capabilities under it are unknown.
+/// Records that KVM is present and this process may not open it: the capabilities under it are unknown.
 fn note_closed(kvm: &Kvm, model: &mut Model, groups: Groups) {
     if kvm.is_present() && !kvm.opens() {
         let reason = "/dev/kvm cannot be opened by the user who probed";

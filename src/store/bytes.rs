@@ -24,8 +24,8 @@ impl Bytes {
             file.take(length.saturating_add(1)).read_to_end(&mut copy)?;
             return Ok(Bytes(Source::Copy(copy)));
         }
-        // JUSTIFICATION: reading the file where it lies is what makes opening an entry cost the
-        // same for any size, and what lets processes share its pages.
+        // JUSTIFICATION: reading the file in place makes opening an entry cost the same for any size, and lets
+        // processes share its pages.
         // SAFETY: the map is undefined behaviour only if the file changes below it. Entries are
         // never changed in place: every writer of this library writes another file and renames
         // it. What remains is a user who writes to the file by hand (the reader checks
@@ -62,7 +62,7 @@ impl fmt::Debug for Bytes {
     }
 }
 
-/// File systems on which a page can fail to arrive long after the map was made.
+/// Returns whether a file is on a file system where a page can fail to arrive long after the map was made.
 fn is_remote(file: &File) -> bool {
     const NFS: i64 = 0x6969;
     const CIFS: i64 = 0xFF53_4D42;

@@ -1,5 +1,5 @@
-//! An open directory of a store: whatever lies in it is reached through its descriptor, by one name and
-//! never through a link, so that nobody who may write above or in it leads this process elsewhere.
+//! An open directory of a store. Files in it are reached through its descriptor, by one name and never through
+//! a link: another user who may write above or in it cannot lead this process elsewhere.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// Neither a link nor a pipe, a terminal or a device may keep this process waiting.
+/// Flags with which links are refused, and a pipe, a terminal or a device does not block this process.
 const SAFE: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
@@ -23,7 +23,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory by its path, of which the links are followed.
+    /// Opens a directory by its path, following links.
     pub(super) fn at(path: &Path) -> io::Result<Directory> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
@@ -41,7 +41,8 @@ impl Directory {
         }
     }
 
-    /// Makes a directory in this one, whatever the umask lets others do; one that is there stays.
+    /// Creates a directory in this one that only its owner may write to, whatever the umask; an existing one is
+    /// kept.
     pub(super) fn make(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
             Err(error) if error != Errno::EXIST => Err(error.into()),
@@ -57,12 +58,12 @@ impl Directory {
         Ok(rustix::fs::fstat(&self.fd)?)
     }
 
-    /// What is at a name, a link not followed.
+    /// Returns the status of the file with a name, not following a link.
     pub(super) fn status_of(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Opens a regular file, and nothing else.
+    /// Opens a regular file; files of other types are errors.
     pub(super) fn file(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
         let mode = Mode::from_raw_mode(mode);
         let file = File::from(rustix::fs::openat(&self.fd, name, flags | SAFE, mode)?);
@@ -83,21 +84,21 @@ impl Directory {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// Removes what has a name, a link itself; not a directory.
+    /// Removes the file or link with a name, not a directory.
     pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
 
-    /// Removes a directory in this one with all that is in it, following no link.
+    /// Removes a directory in this one with its content, following no link.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
-        // std walks by descriptors, once it is in a directory that nobody can exchange. A process that took
-        // on the user of the root cannot see its own, but has no more rights than that user either.
+        // std walks by descriptors, once it is in a directory that no other user can replace. A process that
+        // changed to the user of the root cannot resolve /proc/self, but has no more rights than that user.
         let own = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
         let within = if own.is_dir() { &own } else { &self.path };
         std::fs::remove_dir_all(within.join(name))
     }
 
-    /// Makes what was renamed or removed outlast a power cut.
+    /// Makes renames and removals outlast a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }

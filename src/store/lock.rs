@@ -12,17 +12,17 @@ use rustix::io::Errno;
 
 use super::{Directory, LOCK, Store, create_beside, name_of};
 
-/// How long after one look at a lock that another process holds comes the next: at first, and at
-/// most. Many who wait should not take the time of the one that they wait for.
+/// The interval between two attempts to take a lock that another process holds: at first, and at most. Many
+/// waiting processes must not take the processor time of the one that they wait for.
 const INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
 
-/// How long a lock is opened again, without patience, if somebody exchanges it again and again.
+/// The time for which a lock is opened again, without patience, if other processes replace it again and again.
 const RETRIES: Duration = Duration::from_millis(100);
 
-/// What is locked while a lock is taken over: so no two of those who wait replace the same one.
+/// The file that is locked while a lock is taken over, so that no two waiting processes replace the same one.
 const TAKE_OVER: &str = "take-over.lock";
 
-/// Whoever may open a file may lock it, be it for reading only: nobody else may.
+/// The mode of lock files: every user who may open a file may lock it, even one who may only read it.
 const PRIVATE: u32 = 0o600;
 
 /// The result of an attempt to take a lock.
@@ -49,21 +49,20 @@ pub(super) fn try_lock(file: &File) -> io::Result<Locked> {
 impl Store {
     /// Takes the lock of an entry, waiting for another holder as long as `patience` allows.
     ///
-    /// The kernel gives the lock of a process that died to the next one. A holder that lives and
-    /// does nothing, such as a stopped one, loses it after `patience` to the first of those who
-    /// wait, and the others wait for that one: it costs all of them together one `patience`, and
-    /// nobody ever more than two.
+    /// The kernel gives the lock of a process that died to the next one. A holder that lives and does nothing,
+    /// such as a stopped one, loses it after `patience` to the first of the waiting processes, and the others
+    /// wait for that one: all of them together lose one `patience`, and none more than two.
     ///
-    /// `None`: somebody holds it and there is no patience left, or the directory cannot be written
-    /// or its file system has no locks. The caller goes on without: two probes at once are a waste,
-    /// and nothing worse.
+    /// Returns `None` if another process holds it and there is no patience left, or if the directory cannot be
+    /// written or its file system has no locks. The caller goes on without: two probes at once cost time and
+    /// do no harm.
     pub(crate) fn lock(&self, path: &Path, patience: Duration) -> Option<File> {
         let directory = self.make().ok()?;
         let path = path.with_extension(LOCK);
         let name = name_of(&path);
         let open = || self.open_private(&directory, name).ok();
         let mut file = open()?;
-        // Who does not wait for a holder may have to look again for the lock that counts.
+        // A caller without patience may have to open the lock again if another process replaced it.
         let end = Instant::now() + if patience.is_zero() { RETRIES } else { 2 * patience };
         let mut until = Instant::now() + patience;
         let [mut interval, longest] = INTERVALS;
@@ -77,10 +76,10 @@ impl Store {
             let is_over = now >= end;
             if !is_named(&directory, &file, name) {
                 if is_over {
-                    // Somebody exchanges it again and again.
+                    // Other processes replace it again and again.
                     return None;
                 }
-                // Its holder lost it: the lock that counts is another file now.
+                // Its holder lost it: the lock in effect is another file now.
                 file = open()?;
                 until = now + patience;
             } else if taken {
@@ -97,8 +96,7 @@ impl Store {
         }
     }
 
-    /// Puts a lock of our own in place of one whose holder does nothing; `None` if somebody else
-    /// does so now.
+    /// Replaces a lock whose holder does nothing by one of this process; `None` if another process does so now.
     fn take_over(&self, directory: &Directory, held: &File, name: &OsStr) -> Option<File> {
         let one_at_a_time = self.open_private(directory, OsStr::new(TAKE_OVER)).ok()?;
         if !matches!(try_lock(&one_at_a_time), Ok(Locked::Yes)) {
@@ -112,8 +110,8 @@ impl Store {
         Some(file)
     }
 
-    /// Opens a lock that nobody else can open, also if it was made by who thought of this less. One of a
-    /// user who is not trusted is refused, and so is one with a second name, which may be anybody's file.
+    /// Opens a lock that no other user can open, even if it was created with another mode. One of a user who is
+    /// not trusted is refused, and so is one with a second name, which may be any user's file.
     fn open_private(&self, directory: &Directory, name: &OsStr) -> io::Result<File> {
         let file = directory.file(name, OFlags::WRONLY | OFlags::CREATE, PRIVATE)?;
         let status = file.metadata()?;
@@ -121,20 +119,21 @@ impl Store {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         if status.mode() & 0o777 != PRIVATE {
-            // Only its owner can; who holds it now is not turned out by it, but by those who wait.
+            // Only the owner can. A process that holds it keeps it until a waiting one takes it over.
             let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
         }
         Ok(file)
     }
 }
 
-/// Locks a file that was just made; not, if somebody else was faster, who may be about to remove it.
+/// Locks a file that was just created. Returns false if another process locked it first, which may be about to
+/// remove it.
 pub(super) fn hold(directory: &Directory, file: &File, name: &OsStr) -> bool {
-    // Where there are no locks, `gc` does not remove what it cannot lock.
+    // On a file system without locks, `gc` cannot lock it either and does not remove it.
     !matches!(try_lock(file), Ok(Locked::ByAnother)) && is_named(directory, file, name)
 }
 
-/// Whether an open file is still the one that has this name.
+/// Returns whether an open file is still the one with this name.
 fn is_named(directory: &Directory, file: &File, name: &OsStr) -> bool {
     let named = directory.status_of(name).map(|status| (status.st_dev, status.st_ino)).ok();
     let own = file.metadata().map(|status| (status.dev(), status.ino())).ok();
@@ -150,7 +149,7 @@ mod tests {
     use crate::store::tests::store;
 
     #[test]
-    fn a_lock_that_is_held_is_not_waited_for_without_patience() {
+    fn a_caller_without_patience_does_not_wait_for_a_lock() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let held = store.lock(&path, Duration::ZERO).unwrap();
@@ -180,10 +179,10 @@ mod tests {
         locks.dedup();
         assert_eq!(locks.len(), 1, "more than one of them took the lock over");
         assert_ne!(locks, [inode(&stopped)]);
-        assert!(store.lock(&path, Duration::ZERO).is_some(), "nobody waits for it any more");
+        assert!(store.lock(&path, Duration::ZERO).is_some(), "no thread waits for it any more");
     }
 
-    /// A lock that was asked for, on a thread of its own: the test goes on if it never comes.
+    /// Takes a lock on another thread: the test goes on if it is never taken.
     fn lock_within_a_minute(store: Store, path: &Path, patience: Duration) -> Option<File> {
         let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
         std::thread::spawn(move || sender.send(store.lock(&path, patience)));
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_only_read_the_cache_cannot_open_its_locks() {
+    fn a_user_who_may_only_read_the_cache_cannot_open_its_locks() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let lock = path.with_extension(LOCK);
@@ -203,7 +202,7 @@ mod tests {
         assert_ne!(inode(&taken_over), inode(&held));
         assert_eq!(mode(&lock), 0o600);
         assert_eq!(mode(&store.directory().join(TAKE_OVER)), 0o600);
-        // One that was made when anybody could open it.
+        // A lock from a time when every user could open it.
         drop(taken_over);
         fs::set_permissions(&lock, Permissions::from_mode(0o644)).unwrap();
         assert!(store.lock(&path, Duration::ZERO).is_some());
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn who_locks_the_directory_holds_nobody_up() {
+    fn a_process_that_locks_the_directory_does_not_delay_others() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let _stopped = store.lock(&path, Duration::ZERO).unwrap();
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_that_somebody_else_locked_or_removed_is_not_ours() {
+    fn a_new_file_that_another_process_locked_or_removed_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("1-0.tmp");
         let make = || File::create(&path).unwrap();
@@ -241,7 +240,7 @@ mod tests {
         let file = make();
         assert!(hold(&file));
         fs::remove_file(&path).unwrap();
-        // `gc` took it for litter: it locks first, and removes then.
+        // `gc` considers it abandoned: it locks first, and removes then.
         let file = make();
         let collector = File::open(&path).unwrap();
         assert_eq!(try_lock(&collector).unwrap(), Locked::Yes);

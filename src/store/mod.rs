@@ -78,7 +78,7 @@ impl Store {
     /// Opens the root; `None` if it does not exist yet.
     ///
     /// # Errors
-    /// As [`Store::new`].
+    /// See [`Store::new`].
     pub(crate) fn open_root(&self) -> Result<Option<Directory>, Error> {
         // Each time: the root may not have existed before.
         self.trust.check_way_to(&self.root)?;
@@ -89,7 +89,7 @@ impl Store {
     /// its place: nothing is read from there, and [`Store::write`] returns the error.
     ///
     /// # Errors
-    /// As [`Store::new`].
+    /// See [`Store::new`].
     pub(crate) fn open(&self) -> Result<Option<Directory>, Error> {
         let Some(root) = self.open_root()? else { return Ok(None) };
         match root.inside(&self.release) {
@@ -137,8 +137,8 @@ impl Store {
                 opened => Some(opened.map_err(failed)?),
             };
         }
-        let there = directory.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        missing.iter().rev().try_fold(there, |above, name| self.make_inside(&above, name))
+        let existing = directory.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        missing.iter().rev().try_fold(existing, |above, name| self.make_inside(&above, name))
     }
 
     /// Opens a directory in another one and creates it if need be.
@@ -232,7 +232,7 @@ impl Store {
     /// Checks an entry as a whole: see [`Cache::verify`](crate::Cache::verify).
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// See [`Store::read`].
     pub(crate) fn verify(&self, path: &Path) -> Result<bool, Error> {
         let Some(stored) = self.read(path)? else { return Ok(false) };
         let damaged = |source| Error::Format { path: path.to_owned(), source };
@@ -302,7 +302,7 @@ fn name_of(path: &Path) -> &OsStr {
 /// The number of names that are tried for a new file.
 const TRIES: usize = 1000;
 
-/// Creates a file beside an entry and locks it, so that `gc` does not take its writer for dead.
+/// Creates a file beside an entry and locks it, so that `gc` does not consider its writer dead.
 /// Another process may have the same pid, in another pid namespace, or may have had it before it died:
 /// its file is left alone. So is one that `gc` locked first: `gc` is about to remove it.
 fn create_beside(directory: &Directory, path: &Path, mode: u32) -> io::Result<(OsString, File)> {
@@ -335,11 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_entry_is_an_error_and_a_missing_one_is_not() {
+    fn a_file_that_is_not_an_entry_is_an_error_and_a_missing_one_is_not() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/usr/bin/qemu-system-x86_64"));
         assert!(store.read(&path).unwrap().is_none());
-        store.write(&path, b"no entry at all").unwrap();
+        store.write(&path, b"not an entry").unwrap();
         assert!(store.read(&path).unwrap_err().is_damage());
         assert_eq!(store.entries().unwrap(), std::slice::from_ref(&path));
         assert!(store.remove(&path).unwrap());

@@ -1,7 +1,7 @@
 //! The users whose files are trusted, and the checks that no other user could have written a file.
 //!
-//! Answers that another user could have put into a cache are not answers, and an emulator that another user
-//! could have replaced is not started in the background.
+//! Answers that another user could have put into a cache are not used, and an emulator that another user could
+//! have replaced is not started in the background.
 
 mod owner;
 mod path_walk;
@@ -110,7 +110,8 @@ impl Trust {
         owner == 0 || owner == self.reader || Some(owner) == self.named
     }
 
-    /// As [`Trust::is_trusted`], for a directory or file that only a trusted user can have created.
+    /// Returns whether [`Trust::is_trusted`] or [`is_root_or_unmapped`] holds: for a directory or file that
+    /// only a trusted user can have created.
     fn is_trusted_above(self, owner: u32) -> bool {
         self.is_trusted(owner) || is_root_or_unmapped(owner)
     }
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_trusted_if_nobody_else_can_write_it_or_anything_on_the_way() {
+    fn a_file_is_trusted_if_no_other_user_can_write_it_or_a_directory_on_the_way() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         let (directory, file, link) = (root.join("bin"), root.join("bin/qemu"), root.join("link"));
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_directory_for_everybody_what_is_ours_is_trusted_and_what_is_not_there_is_not() {
+    fn in_a_directory_for_all_users_an_own_file_is_trusted_and_an_absent_one_is_not() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
         mode(&root, 0o1777);
@@ -212,7 +213,7 @@ mod tests {
         mode(&file, 0o755);
         check_trusted(&file).unwrap();
         if chown(&file, Some(12345), None).is_err() {
-            println!("SKIPPED: not root, so no file belongs to anybody else");
+            println!("SKIPPED: not root, so no file belongs to another user");
             return;
         }
         let untrusted = check_trusted(&file).unwrap_err();
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_opened_and_not_run_may_be_anybodys() {
+    fn nodes_that_are_opened_and_not_run_may_belong_to_any_user() {
         check_trusted(Path::new("/dev/null")).unwrap();
         check_trusted(Path::new("/nowhere/at/all")).unwrap();
     }

@@ -44,7 +44,7 @@ impl PathWalk {
                 Ok(status) => status,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        // Changes there cannot be seen until the directory may be searched.
+                        // Changes there cannot be detected until the directory may be searched.
                         walk.steps.pop();
                         walk.unsearchable = Some(here);
                     }

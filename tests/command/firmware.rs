@@ -54,7 +54,7 @@ fn firmware_for_the_architecture_is_shown_in_the_order_in_which_it_is_to_be_take
     }
     assert!(!shown.stdout.contains("0-other.json"));
     let broken = lines.iter().find(|line| line.contains("2-cut")).expect("the broken one");
-    assert!(broken.contains(r"2-cut\u{202e}.json is no firmware descriptor: "), "{broken}");
+    assert!(broken.contains(r"2-cut\u{202e}.json: fix it"), "{broken}");
     assert!(broken.contains("EOF while parsing"), "{broken}");
     let none = with_user(&dir, &["inspect", &avr(), "firmware"]);
     let first = none.stdout.lines().next();
@@ -90,8 +90,10 @@ fn firmware_as_json_has_descriptors_exactly_and_the_machines_that_they_fit() {
     machines.sort_unstable();
     assert_eq!(machines, expected);
     let directory = text(&users.join("1-directory.json"));
-    let reason =
-        format!("{directory} is no file: remove it; what hides a descriptor is an empty file");
+    let reason = format!(
+        "cannot use the firmware descriptor {directory}: it is not a regular file; remove it, or replace it by an \
+         empty file to hide a descriptor"
+    );
     assert_eq!(json["broken"], json!([{"path": directory, "reason": reason}]));
 }
 

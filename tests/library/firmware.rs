@@ -207,7 +207,7 @@ fn a_broken_descriptor_is_told_by_its_path_and_hides_no_other() {
         ("19-without.json", good.replace("machines", "x"), "missing field `machines`"),
         ("20-type.json", good.replace(r#"["uefi"]"#, r#""uefi""#), "invalid type"),
         ("21-behind.json", format!("{good}{good}"), "trailing characters"),
-        ("22-long.json", format!("{good}{}", " ".repeat(1 << 20)), "longer than 1048576 bytes"),
+        ("22-long.json", format!("{good}{}", " ".repeat(1 << 20)), "larger than 1048576 bytes"),
     ];
     for (name, device, lacks) in [
         ("30.json", "flash", "the mapping into flash has no executable"),

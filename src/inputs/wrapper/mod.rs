@@ -1,9 +1,9 @@
-//! Finds the files that decide what a wrapper script starts.
+//! Finds the files that decide which program a wrapper script starts.
 //!
-//! A script is read as text, not run: every word of it that may name a file is resolved, as a path,
-//! through `PATH`, or relative to where the script may work. Variables are replaced by what the script
-//! assigns to them. That finds more than what the script uses, never mind: a file too many costs a
-//! `stat` and, when it changes, a probe. What only running the script tells is not found here.
+//! A script is read as text, not run. Every word that may name a file is resolved: as a path, through `PATH`,
+//! or relative to the directories in which the script may work. Variables are replaced by the values that the
+//! script assigns to them. The result may have files that the script does not use: one too many costs a `stat`
+//! and, when it changes, a probe. Decisions that a script makes only when it runs are not found here.
 
 mod plain;
 
@@ -14,22 +14,22 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// How much of a script is read, in bytes.
+/// The number of bytes of a script that are read.
 const MAX_SCRIPT_BYTES: u64 = 64 * 1024;
 
-/// How many files are followed. Scripts that name more are followed so far and no further.
+/// The number of files that are followed; further ones are left out.
 const MAX_FILES: usize = 300;
 
-/// How many different words are resolved.
+/// The number of different words that are resolved.
 const MAX_WORDS: usize = 5000;
 
-/// How many values of one variable are followed, how many times a variable is replaced in one word, and
-/// how long that may become.
+/// The number of values of one variable that are followed, of replacements of variables in one word, and of
+/// bytes of the result.
 const MAX_VALUES: usize = 8;
 const MAX_EXPANSIONS: usize = 64;
 const MAX_WORD_BYTES: usize = 4096;
 
-/// Words of a shell that it does not search for on `PATH`: reserved words and builtins (POSIX.1-2024,
+/// Words that a shell does not search for on `PATH`: reserved words and builtins (POSIX.1-2024,
 /// XCU 2.4, 1.6, 2.15; bash's own).
 const SHELL_WORDS: [&str; 71] = [
     "alias",
@@ -108,22 +108,21 @@ const SHELL_WORDS: [&str; 71] = [
 /// The files that a script resolves through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes {
-    /// Files that are there, and paths at which nothing is.
+    /// Files that exist, and paths at which no file exists.
     pub(crate) files: BTreeSet<PathBuf>,
     /// Directories that it names.
     pub(crate) directories: BTreeSet<PathBuf>,
-    /// Directories in which a command was searched for in vain, with the names of those commands: one
+    /// Directories in which a command was searched for and not found, with the names of those commands: one
     /// that appears there would be found first.
     pub(crate) searched: BTreeMap<PathBuf, BTreeSet<OsString>>,
-    /// Whether a command was searched for on `PATH`, in vain or not.
+    /// A command was searched for on `PATH`, found or not.
     pub(crate) use_path: bool,
-    /// Whether a script may run what is not among these files: its text does not tell all, or more than is
-    /// followed.
-    pub(crate) is_open: bool,
+    /// A script may run further files: its text does not name them, or names more than are followed.
+    pub(crate) is_incomplete: bool,
 }
 
-/// Finds what a program resolves through; nothing for one that is not a script. `variables` is the
-/// environment that it gets.
+/// Finds the files that a program resolves through; none for one that is not a script. `variables` is the
+/// environment of the program.
 pub(crate) fn routes(program: &Path, variables: &[(OsString, OsString)]) -> Routes {
     let mut resolver = Resolver::new(variables);
     resolver.read_script(program);
@@ -132,11 +131,11 @@ pub(crate) fn routes(program: &Path, variables: &[(OsString, OsString)]) -> Rout
     }
     resolver.routes.files.remove(program);
     let is_full = resolver.seen.len() >= MAX_FILES || resolver.words.len() >= MAX_WORDS;
-    resolver.routes.is_open |= is_full;
+    resolver.routes.is_incomplete |= is_full;
     resolver.routes
 }
 
-/// The environment that an emulator gets, as far as scripts see it: this process' `PATH`, replaced and
+/// The environment of an emulator, as far as scripts use it: the `PATH` of this process, replaced and
 /// extended by `further`.
 pub(crate) fn environment(further: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> = further.to_vec();
@@ -154,9 +153,9 @@ struct Resolver {
     variables: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Directories against which relative paths may be resolved.
     bases: BTreeSet<PathBuf>,
-    /// Words with a slash that are relative, for directories that are found later.
+    /// Relative words with a slash, to be resolved against directories that are found later.
     relative: BTreeSet<Vec<u8>>,
-    /// Words that were resolved, as the scripts have them.
+    /// Words that were resolved, in the spelling of the scripts.
     words: BTreeSet<Vec<u8>>,
     seen: BTreeSet<PathBuf>,
     unread: VecDeque<PathBuf>,
@@ -180,8 +179,8 @@ impl Resolver {
     fn read_script(&mut self, path: &Path) {
         let Some(mut text) = text_of(path) else { return };
         let is_cut = u64::try_from(text.len()).is_ok_and(|read| read >= MAX_SCRIPT_BYTES);
-        self.routes.is_open |= is_cut || !plain::is_plain(&text);
-        // A shell runs a script up to what is packed behind it.
+        self.routes.is_incomplete |= is_cut || !plain::is_plain(&text);
+        // A shell runs a script up to the data that is appended to it.
         if let Some(end) = text.iter().position(|byte| *byte == 0) {
             text.truncate(end);
         }
@@ -192,7 +191,7 @@ impl Resolver {
         }
         let lines = || {
             text.split(|byte| *byte == b'\n').enumerate().map(|(number, line)| {
-                // The interpreter stands in what is a comment to the script.
+                // The interpreter is in a line that is a comment to the script.
                 let interpreter = (number == 0).then(|| line.strip_prefix(b"#!")).flatten();
                 interpreter.unwrap_or_else(|| without_comment(line))
             })
@@ -211,7 +210,7 @@ impl Resolver {
         }
     }
 
-    /// Takes `NAME=VALUE` words of a line for assignments.
+    /// Treats `NAME=VALUE` words of a line as assignments.
     fn assign(&mut self, line: &[u8]) {
         for word in line.split(|byte| byte.is_ascii_whitespace() || b";&|(".contains(byte)) {
             let Some(equals) = word.iter().position(|byte| *byte == b'=') else { continue };
@@ -227,12 +226,12 @@ impl Resolver {
         }
     }
 
-    /// A word with its variables replaced by each of their values. A variable without a value leaves what
-    /// stands behind it, which may be relative to anything.
+    /// Replaces the variables of a word by each of their values. A variable without a value leaves the text
+    /// after it, which may be relative to any directory.
     fn expand(&self, word: &[u8]) -> Vec<Vec<u8>> {
         let mut expanded = Vec::new();
         let mut open = VecDeque::from([word.to_vec()]);
-        // A script may multiply variables without end.
+        // The values of variables may name further variables without end.
         for _ in 0..MAX_EXPANSIONS {
             let Some(word) = open.pop_front() else { break };
             let Some(start) = word.iter().position(|byte| *byte == b'$') else {
@@ -249,7 +248,7 @@ impl Resolver {
                 values.push(default.to_vec());
             }
             if values.is_empty() {
-                // `$D/bin/qemu`: relative to what is not known here.
+                // `$D/bin/qemu`: relative to an unknown directory.
                 let after = after.strip_prefix(b"/").filter(|_| start == 0).unwrap_or(after);
                 open.push_back([before, after].concat());
             }
@@ -328,14 +327,14 @@ impl Resolver {
                 self.routes.files.insert(path.clone());
                 self.unread.push_back(path.clone());
             }
-            // A device or a pipe is nothing to run.
+            // A device or a pipe is not run.
             Ok(_) => {}
             Err(_) => drop(self.routes.files.insert(path.clone())),
         }
     }
 }
 
-/// The name of a variable after its `$`, its default value (`${NAME:-DEFAULT}`), and what stands behind it.
+/// The name of a variable after its `$`, its default value (`${NAME:-DEFAULT}`), and the text after it.
 fn variable(rest: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let name_of = |text: &[u8]| text.iter().take_while(|byte| is_name(**byte)).count();
     let Some(inside) = rest.strip_prefix(b"{") else {
@@ -351,19 +350,19 @@ fn variable(rest: &[u8]) -> (&[u8], &[u8], &[u8]) {
     (name, default, inside.get(end + 1..).unwrap_or_default())
 }
 
-/// The path without `.` and repeated slashes.
+/// Removes `.` and repeated slashes from a path.
 fn tidy(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
-/// The beginning of a file, if it is text or a script with something else behind it.
+/// The beginning of a file, if it is text or a script with other data appended.
 fn text_of(path: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     crate::file::open_regular(path).ok()?.take(MAX_SCRIPT_BYTES).read_to_end(&mut text).ok()?;
     (!text.contains(&0) || text.starts_with(b"#!")).then_some(text)
 }
 
-/// A line up to a `#` that begins a word.
+/// Cuts a line before a `#` that begins a word.
 fn without_comment(line: &[u8]) -> &[u8] {
     let begins = |at: &usize| {
         line[*at] == b'#' && at.checked_sub(1).is_none_or(|at| line[at].is_ascii_whitespace())
@@ -372,8 +371,8 @@ fn without_comment(line: &[u8]) -> &[u8] {
     &line[..end]
 }
 
-/// The words of a line without quotes and operators. What stands in braces behind a `$` stays together,
-/// and what is appended to the output of a command is relative to that. A file that output is written to
+/// Splits a line into words, without quotes and operators. Text in braces after a `$` stays in one word, and
+/// text that is appended to the output of a command is relative to that. A file that output is written to
 /// decides nothing and is left out.
 fn words(line: &[u8]) -> Vec<Vec<u8>> {
     const BETWEEN: &[u8] = b"`=;&|()<>,:[]";
@@ -419,7 +418,7 @@ fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Whether a word may be the name of a command.
+/// Returns whether a word may be the name of a command.
 fn is_command(word: &[u8]) -> bool {
     let begins = word.first().is_some_and(|byte| is_name(*byte));
     let is_plain = word.iter().all(|byte| is_name(*byte) || b".+-".contains(byte));
@@ -454,7 +453,7 @@ mod tests {
             path
         }
 
-        /// What is found below this place, and whether `PATH`, which is `a` and `b` here, was used.
+        /// The files found below this place, and whether `PATH`, which is `a` and `b` here, was used.
         fn found(&self, script: &Path) -> (Vec<String>, bool) {
             let path = std::env::join_paths([self.path("a"), self.path("b")]).unwrap();
             let routes = routes(script, &[("PATH".into(), path)]);
@@ -468,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_way_a_script_names_a_program_it_is_found() {
+    fn a_program_is_found_in_each_form_in_which_a_script_can_name_it() {
         for (script, expected) in [
             ("exec @/q \"$@\"", &["q"][..]),
             ("exec @/./sub//q \"$@\"", &["sub/q"]),
@@ -525,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_searched_for_in_vain_before_where_it_is_found_and_everywhere_if_nowhere() {
+    fn a_command_is_absent_from_each_directory_before_the_one_that_has_it() {
         let place = Place::new();
         place.file("b/qemu-x", "");
         fs::create_dir(place.path("a")).unwrap();
@@ -541,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_wrapper_searches_for_nothing() {
+    fn a_wrapper_with_an_absolute_path_does_not_search() {
         let place = Place::new();
         place.file("q", "");
         let wrapper = place.file("wrapper", "#!/bin/sh\nexec @/q \"$@\"\n");
@@ -549,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_that_name_each_other_or_countless_files_come_to_an_end() {
+    fn scripts_that_name_each_other_or_countless_files_are_resolved_up_to_a_limit() {
         let place = Place::new();
         let one = place.file("one", "#!/bin/sh\nexec @/two\n");
         place.file("two", "#!/bin/sh\nexec @/one\n");

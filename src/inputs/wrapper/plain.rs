@@ -1,25 +1,26 @@
-//! Scripts so plain that their text tells all that they run.
+//! Scripts that run only the programs that their text names.
 //!
-//! What is taken for plain is what wrappers of distributions are made of: assignments, `set`, `export`, and
-//! commands with literal words and `"$@"`. Whatever else there is in a shell may run what no text names.
+//! A plain script has only the constructs that wrappers of distributions have: assignments, `set`, `export`,
+//! and commands with literal words and `"$@"`. Any other construct of a shell may run a program that the text
+//! does not name.
 
 use super::is_name;
 
-/// Shells by which a plain script is run.
+/// Shells that run plain scripts.
 const SHELLS: [&str; 4] = ["sh", "bash", "dash", "ash"];
 
-/// Whether a script runs nothing but what is named in it.
+/// Returns whether a script runs only the programs that it names.
 pub(super) fn is_plain(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    // A command goes on behind a backslash in the next line, and a comment does not.
+    // A backslash continues a command in the next line, and does not continue a comment.
     let is_comment = |line: &&str| line.trim_start().starts_with('#');
     let code: Vec<&str> = rest.lines().filter(|line| !is_comment(line)).collect();
     first.strip_prefix("#!").is_some_and(is_shell)
         && code.join("\n").replace(" \\\n", " ").lines().all(is_plain_line)
 }
 
-/// Whether an interpreter is a shell without options that have it run something else.
+/// Returns whether an interpreter is a shell without options that make it run something else.
 fn is_shell(interpreter: &str) -> bool {
     let mut words = interpreter.split_ascii_whitespace();
     let shell = words.next().and_then(|path| path.strip_prefix('/')?.rsplit('/').next());
@@ -41,28 +42,28 @@ fn is_plain_line(line: &str) -> bool {
     is_command && words.all(|word| word == "\"$@\"" || is_assignment(word) || is_argument(word))
 }
 
-/// Whether a command is searched for, and does not change what later ones mean.
+/// Returns whether a command is searched for and does not change the meaning of later ones.
 fn is_name_of_command(command: &str) -> bool {
     const OTHERS: [&str; 8] = [".", "source", "eval", "cd", "pushd", "popd", "alias", "trap"];
     !command.contains('/') && !OTHERS.contains(&command.trim_matches(['"', '\'']))
 }
 
-/// Whether a word may name a program that a command such as `env` runs (`./u`, `-S/p`), and that is not
-/// among the files that were found. Values, as in `-L=/p` or `file=/p`, are none.
+/// Returns whether a word may name a program that a command such as `env` runs (`./u`, `-S/p`), and that is not
+/// among the files that were found. Values, as in `-L=/p` or `file=/p`, do not.
 fn is_relative(word: &str) -> bool {
     let word = word.trim_matches(['"', '\'']);
     let Some(slash) = word.find('/') else { return false };
     slash > 0 && (word.starts_with('.') || !word[..slash].contains(['=', ',', ':']))
 }
 
-/// Whether a word is `NAME=VALUE`.
+/// Returns whether a word is `NAME=VALUE`.
 fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, value)| {
         !name.is_empty() && name.bytes().all(is_name) && is_literal(value)
     })
 }
 
-/// Whether a word means what it says, be it in quotes.
+/// Returns whether a word stands for itself, in quotes or not.
 fn is_literal(word: &str) -> bool {
     let quoted = |quote| word.strip_prefix(quote)?.strip_suffix(quote);
     let word = quoted('"').or_else(|| quoted('\'')).unwrap_or(word);
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappers_as_distributions_have_them_are_plain() {
+    fn typical_wrappers_of_distributions_are_plain() {
         for text in [
             "#!/bin/sh\nexec /usr/bin/qemu-system-x86_64 -enable-kvm \"$@\"\n",
             "#! /bin/sh -e\n# a word\nset -eu\n\nexec qemu-system-x86_64 -machine accel=kvm \"$@\"",
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_run_what_no_text_names_is_not_plain() {
+    fn a_script_that_may_run_a_program_that_it_does_not_name_is_not_plain() {
         for line in [
             "exec ${Q:-/p} \"$@\"",
             "exec $Q \"$@\"",
