@@ -73,7 +73,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         groups
     }
 
-    /// What the answers depend on, as recorded; the emulator first.
+    /// The recorded inputs that the answers depend on; the emulator first.
     pub fn inputs(&self) -> impl Iterator<Item = InputRef<'_>> {
         let rest = self.section(self.sections.find(tag::INPUTS)).get(4..).unwrap_or_default();
         let count = index(self.input_count());

@@ -117,13 +117,13 @@ pub struct KvmState {
     pub node: Option<DeviceNode>,
     /// The effective user of the emulator.
     pub uid: u32,
-    /// Whether that user could open the node.
+    /// That user could open the node.
     pub opens: bool,
     /// Module parameters that decide what KVM offers, `MODULE.PARAMETER=VALUE`, sorted.
     pub parameters: Vec<String>,
     /// Further nodes that were present (`/dev/sev`, …), and whether that user could open each; sorted.
     pub further: Vec<(PathBuf, bool)>,
-    /// Where the node does not show that modules were loaded again: the directory of the parameters of the
+    /// If the node does not show that modules were loaded again: the directory of the parameters of the
     /// module that drives this CPU, and its inode, which is another one after that.
     pub driver: Option<(PathBuf, u64)>,
     /// The second since boot at which an emulator failed under KVM although the node opened.

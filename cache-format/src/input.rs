@@ -35,7 +35,7 @@ pub struct Input {
     pub scope: Scope,
     /// Its path, in the bytes of the file system; empty for an input without one.
     pub name: Vec<u8>,
-    /// What `stat` returned; `None` where the file was absent or could not be examined.
+    /// The result of `stat`; `None` where the file was absent or could not be examined.
     pub signature: Option<Signature>,
     /// SHA-256 of its content, where that was read.
     pub sha256: Option<[u8; 32]>,
@@ -70,7 +70,7 @@ pub struct InputRef<'a> {
 }
 
 impl<'a> InputRef<'a> {
-    /// `None` for a record of a kind that this version does not know, or with parts outside of `text`.
+    /// `None` for a record of a kind that is unknown to this version, or with parts outside of `text`.
     pub(crate) fn new(record: &'a InputRecord, text: &'a [u8]) -> Option<InputRef<'a>> {
         let part = |offset: U32, length: U32| {
             let start = index(offset.get());
@@ -99,7 +99,7 @@ impl<'a> InputRef<'a> {
         Evidence::decode(self.kind, self.evidence)
     }
 
-    /// Returns whether the record holds nothing that this version does not know.
+    /// Returns whether the record holds nothing that is unknown to this version.
     pub(crate) fn is_known(self) -> bool {
         let unknown = !(INPUT_SIGNATURE | INPUT_DIGEST | INPUT_RACY);
         self.record.scope <= 1

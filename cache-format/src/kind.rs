@@ -178,7 +178,7 @@ vocabulary! {
 vocabulary! {
     /// Something outside the entry that its answers depend on.
     InputKind: u16 {
-        /// The path that was asked for, links followed.
+        /// The given path of the emulator, links followed.
         Emulator = 1 "emulator",
         /// The file that really ran.
         Executable = 2 "executable",
@@ -186,7 +186,7 @@ vocabulary! {
         Modules = 3 "modules",
         /// The shared objects that the process had mapped.
         Libraries = 4 "libraries",
-        /// What `memfd_create` can do here: QEMU has `memory-backend-memfd` by that.
+        /// The result of `memfd_create`, on which `memory-backend-memfd` of QEMU depends.
         Memfd = 5 "memfd",
         /// `/dev/kvm`, present or not.
         Kvm = 6 "kvm",

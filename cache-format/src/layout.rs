@@ -145,7 +145,7 @@ pub struct FactRecord {
     pub value: U32,
 }
 
-/// One input of an entry: what was looked at, and what was there.
+/// One input of an entry: the examined file or state, and the recorded result.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct InputRecord {
@@ -163,7 +163,7 @@ pub struct InputRecord {
     pub evidence_offset: U32,
     /// Length of the evidence in bytes.
     pub evidence_length: U32,
-    /// What `stat` said; zeros without [`INPUT_SIGNATURE`].
+    /// The result of `stat`; zeros without [`INPUT_SIGNATURE`].
     pub signature: SignatureRecord,
     /// SHA-256 of the content; zeros without [`INPUT_DIGEST`].
     pub sha256: [u8; 32],
@@ -176,7 +176,7 @@ pub const INPUT_DIGEST: u8 = 2;
 /// The signature was taken so soon after the last change that a later change may not show in it.
 pub const INPUT_RACY: u8 = 4;
 
-/// What `stat` says of a file, as far as it identifies the content.
+/// The part of the result of `stat` that identifies the content of a file.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
