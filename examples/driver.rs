@@ -1,4 +1,4 @@
-//! A driver in thirty lines: decides how to start a guest, from what this QEMU can do here.
+//! A driver in thirty lines: decides how to start a guest, from the capabilities of QEMU on this host.
 //!
 //! `cargo run -p capscache --example driver -- /usr/bin/qemu-system-x86_64`
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let io_uring = caps.schema().has("blockdev-add/arg-type/+file/aio/^io_uring");
     println!("io_uring for disks: {io_uring}");
 
-    // Properties of every device are a group of their own: asked for once, when first needed.
+    // Properties of every device are a separate group, which is probed once, when first needed.
     let caps = cache.get_with(&emulator, Groups::DEVICES)?;
     let queue_size = caps.device("virtio-blk-pci")?.property("queue-size")?;
     println!("virtio-blk-pci has queue-size, by default {:?}", queue_size.default_value());

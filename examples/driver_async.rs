@@ -1,4 +1,4 @@
-//! The same on a runtime of one's own: two emulators are asked at once, no thread is blocked.
+//! The same on the driver's own runtime: two emulators are probed at once, no thread is blocked.
 //!
 //! `cargo run -p capscache --example driver_async -- /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-aarch64`
 

@@ -1,5 +1,5 @@
-//! Reads a cache that is part of an image, such as that of a container or a fleet of hosts, without probing:
-//! will its answers hold on a host with another kernel?
+//! Reads a cache that is part of an image, such as that of a container or a fleet of hosts, without probing, and
+//! checks whether its answers hold on a host with another kernel.
 //!
 //! `cargo run -p capscache --no-default-features --example image -- ROOT 6.12.48`
 
