@@ -1,4 +1,4 @@
-//! Emulators that fail in part, and what becomes of what was known before.
+//! Emulators that fail in part, and the answers that an entry had before.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,28 +11,31 @@ use capscache::{
 use tempfile::TempDir;
 use test_support::write_program;
 
-/// A wrapper around the native emulator that fails under an accelerator while a file says so.
-struct Moody {
+/// A wrapper around the native emulator that fails under an accelerator while a file requests it.
+struct FailingWrapper {
     root: TempDir,
     cache: Cache,
 }
 
-impl Moody {
-    fn new(name: &str) -> Moody {
+impl FailingWrapper {
+    fn new(name: &str) -> FailingWrapper {
         let root = tempfile::tempdir().expect("a root");
-        let moody = Moody { cache: crate::open(root.path().join("cache")).expect("a cache"), root };
+        let wrapper = FailingWrapper {
+            cache: crate::open(root.path().join("cache")).expect("a cache"),
+            root,
+        };
         let script = format!(
             "#!/bin/sh\nfor word in $(cat {flag} 2>/dev/null); do\n\
              case \"$*\" in *accel=$word*) echo \"no $word today\" >&2; exit 1;; esac\ndone\n\
              exec {native} \"$@\"\n",
-            // What a script reads through a pattern shows only when it runs.
-            flag = moody.root.path().join("fla?").display(),
+            // A file that a script reads through a pattern is found only when the script runs.
+            flag = wrapper.root.path().join("fla?").display(),
             native = test_support::native(),
         );
-        let path = moody.root.path().join(name);
+        let path = wrapper.root.path().join(name);
         write_program(&path, script);
         test_support::age(&path);
-        moody
+        wrapper
     }
 
     fn emulator(&self) -> PathBuf {
@@ -50,7 +53,7 @@ impl Moody {
     }
 }
 
-fn ask(caps: &Capabilities, query: &str) -> Tri {
+fn answer(caps: &Capabilities, query: &str) -> Tri {
     caps.answer(&query.parse().expect("a query"))
 }
 
@@ -59,15 +62,15 @@ fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
     if !test_support::kvm_opens() {
         return;
     }
-    let moody = Moody::new("qemu-system-moody");
-    let before = moody.get(Groups::CORE);
+    let wrapper = FailingWrapper::new("qemu-system-wrapper");
+    let before = wrapper.get(Groups::CORE);
     let machines =
         |caps: &Capabilities| caps.accelerator(Accelerator::Kvm).map(|kvm| kvm.machines().count());
     assert!(machines(&before).is_ok_and(|count| count > 1));
-    moody.fails_under("kvm");
-    let after = moody.get(Groups::CPU_MODELS);
+    wrapper.fails_under("kvm");
+    let after = wrapper.get(Groups::CPU_MODELS);
     assert_eq!(machines(&after), machines(&before));
-    assert_eq!(ask(&after, "cpu:max@kvm"), ask(&before, "cpu:max@kvm"));
+    assert_eq!(answer(&after, "cpu:max@kvm"), answer(&before, "cpu:max@kvm"));
     let kvm = after.accelerator(Accelerator::Kvm).expect("KVM");
     let expansion = kvm.cpu_expansion("max", capscache::format::Expansion::Full);
     assert!(matches!(expansion, Err(capscache::Unanswered::Refused { .. })), "{expansion:?}");
@@ -76,14 +79,14 @@ fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
 }
 
 #[test]
-fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
+fn a_group_that_tcg_fails_to_fill_does_not_block() {
     if !test_support::kvm_opens() {
         return;
     }
-    let moody = Moody::new("qemu-system-x86_64");
-    moody.get(Groups::CORE);
-    moody.fails_under("tcg");
-    let after = moody.get(Groups::CPU_MODELS);
+    let wrapper = FailingWrapper::new("qemu-system-x86_64");
+    wrapper.get(Groups::CORE);
+    wrapper.fails_under("tcg");
+    let after = wrapper.get(Groups::CPU_MODELS);
     assert_eq!(after.groups(), Groups::CPU_MODELS);
     let of = |accelerator| {
         let answers = after.accelerator(accelerator).expect("core answers");
@@ -94,15 +97,15 @@ fn a_group_that_tcg_fails_to_fill_comes_to_an_end() {
 }
 
 #[test]
-fn an_accelerator_that_fails_although_it_is_there_is_unknown_and_not_no() {
+fn an_accelerator_that_is_present_and_fails_is_unknown_and_not_no() {
     if !test_support::kvm_opens() {
         return;
     }
     for (failing, query) in [("kvm", "cpu:max@kvm"), ("tcg", "cpu:max@tcg")] {
-        let moody = Moody::new("qemu-system-x86_64");
-        moody.fails_under(failing);
-        let caps = moody.get(Groups::CORE);
-        assert_eq!(ask(&caps, query), Tri::Unknown, "{failing}");
+        let wrapper = FailingWrapper::new("qemu-system-x86_64");
+        wrapper.fails_under(failing);
+        let caps = wrapper.get(Groups::CORE);
+        assert_eq!(answer(&caps, query), Tri::Unknown, "{failing}");
         let report = caps.report().expect("a report");
         let failure =
             report.passes.iter().find_map(|pass| pass.failure.clone()).expect("a failure");
@@ -115,10 +118,10 @@ fn a_failed_accelerator_is_replayed_as_it_was() {
     if !test_support::kvm_opens() {
         return;
     }
-    let moody = Moody::new("qemu-system-x86_64");
-    moody.fails_under("kvm");
+    let wrapper = FailingWrapper::new("qemu-system-x86_64");
+    wrapper.fails_under("kvm");
     let options = Options::new().record(true);
-    let probed = probe(&moody.emulator(), &options).expect("a probe");
+    let probed = probe(&wrapper.emulator(), &options).expect("a probe");
     let replayed = replay(&probed.transcript.expect("a transcript")).expect("a model");
     let entry = Entry::open(replayed.encode().expect("a file")).expect("an entry");
     assert_eq!(entry.answer(&"cpu:max@kvm".parse().expect("a query")), Tri::Unknown);
@@ -130,13 +133,13 @@ fn kvm_is_used_whatever_the_emulator_is_called() {
         return;
     }
     for name in ["qemu-system-x86_64.real", "qemu", "qemu-system-aarch64"] {
-        let moody = Moody::new(name);
-        assert!(moody.get(Groups::CORE).accelerator(Accelerator::Kvm).is_ok(), "{name}");
+        let wrapper = FailingWrapper::new(name);
+        assert!(wrapper.get(Groups::CORE).accelerator(Accelerator::Kvm).is_ok(), "{name}");
     }
 }
 
 #[test]
-fn abstract_types_are_known_and_the_one_that_drivers_ask_about_is_asked() {
+fn abstract_types_are_reported_with_the_properties_of_the_one_that_drivers_query() {
     if !cfg!(target_arch = "x86_64") {
         println!("SKIPPED: only PCs have a generic-pc-machine");
         return;
@@ -144,15 +147,15 @@ fn abstract_types_are_known_and_the_one_that_drivers_ask_about_is_asked() {
     let root = tempfile::tempdir().expect("a root");
     let caps =
         crate::open(root.path()).expect("a cache").get(test_support::native()).expect("answers");
-    assert_eq!(ask(&caps, "type:pci-device"), Tri::Yes);
-    assert_eq!(ask(&caps, "type:no-such-type"), Tri::No);
+    assert_eq!(answer(&caps, "type:pci-device"), Tri::Yes);
+    assert_eq!(answer(&caps, "type:no-such-type"), Tri::No);
     assert!(caps.qom_type("pci-device").expect("a type").is_abstract());
-    assert_eq!(ask(&caps, "device:pci-device"), Tri::No);
-    assert_eq!(ask(&caps, "property:generic-pc-machine.i8042"), Tri::Yes);
+    assert_eq!(answer(&caps, "device:pci-device"), Tri::No);
+    assert_eq!(answer(&caps, "property:generic-pc-machine.i8042"), Tri::Yes);
 }
 
 #[test]
-fn a_link_to_a_program_that_looks_at_its_name_is_probed_by_its_own() {
+fn a_link_to_a_program_that_depends_on_its_name_is_probed_under_the_name_of_the_link() {
     let root = tempfile::tempdir().expect("a root");
     let source = root.path().join("dispatcher.rs");
     fs::write(
@@ -169,7 +172,10 @@ fn a_link_to_a_program_that_looks_at_its_name_is_probed_by_its_own() {
     let dispatcher = root.path().join("dispatcher");
     let compiled =
         std::process::Command::new("rustc").arg("-o").arg(&dispatcher).arg(&source).status();
-    assert!(compiled.is_ok_and(|status| status.success()), "rustc is there, it compiles this test");
+    assert!(
+        compiled.is_ok_and(|status| status.success()),
+        "rustc is installed: it compiles this test"
+    );
     let link = root.path().join("qemu-system-avr");
     symlink(&dispatcher, &link).expect("a link");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
@@ -178,7 +184,7 @@ fn a_link_to_a_program_that_looks_at_its_name_is_probed_by_its_own() {
 }
 
 #[test]
-fn what_runs_in_another_mount_namespace_is_probed_each_time() {
+fn an_emulator_in_another_mount_namespace_is_probed_each_time() {
     let root = tempfile::tempdir().expect("a root");
     let private = root.path().join("private");
     fs::write(&private, "").expect("a file");
@@ -202,9 +208,9 @@ fn what_runs_in_another_mount_namespace_is_probed_each_time() {
     assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
 }
 
-/// Copies a program and what it is linked to below another root.
+/// Copies a program and the libraries that it is linked to below another root.
 fn install_below(root: &Path, program: &str) {
-    let linked = std::process::Command::new("ldd").arg(program).output().expect("ldd is there");
+    let linked = std::process::Command::new("ldd").arg(program).output().expect("ldd is installed");
     let linked = String::from_utf8(linked.stdout).expect("text");
     let objects = linked.split_whitespace().filter(|word| word.starts_with('/'));
     let mut last = PathBuf::new();
@@ -218,7 +224,7 @@ fn install_below(root: &Path, program: &str) {
 }
 
 #[test]
-fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
+fn an_executable_in_a_chroot_is_recorded_by_its_path_outside() {
     const AVR: &str = "/usr/bin/qemu-system-avr";
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root can change the root of a process");
@@ -236,7 +242,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
     assert_eq!((caps.arch(), caps.executable()), ("avr", inside.clone()));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
 
-    // Not the one that has this path outside.
+    // Not the file that has this path outside.
     let stale = |found: Result<Lookup, capscache::Error>| match found.expect("a lookup") {
         Lookup::Stale { reason: stale, .. } => (stale.input, stale.path),
         other => panic!("not stale but {other:?}"),
@@ -267,7 +273,7 @@ fn what_a_wrapper_runs_in_a_chroot_is_known_by_where_it_really_lies() {
 fn without_a_root_to_write_to_groups_add_up_in_the_process() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
-    // A file stands where the directory of the entries would be: not even root can write there.
+    // A file is in the place of the directory of the entries: not even root can write there.
     fs::create_dir(cache.root()).expect("a directory");
     fs::write(cache.directory(), "").expect("a file");
     let emulator = Path::new("/usr/bin/qemu-system-avr");

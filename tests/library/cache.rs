@@ -1,4 +1,4 @@
-//! Lookups: what hits, what does not, and what it costs.
+//! Lookups: hits, misses and their cost.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -56,10 +56,10 @@ impl Fixture {
     }
 }
 
-/// An executable file that replaces what was there, old enough to be relied on.
+/// Writes an executable file over an existing one, old enough to be relied on.
 pub(crate) fn program(path: &Path, content: &str) {
     replace_program(path, content);
-    // A file that changed just now is looked at by content: make it old.
+    // A file that changed just now is compared by content: make it old.
     age(path);
 }
 
@@ -113,7 +113,7 @@ fn the_executable_behind_a_wrapper_is_the_one_that_ran() {
 }
 
 #[test]
-fn an_edited_wrapper_is_noticed_by_the_next_lookup() {
+fn an_edited_wrapper_is_detected_by_the_next_lookup() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     assert_eq!(fixture.cache.get(&emulator).expect("answers").arch(), "avr");
@@ -124,7 +124,7 @@ fn an_edited_wrapper_is_noticed_by_the_next_lookup() {
 }
 
 #[test]
-fn a_replaced_target_behind_an_unchanged_wrapper_is_noticed() {
+fn a_replaced_target_behind_an_unchanged_wrapper_is_detected() {
     let fixture = Fixture::new();
     let target = fixture.path("real");
     fs::copy(AVR, &target).expect("a copy");
@@ -191,7 +191,7 @@ fn child_with_a_stale_entry_where_nothing_can_be_written() {
         assert_eq!(cache.get(&emulator).expect("answers").arch(), "rx");
         match cache.lookup_with(&emulator, Validation::Thorough).expect("a lookup") {
             Lookup::Hit(hit) => assert_eq!(hit.arch(), "rx"),
-            other => panic!("no hit but {other:?}"),
+            other => panic!("not a hit but {other:?}"),
         }
     }
 }
@@ -212,7 +212,7 @@ fn where_a_stale_entry_cannot_be_replaced_the_new_one_is_kept_in_the_process() {
 }
 
 #[test]
-fn a_retargeted_link_is_noticed() {
+fn a_retargeted_link_is_detected() {
     let fixture = Fixture::new();
     let link = fixture.path("qemu");
     symlink(AVR, &link).expect("a link");
@@ -224,14 +224,14 @@ fn a_retargeted_link_is_noticed() {
 }
 
 #[test]
-fn a_link_shares_the_probe_of_what_it_links_to() {
+fn a_link_shares_the_probe_of_its_target() {
     let fixture = Fixture::new();
     let link = fixture.path("qemu-system-avr");
     symlink(AVR, &link).expect("a link");
     let by_link = fixture.cache.get(&link).expect("answers");
     assert_eq!(by_link.emulator(), link);
     assert_eq!(by_link.executable(), Path::new(AVR));
-    // The target's own entry is there, and tells of the same probe.
+    // The target's own entry exists, with the report of the same probe.
     let Lookup::Hit(target) = fixture.cache.lookup(AVR).expect("a lookup") else {
         panic!("the target was not cached");
     };
@@ -277,7 +277,7 @@ fn a_removed_emulator_is_stale_and_an_error_to_get() {
 }
 
 #[test]
-fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
+fn a_group_is_filled_as_a_whole_when_it_is_first_requested() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     let core = fixture.cache.get(&emulator).expect("answers");
@@ -288,7 +288,7 @@ fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
     assert_eq!(filled.groups(), Groups::DEVICES);
     assert_eq!(fixture.runs(), 2);
     assert!(filled.device("unimplemented-device").expect("a device").property("size").is_ok());
-    // What was there before is there as it was.
+    // The earlier answers are unchanged.
     assert_eq!(filled.commands(), core.commands());
     assert_eq!(
         filled.inputs().map(InputRef::to_owned).collect::<Vec<_>>(),
@@ -300,7 +300,7 @@ fn a_group_is_filled_as_a_whole_when_it_is_first_asked_for() {
 }
 
 #[test]
-fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
+fn groups_filled_one_by_one_have_the_same_answers_as_all_at_once() {
     let fixture = Fixture::new();
     for groups in [Groups::CORE, Groups::OBJECTS, Groups::CPU_MODELS, Groups::DEVICES] {
         fixture.cache.get_with(test_support::native(), groups).expect("answers");
@@ -311,7 +311,7 @@ fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
     assert_eq!(by_steps.groups(), Groups::ALL);
     let json = |caps: &Capabilities| {
         let mut json = serde_json::to_value(&**caps).expect("JSON");
-        // Reported in the order of asking.
+        // Reported in the order of the queries.
         for list in ["refused", "quarantined"] {
             let list = json[list].as_array_mut().expect("an array");
             list.sort_by_key(ToString::to_string);
@@ -326,16 +326,16 @@ fn filling_groups_one_by_one_brings_the_same_as_all_at_once() {
 }
 
 #[test]
-fn threads_that_ask_at_once_share_one_probe() {
+fn threads_that_request_an_entry_at_once_share_one_probe() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     let barrier = Barrier::new(16);
     let archs: Vec<String> = std::thread::scope(|scope| {
-        let ask = || {
+        let request = || {
             barrier.wait();
             fixture.cache.get(&emulator).expect("answers").arch().to_owned()
         };
-        let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(request)).collect();
         threads.into_iter().map(|thread| thread.join().expect("an answer")).collect()
     });
     assert_eq!(archs, vec!["avr"; 16]);
@@ -350,7 +350,7 @@ fn caches_that_share_a_root_share_one_probe() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                // A cache of its own knows of the others by the lock alone, as a process does.
+                // A separate cache shares only the lock with the others, as a process does.
                 let cache = crate::open(fixture.path("cache")).expect("a cache");
                 barrier.wait();
                 assert_eq!(cache.get(&emulator).expect("answers").arch(), "avr");
@@ -392,7 +392,7 @@ fn a_caller_that_gives_up_waiting_leaves_the_probe_to_finish() {
 }
 
 #[test]
-fn what_is_ready_is_had_without_running_or_comparing_anything() {
+fn an_open_entry_is_returned_without_running_or_comparing_anything() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     assert!(fixture.cache.try_get(&emulator, Groups::CORE).is_none());
@@ -401,7 +401,7 @@ fn what_is_ready_is_had_without_running_or_comparing_anything() {
     let ready = fixture.cache.try_get(&emulator, Groups::CORE).expect("a hit");
     assert_eq!(ready.arch(), "avr");
     assert!(fixture.cache.try_get(&emulator, Groups::DEVICES).is_none());
-    // The same bytes under another signature: to know that they are the same takes reading them.
+    // The same bytes under another signature: to find them equal takes reading them.
     fixture.write_wrapper(&emulator, AVR);
     assert!(fixture.cache.try_get(&emulator, Groups::CORE).is_none());
     assert!(matches!(fixture.cache.lookup(&emulator), Ok(Lookup::Hit(_))));
@@ -409,7 +409,7 @@ fn what_is_ready_is_had_without_running_or_comparing_anything() {
 }
 
 #[test]
-fn the_file_of_an_entry_answers_wherever_it_is_passed_and_only_as_long_as_it_is_the_entrys() {
+fn the_file_of_an_entry_can_be_passed_to_another_process_as_long_as_it_is_the_entrys() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     let caps = fixture.cache.get(&emulator).expect("answers");
@@ -422,7 +422,7 @@ fn the_file_of_an_entry_answers_wherever_it_is_passed_and_only_as_long_as_it_is_
     assert_eq!(passed.bytes(), caps.bytes());
 
     let other = fs::File::open("/proc/self/status").expect("a file");
-    assert!(capscache::Capabilities::in_file(&other).expect_err("no entry").is_damage());
+    assert!(capscache::Capabilities::in_file(&other).expect_err("not an entry").is_damage());
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn a_damaged_entry_is_probed_again() {
 }
 
 #[test]
-fn an_entry_in_the_place_of_another_is_a_miss_that_is_told_and_probed_again() {
+fn an_entry_in_the_place_of_another_is_reported_and_probed_again() {
     let fixture = Fixture::new();
     let (avr, rx) = (fixture.wrapper("avr", AVR), fixture.wrapper("rx", OTHER));
     let file = |emulator: &Path| {
@@ -457,9 +457,9 @@ fn an_entry_in_the_place_of_another_is_a_miss_that_is_told_and_probed_again() {
         crate::open(fixture.path("cache")).expect("a cache")
     };
     let fresh = place();
-    // One that had the right entry open notices too.
+    // A cache that had the right entry open detects it too.
     for cache in [&fresh, &fixture.cache] {
-        let error = cache.lookup(&rx).expect_err("it is another's");
+        let error = cache.lookup(&rx).expect_err("it is that of another emulator");
         assert!(error.is_damage() && error.to_string().contains(avr.to_str().expect("text")));
     }
     let (good, bad) = fresh.verify_all().expect("a directory");
@@ -497,16 +497,16 @@ fn an_entry_removed_by_another_process_is_no_hit_any_more() {
 }
 
 #[test]
-fn what_is_no_emulator_is_an_error_that_says_so() {
+fn a_file_that_is_not_an_emulator_is_an_error_that_names_the_reason() {
     let fixture = Fixture::new();
     let chain = |path: &Path| {
-        let error = fixture.cache.get(path).expect_err("no emulator");
+        let error = fixture.cache.get(path).expect_err("not an emulator");
         let error: &dyn std::error::Error = &error;
         let causes = std::iter::successors(Some(error), |error| error.source());
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     };
     let text = fixture.path("text");
-    fs::write(&text, "no program\n").expect("a file");
+    fs::write(&text, "not a program\n").expect("a file");
     assert!(chain(&text).contains("may not be executed"), "{}", chain(&text));
     fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("a mode");
     assert!(!chain(&text).is_empty());

@@ -1,4 +1,4 @@
-//! Documents that speak of the code are true of it.
+//! Checks that documents about the code are true.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_promise_names_a_test_that_is_there() {
+fn every_promise_names_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     sources(root, &mut files);
@@ -33,14 +33,14 @@ fn every_promise_names_a_test_that_is_there() {
             before.rsplit("\n\n").next()
         });
         let attributes = attributes.unwrap_or_else(|| panic!("no test is called {name}"));
-        assert!(attributes.contains("#[test]"), "{name} is no test");
+        assert!(attributes.contains("#[test]"), "{name} is not a test");
         assert!(!attributes.contains("#[ignore"), "{name} is not run");
     }
 }
 
-/// Errors, tables and lines show paths with `Escaped`: `Path::display` lets through whatever is in a name.
+/// Errors, tables and lines show paths with `Escaped`: `Path::display` passes every character of a name.
 #[test]
-fn no_path_is_shown_but_through_the_type_that_escapes() {
+fn every_path_in_a_message_is_escaped() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for room in [

@@ -1,4 +1,5 @@
-//! Emulators that cannot be probed: remembered, told at once, and tried again when that may help.
+//! Emulators that cannot be probed: the failure is remembered and reported at once, and another probe is made
+//! when it may succeed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use test_support::age;
 use crate::cache::program;
 use crate::inputs::{Installation, cache_on, emulator_with_own_library, overwrite};
 
-/// A wrapper that counts its starts, and fails until it is told to become an emulator.
+/// A wrapper that counts its starts, and fails until it is changed to run an emulator.
 struct Broken {
     root: TempDir,
     emulator: PathBuf,
@@ -32,7 +33,7 @@ impl Broken {
         program(&self.emulator, &format!("#!/bin/sh\necho run >> {}\n{line}\n", count.display()));
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.write("exec /usr/bin/qemu-system-avr \"$@\"");
     }
 
@@ -63,7 +64,7 @@ fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
     assert!(matches!(first, Error::Probe { .. }), "{first}");
     let runs = broken.runs();
     assert!(runs > 0);
-    // Another cache on the root knows no more than another process.
+    // Another cache on the root has the state of another process.
     let other = broken.cache();
     assert!(reason(&other, &broken.emulator).contains("no luck today"));
     for groups in [Groups::CORE, Groups::ALL] {
@@ -93,7 +94,7 @@ fn a_file_that_is_not_an_emulator_has_another_cause_than_one_that_fails_also_whe
     let cache = crate::builder(broken.path("cache")).limits(limits).open().expect("a cache");
     let error = cache.get(&broken.emulator).expect_err("it hangs");
     assert_eq!(error.cause(), Some(FailureCause::TimedOut));
-    let gone = broken.cache().get(broken.path("gone")).expect_err("nothing is there");
+    let gone = broken.cache().get(broken.path("gone")).expect_err("no file exists");
     assert_eq!(gone.cause(), None);
 }
 
@@ -102,14 +103,14 @@ fn a_failure_is_forgotten_when_the_emulator_changes() {
     let broken = Broken::new();
     let cache = broken.cache();
     cache.get(&broken.emulator).expect_err("it fails");
-    broken.mend();
+    broken.repair();
     assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Missing)));
     assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
     assert!(matches!(cache.lookup(&broken.emulator), Ok(Lookup::Hit(_))));
 }
 
 #[test]
-fn a_failure_is_forgotten_when_what_a_wrapper_starts_appears() {
+fn a_failure_is_forgotten_when_the_target_of_a_wrapper_appears() {
     let broken = Broken::new();
     let target = broken.path("not-installed-yet");
     broken.write(&format!("exec \"{}\" \"$@\"", target.display()));
@@ -121,7 +122,7 @@ fn a_failure_is_forgotten_when_what_a_wrapper_starts_appears() {
 }
 
 #[test]
-fn a_failure_of_what_was_replaced_meanwhile_is_not_held_against_what_is_there() {
+fn a_failure_of_an_emulator_that_was_replaced_meanwhile_is_not_remembered() {
     let broken = Broken::new();
     let good = broken.path("good");
     program(&good, "#!/bin/sh\nexec /usr/bin/qemu-system-avr \"$@\"\n");
@@ -136,7 +137,7 @@ fn a_failure_of_what_was_replaced_meanwhile_is_not_held_against_what_is_there() 
 #[test]
 fn a_failure_is_forgotten_when_modules_change() {
     let Some(installed) = Installation::new() else { return };
-    // Under a name that promises no target KVM is not tried before TCG, which is a module.
+    // Under a name without a target KVM is not tried before TCG, which is a module.
     let emulator = installed.path("bin/emulator");
     let (module, aside) = (installed.module("accel-tcg-x86_64"), installed.path("aside"));
     fs::rename(installed.emulator(), &emulator).expect("a rename");
@@ -220,7 +221,7 @@ fn child_where_the_loaders_cache_and_kvm_move() {
     };
     renew("/etc/ld.so.cache");
     fails_once();
-    // The node comes, moves and goes; the emulator fails before it could open anything.
+    // The node appears, moves and disappears; the emulator fails before it could open anything.
     fs::write("/dev/kvm", "").expect("a file");
     fails_once();
     fs::set_permissions("/dev/kvm", std::os::unix::fs::PermissionsExt::from_mode(0o600))
@@ -244,7 +245,7 @@ fn a_failure_is_forgotten_when_the_loaders_cache_or_kvm_moves() {
 }
 
 #[test]
-fn a_failure_is_believed_no_longer_than_told_and_forgotten_on_request() {
+fn a_failure_is_remembered_for_the_time_to_live_and_forgotten_on_request() {
     let broken = Broken::new();
     broken.cache().get(&broken.emulator).expect_err("it fails");
     let runs = broken.runs();
@@ -262,12 +263,12 @@ fn a_failure_is_believed_no_longer_than_told_and_forgotten_on_request() {
 }
 
 #[test]
-fn what_was_known_before_a_group_failed_stays_and_less_can_be_asked() {
+fn answers_from_before_a_group_failed_stay_and_fewer_groups_can_be_requested() {
     let broken = Broken::new();
-    broken.mend();
+    broken.repair();
     let cache = broken.cache();
     cache.get(&broken.emulator).expect("answers");
-    // Nothing that a hit looks at: what the script reads shows only when it runs.
+    // A hit does not check it: which file the script reads is found only when it runs.
     let flag = broken.path("flag");
     let script = "exec /usr/bin/qemu-system-avr \"$@\"";
     broken.write(&format!("[ -e {}/fl?g ] && exit 7\n{script}", broken.path("").display()));
@@ -278,9 +279,9 @@ fn what_was_known_before_a_group_failed_stays_and_less_can_be_asked() {
     let runs = broken.runs();
     let error = cache.get_with(&broken.emulator, Groups::ALL).expect_err("it is remembered");
     assert!(matches!(error, Error::Failed { .. }), "{error}");
-    assert_eq!(cache.get(&broken.emulator).expect("what was known").arch(), "avr");
+    assert_eq!(cache.get(&broken.emulator).expect("the earlier answers").arch(), "avr");
     assert_eq!(broken.runs(), runs);
-    // What may be smaller than what failed is tried.
+    // A request that may be smaller than the failed one is tried.
     cache.get_with(&broken.emulator, Groups::OBJECTS).expect_err("it fails");
     assert!(broken.runs() > runs);
 }
@@ -301,7 +302,7 @@ fn without_a_root_to_write_to_a_failure_is_remembered_in_the_process() {
 fn child_with_an_old_failure_where_nothing_can_be_written() {
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("a variable"));
     let (cache, emulator) = (crate::open(variable("ROOT")).expect("a cache"), variable("EMULATOR"));
-    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)), "the old one is not believed");
+    assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)), "the old one is not used");
     assert!(matches!(cache.get(&emulator), Err(Error::Probe { .. })));
     assert!(matches!(cache.get(&emulator), Err(Error::Failed { .. })));
     assert_eq!(reason(&cache, &emulator).matches("another reason").count(), 1);
@@ -321,7 +322,7 @@ fn an_old_failure_that_cannot_be_replaced_does_not_hide_the_new_one() {
 }
 
 #[test]
-fn what_is_not_there_is_not_remembered_as_a_failure() {
+fn an_absent_emulator_is_not_remembered_as_a_failure() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     let emulator = root.path().join("qemu-system-avr");
@@ -338,7 +339,7 @@ fn dropping_all_entries_forgets_every_failure() {
         let broken = Broken::new();
         let cache = broken.cache();
         if !can_be_written {
-            // A file stands where the directory would be: failures are kept in the process.
+            // A file is in the place of the directory: failures are kept in the process.
             let release = format!("v2-{}", env!("CARGO_PKG_VERSION"));
             fs::create_dir(broken.path("cache")).expect("a directory");
             fs::write(broken.path("cache").join(release), "").expect("a file");

@@ -37,7 +37,7 @@ impl Host {
         FirmwareList::read(&self.directories())
     }
 
-    /// Which files are found, in order.
+    /// The files that are found, in order.
     fn found(&self) -> Vec<String> {
         let list = self.read();
         assert!(list.broken.is_empty(), "{:?}", list.broken);
@@ -67,7 +67,7 @@ fn descriptors_of_all_directories_are_merged_and_sorted_by_file_name() {
         host.write(name, &text);
     }
     for name in ["share/README", "etc/50-a.json.dpkg-old", "user/.40-d.json", "etc/json"] {
-        host.write(name, "no descriptor");
+        host.write(name, "not a descriptor");
     }
     let sorted = ["share/10-z.json", "etc/50-a.json", "user/55-c.json", "share/60-b.json"];
     assert_eq!(host.found(), sorted);
@@ -88,16 +88,20 @@ fn of_descriptors_with_one_name_the_most_specific_is_in_effect_and_an_empty_one_
     host.write("etc/50-a.json", "");
     assert_eq!(host.found(), ["share/60-b.json"]);
     host.write("user/50-a.json", &text);
-    assert_eq!(host.found(), ["user/50-a.json", "share/60-b.json"], "what is more specific shows");
+    assert_eq!(
+        host.found(),
+        ["user/50-a.json", "share/60-b.json"],
+        "the more specific one is in effect"
+    );
     host.write("user/60-b.json", "");
     host.write("user/70-none.json", "");
     assert_eq!(host.found(), ["user/50-a.json"]);
     host.write("share/50-a.json", "{");
-    assert_eq!(host.found(), ["user/50-a.json"], "what is hidden does not matter");
+    assert_eq!(host.found(), ["user/50-a.json"], "hidden ones are not read");
 }
 
 #[test]
-fn directories_that_are_not_there_have_no_descriptors() {
+fn absent_directories_have_no_descriptors() {
     let host = Host::new();
     host.write("share/50-a.json", &descriptor("x86_64", &["*"]));
     fs::remove_dir(host.path("user")).expect("a removal");
@@ -118,7 +122,7 @@ fn links_to_descriptors_and_to_their_directory_are_followed() {
 }
 
 #[test]
-fn what_a_descriptor_says_is_read_with_words_and_keys_of_a_later_qemu() {
+fn a_descriptor_is_read_with_values_and_keys_of_a_later_qemu() {
     let host = Host::new();
     let write = |name: &str, mapping: &str| {
         let text = format!(
@@ -178,14 +182,14 @@ fn what_a_descriptor_says_is_read_with_words_and_keys_of_a_later_qemu() {
         "later other, none, none",
     ];
     assert_eq!(mappings.collect::<Vec<_>>(), expected);
-    // As JSON nothing is lost.
+    // The JSON keeps every key.
     let exact: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let json = serde_json::to_string(&list.found[0]).expect("JSON");
     assert_eq!(json, exact.to_string());
 }
 
 #[test]
-fn a_broken_descriptor_is_told_by_its_path_and_hides_no_other() {
+fn a_broken_descriptor_is_reported_by_its_path_and_hides_no_other() {
     const WHOLE: &str = r#""interface-types": [], "targets": [], "features": []"#;
     let host = Host::new();
     let good = descriptor("x86_64", &["*"]);
@@ -227,10 +231,10 @@ fn a_broken_descriptor_is_told_by_its_path_and_hides_no_other() {
     for (error, (name, _, why)) in list.broken.iter().zip(&broken) {
         assert_eq!(host.name(error.path()), format!("etc/{name}"));
         let source = error.source().map(ToString::to_string).unwrap_or_default();
-        let told = format!("{error}: {source}");
-        assert!(told.contains(name) && told.contains(why), "{told}");
+        let reported = format!("{error}: {source}");
+        assert!(reported.contains(name) && reported.contains(why), "{reported}");
     }
-    // One that is in effect and broken does not make way for the one that it stands before.
+    // A broken one that is in effect still hides the ones of less specific directories.
     host.write("etc/50-good.json", "{");
     assert!(host.read().found.is_empty());
     host.write("user/50-good.json", &good);
@@ -238,7 +242,7 @@ fn a_broken_descriptor_is_told_by_its_path_and_hides_no_other() {
 }
 
 #[test]
-fn what_is_no_file_is_told_and_not_waited_for() {
+fn a_descriptor_that_is_not_a_regular_file_is_reported_and_does_not_block() {
     let host = Host::new();
     host.write("share/50-good.json", &descriptor("x86_64", &["*"]));
     fs::create_dir(host.path("etc/10-directory.json")).expect("a directory");
@@ -256,11 +260,11 @@ fn what_is_no_file_is_told_and_not_waited_for() {
     let [user, etc, share] = host.directories();
     let list = FirmwareList::read(&[user, host.path("circle"), etc, share]);
     assert_eq!(list.found.len(), 1);
-    let told: Vec<_> = list
+    let reported: Vec<_> = list
         .broken
         .iter()
         .map(|error| match error {
-            FirmwareError::NoFile { path } => format!("{} no file", host.name(path)),
+            FirmwareError::NoFile { path } => format!("{} not a file", host.name(path)),
             FirmwareError::Read { path, source } => {
                 format!("{} {}", host.name(path), source.kind())
             }
@@ -269,14 +273,14 @@ fn what_is_no_file_is_told_and_not_waited_for() {
         .collect();
     let expected = [
         "circle filesystem loop or indirection limit (e.g. symlink loop)",
-        "etc/10-directory.json no file",
-        "etc/11-pipe.json no file",
-        "etc/12-device.json no file",
-        "etc/13-null.json no file",
+        "etc/10-directory.json not a file",
+        "etc/11-pipe.json not a file",
+        "etc/12-device.json not a file",
+        "etc/13-null.json not a file",
         "etc/14-circle.json filesystem loop or indirection limit (e.g. symlink loop)",
         "etc/15-nowhere.json entity not found",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]

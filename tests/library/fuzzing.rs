@@ -1,4 +1,4 @@
-//! What the fuzzer found worth keeping, tried again: see `fuzz/`.
+//! Inputs that the fuzzer found, replayed: see `fuzz/`.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -16,7 +16,7 @@ use proptest::test_runner::TestRunner;
 #[expect(unreachable_pub, reason = "the fuzzer uses it as a crate")]
 mod targets;
 
-/// Hands out every input of a target's corpus; how many there are.
+/// Runs every input of a target's corpus; returns their number.
 fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let packed = File::open(corpus.join(target).with_extension("tar.gz")).expect("a corpus");
@@ -35,7 +35,7 @@ fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
 }
 
 #[test]
-fn a_thousand_random_damages_of_a_real_entry_are_found_and_survived() {
+fn a_thousand_random_damages_of_a_real_entry_are_detected_without_a_panic() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/qemu-7.2-avr.qmp.gz");
     let mut transcript = String::new();
     let packed = File::open(fixture).expect("a fixture");
@@ -67,7 +67,7 @@ fn a_thousand_random_damages_of_a_real_entry_are_found_and_survived() {
                 by_verify.update(|count| count + 1);
             }
         }
-        // As it is, and once more where the sums are made to fit.
+        // Unchanged, and once more with corrected checksums.
         targets::open(&bytes);
         Ok(())
     });
@@ -84,12 +84,12 @@ fn any_bytes_can_be_opened_as_an_entry() {
 }
 
 #[test]
-fn any_model_comes_back_as_it_was_written() {
+fn any_model_is_read_as_it_was_written() {
     assert!(replay("round_trip", targets::round_trip) > 1000);
 }
 
 #[test]
-fn any_bytes_can_come_over_a_monitor() {
+fn any_bytes_can_arrive_from_a_monitor() {
     assert!(replay("lines", targets::lines) > 1000);
 }
 
@@ -99,6 +99,6 @@ fn any_text_can_be_replayed() {
 }
 
 #[test]
-fn any_text_can_be_asked() {
+fn any_text_can_be_parsed_as_a_query() {
     assert!(replay("query", targets::query) > 100);
 }

@@ -1,17 +1,16 @@
-//! What a hit costs, counted and not timed: system calls and instructions, held against figures that
-//! were agreed on.
+//! The cost of a hit, counted and not timed: system calls and instructions, compared with agreed figures.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A small emulator without KVM: its hits look at what every hit looks at.
+/// A small emulator without KVM: its hits make only the checks that every hit makes.
 const AVR: &str = "/usr/bin/qemu-system-avr";
 
-/// Gets that are counted; the first one of a process opens the entry and is not.
+/// The number of counted gets; the first one of a process opens the entry and is not counted.
 const GETS: u64 = 1000;
 
 /// Instructions of one hit on `AVR` in an unoptimized build, as counted when this was last agreed on,
-/// and how many per cent more are no alarm: compilers differ.
+/// and the accepted excess in per cent: compilers differ.
 const INSTRUCTIONS: u64 = 8_100;
 const MARGIN_PERCENT: u64 = 30;
 
@@ -42,9 +41,9 @@ fn run(under: &[&str], root: &Path, emulator: &str, gets: u64) -> Option<()> {
     match command.envs(variables).output() {
         Ok(output) if output.status.success() => Some(()),
         Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
-            println!("SKIPPED: {} cannot be used here, {}: {said}", under[0], output.status);
+            let output_text = [output.stdout, output.stderr].concat();
+            let output_text = String::from_utf8_lossy(&output_text);
+            println!("SKIPPED: {} cannot be used here, {}: {output_text}", under[0], output.status);
             None
         }
         Err(error) => {
@@ -67,8 +66,8 @@ fn system_calls_of_a_hit(emulator: &str) -> Option<usize> {
     Some(between.lines().count() - 2)
 }
 
-/// System calls of a hit, beside those behind a wrapper: eight, and under KVM one more for each further node
-/// that is there, for that of SEV where it may come, and in a container that has a `/dev/kvm` of its own.
+/// The most system calls of a hit, beside those behind a wrapper: eight, and under KVM one more for each further
+/// node that exists, for that of SEV where it may appear, and in a container with its own `/dev/kvm`.
 fn most_system_calls(emulator: &str) -> usize {
     if emulator == AVR {
         return 8;
@@ -120,7 +119,7 @@ fn a_hit_behind_a_wrapper_takes_a_system_call_more_for_each_script_link_and_cand
 }
 
 #[test]
-fn a_hit_takes_no_more_instructions_than_was_agreed() {
+fn a_hit_takes_no_more_instructions_than_agreed() {
     let root = tempfile::tempdir().expect("a root");
     let cache = root.path().join("cache");
     crate::open(&cache).expect("a cache").get(AVR).expect("answers");
@@ -128,7 +127,7 @@ fn a_hit_takes_no_more_instructions_than_was_agreed() {
         let file = root.path().join(format!("out-{gets}"));
         let out = format!("--callgrind-out-file={}", file.display());
         run(&["valgrind", "--tool=callgrind", &out], &cache, AVR, gets)?;
-        let text = std::fs::read_to_string(file).expect("what was counted");
+        let text = std::fs::read_to_string(file).expect("the counts");
         let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a total");
         Some(totals.trim().parse::<u64>().expect("a number"))
     };

@@ -1,5 +1,5 @@
-//! What an answer depends on beside the emulator itself: each change is noticed by the next lookup,
-//! and asks no more than it must.
+//! Inputs of an answer beside the emulator itself: each change is detected by the next lookup, and costs no more
+//! queries than necessary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use test_support::age;
 
 use crate::cache::program;
 
-/// QEMU 7.2 finds its modules beside itself: an installation of its own, in /opt as it were.
+/// QEMU 7.2 finds its modules beside itself: a separate installation, as in /opt.
 pub(crate) struct Installation {
     root: TempDir,
     pub(crate) cache: Cache,
 }
 
 impl Installation {
-    /// `None`, and said, where there are no such modules.
+    /// Returns `None` and reports a skip where the modules are not installed.
     pub(crate) fn new() -> Option<Installation> {
         if !cfg!(target_arch = "x86_64") {
             println!("SKIPPED: the modules of QEMU for x86_64 are needed");
@@ -78,7 +78,7 @@ impl Installation {
 }
 
 #[test]
-fn a_module_that_comes_or_goes_is_noticed_and_changes_the_answers() {
+fn a_module_that_appears_or_disappears_is_detected_and_changes_the_answers() {
     let Some(installed) = Installation::new() else { return };
     let before = installed.get();
     assert_eq!(before.executable(), installed.emulator());
@@ -100,7 +100,7 @@ fn a_module_that_comes_or_goes_is_noticed_and_changes_the_answers() {
     assert!(installed.get().qom_type("usb-redir").is_ok());
 }
 
-/// Something that a wrapper does before it starts the emulator; how often it was started.
+/// A wrapper that runs a script before it starts the emulator, and the number of its starts.
 fn wrapper_that_does(installed: &Installation, script: &str) -> (PathBuf, impl Fn() -> usize) {
     let (wrapper, log) = (installed.path("qemu-system-x86_64"), installed.path("log"));
     let emulator = installed.emulator();
@@ -112,8 +112,8 @@ fn wrapper_that_does(installed: &Installation, script: &str) -> (PathBuf, impl F
 #[test]
 fn a_probe_during_which_modules_changed_is_made_again() {
     let Some(installed) = Installation::new() else { return };
-    // What it answers may be about the module that it still found, and the directory be recorded
-    // without that: it must not be believed.
+    // Its answers may be about the module that it still found, and the directory be recorded without that:
+    // they must not be used.
     let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
     let script = format!("mv {} {} 2>/dev/null", module.display(), aside.display());
     let (wrapper, starts) = wrapper_that_does(&installed, &script);
@@ -125,7 +125,7 @@ fn a_probe_during_which_modules_changed_is_made_again() {
 }
 
 #[test]
-fn a_failure_for_want_of_a_module_is_forgotten_when_that_comes_back() {
+fn a_failure_for_lack_of_a_module_is_forgotten_when_the_module_returns() {
     let Some(installed) = Installation::new() else { return };
     let (module, aside) = (installed.module("hw-usb-redirect"), installed.path("aside"));
     let script = format!("[ -e {} ] || exit 1", module.display());
@@ -141,7 +141,7 @@ fn a_failure_for_want_of_a_module_is_forgotten_when_that_comes_back() {
 }
 
 #[test]
-fn what_changes_during_every_probe_is_not_believed() {
+fn answers_about_inputs_that_change_during_every_probe_are_not_used() {
     let Some(installed) = Installation::new() else { return };
     let script = format!("echo > {}/hw-$$.so", installed.modules().display());
     let (wrapper, starts) = wrapper_that_does(&installed, &script);
@@ -149,7 +149,7 @@ fn what_changes_during_every_probe_is_not_believed() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let mut first = Box::pin(cache.get_async(&wrapper));
     assert!(first.as_mut().poll(&mut context).is_pending());
-    // Who came later is not content with that either.
+    // A later caller does not accept them either.
     cache.get(&wrapper).expect("answers");
     let passes = if test_support::kvm_opens() { 2 } else { 1 };
     assert_eq!(starts(), 2 * 3 * passes);
@@ -162,13 +162,13 @@ fn what_changes_during_every_probe_is_not_believed() {
 }
 
 #[test]
-fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
+fn no_caller_gets_answers_of_a_pass_from_before_a_change() {
     let Some(installed) = Installation::new() else { return };
     if !test_support::kvm_opens() {
         println!("SKIPPED: two passes side by side are needed");
         return;
     }
-    // The one pass tells of modules and is over when the other one begins.
+    // One pass reports modules and is over when the other one begins.
     let wrapper = installed.path("qemu-system-x86_64");
     let (emulator, root) = (installed.emulator(), installed.path(""));
     let script = format!(
@@ -196,15 +196,15 @@ fn nobody_is_told_what_one_pass_of_a_probe_saw_before_a_change() {
     assert!(second.as_mut().poll(&mut context).is_pending(), "it waits for the same probe");
     fs::write(root.join("go"), "").expect("a file");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    for asked in [first, second] {
-        let answers = runtime.block_on(asked).expect("answers");
+    for request in [first, second] {
+        let answers = runtime.block_on(request).expect("answers");
         assert!(answers.qom_type("usb-redir").is_err());
     }
     assert!(matches!(cache.lookup(&wrapper), Ok(Lookup::Hit(_))));
 }
 
 #[test]
-fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
+fn a_module_overwritten_in_place_is_detected_by_a_thorough_lookup() {
     let Some(installed) = Installation::new() else { return };
     installed.get();
     let module = installed.module("audio-oss");
@@ -218,7 +218,7 @@ fn a_module_overwritten_in_place_is_noticed_by_a_thorough_look() {
 }
 
 #[test]
-fn a_library_overwritten_in_place_is_noticed_by_a_thorough_look() {
+fn a_library_overwritten_in_place_is_detected_by_a_thorough_lookup() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     let (emulator, library) = emulator_with_own_library(root.path());
@@ -242,7 +242,7 @@ fn a_library_overwritten_in_place_is_noticed_by_a_thorough_look() {
 /// A wrapper of an emulator that is loaded with a library of its own, and that library.
 pub(crate) fn emulator_with_own_library(root: &Path) -> (PathBuf, PathBuf) {
     const AVR: &str = "/usr/bin/qemu-system-avr";
-    let ldd = std::process::Command::new("ldd").arg(AVR).output().expect("ldd is there");
+    let ldd = std::process::Command::new("ldd").arg(AVR).output().expect("ldd is installed");
     let listed = String::from_utf8(ldd.stdout).expect("text");
     let installed = listed.split_whitespace().find(|word| word.contains("/libz.so"));
     let library = root.join("lib/libz.so.1");
@@ -254,14 +254,14 @@ pub(crate) fn emulator_with_own_library(root: &Path) -> (PathBuf, PathBuf) {
     (emulator, library)
 }
 
-/// Puts a byte behind a file's content, which troubles no loader; it stays the same file.
+/// Appends a byte to a file, which no loader minds; it stays the same file.
 pub(crate) fn overwrite(file: &Path) {
     let content = fs::read(file).expect("a file");
     fs::write(file, [&content[..], b"\0"].concat()).expect("an overwritten file");
 }
 
 #[test]
-fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_everything() {
+fn modules_that_are_installed_again_cost_no_probe_and_a_replaced_one_costs_a_full_probe() {
     let Some(installed) = Installation::new() else { return };
     let before = installed.get();
     let replace = |name: &str, content: &str| {
@@ -273,14 +273,14 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
     replace("audio-oss", "audio-oss");
     for thorough in [false, true] {
         let other = crate::open(installed.cache.root()).expect("a cache");
-        let looked = if thorough {
+        let lookup = if thorough {
             other.lookup_with(installed.emulator(), Validation::Thorough)
         } else {
             other.lookup(installed.emulator())
         };
-        match looked.expect("a lookup") {
+        match lookup.expect("a lookup") {
             Lookup::Hit(hit) => assert_eq!(hit.report(), before.report(), "something ran"),
-            other => panic!("no hit but {other:?}"),
+            other => panic!("not a hit but {other:?}"),
         }
     }
     replace("hw-usb-redirect", "audio-oss");
@@ -288,7 +288,7 @@ fn modules_that_are_installed_again_ask_nothing_and_one_that_is_replaced_asks_ev
     assert!(installed.get().qom_type("usb-redir").is_err());
 }
 
-/// A cache that holds this host for another one.
+/// A cache whose host facts are those of another host.
 pub(crate) fn cache_on(root: &Path, change: impl FnOnce(&mut HostFacts)) -> Cache {
     let mut host = HostFacts::of_this_host();
     change(&mut host);
@@ -302,8 +302,7 @@ fn stale_input(cache: &Cache, emulator: &str) -> (InputKind, Scope) {
     }
 }
 
-/// How often each accelerator's core answers were asked, by the time they took: a pass that ran again
-/// took another one.
+/// The time that an accelerator's core answers took: a pass that ran again took another time.
 fn micros(caps: &Capabilities, accelerator: Accelerator) -> u64 {
     let report = caps.report().expect("a report");
     let passes = report.passes.iter();
@@ -314,7 +313,7 @@ fn micros(caps: &Capabilities, accelerator: Accelerator) -> u64 {
 }
 
 #[test]
-fn another_kernel_or_cpu_asks_kvm_again_and_nothing_else() {
+fn another_kernel_or_cpu_costs_a_probe_of_kvm_and_nothing_else() {
     if !test_support::kvm_opens() {
         return;
     }
@@ -335,7 +334,7 @@ fn another_kernel_or_cpu_asks_kvm_again_and_nothing_else() {
         let json = |caps: &Capabilities| serde_json::to_value(&**caps).expect("JSON");
         assert_eq!(json(&after)["accelerators"], json(&before)["accelerators"]);
         assert_eq!(json(&after)["devices"], json(&before)["devices"]);
-        // Back on the first host, so that one thing changes at a time.
+        // Back on the first host, so that one input changes at a time.
         before = here.get_with(&emulator, Groups::CPU_MODELS).expect("answers");
     }
 }
@@ -350,7 +349,7 @@ fn a_kernel_without_memfd_makes_everything_stale() {
 }
 
 #[test]
-fn an_emulator_for_another_target_does_not_care_about_kernel_cpu_or_kvm() {
+fn an_emulator_for_another_target_does_not_depend_on_kernel_cpu_or_kvm() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = "/usr/bin/qemu-system-avr";
     let here = cache_on(root.path(), |_| {});
@@ -365,7 +364,7 @@ fn an_emulator_for_another_target_does_not_care_about_kernel_cpu_or_kvm() {
 }
 
 #[test]
-fn what_was_mapped_is_recorded_with_libraries_and_modules() {
+fn mapped_files_are_recorded_as_libraries_and_modules() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path()).expect("a cache");
     let caps = cache.get("/usr/bin/qemu-system-x86_64").expect("answers");
@@ -404,7 +403,7 @@ fn child_whose_emulators_run_as_another_user() {
 }
 
 #[test]
-fn where_emulators_run_as_another_user_kvm_is_compared_as_that_one_sees_it() {
+fn where_emulators_run_as_another_user_kvm_is_compared_with_the_rights_of_that_user() {
     if !test_support::kvm_opens() {
         return;
     }
@@ -429,7 +428,7 @@ fn child_under_which_microcode_is_loaded() {
     assert!(matches!(cpu, Evidence::Cpu(cpu) if cpu.microcode == "0x1"));
     fs::write("/sys/devices/system/cpu/cpu0/microcode/version", "0x2\n").expect("a version");
     let is_hit = |found| matches!(found, Ok(Lookup::Hit(_)));
-    assert!(is_hit(cache.lookup(&emulator)), "a hit does not look at it");
+    assert!(is_hit(cache.lookup(&emulator)), "a hit does not check it");
     match cache.lookup_with(&emulator, Validation::Thorough).expect("a lookup") {
         Lookup::Stale { reason: stale, .. } => {
             assert_eq!((stale.input, stale.scope), (InputKind::Cpu, Scope::Host));
@@ -437,7 +436,7 @@ fn child_under_which_microcode_is_loaded() {
         }
         other => panic!("not stale but {other:?}"),
     }
-    // From then on every look knows.
+    // From then on every lookup compares it.
     assert_eq!(stale_input(&cache, &emulator), (InputKind::Cpu, Scope::Host));
     let after = cache.get(&emulator).expect("answers");
     assert_eq!(micros(&after, Accelerator::Tcg), micros(&before, Accelerator::Tcg));
@@ -446,7 +445,7 @@ fn child_under_which_microcode_is_loaded() {
 }
 
 #[test]
-fn microcode_that_is_loaded_late_is_noticed_by_a_thorough_look_of_a_process_that_goes_on() {
+fn microcode_that_is_loaded_late_is_detected_by_a_thorough_lookup_of_a_running_process() {
     if !test_support::kvm_opens() {
         return;
     }

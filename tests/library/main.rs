@@ -32,14 +32,14 @@ fn open(root: impl Into<std::path::PathBuf>) -> Result<capscache::Cache, capscac
 /// A process that runs one of these tests, an ignored one, with further variables.
 fn child(test: &str, variables: &[(&str, &std::path::Path)]) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-    // Whatever it prints is this test's, be it why it failed or what it skipped.
+    // Its output, such as a failure or a skip, is that of this test.
     command.args(["--exact", test, "--include-ignored", "--quiet", "--nocapture"]);
     command.envs(variables.iter().copied());
     command
 }
 
-/// As [`child`], in a mount namespace of its own where a shell script was run first; `None`, and said,
-/// where that takes more rights. The emulators see what the script mounts.
+/// Returns a [`child`] in its own mount namespace, where a shell script runs first; `None` after reporting a
+/// skip where that is not permitted. Emulators run with the mounts of the script.
 fn child_after(
     script: &str,
     test: &str,
@@ -57,14 +57,14 @@ fn child_after(
     Some(command)
 }
 
-/// How a process ends whose script failed, for want of some right.
+/// The exit status of a process whose script failed for lack of a right.
 const NOT_PREPARED: i32 = 77;
 
 /// Waits for a process of [`child_after`], which has to succeed if its script did.
 fn succeeds(child: &mut std::process::Command) {
-    let status = child.status().expect("unshare is there");
+    let status = child.status().expect("unshare is installed");
     if status.code() == Some(NOT_PREPARED) {
-        println!("SKIPPED: what the test needs could not be prepared here, as said above");
+        println!("SKIPPED: the test could not be prepared here, see above");
     } else {
         assert!(status.success(), "{status}");
     }

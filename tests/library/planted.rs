@@ -1,5 +1,5 @@
-//! What somebody who may write to the directories of a cache can put there: nothing leads out of it,
-//! and nothing keeps anybody waiting.
+//! Files that another user who may write to the directories of a cache can put there: none of them leads out of it,
+//! and none blocks a caller.
 
 use std::fs;
 use std::io;
@@ -14,16 +14,16 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const AVR: &str = "/usr/bin/qemu-system-avr";
 
-/// A user who is neither root nor anybody who runs tests.
+/// A user who is neither root nor the one who runs the tests.
 const STRANGER: u32 = 12345;
 
-/// Puts something at a path, given the directory that must stay as it is.
+/// Creates something at a path, given the directory that must stay unchanged.
 type Plant = fn(&Path, &Path) -> io::Result<()>;
 
 const PLANTS: [(&str, Plant); 10] = [
     ("a link to a file", |at, outside| symlink(outside.join("file"), at)),
     ("a link to a directory", |at, outside| symlink(outside, at)),
-    ("a link to nothing yet", |at, outside| symlink(outside.join("new"), at)),
+    ("a link to an absent file", |at, outside| symlink(outside.join("new"), at)),
     ("a link to itself", |at, _| symlink(at, at)),
     ("a second name of a file", |at, outside| fs::hard_link(outside.join("file"), at)),
     ("a pipe", |at, _| node(at, FileType::Fifo, 0)),
@@ -33,7 +33,7 @@ const PLANTS: [(&str, Plant); 10] = [
         fs::write(at.join("within/file"), "")
     }),
     ("a device", |at, _| node(at, FileType::CharacterDevice, rustix::fs::makedev(1, 3))),
-    ("a file of somebody else", |at, _| {
+    ("a file of another user", |at, _| {
         fs::write(at, "")?;
         lchown(at, Some(STRANGER), None)
     }),
@@ -54,7 +54,7 @@ fn short(path: &Path) -> PathBuf {
     short
 }
 
-/// A directory that nobody may change through the cache.
+/// A directory that no operation on the cache may change.
 fn outside(within: &Path) -> PathBuf {
     let outside = within.join("outside");
     fs::create_dir(&outside).expect("a directory");
@@ -64,7 +64,7 @@ fn outside(within: &Path) -> PathBuf {
     outside
 }
 
-/// Names, modes, times of change and content of what is in a directory.
+/// Names, modes, times of change and content of the files in a directory.
 fn state(directory: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     let entries = fs::read_dir(directory).expect("a directory");
     let mut state: Vec<_> = entries
@@ -79,7 +79,7 @@ fn state(directory: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     state
 }
 
-/// Does all that a cache can do; what fails is fine, as long as it ends.
+/// Does everything that a cache can do; failures are accepted, as long as it ends.
 fn use_in_every_way(root: &Path) {
     let (root, (sender, receiver)) = (root.to_owned(), channel());
     std::thread::spawn(move || {
@@ -101,7 +101,7 @@ fn use_in_every_way(root: &Path) {
     receiver.recv_timeout(Duration::from_secs(60)).expect("it ends, and nothing panics");
 }
 
-/// The names of everything that is ever made in the directory of a release, and of a release.
+/// The names of every file that is created in the directory of a release, and of a release.
 fn names(root: &Path) -> Vec<PathBuf> {
     let cache = Cache::open(root).expect("a cache");
     cache.get(AVR).expect("answers");
@@ -142,7 +142,7 @@ fn plant_everywhere(what: &str, plant: Plant) {
 }
 
 #[test]
-fn whatever_is_planted_under_whatever_name_nothing_outside_changes_and_everything_ends() {
+fn a_planted_file_of_any_type_and_name_changes_nothing_outside_and_blocks_no_caller() {
     std::thread::scope(|scope| {
         for (what, plant) in PLANTS {
             scope.spawn(move || plant_everywhere(what, plant));
@@ -151,7 +151,7 @@ fn whatever_is_planted_under_whatever_name_nothing_outside_changes_and_everythin
 }
 
 #[test]
-fn answers_are_given_and_kept_whatever_is_planted_in_the_place_of_a_file() {
+fn answers_are_returned_and_written_with_any_planted_file_in_the_place_of_an_entry() {
     let within = tempfile::tempdir().expect("a directory");
     let outside = outside(within.path());
     for (what, plant) in &PLANTS[..7] {
@@ -171,7 +171,7 @@ fn answers_are_given_and_kept_whatever_is_planted_in_the_place_of_a_file() {
 }
 
 #[test]
-fn a_root_that_somebody_else_makes_or_links_between_check_and_use_is_refused() {
+fn a_root_that_another_user_creates_or_links_between_check_and_use_is_refused() {
     if !test_support::rights::can_change_user() {
         return;
     }

@@ -1,4 +1,4 @@
-//! A QMP connection of the tests' own, as simple as can be: one question, one answer.
+//! A QMP connection of the tests, as simple as possible: one command, one reply.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 pub(crate) struct Qemu {
     child: Child,
     monitor: BufReader<UnixStream>,
-    /// What it runs under.
+    /// The accelerator that it runs under.
     pub(crate) accelerator: String,
 }
 
-/// What QEMU said to a command: what it returned, or its error.
+/// The reply of QEMU to a command: the returned value, or its error.
 pub(crate) type Answer = Result<Value, Value>;
 
 impl Qemu {
     pub(crate) fn start(emulator: &str, accelerator: &str) -> Qemu {
-        // Not on stdin: some questions make QEMU close that.
+        // Not on stdin: some commands make QEMU close that.
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("qmp");
         let listener = UnixListener::bind(&path).expect("a socket");
@@ -37,18 +37,18 @@ impl Qemu {
         let mut qemu =
             Qemu { child, monitor: BufReader::new(monitor), accelerator: accelerator.to_owned() };
         assert!(qemu.line().get("QMP").is_some(), "{emulator} greets");
-        qemu.ask("qmp_capabilities", None).expect("QMP is negotiated");
+        qemu.execute("qmp_capabilities", None).expect("QMP is negotiated");
         // Lists the types first, as the prober does: that loads the modules.
-        qemu.ask("qom-list-types", None).expect("types");
+        qemu.execute("qom-list-types", None).expect("types");
         qemu
     }
 
-    pub(crate) fn ask(&mut self, command: &str, arguments: Option<&Value>) -> Answer {
+    pub(crate) fn execute(&mut self, command: &str, arguments: Option<&Value>) -> Answer {
         let mut request = json!({"execute": command});
         if let Some(arguments) = arguments {
             request["arguments"] = arguments.clone();
         }
-        writeln!(self.monitor.get_mut(), "{request}").expect("QEMU listens");
+        writeln!(self.monitor.get_mut(), "{request}").expect("QEMU reads");
         loop {
             let mut line = self.line();
             if let Some(returned) = line.get_mut("return") {

@@ -1,4 +1,4 @@
-//! Emulators that are replaced in every way that time stamps do not tell.
+//! Emulators that are replaced in every way that time stamps do not show.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,11 +9,11 @@ use capscache::{Cache, Capabilities, InputKind, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 
-/// Two emulators, and a place where one of them lies.
+/// Two emulators, and a path at which one of them is installed.
 struct Place {
     root: TempDir,
     cache: Cache,
-    /// Both are given the size of the larger one: what follows a program does not trouble it.
+    /// The size of the larger one, given to both: bytes after a program do no harm.
     size: u64,
 }
 
@@ -61,13 +61,13 @@ impl Place {
         }
     }
 
-    /// Whether the next lookup, of this process and of another one, answers from this very probe.
+    /// Checks that the next lookup, of this process and of another one, answers from this probe.
     fn answers_from(&self, probe: &Capabilities) {
         let other = crate::open(self.cache.root()).expect("a cache");
         for cache in [&self.cache, &other] {
             match cache.lookup(self.emulator()).expect("a lookup") {
                 Lookup::Hit(hit) => assert_eq!(hit.report(), probe.report(), "something ran"),
-                other => panic!("no hit but {other:?}"),
+                other => panic!("not a hit but {other:?}"),
             }
         }
     }
@@ -82,7 +82,7 @@ fn seconds(count: u64) -> SystemTime {
 }
 
 #[test]
-fn another_emulator_of_equal_size_and_mtime_within_the_same_second_is_noticed() {
+fn another_emulator_of_equal_size_and_mtime_within_the_same_second_is_detected() {
     let modified = seconds(1_700_000_000);
     let place = Place::new();
     let mut last = None;
@@ -94,18 +94,18 @@ fn another_emulator_of_equal_size_and_mtime_within_the_same_second_is_noticed() 
         let probed = place.get();
         assert_eq!(probed.arch(), target);
         assert_ne!(probed.report(), last, "nothing ran");
-        // One probe, from which everybody answers.
-        assert_eq!(place.get().report(), probed.report(), "it was asked twice");
+        // One probe, from which every cache answers.
+        assert_eq!(place.get().report(), probed.report(), "it was probed twice");
         place.answers_from(&probed);
         last = probed.report();
     }
-    // Nothing but inode and change time is another, as `stat` proves.
+    // Nothing but inode and change time differs, as `stat` proves.
     let status = fs::metadata(place.emulator()).expect("a file");
     assert_eq!((status.len(), status.mtime()), (place.size, 1_700_000_000));
 }
 
 #[test]
-fn another_emulator_written_over_the_first_in_place_is_noticed() {
+fn another_emulator_written_over_the_first_in_place_is_detected() {
     let modified = seconds(1_700_000_000);
     let place = Place::new();
     place.put("avr", modified);
@@ -141,7 +141,7 @@ fn where_every_mtime_is_0_or_1_content_decides() {
 }
 
 #[test]
-fn a_hard_link_that_was_made_to_another_emulator_is_noticed() {
+fn a_hard_link_to_another_emulator_is_detected() {
     let place = Place::new();
     let avr = place.file("avr", "avr", seconds(1));
     let rx = place.file("rx", "rx", seconds(1));
@@ -158,7 +158,7 @@ fn a_hard_link_that_was_made_to_another_emulator_is_noticed() {
 }
 
 #[test]
-fn an_emulator_that_was_removed_and_put_back_is_not_asked_again() {
+fn an_emulator_that_was_removed_and_put_back_is_not_probed_again() {
     let place = Place::new();
     place.put("avr", seconds(1_700_000_000));
     age(&place.emulator());

@@ -1,4 +1,4 @@
-//! Recorded conversations make the same model as the probe did.
+//! Recorded conversations produce the same model as the probe.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -31,7 +31,7 @@ fn entry(transcript: &str) -> Entry<Vec<u8>> {
 }
 
 #[test]
-fn every_fixture_replays_into_a_sound_entry_of_what_its_name_says() {
+fn every_fixture_replays_into_a_sound_entry_of_the_emulator_in_its_name() {
     let fixtures = fixtures();
     assert!(fixtures.len() >= 14, "{} fixtures", fixtures.len());
     for (name, transcript) in fixtures {
@@ -89,16 +89,16 @@ fn a_transcript_cut_anywhere_is_an_error() {
 }
 
 #[test]
-fn a_transcript_that_something_was_taken_out_of_is_an_error() {
+fn a_transcript_with_a_removed_part_is_an_error() {
     let (_, transcript) = fixtures().swap_remove(0);
     let mut lines: Vec<&str> = transcript.lines().collect();
-    // One question with its answer.
+    // One command with its reply.
     lines.drain(5..7);
-    let error = replay(&lines.join("\n")).expect_err("shorter than its end says");
+    let error = replay(&lines.join("\n")).expect_err("shorter than its end records");
     assert!(error.to_string().contains("cut off"), "{error}");
 }
 
-/// A recording of two passes in libvirt's form: what each of them was asked, and heard.
+/// A recording of two passes in libvirt's form: the commands of each pass, with their replies.
 fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>> {
     const START: [(&str, &str); 3] = [
         (r#""execute": "qmp_capabilities""#, r#""return": {}"#),
@@ -108,13 +108,13 @@ fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>>
         ),
         (r#""execute": "query-target""#, r#""return": {"arch": "x86_64"}"#),
     ];
-    let said = [&START, first, &START, second].concat();
-    let lines = said.iter().map(|(asked, heard)| format!("{{{asked}}}\n{{{heard}}}\n"));
+    let exchanges = [&START, first, &START, second].concat();
+    let lines = exchanges.iter().map(|(command, reply)| format!("{{{command}}}\n{{{reply}}}\n"));
     entry(&lines.collect::<String>())
 }
 
 #[test]
-fn each_asking_of_a_question_has_the_answer_that_it_got() {
+fn each_repetition_of_a_command_has_its_own_reply() {
     const KVM: (&str, &str) =
         (r#""execute": "query-kvm""#, r#""return": {"enabled": true, "present": true}"#);
     const MACHINES: &str = r#""execute": "query-machines""#;
@@ -152,20 +152,20 @@ fn each_asking_of_a_question_has_the_answer_that_it_got() {
         assert_eq!(expansions[0]["return"]["model"]["name"], answer);
     }
     assert_eq!(json["devices"]["nvdimm"][0]["name"], "first");
-    assert_eq!(json["refused"], serde_json::json!([]), "nobody refused the askings that count");
-    // What was refused when it was asked first is refused.
+    assert_eq!(json["refused"], serde_json::json!([]), "no command that counts was refused");
+    // A command that was refused the first time is refused.
     let entry = two_passes(&[KVM, (LIST, REFUSED), (LIST, &properties("later"))], &[]);
     let json = serde_json::to_value(&entry).expect("JSON");
     assert_eq!(json["devices"]["nvdimm"], serde_json::Value::Null);
     assert_eq!(json["refused"].as_array().map(Vec::len), Some(1));
 }
 
-/// libvirt's recordings, where they are.
+/// The recordings of libvirt, if they are present.
 fn corpus() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/libvirt/corpus");
     let Ok(entries) = std::fs::read_dir(&directory) else {
         println!(
-            "SKIPPED: {} is not there, no recording of libvirt was replayed",
+            "SKIPPED: {} is absent, no recording of libvirt was replayed",
             directory.display()
         );
         return Vec::new();
@@ -190,7 +190,7 @@ fn release_of(version: Version) -> String {
 }
 
 #[test]
-fn libvirts_recordings_replay_into_what_their_names_say() {
+fn libvirts_recordings_replay_into_the_version_and_architecture_in_their_names() {
     for path in corpus() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let entry = entry(&std::fs::read_to_string(&path).expect("a recording"));
@@ -198,7 +198,7 @@ fn libvirts_recordings_replay_into_what_their_names_say() {
         let mut parts = name.split(['_', '+']).skip(1);
         assert_eq!(parts.next(), Some(&*release_of(entry.version())), "{name}");
         let arch = name.splitn(3, '_').nth(2).expect("an arch").split('+').next();
-        // What libvirt calls armv7l is QEMU's arm.
+        // libvirt's armv7l is QEMU's arm.
         let arch = arch.map(|arch| if arch == "armv7l" { "arm" } else { arch });
         assert_eq!(arch, Some(entry.arch()), "{name}");
         assert!(entry.best().expect("an accelerator").machines().count() > 1, "{name}");
@@ -208,29 +208,29 @@ fn libvirts_recordings_replay_into_what_their_names_say() {
 }
 
 #[test]
-fn libvirts_recordings_that_ask_twice_replay_into_what_they_answer_first() {
-    let mut asked_twice = 0;
+fn libvirts_recordings_with_repeated_commands_replay_into_their_first_replies() {
+    let mut repeated = 0;
     for path in corpus() {
         let recording = std::fs::read_to_string(&path).expect("a recording");
         let items = serde_json::Deserializer::from_str(&recording).into_iter::<serde_json::Value>();
-        let (mut seen, mut asked, mut kept) = (HashSet::new(), None, String::new());
+        let (mut seen, mut pending, mut kept) = (HashSet::new(), None, String::new());
         for item in items.map(|item| item.expect("an object")) {
             if item["execute"] == "qmp_capabilities" {
                 seen.clear();
             }
             if item.get("execute").is_some() {
-                asked = Some(item);
+                pending = Some(item);
                 continue;
             }
-            let Some(command) = asked.take() else { continue };
+            let Some(command) = pending.take() else { continue };
             if seen.insert((command["execute"].clone(), command["arguments"].clone())) {
                 kept.push_str(&format!("{command}\n{item}\n"));
             } else {
-                asked_twice += 1;
+                repeated += 1;
             }
         }
         let json = |transcript: &str| serde_json::to_string(&entry(transcript)).expect("JSON");
         assert!(json(&recording) == json(&kept), "{} differs", path.display());
     }
-    println!("{asked_twice} questions were asked again in libvirt's recordings");
+    println!("{repeated} commands are repeated in libvirt's recordings");
 }

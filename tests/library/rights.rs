@@ -1,5 +1,5 @@
-//! Who may open KVM is compared with what the caller may do now, and so is what its modules were loaded
-//! with. Each test has a `/dev` of its own, in a mount namespace.
+//! The recorded right to open KVM is compared with that of the caller, and so are the parameters of its modules.
+//! Each test has its own `/dev`, in a mount namespace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,14 +63,14 @@ fn stale(cache: &Cache) -> Option<Stale> {
 }
 
 #[test]
-fn who_comes_to_the_group_of_kvm_or_leaves_it_is_answered_by_what_he_may_open_now() {
+fn a_user_who_joins_or_leaves_the_group_of_kvm_gets_answers_for_the_present_rights() {
     run("rights::child_that_changes_groups");
 }
 
 #[test]
 #[ignore = "has a /dev of its own, in a mount namespace"]
 fn child_that_changes_groups() {
-    // An open cache and one that is opened afresh.
+    // An open cache and one that is opened again.
     let kept = open();
     let fresh = open;
     as_user(&[], || assert_eq!(usable(&kept), Tri::Unknown));
@@ -86,12 +86,12 @@ fn child_that_changes_groups() {
     // And a right that is lost.
     as_user(&[], || assert_eq!(stale(&kept).expect("stale").input, InputKind::Kvm));
     as_user(&[], || assert_eq!(usable(&fresh()), Tri::Unknown));
-    // What the one could not open says nothing to root.
+    // The rights of that user mean nothing for root.
     assert_eq!(stale(&fresh()).expect("stale").input, InputKind::Kvm);
 }
 
 #[test]
-fn a_node_that_is_behind_a_devices_rule_is_unknown_until_the_rule_goes() {
+fn a_node_that_is_behind_a_devices_rule_is_unknown_until_the_rule_is_removed() {
     run("rights::child_under_a_devices_rule");
 }
 
@@ -128,7 +128,7 @@ fn child_under_a_devices_rule() {
 }
 
 #[test]
-fn parameters_behind_a_node_that_stays_and_further_nodes_that_come_ask_kvm_again() {
+fn changed_parameters_behind_the_same_node_and_further_nodes_cost_a_probe_of_kvm() {
     run("rights::child_whose_modules_are_loaded_again");
 }
 
@@ -138,7 +138,7 @@ fn child_whose_modules_are_loaded_again() {
     let cache = open();
     assert_eq!(usable(&cache), Tri::Yes);
     assert_eq!(stale(&cache), None);
-    // As far as one sees it from outside, a module that is loaded again is another directory.
+    // To a process, a module that is loaded again is another directory.
     let modules = fs::read_dir("/sys/module").expect("modules").flatten().map(|entry| entry.path());
     let mut modules: Vec<PathBuf> = modules
         .filter(|path| path.file_name().expect("a name").as_encoded_bytes().starts_with(b"kvm"))
@@ -147,7 +147,7 @@ fn child_whose_modules_are_loaded_again() {
         .collect();
     modules.sort();
     let Some(driver) = modules.last() else {
-        println!("SKIPPED: KVM is no module with parameters here");
+        println!("SKIPPED: KVM is not a module with parameters here");
         return;
     };
     let aside = root().join("../parameters");
@@ -157,7 +157,7 @@ fn child_whose_modules_are_loaded_again() {
     };
     let (driver, aside) = (driver.display(), aside.display());
     sh(&format!("cp -r {driver} {aside}; chmod -R a+r {aside}; mount --bind {aside} {driver}"));
-    assert_eq!(stale(&cache), None, "the same values ask nothing again");
+    assert_eq!(stale(&cache), None, "the same values cost no probe");
     let again = format!("cp -r {aside} {aside}2; echo 7 > {aside}2/npt");
     sh(&format!("umount {driver}; {again}; mount --bind {aside}2 {driver}"));
     let found = stale(&cache).expect("stale");
@@ -165,7 +165,7 @@ fn child_whose_modules_are_loaded_again() {
     assert_eq!((usable(&cache), stale(&cache)), (Tri::Yes, None));
     let caps = cache.get(test_support::native()).expect("answers");
     assert!(caps.accelerators().any(|accelerator| accelerator == Accelerator::Kvm));
-    // A further node shows when the other trigger moves, or to a thorough look; where KVM offers SEV at once.
+    // A further node shows when the other trigger moves, or in a thorough lookup; where KVM offers SEV at once.
     sh("mknod /dev/sev c 10 124");
     match cache.lookup_with(test_support::native(), Validation::Thorough).expect("a lookup") {
         Lookup::Stale { reason: stale, .. } => assert!(stale.found.contains("/dev/sev"), "{stale}"),

@@ -1,4 +1,4 @@
-//! Roots: which are believed, what lies in them, what may be removed.
+//! Roots: the trusted ones, their content, and the files that may be removed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,7 +25,7 @@ impl Roots {
         crate::open(self.path(name)).expect("a cache")
     }
 
-    /// A cache on `root` that looks at the cache `image` too, on a host with this kernel.
+    /// A cache on `root` with the fallback `image`, on a host with this kernel.
     fn with_fallback(&self, kernel: Option<&str>) -> Cache {
         let mut host = HostFacts::of_this_host();
         if let Some(kernel) = kernel {
@@ -37,7 +37,7 @@ impl Roots {
     }
 }
 
-/// How long the pass under an accelerator took, which tells whether it ran again.
+/// The time that the pass under an accelerator took: another time shows that it ran again.
 fn micros(caps: &capscache::Capabilities, accelerator: Accelerator) -> Option<u64> {
     let report = caps.report().expect("a report");
     let pass = report.passes.iter().find(|pass| pass.source.accelerator() == Some(accelerator));
@@ -60,7 +60,7 @@ fn content(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_valid_in_a_fallback_is_used_and_nothing_runs() {
+fn a_valid_entry_of_a_fallback_is_used_and_nothing_runs() {
     let roots = Roots::new();
     let baked = roots.cache("image").get(AVR).expect("answers");
     let before = content(&roots.path("image"));
@@ -73,7 +73,7 @@ fn what_is_valid_in_a_fallback_is_used_and_nothing_runs() {
 }
 
 #[test]
-fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_asked() {
+fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_probed() {
     if !test_support::kvm_opens() {
         return;
     }
@@ -87,7 +87,7 @@ fn of_a_fallback_on_another_kernel_the_facts_of_the_binary_are_used_and_kvm_is_a
     assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg), "ran again");
     assert_ne!(micros(&caps, Accelerator::Kvm), micros(&baked, Accelerator::Kvm), "did not run");
     assert_eq!(content(&roots.path("image")), before);
-    // It is in the root now: another cache there needs no fallback.
+    // The root has it now: another cache there needs no fallback.
     let mut host = HostFacts::of_this_host();
     "6.1.0-another #1 SMP".clone_into(&mut host.kernel.release);
     let cache = crate::builder(roots.path("root")).host(host).open().expect("a cache");
@@ -108,7 +108,7 @@ fn a_fallback_whose_emulator_was_unpacked_anew_is_recognized_by_content() {
     let cache = roots.with_fallback(None);
     let caps = cache.get(&emulator).expect("answers");
     assert_eq!(micros(&caps, Accelerator::Tcg), micros(&baked, Accelerator::Tcg), "ran again");
-    // The new signature is in the root, and the image as it was.
+    // The new signature is in the root, and the image is unchanged.
     assert!(matches!(roots.cache("root").lookup(&emulator), Ok(Lookup::Hit(_))));
 }
 
@@ -121,7 +121,7 @@ fn a_root_or_a_fallback_that_others_may_write_to_is_refused() {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("a mode");
         let with_fallback = crate::builder(roots.path("mine")).fallback(&open).open();
         for refused in [crate::open(&open), with_fallback] {
-            let error = refused.expect_err("others could put anything there");
+            let error = refused.expect_err("other users could write there");
             assert!(matches!(error, Error::Unsafe { .. }), "{error}");
             assert!(error.to_string().contains("chmod go-w"), "{error}");
         }
@@ -140,20 +140,20 @@ fn a_root_of_another_user_is_refused_unless_that_user_is_trusted() {
     for (path, _) in content(&release) {
         std::os::unix::fs::chown(path, Some(12345), None).expect("a new owner");
     }
-    // The root is ours, its entries are not.
-    let error = roots.cache("root").lookup(AVR).expect_err("it is not believed");
+    // The root belongs to this user, its entries do not.
+    let error = roots.cache("root").lookup(AVR).expect_err("it is not trusted");
     assert!(error.to_string().contains("belongs to the user 12345"), "{error}");
     for path in [&release, &roots.path("root")] {
         std::os::unix::fs::chown(path, Some(12345), None).expect("a new owner");
     }
-    let error = crate::open(roots.path("root")).expect_err("it is not believed");
+    let error = crate::open(roots.path("root")).expect_err("it is not trusted");
     assert!(matches!(error, Error::Unsafe { .. }), "{error}");
     let cache = crate::builder(roots.path("root")).trusted_owner(12345).open().expect("a cache");
     assert!(matches!(cache.lookup(AVR), Ok(Lookup::Hit(_))));
 }
 
 #[test]
-fn an_entry_that_is_a_link_or_a_pipe_or_writable_by_others_is_made_anew() {
+fn an_entry_that_is_a_link_or_a_pipe_or_writable_by_others_is_replaced() {
     let roots = Roots::new();
     let cache = roots.cache("root");
     cache.get(AVR).expect("answers");
@@ -184,7 +184,7 @@ fn an_entry_that_is_a_link_or_a_pipe_or_writable_by_others_is_made_anew() {
 }
 
 #[test]
-fn whatever_the_umask_nobody_else_may_write_to_what_is_made() {
+fn no_other_user_may_write_to_created_files_under_any_umask() {
     let roots = Roots::new();
     let mut run = crate::child("roots::child_with_an_open_umask", &[("ROOT", &roots.path("root"))]);
     assert!(run.status().expect("a child").success());
@@ -204,7 +204,7 @@ fn child_with_an_open_umask() {
 }
 
 #[test]
-fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
+fn another_user_who_may_read_the_cache_cannot_delay_a_prober() {
     if !test_support::rights::can_change_user() {
         return;
     }
@@ -222,7 +222,7 @@ fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
         };
         scope.spawn(as_nobody).join().expect("it ends")
     });
-    // What can be opened can be locked: that is the entry, and its lock is not.
+    // A file that can be opened can be locked: the entry can, and its lock cannot.
     let kinds = |paths: &[&PathBuf]| -> Vec<String> {
         let kind = |path: &&PathBuf| path.extension().expect("a kind").to_string_lossy().into();
         paths.iter().map(kind).collect()
@@ -232,14 +232,14 @@ fn another_user_who_may_read_the_cache_cannot_hold_a_prober_up() {
 }
 
 #[test]
-fn looking_makes_nothing() {
+fn read_operations_create_nothing() {
     let roots = Roots::new();
     let cache = roots.cache("root");
     assert!(matches!(cache.lookup(AVR), Ok(Lookup::Missing)));
     assert!(cache.list().expect("a list").is_empty());
     assert_eq!(cache.verify_all().expect("a check").0, 0);
-    assert!(cache.collect_garbage().expect("a look").is_empty());
-    assert!(!cache.invalidate(AVR).expect("a look"));
+    assert!(cache.collect_garbage().expect("it can").is_empty());
+    assert!(!cache.invalidate(AVR).expect("it can"));
     assert!(!roots.path("root").exists());
 }
 
@@ -257,15 +257,15 @@ fn garbage_is_removed_and_everything_else_stays() {
     cache.get(&broken).expect_err("it fails");
     let entry = |emulator: &Path| {
         let listed = cache.list().expect("a list");
-        let mut known = listed.into_iter().map(|entry| entry.expect("an entry"));
-        known.find(|entry| entry.capabilities.emulator() == emulator).expect("it is listed").file
+        let mut entries = listed.into_iter().map(|entry| entry.expect("an entry"));
+        entries.find(|entry| entry.capabilities.emulator() == emulator).expect("it is listed").file
     };
     let release = entry(Path::new(AVR)).parent().expect("a directory").to_owned();
-    assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
+    assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
 
     fs::remove_file(&gone).expect("a file");
     fs::remove_file(&broken).expect("a file");
-    fs::write(release.join("damaged.caps"), "no entry").expect("a file");
+    fs::write(release.join("damaged.caps"), "not an entry").expect("a file");
     let left = entry(Path::new(AVR)).with_extension("4194304-7.tmp");
     fs::write(&left, "half an entry").expect("a file");
     let older = ["v2-0.0.9", "v1-7.0.0"].map(|name| roots.path("root").join(name));
@@ -277,7 +277,7 @@ fn garbage_is_removed_and_everything_else_stays() {
     let scratch = release.join("capscache-probe-0123456789abcdef");
     fs::create_dir(&scratch).expect("a directory");
     fs::write(scratch.join("file"), "").expect("a file");
-    // Somebody writes at this moment.
+    // A writer is active at this moment.
     let working = entry(Path::new(AVR)).with_extension("4194304-8.tmp");
     let writer = fs::File::create(&working).expect("a file");
     writer.try_lock().expect("a lock");
@@ -298,11 +298,11 @@ fn garbage_is_removed_and_everything_else_stays() {
     assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
-    assert_eq!(cache.collect_garbage().expect("a look"), Collected::default());
+    assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
 }
 
 #[test]
-fn an_older_release_in_which_somebody_works_is_left_alone() {
+fn an_older_release_that_a_process_uses_is_left_alone() {
     let roots = Roots::new();
     let older = roots.path("root").join("v2-0.0.9");
     let cache = roots.cache("root");
@@ -319,10 +319,10 @@ fn an_older_release_in_which_somebody_works_is_left_alone() {
         let working = fs::File::open(&path).expect("it was made");
         working.try_lock().expect("a lock");
         assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
-        assert_eq!(fs::read_dir(&older).expect("it is there").count(), 3);
+        assert_eq!(fs::read_dir(&older).expect("it exists").count(), 3);
         drop(working);
-        // An entry can be locked by whoever can read it.
-        let entry = fs::File::open(older.join("entry.caps")).expect("it is there");
+        // Every user who can read an entry can lock it.
+        let entry = fs::File::open(older.join("entry.caps")).expect("it exists");
         entry.try_lock().expect("a lock");
         assert_eq!(cache.collect_garbage().expect("it can").releases, std::slice::from_ref(&older));
         assert!(!older.exists());
@@ -387,11 +387,11 @@ fn a_root_that_is_removed_during_a_probe_is_made_again() {
 }
 
 #[test]
-fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
+fn a_root_that_is_removed_for_good_costs_a_warning_and_no_answer() {
     let roots = Roots::new();
     let emulator = roots.path("qemu-system-avr");
     let (root, runs) = (roots.path("root"), roots.path("runs"));
-    // A file takes its place while the emulator runs: not even root can make it again.
+    // A file takes its place while the emulator runs: not even root can create it again.
     let script = format!(
         "#!/bin/sh\nrm -r {root}/../roo[t] 2>/dev/null; : > {root}; echo run >> {runs}; exec {AVR} \"$@\"\n",
         root = root.display(),
@@ -403,7 +403,7 @@ fn a_root_that_goes_for_good_costs_no_answer_but_a_warning() {
     for _ in 0..2 {
         let caps = cache.get(&emulator).expect("answers");
         assert_eq!(caps.arch(), "avr");
-        let why = caps.persist_error().expect("it tells").to_string();
+        let why = caps.persist_error().expect("an error").to_string();
         assert!(why.contains("cannot write the entry") && why.contains("root/v2-"), "{why}");
     }
     assert!(root.is_file());

@@ -1,5 +1,5 @@
-//! What a wrapper resolves through, and what an emulator is loaded with, wherever that lies: each change
-//! is noticed by the next lookup, and what only running a wrapper shows by one that starts it.
+//! The files that a wrapper resolves through and that an emulator is loaded with, in any place: each change is
+//! detected by the next lookup, and a decision that a wrapper makes when it runs by a lookup that starts it.
 
 use std::fs;
 use std::io::{BufRead, Write};
@@ -49,7 +49,7 @@ impl Place {
         path
     }
 
-    /// As [`Place::script`], of an age at which its time stamps are relied on.
+    /// Writes a [`Place::script`] of an age at which its time stamps are relied on.
     fn old_script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.script(name, text);
         age(&path);
@@ -74,8 +74,8 @@ impl Place {
     }
 }
 
-fn stale(looked: Result<Lookup, capscache::Error>) -> Option<Stale> {
-    match looked.expect("a lookup") {
+fn stale(lookup: Result<Lookup, capscache::Error>) -> Option<Stale> {
+    match lookup.expect("a lookup") {
         Lookup::Stale { reason: stale, .. } => Some(stale),
         Lookup::Hit(_) => None,
         other => panic!("neither a hit nor stale but {other:?}"),
@@ -83,7 +83,7 @@ fn stale(looked: Result<Lookup, capscache::Error>) -> Option<Stale> {
 }
 
 #[test]
-fn whatever_a_wrapper_resolves_through_is_noticed_when_it_leads_elsewhere() {
+fn each_step_that_a_wrapper_resolves_through_is_detected_when_it_leads_elsewhere() {
     type Change = fn(&Place);
     let relink: Change = |place| {
         fs::remove_file(place.path("current")).expect("a removal");
@@ -153,7 +153,7 @@ fn a_command_is_searched_for_on_the_path_of_the_prober() {
     };
     let both = with_path(&[&a, &b]);
     assert_eq!(both.get(&wrapper).expect("answers").arch(), "riscv32");
-    // Who has another PATH and finds the same has the same answers, and probes nothing.
+    // A caller with another PATH that leads to the same files gets the same answers, and probes nothing.
     assert_eq!(stale(with_path(&[&b]).lookup(&wrapper)), None);
     place.copy(SECOND, "a/qemu-x");
     assert_eq!(stale(both.lookup(&wrapper)).expect("stale").input, InputKind::Route);
@@ -184,7 +184,7 @@ fn answers_under_one_environment_are_not_used_under_another() {
 }
 
 #[test]
-fn what_a_wrapper_decides_when_it_runs_is_noticed_by_a_lookup_that_starts_it() {
+fn a_decision_that_a_wrapper_makes_when_it_runs_is_detected_by_a_lookup_that_starts_it() {
     let place = Place::new();
     symlink(FIRST, place.path("current")).expect("a link");
     let wrapper = place.script("wrapper", "#!/bin/sh\nexec @/c?rrent $*\n");
@@ -232,7 +232,7 @@ fn an_emulator_that_a_loader_runs_is_the_executable_and_the_loader_a_route() {
 }
 
 #[test]
-fn modules_are_looked_for_where_the_environment_of_the_emulator_says() {
+fn modules_are_searched_for_in_the_directory_in_the_environment_of_the_emulator() {
     let place = Place::new();
     fs::create_dir(place.path("m")).expect("a directory");
     let script = "#!/bin/sh\nexport QEMU_MODULE_DIR=@/m\nexec /usr/bin/qemu-system-x86_64 $*\n";
@@ -252,7 +252,7 @@ fn modules_are_looked_for_where_the_environment_of_the_emulator_says() {
 }
 
 #[test]
-fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_here() {
+fn an_emulator_in_its_own_mount_namespace_is_probed_each_time_although_its_file_is_the_same() {
     let place = Place::new();
     fs::create_dir(place.path("m")).expect("a directory");
     let script = "#!/bin/sh\n\
@@ -270,10 +270,10 @@ fn behind_mounts_of_its_own_an_emulator_is_probed_each_time_though_its_file_is_h
 }
 
 #[test]
-fn an_emulator_that_unpacks_itself_is_as_large_as_it_likes_and_gets_to_clean_up() {
+fn an_emulator_that_unpacks_itself_may_have_any_size_and_has_time_to_clean_up() {
     let place = Place::with_writable(&["log"]);
     fs::create_dir(place.path("log")).expect("a directory");
-    // As large as a build with everything in it. Sparse, so that it costs nothing.
+    // As large as a build with all targets. Sparse, so that it costs no space.
     let whole = place.copy(FIRST, "whole");
     let file = fs::File::options().write(true).open(&whole).expect("a file");
     file.set_len(300 << 20).expect("a length");
@@ -281,8 +281,8 @@ fn an_emulator_that_unpacks_itself_is_as_large_as_it_likes_and_gets_to_clean_up(
                   echo \"$r $(ls $TMPDIR | wc -l)\" > @/log/cleaned\nexit $r\n";
     let wrapper = place.old_script("wrapper", script);
     assert_eq!(place.arch(&wrapper), "riscv32");
-    let told = fs::read_to_string(place.path("log/cleaned")).expect("it was not killed");
-    assert_eq!(told, "0 0\n");
+    let log = fs::read_to_string(place.path("log/cleaned")).expect("it was not killed");
+    assert_eq!(log, "0 0\n");
 }
 
 #[test]
@@ -294,14 +294,14 @@ fn an_emulator_that_unpacks_itself_is_probed_each_time() {
     for _ in 0..2 {
         let answers = place.cache.get(&wrapper).expect("answers");
         assert!(answers.answer(&"machine:virt".parse().expect("a query")).is_yes());
-        let stale = place.stale(&wrapper).expect("nothing is there to compare");
+        let stale = place.stale(&wrapper).expect("no file to compare");
         assert_eq!(stale.input, InputKind::Executable);
     }
 }
 
 #[test]
-fn a_library_beyond_the_loaders_cache_is_noticed_wherever_it_was_found_or_would_be() {
-    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is there");
+fn a_library_beyond_the_loaders_cache_is_detected_in_every_searched_directory() {
+    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is installed");
     let ldd = String::from_utf8(ldd.stdout).expect("text");
     let zlib =
         ldd.split_whitespace().find(|word| word.contains("/libz.so")).expect("QEMU needs it");
@@ -331,7 +331,7 @@ fn a_library_beyond_the_loaders_cache_is_noticed_wherever_it_was_found_or_would_
         fs::write(place.path("new"), content).expect("a file");
         fs::rename(place.path("new"), place.path(changed)).expect("a rename");
         let stale = place.stale(&wrapper).unwrap_or_else(|| panic!("{setting} {changed}: a hit"));
-        // What the script names is a route as well.
+        // A path in the script is a route as well.
         assert!(
             matches!(stale.input, InputKind::Libraries | InputKind::Route),
             "{setting}: {stale}"
@@ -343,11 +343,11 @@ fn a_library_beyond_the_loaders_cache_is_noticed_wherever_it_was_found_or_would_
 
 #[test]
 fn a_library_that_is_replaced_while_the_emulator_has_it_mapped_is_probed_again() {
-    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is there");
+    let ldd = Command::new("ldd").arg(FIRST).output().expect("ldd is installed");
     let ldd = String::from_utf8(ldd.stdout).expect("text");
     let zlib =
         ldd.split_whitespace().find(|word| word.contains("/libz.so")).expect("QEMU needs it");
-    // The replacement is there before the probe began, so that no time stamp tells of it.
+    // The replacement exists before the probe begins, so that no time stamp shows it.
     let place = Place::with_writable(&["lib", "log"]);
     fs::create_dir(place.path("log")).expect("a directory");
     place.copy(zlib, "lib/libz.so.1");
@@ -365,7 +365,7 @@ fn a_library_that_is_replaced_while_the_emulator_has_it_mapped_is_probed_again()
 }
 
 #[test]
-fn a_list_of_preloaded_libraries_that_appears_is_noticed() {
+fn a_list_of_preloaded_libraries_that_appears_is_detected() {
     let place = Place::new();
     let answers = place.cache.get("/usr/bin/qemu-system-avr").expect("answers");
     let list = b"/etc/ld.so.preload";
@@ -401,10 +401,10 @@ print(flush=True)
 ";
 
 #[test]
-fn an_executable_that_is_written_through_a_dirty_map_is_noticed_by_a_thorough_lookup() {
+fn an_executable_that_is_written_through_a_dirty_map_is_detected_by_a_thorough_lookup() {
     let place = Place::new();
     let emulator = place.copy(FIRST, "q");
-    // What is open for writing cannot be executed, but a loader can map it.
+    // A file that is open for writing cannot be executed, but a loader can map it.
     let script = format!("#!/bin/sh\nexec {} @/q $*\n", loader().display());
     let wrapper = place.old_script("wrapper", &script);
     let mut python = Command::new("python3");
@@ -414,9 +414,9 @@ fn an_executable_that_is_written_through_a_dirty_map_is_noticed_by_a_thorough_lo
         println!("SKIPPED: there is no python3 to write through a map");
         return;
     };
-    let mut said = std::io::BufReader::new(writer.stdout.take().expect("a pipe"));
+    let mut output = std::io::BufReader::new(writer.stdout.take().expect("a pipe"));
     let mut line = String::new();
-    said.read_line(&mut line).expect("it maps the file");
+    output.read_line(&mut line).expect("it maps the file");
     age(&emulator);
     assert_eq!(place.arch(&wrapper), "riscv32");
     let times = |path: &Path| {
@@ -425,12 +425,12 @@ fn an_executable_that_is_written_through_a_dirty_map_is_noticed_by_a_thorough_lo
     };
     let before = times(&emulator);
     writer.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it writes");
-    said.read_line(&mut line).expect("it has written");
+    output.read_line(&mut line).expect("it has written");
     if times(&emulator) == before {
-        assert_eq!(place.stale(&wrapper), None, "no time stamp tells of it");
+        assert_eq!(place.stale(&wrapper), None, "no time stamp shows it");
     } else {
         println!(
-            "SKIPPED: the page was written back meanwhile, and the time stamps tell of the change"
+            "SKIPPED: the page was written back meanwhile, and the time stamps show the change"
         );
     }
     let found = stale(place.cache.lookup_with(&wrapper, Validation::Thorough)).expect("stale");

@@ -1,4 +1,4 @@
-//! What is exported is what QEMU says, command by command, down to the order of keys.
+//! An export equals the replies of QEMU, command by command, down to the order of keys.
 
 use capscache::probe::{Options, probe};
 use capscache::{Entry, Groups};
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::qmp::{Answer, Qemu};
 
-/// Asks an emulator the questions that an export answers, and compares.
+/// Sends an emulator the commands whose replies are exported, and compares.
 struct Comparison {
     export: Value,
     emulator: String,
-    /// How many answers were compared.
+    /// The number of compared replies.
     compared: usize,
 }
 
@@ -19,7 +19,7 @@ impl Comparison {
         Comparison { export, emulator: emulator.to_owned(), compared: 0 }
     }
 
-    /// Compares one answer, as text: the order of arrays and of keys counts.
+    /// Compares one reply, as text: the order of arrays and of keys counts.
     fn same(
         &mut self,
         qemu: &Qemu,
@@ -44,7 +44,7 @@ impl Comparison {
                     "class": error["class"],
                     "desc": error["desc"],
                 });
-                // What an emulator lacks altogether is not asked for, and absent.
+                // A type that an emulator lacks is not queried, and absent.
                 assert!(
                     exported.is_none() || refused.contains(&wanted),
                     "{question}: {wanted} is not among the refused"
@@ -55,14 +55,14 @@ impl Comparison {
     }
 
     fn simple(&mut self, qemu: &mut Qemu, pointer: &str, command: &str) {
-        let answer = qemu.ask(command, None);
+        let answer = qemu.execute(command, None);
         let exported = self.export.pointer(pointer).cloned();
         self.same(qemu, exported.as_ref(), command, None, answer);
     }
 
-    /// The part of an answer that the export has: a name of each element.
+    /// The part of a reply that is exported: a name of each element.
     fn names(&mut self, qemu: &mut Qemu, key: &str, command: &str, name: &str) {
-        let answer = qemu.ask(command, None).expect(command);
+        let answer = qemu.execute(command, None).expect(command);
         let names: Vec<&Value> =
             answer.as_array().expect(command).iter().map(|e| &e[name]).collect();
         assert_eq!(self.export[key], json!(names), "{} {key}", self.emulator);
@@ -72,7 +72,7 @@ impl Comparison {
     fn maps(&mut self, qemu: &mut Qemu, key: &str, command: &str) {
         for (name, list) in self.export[key].as_object().cloned().expect(key) {
             let arguments = json!({"typename": name});
-            let answer = qemu.ask(command, Some(&arguments));
+            let answer = qemu.execute(command, Some(&arguments));
             self.same(qemu, Some(&list), command, Some(&arguments), answer);
         }
     }
@@ -82,17 +82,23 @@ impl Comparison {
         self.simple(qemu, &part("machines"), "query-machines");
         self.simple(qemu, &part("cpu-definitions"), "query-cpu-definitions");
         let expand = "query-cpu-model-expansion";
-        let asked = self.export.pointer(&part("host-cpu")).cloned().unwrap_or_default();
-        for asked in asked.as_array().expect("an array") {
-            let answer = qemu.ask(expand, Some(&asked["arguments"]));
-            self.same(qemu, Some(&asked["return"]), expand, Some(&asked["arguments"]), answer);
+        let expansions = self.export.pointer(&part("host-cpu")).cloned().unwrap_or_default();
+        for expansion in expansions.as_array().expect("an array") {
+            let answer = qemu.execute(expand, Some(&expansion["arguments"]));
+            self.same(
+                qemu,
+                Some(&expansion["return"]),
+                expand,
+                Some(&expansion["arguments"]),
+                answer,
+            );
         }
         let models = self.export.pointer(&part("cpu-models")).cloned();
         for (name, expansions) in models.and_then(|m| m.as_object().cloned()).into_iter().flatten()
         {
             for kind in ["static", "full"] {
                 let arguments = json!({"type": kind, "model": {"name": name}});
-                let answer = qemu.ask(expand, Some(&arguments));
+                let answer = qemu.execute(expand, Some(&arguments));
                 self.same(qemu, expansions.get(kind), expand, Some(&arguments), answer);
             }
         }
@@ -100,10 +106,10 @@ impl Comparison {
 
     /// Everything that does not depend on the accelerator.
     fn binary(&mut self, qemu: &mut Qemu) {
-        let version = qemu.ask("query-version", None).expect("a version");
+        let version = qemu.execute("query-version", None).expect("a version");
         assert_eq!(self.export["version"], version["qemu"]);
         assert_eq!(self.export["package"], version["package"]);
-        let target = qemu.ask("query-target", None).expect("a target");
+        let target = qemu.execute("query-target", None).expect("a target");
         assert_eq!(self.export["arch"], target["arch"]);
         self.names(qemu, "commands", "query-commands", "name");
         self.names(qemu, "migration-capabilities", "query-migrate-capabilities", "capability");
@@ -120,7 +126,7 @@ impl Comparison {
         assert_eq!(self.export["events"], json!(events));
     }
 
-    /// What depends on the accelerator and is exported of the best one only.
+    /// The replies that depend on the accelerator and are exported for the best one only.
     fn best(&mut self, qemu: &mut Qemu) {
         self.simple(qemu, "/kvm", "query-kvm");
         self.simple(qemu, "/gic-capabilities", "query-gic-capabilities");
@@ -147,27 +153,27 @@ fn compare_without_kvm(emulator: &str) {
 }
 
 #[test]
-fn the_export_of_x86_64_without_kvm_is_what_qemu_says() {
+fn the_export_of_x86_64_without_kvm_equals_the_replies_of_qemu() {
     compare_without_kvm("/usr/bin/qemu-system-x86_64");
 }
 
 #[test]
-fn the_export_of_aarch64_is_what_qemu_says() {
+fn the_export_of_aarch64_equals_the_replies_of_qemu() {
     compare_without_kvm("/usr/bin/qemu-system-aarch64");
 }
 
 #[test]
-fn the_export_of_s390x_is_what_qemu_says() {
+fn the_export_of_s390x_equals_the_replies_of_qemu() {
     compare_without_kvm("/usr/bin/qemu-system-s390x");
 }
 
 #[test]
-fn the_export_of_riscv64_is_what_qemu_says() {
+fn the_export_of_riscv64_equals_the_replies_of_qemu() {
     compare_without_kvm("/usr/bin/qemu-system-riscv64");
 }
 
 #[test]
-fn the_full_export_of_the_native_emulator_with_kvm_is_what_qemu_says() {
+fn the_full_export_of_the_native_emulator_with_kvm_equals_the_replies_of_qemu() {
     if !test_support::kvm_opens() {
         return;
     }
@@ -183,9 +189,9 @@ fn the_full_export_of_the_native_emulator_with_kvm_is_what_qemu_says() {
     comparison.best(&mut kvm);
     assert!(comparison.compared > 500, "{} answers were compared", comparison.compared);
 
-    // A device that is not exported must be one of those that cannot be asked about.
+    // A device that is not exported must be one of those that cannot be queried.
     let arguments = json!({"implements": "device"});
-    let devices = tcg.ask("qom-list-types", Some(&arguments)).expect("devices");
+    let devices = tcg.execute("qom-list-types", Some(&arguments)).expect("devices");
     let quarantined = comparison.export["quarantined"].as_array().expect("an array");
     for device in devices.as_array().expect("an array") {
         let name = device["name"].as_str().expect("a name");

@@ -1,4 +1,4 @@
-//! What those rely on who keep a cache fresh.
+//! Operations for callers that keep a cache fresh.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn wrapper(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn an_entry_tells_every_path_that_its_answers_depend_on() {
+fn an_entry_lists_every_path_that_its_answers_depend_on() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = wrapper(root.path());
     let cache = crate::open(root.path().join("cache")).expect("a cache");
@@ -44,25 +44,25 @@ fn an_entry_is_dropped_when_it_is_stale_and_only_then() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = wrapper(root.path());
     let cache = crate::open(root.path().join("cache")).expect("a cache");
-    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("it can"), None);
     cache.get(&emulator).expect("answers");
-    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("it can"), None);
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
 
     // The same content under other time stamps.
     program(&emulator, &fs::read_to_string(&emulator).expect("the wrapper"));
-    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("a look"), None);
+    assert_eq!(cache.drop_stale(&emulator, Validation::Thorough).expect("it can"), None);
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Hit(_))));
 
     program(&emulator, &format!("#!/bin/sh\n# other\nexec {AVR} \"$@\"\n"));
-    let stale = cache.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
+    let stale = cache.drop_stale(&emulator, Validation::Thorough).expect("it can").expect("stale");
     assert_eq!((stale.input, stale.scope), (InputKind::Emulator, Scope::Binary));
     assert!(matches!(cache.lookup(&emulator), Ok(Lookup::Missing)));
     assert_eq!(cache.entries().expect("entries").len(), 0);
 }
 
 #[test]
-fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
+fn an_entry_of_an_emulator_that_may_not_be_examined_is_not_dropped() {
     use std::os::unix::fs::{PermissionsExt, chown};
     if !test_support::rights::can_change_user() {
         return;
@@ -93,7 +93,7 @@ fn an_entry_of_an_emulator_that_may_not_be_looked_at_is_not_dropped() {
     mode(&home, 0o700);
     as_nobody(&|cache| {
         let stale =
-            cache.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
+            cache.drop_stale(&emulator, Validation::Thorough).expect("it can").expect("stale");
         assert!(stale.found.contains("Permission denied"), "{stale}");
         assert_eq!(cache.entries().expect("entries").len(), 1);
     });
@@ -112,13 +112,13 @@ fn an_entry_that_is_stale_for_the_host_alone_is_not_dropped() {
     let mut host = HostFacts::of_this_host();
     host.kernel.version.push_str(" another");
     let other = crate::builder(root.path()).host(host).open().expect("a cache");
-    let stale = other.drop_stale(&emulator, Validation::Thorough).expect("a look").expect("stale");
+    let stale = other.drop_stale(&emulator, Validation::Thorough).expect("it can").expect("stale");
     assert_eq!((stale.input, stale.scope), (InputKind::Kernel, Scope::Host));
     assert_eq!(other.entries().expect("entries").len(), 1);
 }
 
 #[test]
-fn a_failure_tells_what_it_depends_on() {
+fn a_failure_lists_the_paths_that_it_depends_on() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = root.path().join("qemu-system-avr");
     write_program(&emulator, "#!/bin/sh\nexec /nowhere/qemu-system-avr \"$@\"\n");
@@ -133,7 +133,7 @@ fn a_failure_tells_what_it_depends_on() {
 }
 
 #[test]
-fn an_upgraded_emulator_is_seen_by_its_size_without_reading_it() {
+fn an_upgraded_emulator_is_detected_by_its_size_without_reading_it() {
     let root = tempfile::tempdir().expect("a root");
     let emulator = root.path().join("qemu-system-avr");
     fs::copy(AVR, &emulator).expect("QEMU is installed");
@@ -141,7 +141,7 @@ fn an_upgraded_emulator_is_seen_by_its_size_without_reading_it() {
     let cache = crate::open(root.path().join("cache")).expect("a cache");
     cache.get(&emulator).expect("answers");
     let size = fs::metadata(&emulator).expect("a file").len();
-    // Reading as much as this would take minutes; there is nothing in it, so it takes no room.
+    // Reading as much as this would take minutes; the file is sparse, so it takes no space.
     let huge = fs::File::options().write(true).open(&emulator).expect("a file");
     huge.set_len(1 << 40).expect("a file system with holes");
     match cache.lookup(&emulator).expect("a lookup") {

@@ -1,4 +1,4 @@
-//! Many who ask for one emulator, some of which die, are stopped or hang on the way.
+//! Many processes that request one emulator, some of which die, are stopped or hang meanwhile.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -39,8 +39,8 @@ impl Scene {
         fs::read_to_string(self.path("runs")).map_or(0, |text| text.lines().count())
     }
 
-    /// A process that asks for the emulator, with `groups` for what beside the core group.
-    fn ask(&self, groups: &str) -> Child {
+    /// Starts a process that gets the entry of the emulator with `groups` beside the core group.
+    fn start(&self, groups: &str) -> Child {
         let mut command = self.child(groups);
         command.spawn().expect("a child")
     }
@@ -51,10 +51,10 @@ impl Scene {
             ("EMULATOR", &self.emulator()),
             ("GROUPS", Path::new(groups)),
         ];
-        crate::child("writers::child_that_asks", &variables)
+        crate::child("writers::child_that_gets_groups", &variables)
     }
 
-    /// Waits until the emulator was started so many times.
+    /// Waits until the emulator was started this many times.
     fn wait_for_runs(&self, count: usize) {
         wait_until("the emulator is started", || self.runs() >= count);
     }
@@ -76,7 +76,7 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
 
 #[test]
 #[ignore = "runs as a process of its own"]
-fn child_that_asks() {
+fn child_that_gets_groups() {
     let variable = |name| std::env::var_os(name).expect("a variable");
     let mut limits = Limits::default();
     if std::env::var_os("HURRY").is_some() {
@@ -97,19 +97,19 @@ fn child_that_asks() {
 }
 
 #[test]
-fn sixty_four_processes_that_ask_at_once_start_one_probe() {
+fn sixty_four_processes_that_request_an_entry_at_once_start_one_probe() {
     let scene = Scene::new(&format!("sleep 0.3; exec {AVR} \"$@\""));
-    let children: Vec<Child> = (0..64).map(|_| scene.ask("core")).collect();
+    let children: Vec<Child> = (0..64).map(|_| scene.start("core")).collect();
     assert!(children.into_iter().all(succeeded));
     assert_eq!(scene.runs(), 1);
 }
 
 #[test]
-fn nobody_waits_for_the_probe_of_another_emulator() {
+fn no_caller_waits_for_the_probe_of_another_emulator() {
     let scene = Scene::new(&format!(
         "while [ ! -e $(dirname $0)/g? ]; do sleep 0.01; done; exec {AVR} \"$@\""
     ));
-    let waiting = scene.ask("core");
+    let waiting = scene.start("core");
     scene.wait_for_runs(1);
     assert_eq!(scene.cache().get(AVR).expect("answers").arch(), "avr");
     fs::write(scene.path("go"), "").expect("a file");
@@ -118,13 +118,13 @@ fn nobody_waits_for_the_probe_of_another_emulator() {
 }
 
 #[test]
-fn when_a_prober_is_killed_one_of_those_who_wait_takes_its_place() {
+fn when_a_prober_is_killed_one_of_the_waiting_processes_takes_its_place() {
     let scene = Scene::new(&format!(
         "[ $(wc -l < $(dirname $0)/run?) = 1 ] && sleep 60; exec {AVR} \"$@\""
     ));
-    let mut first = scene.ask("core");
+    let mut first = scene.start("core");
     scene.wait_for_runs(1);
-    let others: Vec<Child> = (0..8).map(|_| scene.ask("core")).collect();
+    let others: Vec<Child> = (0..8).map(|_| scene.start("core")).collect();
     signal(&first, rustix::process::Signal::KILL);
     assert_eq!(first.wait().expect("a child").signal(), Some(9));
     assert!(others.into_iter().all(succeeded));
@@ -132,47 +132,47 @@ fn when_a_prober_is_killed_one_of_those_who_wait_takes_its_place() {
 }
 
 #[test]
-fn a_prober_that_is_stopped_costs_those_who_wait_one_deadline_together() {
+fn a_prober_that_is_stopped_costs_the_waiting_processes_one_deadline_together() {
     let scene = Scene::new(&format!(
         "[ $(wc -l < $(dirname $0)/run?) = 1 ] && sleep 60; exec {AVR} \"$@\""
     ));
-    let mut first = scene.ask("core");
+    let mut first = scene.start("core");
     scene.wait_for_runs(1);
     signal(&first, rustix::process::Signal::STOP);
     let others: Vec<Child> =
         (0..8).map(|_| scene.child("core").env("HURRY", "").spawn().expect("a child")).collect();
     assert!(others.into_iter().all(succeeded));
-    // One of them lost its patience and probed, the others got what it found.
+    // One of them lost its patience and probed, the others got its entry.
     assert_eq!(scene.runs(), 2);
     signal(&first, rustix::process::Signal::KILL);
     first.wait().expect("a child");
 }
 
 #[test]
-fn an_emulator_that_hangs_costs_those_who_wait_one_deadline_together() {
+fn an_emulator_that_hangs_costs_the_waiting_processes_one_deadline_together() {
     let scene = Scene::new("exec sleep 60");
     let children: Vec<Child> =
         (0..8).map(|_| scene.child("core").env("HURRY", "").spawn().expect("a child")).collect();
     let codes = children.into_iter().map(|mut child| child.wait().expect("a child").code());
-    let told = codes.filter(|code| *code == Some(42)).count();
-    assert_eq!(told, 7, "all but one were told of the failure that one waited for");
+    let failed = codes.filter(|code| *code == Some(42)).count();
+    assert_eq!(failed, 7, "all but one got the remembered failure of the one that probed");
 }
 
 #[test]
 fn two_processes_that_fill_different_groups_lose_neither() {
     let scene = Scene::new(&format!("exec {AVR} \"$@\""));
     scene.cache().get(scene.emulator()).expect("answers");
-    let (devices, objects) = (scene.ask("devices"), scene.ask("objects"));
+    let (devices, objects) = (scene.start("devices"), scene.start("objects"));
     assert!(succeeded(devices) && succeeded(objects));
     let caps = scene.cache().get(scene.emulator()).expect("answers");
     assert_eq!(caps.groups(), Groups::DEVICES | Groups::OBJECTS);
 }
 
 #[test]
-fn a_probe_outlives_the_thread_that_asked_for_it() {
+fn a_probe_outlives_the_thread_that_requested_it() {
     let scene = Scene::new(&format!("sleep 0.3; exec {AVR} \"$@\""));
     let cache = scene.cache();
-    let asking = {
+    let caller = {
         let (cache, emulator) = (cache.clone(), scene.emulator());
         std::thread::spawn(move || {
             let mut future = Box::pin(cache.get_async(emulator));
@@ -180,15 +180,17 @@ fn a_probe_outlives_the_thread_that_asked_for_it() {
             assert!(future.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
         })
     };
-    asking.join().expect("it ends");
-    wait_until("the probe lands", || matches!(cache.lookup(scene.emulator()), Ok(Lookup::Hit(_))));
+    caller.join().expect("it ends");
+    wait_until("the probe is over", || {
+        matches!(cache.lookup(scene.emulator()), Ok(Lookup::Hit(_)))
+    });
     assert_eq!(scene.runs(), 1);
 }
 
 #[test]
 fn a_process_that_ignores_sigchld_gets_its_answers() {
     let scene = Scene::new(&format!("exec {AVR} \"$@\""));
-    // A shell passes on what it ignores.
+    // A child of a shell ignores the signals that the shell ignores.
     let mut shell = Command::new("sh");
     let child = scene.child("core");
     shell.args(["-c", "trap '' CHLD; exec \"$@\"", "sh"]).arg(child.get_program());

@@ -3,7 +3,7 @@ use std::path::Path;
 /// Returns the path of an emulator, which must be installed.
 pub fn emulator(target: &str) -> String {
     let path = format!("/usr/bin/qemu-system-{target}");
-    assert!(Path::new(&path).exists(), "there is no {path}: `make test` installs what is missing");
+    assert!(Path::new(&path).exists(), "{path} is missing: `make test` installs it");
     path
 }
 
@@ -17,7 +17,7 @@ pub fn x86_64() -> String {
     emulator("x86_64")
 }
 
-/// Returns the path of the emulator of this host's own architecture.
+/// Returns the path of the emulator of this host's architecture.
 pub fn native() -> String {
     emulator(std::env::consts::ARCH)
 }
@@ -45,7 +45,7 @@ pub fn has(program: &str) -> bool {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|directory| directory.join(program).is_file());
     if !found {
-        println!("SKIPPED: there is no {program} here");
+        println!("SKIPPED: {program} is not installed here");
     }
     found
 }

@@ -1,4 +1,4 @@
-//! Rights of the tests on this system, found out by trying; each function reports a skip where one is missing.
+//! Rights of the tests on this system, determined by trying; each function reports a skip where one is missing.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ pub fn can_change_user() -> bool {
     given.is_ok()
 }
 
-/// Returns true if something can be mounted in a mount namespace of its own.
+/// Returns true if something can be mounted in a new mount namespace.
 pub fn can_mount() -> bool {
     let directory = tempfile::tempdir().expect("a directory");
     let mut mount = Command::new("unshare");
@@ -51,7 +51,7 @@ pub fn can_trace() -> bool {
 }
 
 /// Returns true if no other user can make modules appear for QEMU, which searches for them below `/run`. Where every
-/// user can, an emulator with modules is not run in the background or for other users, and rightly so.
+/// user can, an emulator with modules is not run in the background or for other users.
 pub fn is_run_protected() -> bool {
     use std::os::unix::fs::MetadataExt;
     let is_protected = std::fs::metadata("/run").is_ok_and(|run| run.mode() & 0o022 == 0);

@@ -1,7 +1,7 @@
 /// A user without any rights.
 pub const NOBODY: u32 = 65534;
 
-/// Runs a closure as another user, in a thread of its own: the kernel reports the thread's user as the peer of the
+/// Runs a closure as another user, in a new thread: the kernel reports the thread's user as the peer of the
 /// connections that it makes.
 pub fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
