@@ -1,11 +1,11 @@
-//! `query`, `inspect`, `export`, `diff`: what an emulator can do.
+//! `query`, `inspect`, `export`, `diff`: the capabilities of an emulator.
 
 use serde_json::Value;
 
 use crate::{Dir, SECTIONS, avr, emulator, kvm_works, x86_64};
 
 #[test]
-fn a_query_is_answered_on_a_line_of_its_own_in_the_order_of_asking() {
+fn each_query_is_answered_on_its_own_line_in_the_given_order() {
     let dir = Dir::new();
     let run = dir.run(&["query", &avr(), "machine:uno", "machine:q35", "command:query-version"]);
     assert_eq!(run.stdout, "machine:uno\tyes\nmachine:q35\tno\ncommand:query-version\tyes\n");
@@ -67,10 +67,10 @@ fn a_group_is_filled_when_a_query_first_needs_it() {
     let groups = || dir.listed(&x86_64()).expect("an entry")["groups"].clone();
     assert_eq!(dir.answer(&["query", &x86_64(), "device:e1000"]), "device:e1000\tyes\n");
     assert_eq!(groups(), serde_json::json!(["core"]));
-    let asked = ["query", &x86_64(), "property:e1000.mac"];
-    assert_eq!(dir.answer(&asked), "property:e1000.mac\tyes\n");
+    let query = ["query", &x86_64(), "property:e1000.mac"];
+    assert_eq!(dir.answer(&query), "property:e1000.mac\tyes\n");
     assert_eq!(groups(), serde_json::json!(["core", "devices"]));
-    assert_eq!(dir.answer(&[&asked[..], &["--no-probe"]].concat()), "property:e1000.mac\tyes\n");
+    assert_eq!(dir.answer(&[&query[..], &["--no-probe"]].concat()), "property:e1000.mac\tyes\n");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_export_has_the_keys_of_the_contract() {
 }
 
 #[test]
-fn an_overview_tells_the_most_important_things() {
+fn an_overview_shows_the_most_important_capabilities() {
     let dir = Dir::new();
     let text = dir.answer(&["inspect", &x86_64()]);
     let json = dir.json(&["export", &x86_64()]);
@@ -118,7 +118,7 @@ fn an_overview_tells_the_most_important_things() {
 }
 
 #[test]
-fn every_section_has_something_to_show_and_its_columns_end_cleanly() {
+fn every_section_has_rows_and_its_columns_end_cleanly() {
     let dir = Dir::new();
     for section in SECTIONS {
         let text = dir.answer(&["inspect", &x86_64(), section]);
@@ -164,7 +164,7 @@ fn a_section_in_json_is_the_part_of_the_export_that_it_shows() {
 }
 
 #[test]
-fn a_diff_names_what_only_one_of_two_can_do() {
+fn a_diff_names_the_capabilities_that_only_one_of_two_has() {
     let dir = Dir::new();
     let (a, b) = (x86_64(), emulator("aarch64"));
     let text = dir.answer(&["diff", &a, &b]);
@@ -176,7 +176,7 @@ fn a_diff_names_what_only_one_of_two_can_do() {
     assert!(machines["only-b"].as_array().expect("names").contains(&"virt".into()));
     let reverse = dir.json(&["diff", &b, &a, "--json"]);
     assert_eq!(reverse["differences"]["machines"]["only-a"], machines["only-b"]);
-    // ARM tells the names of its CPU models, but not which of them run.
+    // ARM reports the names of its CPU models, but not which of them run.
     assert_eq!(json["unknown"]["usable-cpu-models@tcg"], "b");
 }
 

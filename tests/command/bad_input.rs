@@ -6,11 +6,11 @@ use snapbox::str;
 
 use crate::{Dir, avr, text};
 
-/// What can stand in the place of an emulator, and a part of what is said about it.
-fn no_emulators(dir: &Dir) -> Vec<(String, &'static str)> {
+/// Paths that are not those of emulators, each with a part of the error.
+fn other_paths(dir: &Dir) -> Vec<(String, &'static str)> {
     fs::write(dir.path("plain"), "a text\n").expect("a file");
     fs::create_dir(dir.path("directory")).expect("a directory");
-    // Whoever opens it waits for a writer that never comes.
+    // A process that opens it waits for a writer that never comes.
     let made = std::process::Command::new("mkfifo").arg(dir.path("pipe")).status();
     assert!(made.is_ok_and(|status| status.success()));
     vec![
@@ -27,9 +27,9 @@ fn no_emulators(dir: &Dir) -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn what_is_no_emulator_gets_one_clear_line() {
+fn a_path_that_is_not_an_emulator_gets_one_clear_line() {
     let dir = Dir::new();
-    for (path, what) in no_emulators(&dir) {
+    for (path, what) in other_paths(&dir) {
         for arguments in [
             &["query", &path, "machine:q35"][..],
             &["inspect", &path],
@@ -52,7 +52,7 @@ fn what_is_no_emulator_gets_one_clear_line() {
 }
 
 #[test]
-fn a_query_that_cannot_be_understood_is_told_before_anything_is_probed() {
+fn a_query_that_cannot_be_parsed_is_reported_before_any_probe() {
     let dir = Dir::new();
     let avr = avr();
     let queries = ["colour:red", "q35", "machine:", "cpu:EPYC@xyz", "property:virtio"];
@@ -80,7 +80,7 @@ exit code: 2
 }
 
 #[test]
-fn a_root_that_is_no_directory_is_told_with_what_to_do() {
+fn a_root_that_is_not_a_directory_is_reported_with_a_remedy() {
     let dir = Dir::new();
     let file = dir.program("file", "");
     for root in [file.as_str(), "/dev/null/root"] {
@@ -96,7 +96,7 @@ fn a_root_that_is_no_directory_is_told_with_what_to_do() {
 #[test]
 fn a_root_that_cannot_be_written_costs_no_answer() {
     let dir = Dir::new();
-    // Its own directory, in which not even root can make a file.
+    // A directory in which not even root can create a file.
     let query = dir.run(&["--root", "/proc/self/task", "query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
     let complaint = query.complaint();

@@ -1,4 +1,4 @@
-//! Disks that are full, file systems that lack what others have, processes that are killed.
+//! Full disks, file systems with missing operations, killed processes.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use test_support::rights::{can_mount, can_trace};
 use crate::{Dir, Run, avr, emulator, run};
 
 impl Dir {
-    /// Runs a script in a mount namespace of its own; `$C` is the command and `$R` the root.
+    /// Runs a script in a new mount namespace; `$C` is the command and `$R` the root.
     fn in_namespace(&self, script: &str) -> Run {
         let mut command = Command::new("unshare");
         self.prepare(&mut command);
@@ -22,7 +22,7 @@ impl Dir {
     }
 }
 
-const KEPT_NOT: &str = "capscache: the answers could not be kept: ";
+const NOT_WRITTEN: &str = "capscache: the answers could not be kept: ";
 
 #[test]
 fn a_full_disk_costs_no_answer_and_leaves_nothing_behind() {
@@ -34,8 +34,11 @@ fn a_full_disk_costs_no_answer_and_leaves_nothing_behind() {
         "mount -t tmpfs -o mode=755,size=16k none $R; $C query $AVR machine:uno; find $R -type f | wc -l >&2",
     );
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
-    let (told, count) = run.stderr.split_once('\n').expect("two lines");
-    assert!(told.starts_with(KEPT_NOT) && told.contains("No space left on device"), "{told}");
+    let (reported, count) = run.stderr.split_once('\n').expect("two lines");
+    assert!(
+        reported.starts_with(NOT_WRITTEN) && reported.contains("No space left on device"),
+        "{reported}"
+    );
     // The lock, which is never removed.
     assert_eq!(count.trim(), "1", "{run:?}");
 }
@@ -48,12 +51,12 @@ fn a_read_only_root_costs_no_answer() {
     let dir = Dir::new();
     let run = dir.in_namespace("mount -t tmpfs -o ro,mode=755 none $R; $C query $AVR machine:uno");
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
-    assert!(run.stderr.starts_with(KEPT_NOT), "{run:?}");
+    assert!(run.stderr.starts_with(NOT_WRITTEN), "{run:?}");
     assert!(run.stderr.contains("Read-only file system"), "{run:?}");
 }
 
 #[test]
-fn a_valid_entry_in_a_root_that_became_read_only_is_used_without_a_word() {
+fn a_valid_entry_in_a_root_that_became_read_only_is_used_without_a_message() {
     if !can_mount() {
         return;
     }
@@ -97,13 +100,13 @@ fn a_file_system_where_nothing_can_be_renamed_or_synced_costs_no_answer() {
     {
         let Some(run) = with_failing(&dir, calls, error, &query) else { return };
         assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
-        assert!(run.stderr.starts_with(KEPT_NOT), "{calls}: {run:?}");
+        assert!(run.stderr.starts_with(NOT_WRITTEN), "{calls}: {run:?}");
         assert_eq!(dir.answer(&["gc"]), "nothing to remove\n", "{calls} left something");
     }
 }
 
-/// Whether a process runs an executable of this directory, or works in it: what was forked and does
-/// not run anything of its own yet does.
+/// Returns whether a process runs an executable of this directory, or works in it: a process that was forked and
+/// has not executed a program yet does.
 fn is_running(directory: &Path) -> bool {
     let pids = std::fs::read_dir("/proc").expect("/proc");
     let links =
@@ -111,18 +114,18 @@ fn is_running(directory: &Path) -> bool {
     links.filter_map(|link| link.read_link().ok()).any(|path| path.starts_with(directory))
 }
 
-/// What an emulator of a test answers, as far as it is quickly compared.
+/// The answers of a test's emulator, as far as they are quickly compared.
 fn answers(caps: &Capabilities) -> (String, Vec<String>, Vec<String>) {
     let machines = caps.best().expect("an accelerator").machines();
     let machines = machines.map(|machine| machine.name().to_owned()).collect();
-    let types = caps.types().map(|known| known.name().to_owned()).collect();
+    let types = caps.types().map(|type_| type_.name().to_owned()).collect();
     (caps.arch().to_owned(), machines, types)
 }
 
 #[test]
-fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
+fn a_writer_that_is_killed_at_any_time_leaves_only_files_that_gc_removes() {
     let dir = Dir::new();
-    // Emulators of our own, so that whatever runs them is ours.
+    // Copies of the emulators, so that every process that runs them is one of this test.
     let own = |target| {
         let content = std::fs::read(emulator(target)).expect("QEMU is installed");
         dir.program(&format!("qemu-system-{target}"), content)
@@ -133,17 +136,17 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
         command.arg("warm").args(&emulators).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("it starts")
     };
-    // In this process, which costs less than a command and sees the same files.
+    // In this process, which costs less than a command and reads the same files.
     let cache = Cache::open(dir.root()).expect("a cache");
     let hit = |emulator: &String| match cache.lookup(emulator).expect("nothing is damaged") {
         Lookup::Hit(caps) => Some(caps),
         Lookup::Missing => None,
         other => panic!("{emulator}: {other:?}"),
     };
-    // Whatever else the machine does: some come to their end, most do not.
+    // On a machine with any load: some finish, most do not.
     let range_of_warming = || {
         let began = std::time::Instant::now();
-        assert!(warm().wait().expect("it is ours").success());
+        assert!(warm().wait().expect("a child of this process").success());
         began.elapsed().as_micros() * 3 / 2
     };
     let range_of_both = range_of_warming();
@@ -159,13 +162,13 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
         let mut warm = warm();
         let are_both_cold = round % 4 == 0;
         let range = if are_both_cold { range_of_both } else { range_of_one };
-        // Multiples of the golden ratio modulo 1 are spread evenly over all the time that it takes.
+        // Multiples of the golden ratio modulo 1 are spread evenly over the time that it takes.
         let moment = range * (round * 618_034 % 1_000_000) / 1_000_000;
         let moment = u64::try_from(moment).expect("some milliseconds");
         std::thread::sleep(Duration::from_micros(moment));
-        warm.kill().expect("it is ours");
-        finished += u32::from(warm.wait().expect("it is ours").success());
-        // The kernel ends what a killed prober started, in its own time.
+        warm.kill().expect("a child of this process");
+        finished += u32::from(warm.wait().expect("a child of this process").success());
+        // The kernel kills the processes that a killed prober started, in its own time.
         for tries_left in (0..1000).rev() {
             if !is_running(dir.directory()) {
                 break;
@@ -195,20 +198,20 @@ fn whenever_a_writer_is_killed_nothing_is_left_but_what_gc_removes() {
         for (caps, expected) in hits.iter().zip(&expected) {
             assert!(caps.as_ref().is_none_or(|caps| answers(caps) == *expected), "round {round}");
         }
-        // The next one finds both of them cold, or one.
+        // The next one finds both of them absent, or one.
         if round % 4 == 3 {
             cache.invalidate_all().expect("it can");
         } else {
             cache.invalidate(&emulators[0]).expect("it can");
         }
     }
-    println!("{finished} came to their end, {half_done} half way, {removed} things were removed");
-    assert!((10..990).contains(&finished), "{finished} of 1000 came to their end");
-    assert!(removed > 0, "no kill left anything: were they killed while they wrote?");
+    println!("{finished} finished, {half_done} half way, {removed} files were removed");
+    assert!((10..990).contains(&finished), "{finished} of 1000 finished");
+    assert!(removed > 0, "no kill left a file: were they killed while they wrote?");
 }
 
 #[test]
-fn a_clock_that_was_set_back_deceives_nobody() {
+fn a_clock_that_was_set_back_hides_no_change() {
     if !has("faketime") {
         return;
     }
@@ -224,7 +227,7 @@ fn a_clock_that_was_set_back_deceives_nobody() {
         dir.prepare(&mut command);
         run(command.args(["-f", "-1h", env!("CARGO_BIN_EXE_capscache")]).args(arguments))
     };
-    // What changed in the future may change again: content decides.
+    // A file that changed in the future may change again: content decides.
     for (target, machine) in [("avr", "uno"), ("rx", "gdbsim-r5f562n7"), ("avr", "uno")] {
         let path = place(target);
         let query = format!("machine:{machine}");
@@ -237,7 +240,7 @@ fn a_clock_that_was_set_back_deceives_nobody() {
 }
 
 #[test]
-fn an_upgraded_library_is_noticed_by_the_next_lookup() {
+fn an_upgraded_library_is_detected_by_the_next_lookup() {
     if !can_mount() {
         return;
     }
@@ -251,8 +254,8 @@ fn an_upgraded_library_is_noticed_by_the_next_lookup() {
          cp -L $library lib/new; printf x >> lib/new; mv lib/new lib/libz.so.1; /sbin/ldconfig; \
          $C status $AVR --json || true",
     );
-    let told: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
-    assert_eq!(told["state"], "stale", "{status:?}");
-    assert_eq!(told["reason"]["input"], "libraries", "{status:?}");
+    let stale: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_default();
+    assert_eq!(stale["state"], "stale", "{status:?}");
+    assert_eq!(stale["reason"]["input"], "libraries", "{status:?}");
     assert!(status.stderr.ends_with(": valid\n"), "the same build was installed again: {status:?}");
 }

@@ -1,4 +1,4 @@
-//! Firmware descriptors, as the command shows and asks them. The host may have some of its own.
+//! Firmware descriptors, as the command shows and queries them. The host may have some of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn users_directory(dir: &Dir) -> PathBuf {
 }
 
 #[test]
-fn firmware_for_the_architecture_is_shown_in_the_order_in_which_it_is_to_be_taken() {
+fn firmware_for_the_architecture_is_shown_in_the_order_of_preference() {
     let dir = Dir::new();
     let users = users_directory(&dir);
     for name in ["1-second.json", "0-first.json"] {
@@ -98,26 +98,26 @@ fn firmware_as_json_has_descriptors_exactly_and_the_machines_that_they_fit() {
 }
 
 #[test]
-fn firmware_is_asked_for_as_it_is_now_and_hidden_where_an_empty_file_says_so() {
+fn firmware_is_queried_in_its_present_state_and_hidden_by_an_empty_file() {
     let dir = Dir::new();
     let users = users_directory(&dir);
     const QUESTION: &str = "firmware:uefi,made-up-by-a-test";
-    let asked = |expected: (i32, &str)| {
+    let query = |expected: (i32, &str)| {
         let run = with_user(&dir, &["query", &x86_64(), QUESTION]);
         let answer = run.stdout.trim_end().rsplit('\t').next().expect("an answer").to_owned();
         assert_eq!((run.code, &*answer), (Some(expected.0), expected.1), "{run:?}");
     };
-    asked((1, "no"));
+    query((1, "no"));
     fs::write(users.join("0-a.json"), SECURE).expect("a file");
-    asked((0, "yes"));
+    query((0, "yes"));
     fs::write(users.join("0-a.json"), "").expect("a file");
-    asked((1, "no"));
+    query((1, "no"));
     fs::write(users.join("0-a.json"), "{").expect("a file");
-    asked((3, "unknown"));
-    // Without XDG_CONFIG_HOME it is in the home.
+    query((3, "unknown"));
+    // Without XDG_CONFIG_HOME it is in the home directory.
     fs::write(users.join("0-a.json"), SECURE).expect("a file");
     fs::rename(dir.path("config"), dir.path(".config")).expect("a rename");
-    asked((1, "no"));
+    query((1, "no"));
     let mut command = dir.command();
     command.env("HOME", dir.path(".")).env("XDG_CONFIG_HOME", "config");
     let home = run(command.args(["query", &x86_64(), QUESTION]));

@@ -1,4 +1,4 @@
-//! KVM comes and goes: what depends on it is asked again, and nothing else.
+//! KVM appears and disappears: the answers that depend on it are probed again, and no others.
 
 use std::process::Command;
 
@@ -34,7 +34,7 @@ impl Dir {
         self.with_own_dev(&format!("exec $C {}", arguments.join(" ")))
     }
 
-    /// How long the last pass under an accelerator took: it tells whether it ran again.
+    /// The time that the last pass under an accelerator took: another time shows that it ran again.
     fn pass_time(&self, accelerator: &str) -> Option<u64> {
         let report = self.json(&["inspect", NATIVE, "report", "--json"]);
         let passes = report["passes"].as_array()?;
@@ -49,7 +49,7 @@ fn input(run: &Run) -> Value {
 }
 
 #[test]
-fn kvm_that_vanishes_and_comes_back_is_noticed_at_once_and_only_kvm_is_asked_again() {
+fn kvm_that_disappears_and_returns_is_detected_at_once_and_only_kvm_is_probed_again() {
     if !can_hide_kvm() {
         return;
     }
@@ -68,11 +68,11 @@ fn kvm_that_vanishes_and_comes_back_is_noticed_at_once_and_only_kvm_is_asked_aga
     assert_eq!((back.code, input(&back)), (Some(1), Value::from("kvm")), "{back:?}");
     assert_eq!(dir.run(&["query", NATIVE, "cpu:max@kvm"]).stdout, "cpu:max@kvm\tyes\n");
     assert_eq!(dir.pass_time("tcg"), tcg, "the binary did not change");
-    assert_ne!(dir.pass_time("kvm"), kvm, "KVM was asked again");
+    assert_ne!(dir.pass_time("kvm"), kvm, "KVM was probed again");
 }
 
 #[test]
-fn a_kvm_node_that_was_only_touched_asks_nothing_again() {
+fn a_kvm_node_that_was_only_touched_costs_no_probe() {
     if !can_hide_kvm() {
         return;
     }
@@ -90,25 +90,25 @@ fn a_kvm_node_that_was_only_touched_asks_nothing_again() {
 }
 
 #[test]
-fn kvm_that_opens_and_fails_is_unknown_and_asked_again_once_it_is_itself_again() {
+fn kvm_that_opens_and_fails_is_unknown_and_probed_again_when_it_works() {
     if !can_hide_kvm() {
         return;
     }
     let dir = Dir::new();
-    // A node that anybody may open, and that makes no machine: /dev/null stands for KVM that is busy,
-    // which takes another hypervisor on the same processor to have.
+    // A node that every user may open, and that makes no machine: /dev/null stands for KVM that is busy,
+    // which would take another hypervisor on the same processor.
     let run = dir.with_own_dev(&format!(
         "cp -a /dev/null /dev/kvm; $C query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
          $C status {NATIVE}; rm /dev/kvm; cp -a $KVM /dev/kvm; $C query {NATIVE} cpu:max@kvm"
     ));
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert_eq!(lines[..2], ["cpu:max@kvm\tunknown", "cpu:max@tcg\tyes"], "{run:?}");
-    assert!(lines[2].ends_with(": valid"), "it is believed for a minute: {run:?}");
+    assert!(lines[2].ends_with(": valid"), "it holds for a minute: {run:?}");
     assert_eq!(lines[3..], ["cpu:max@kvm\tyes"], "{run:?}");
 }
 
 #[test]
-fn kvm_that_changes_while_it_is_asked_again_is_asked_once_more() {
+fn kvm_that_changes_while_it_is_probed_again_is_probed_once_more() {
     if !can_hide_kvm() {
         return;
     }
@@ -127,7 +127,7 @@ fn kvm_that_changes_while_it_is_asked_again_is_asked_once_more() {
     let lines: Vec<&str> = run.stdout.lines().collect();
     let answers = ["cpu:max@kvm\tyes", "cpu:max@kvm\tno", "cpu:max@kvm\tyes"];
     assert_eq!(lines[..3], answers, "{run:?}");
-    assert_eq!(lines[3..5], ["2", "2"], "KVM alone is asked, twice: {run:?}");
+    assert_eq!(lines[3..5], ["2", "2"], "KVM alone is probed, twice: {run:?}");
     assert!(lines[5..].iter().all(|line| line.ends_with(": valid")), "{run:?}");
     assert_eq!(lines.len(), 7, "{run:?}");
 }
@@ -160,7 +160,7 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
     let dir = Dir::new();
     dir.answer(&["warm", NATIVE]);
     let before = dir.answer(&["export", NATIVE]);
-    // The binary lies where only we may look; the other user gets a copy.
+    // The binary is in a directory that only this user may search; the other user gets a copy.
     let command_copy = dir.path("capscache");
     std::fs::copy(env!("CARGO_BIN_EXE_capscache"), &command_copy).expect("a copy");
     let as_nobody = |arguments: &[&str]| {
@@ -171,7 +171,7 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
     };
     let query = as_nobody(&["query", NATIVE, "cpu:max@kvm", "--no-probe"]);
     assert_eq!(query.stdout, "cpu:max@kvm\tyes\n", "{query:?}");
-    // What KVM itself said is in the cache too: this user could not ask it.
+    // The replies of KVM are in the cache too: this user could not query it.
     let to_libvirt = ["export", NATIVE, "--format", "libvirt-xml", "--no-probe"];
     let xml = as_nobody(&to_libvirt).stdout;
     assert!(xml.contains("<cpudata arch='x86'>"), "{xml:.200}");
@@ -180,30 +180,30 @@ fn another_user_of_the_same_cache_runs_nothing_and_changes_nothing() {
 }
 
 #[test]
-fn what_one_user_finds_unchanged_about_kvm_hides_no_change_from_the_other() {
+fn a_check_of_kvm_by_one_user_hides_no_change_from_the_other() {
     if !(can_hide_kvm() && can_change_user() && has("setpriv")) {
         return;
     }
     let dir = Dir::new();
-    // Both may write to the root, root looks first, and the entry is the other one's.
+    // Both may write to the root, root looks the entry up first, and the other one owns it.
     let run = dir.with_own_dev(&format!(
         "prober() {{ setpriv --reuid=65534 --regid=65534 $GROUPS_ARE ./c \"$@\"; }}; \
          mount -t tmpfs none /sys/module/kvm/parameters; nested=/sys/module/kvm/parameters/nested; \
          echo Y > $nested; cp -a $KVM /dev/kvm; chmod 660 /dev/kvm; chgrp 12345 /dev/kvm; \
          mkdir root; chown 65534 root; cp $C c; \
-         told() {{ grep -E '\"(state|input)\"' || true; }}; \
+         state() {{ grep -E '\"(state|input)\"' || true; }}; \
          GROUPS_ARE=--groups=12345; prober warm {NATIVE} >&2; \
-         touch /dev/kvm; $C --trust-owner 65534 status {NATIVE} --json | told; \
-         GROUPS_ARE=--clear-groups; prober status {NATIVE} --json | told; \
-         GROUPS_ARE=--groups=12345; prober status {NATIVE} --json | told; \
+         touch /dev/kvm; $C --trust-owner 65534 status {NATIVE} --json | state; \
+         GROUPS_ARE=--clear-groups; prober status {NATIVE} --json | state; \
+         GROUPS_ARE=--groups=12345; prober status {NATIVE} --json | state; \
          echo N > $nested; touch /dev/kvm; \
-         $C --trust-owner 65534 status {NATIVE} --json | told; prober status {NATIVE} --json | told"
+         $C --trust-owner 65534 status {NATIVE} --json | state; prober status {NATIVE} --json | state"
     ));
     let valid = r#"  "state": "valid""#;
     let stale = [r#"  "state": "stale","#, r#"    "input": "kvm","#];
     let lines: Vec<&str> = run.stdout.lines().collect();
-    let told: Vec<&str> = lines.iter().map(|line| line.trim_end_matches(',')).collect();
+    let states: Vec<&str> = lines.iter().map(|line| line.trim_end_matches(',')).collect();
     let stale = stale.map(|line| line.trim_end_matches(','));
     let expected = [&[valid][..], &stale, &[valid], &stale, &stale].concat();
-    assert_eq!(told, expected, "{run:?}");
+    assert_eq!(states, expected, "{run:?}");
 }

@@ -1,4 +1,4 @@
-//! What libvirt would say: flags and XML.
+//! Output in libvirt's form: flags and XML.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn flags_of_libvirt_are_answered_beside_other_queries() {
 }
 
 #[test]
-fn a_flag_that_libvirt_never_had_is_told_before_anything_is_probed() {
+fn a_flag_that_libvirt_never_had_is_reported_before_any_probe() {
     let dir = Dir::new();
     let never = dir.run(&["query", &x86_64(), "flag:qxxl"]);
     assert_eq!((never.code, never.stdout.as_str()), (Some(2), ""));
@@ -28,7 +28,7 @@ fn a_flag_that_libvirt_never_had_is_told_before_anything_is_probed() {
 }
 
 #[test]
-fn an_emulator_is_exported_as_libvirt_would_keep_it() {
+fn an_emulator_is_exported_as_libvirt_would_cache_it() {
     use std::os::unix::fs::MetadataExt;
     let dir = Dir::new();
     let path = emulator("s390x");
@@ -60,7 +60,7 @@ fn an_architecture_that_libvirt_has_no_name_for_is_a_clear_error() {
 }
 
 #[test]
-fn a_recording_is_replayed_as_libvirt_would_keep_it() {
+fn a_recording_is_replayed_as_libvirt_would_cache_it() {
     let dir = Dir::new();
     let recording = dir.path("recording");
     dir.answer(&["record", &emulator("riscv64"), "-o", recording.to_str().unwrap()]);
@@ -73,9 +73,9 @@ fn a_recording_is_replayed_as_libvirt_would_keep_it() {
     for zero in ["qemuctime", "selfctime", "selfvers", "microcodeVersion"] {
         assert!(plain.contains(&format!("  <{zero}>0</{zero}>\n")), "{zero}");
     }
-    let told = replay(&["--emulator", "/opt/q", "--microcode-version", "7"]);
-    assert!(told.contains("<emulator>/opt/q</emulator>"));
-    assert!(told.contains("<microcodeVersion>7</microcodeVersion>"));
+    let xml = replay(&["--emulator", "/opt/q", "--microcode-version", "7"]);
+    assert!(xml.contains("<emulator>/opt/q</emulator>"));
+    assert!(xml.contains("<microcodeVersion>7</microcodeVersion>"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tests of the command, end to end: its own process, real emulators, a root of its own.
+//! Tests of the command, end to end: a separate process, real emulators, a separate root.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -51,7 +51,7 @@ impl Dir {
         run(self.command().args(arguments))
     }
 
-    /// Runs the command, which has to succeed without a word on stderr, and returns its answer.
+    /// Runs the command, which has to succeed without a message on stderr, and returns its answer.
     fn answer(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments);
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{arguments:?}: {run:?}");
@@ -89,7 +89,7 @@ impl Dir {
         assert.normalize_paths(false).eq(shown, expected);
     }
 
-    /// Returns what `list` prints of an emulator.
+    /// Returns the entry of an emulator in `list`.
     fn listed(&self, emulator: &str) -> Option<Value> {
         let list = self.json(&["list", "--json"]);
         let entries = list.as_array().expect("an array");

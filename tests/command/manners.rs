@@ -1,4 +1,4 @@
-//! How the command behaves towards the rest of the system: processes, pipes, colours, files.
+//! Effects of the command on the rest of the system: processes, pipes, colours, files.
 
 use std::fs;
 use std::io::Read;
@@ -10,8 +10,8 @@ use test_support::rights::can_trace;
 
 use crate::{Dir, Run, avr, kvm_works, text, x86_64};
 
-/// Runs the command under strace: what it printed, and the calls that make, change or end
-/// processes. `None`, and a word about it, where strace is missing or may not trace.
+/// Runs the command under strace: its output, and the calls that make, change or end processes. Returns
+/// `None` and reports a skip where strace is missing or may not trace.
 fn traced(dir: &Dir, arguments: &[&str]) -> Option<(Run, Vec<String>)> {
     let log = dir.path("strace");
     let mut strace = Command::new("strace");
@@ -68,7 +68,7 @@ fn a_touched_emulator_is_not_probed_again() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let dir = Dir::new();
     dir.answer(&["warm", &x86_64()]);
     for arguments in [&["export", &x86_64()][..], &["inspect", &x86_64(), "--json"]] {
@@ -76,7 +76,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let mut begin = [0; 10];
-        // More than a pipe holds is left unread.
+        // More than a pipe holds is not read.
         child.stdout.take().expect("a pipe").read_exact(&mut begin).expect("ten bytes");
         let output = child.wait_with_output().expect("the command ends");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -105,7 +105,7 @@ fn warm_shows_running_probes_on_a_terminal() {
     assert!(shown.contains("probed in"), "{shown:?}");
 }
 
-/// Runs the command on a terminal; `None`, and a word about it, where `script` cannot make one.
+/// Runs the command on a terminal; returns `None` and reports a skip where `script` cannot make one.
 fn on_a_terminal(dir: &Dir, arguments: &[&str], no_color: Option<&str>) -> Option<String> {
     let mut script = Command::new("script");
     dir.prepare(&mut script);
@@ -181,7 +181,7 @@ fn the_root_on_the_command_line_goes_before_the_one_in_the_environment() {
 }
 
 #[test]
-fn curious_users_are_told_why_something_is_probed() {
+fn the_verbose_option_reports_the_reason_of_a_probe() {
     let dir = Dir::new();
     let miss = dir.run(&["-v", "query", &avr(), "machine:uno"]);
     assert!(miss.stderr.ends_with("there is no entry; probing\n"), "{miss:?}");
@@ -191,7 +191,7 @@ fn curious_users_are_told_why_something_is_probed() {
 }
 
 #[test]
-fn shells_and_man_are_told_of_every_command() {
+fn completions_and_man_pages_have_every_command() {
     let dir = Dir::new();
     let scripts = ["bash", "zsh", "fish"].map(|shell| dir.answer(&["completions", shell]));
     let page = dir.answer(&["man"]);
@@ -225,17 +225,17 @@ fn shells_and_man_are_told_of_every_command() {
             fs::read_to_string(dir.path(&format!("man/capscache-{command}.1"))).expect(command);
         let without = own.lines().collect::<Vec<_>>();
         let without = without.windows(3).find(|lines| lines[0] == ".TP" && lines[2].is_empty());
-        assert_eq!(without, None, "{command}: an option of which nothing is said");
+        assert_eq!(without, None, "{command}: an option without a description");
         let help = dir.answer(&["help", command]);
         assert!(help.contains("Usage: capscache"), "{command}");
-        // What a command does stands in the list of all, and on top of its own help.
+        // The description of a command is in the list of all, and on top of its own help.
         let about = help.lines().next().expect("a first line").trim_end_matches('.');
         assert!(all.contains(&joined(about)), "{command}: {about}");
     }
 }
 
 #[test]
-fn kvm_is_used_where_it_is_there() {
+fn kvm_is_used_where_it_is_present() {
     let dir = Dir::new();
     dir.answer(&["warm", &x86_64()]);
     let accelerators = dir.listed(&x86_64()).expect("an entry")["accelerators"].clone();

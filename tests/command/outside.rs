@@ -13,7 +13,7 @@ use crate::{Dir, Run, SECTIONS, avr, emulator, run, text};
 const HOSTILE: &str = "\x1b]0;owned\x07\x1b[2J\u{9b}31m\u{85}\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}\u{200d}\u{2060}\
                        \u{feff}\u{ad}\u{2028}\u{e0041}\u{e007f}\x7f\x08\r\n\t.";
 
-/// What of it a file name may have.
+/// The part of it that a file name may have.
 const HOSTILE_NAME: &str = "q\x1b]0;owned\x07\u{9b}31m\u{202e}\u{200b}\u{feff}\u{2028}\r\n\t";
 
 /// An emulator that answers all that a probe asks, with `H` in the place of [`HOSTILE`] wherever it may say what it likes.
@@ -74,7 +74,7 @@ impl Dir {
     }
 }
 
-/// As JSON may have it, in ASCII alone.
+/// The form of a character in JSON of ASCII alone.
 fn ascii(c: char) -> String {
     let mut units = [0; 2];
     let escape = |unit: &u16| format!("\\u{unit:04x}");
@@ -85,7 +85,8 @@ fn ascii(c: char) -> String {
     }
 }
 
-/// Whether a character has no place in what people read, but for ends of lines and tabs of our own.
+/// Returns whether a character must not appear in output for people, apart from the command's own line ends and
+/// tabs.
 fn is_harmful(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -103,12 +104,12 @@ fn assert_harmless(what: &str, shown: &str) {
 }
 
 impl Dir {
-    /// The JSON that the command prints, whatever its exit code.
+    /// The JSON that the command prints, with any exit code.
     fn json_of(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.run(arguments).stdout).expect("JSON")
     }
 
-    /// Runs the command, and looks at all that it shows.
+    /// Runs the command, and checks all of its output.
     #[track_caller]
     fn shows(&self, arguments: &[&str]) -> Run {
         let run = self.run(arguments);
@@ -181,9 +182,9 @@ fn no_command_lets_outside_text_act_on_a_terminal_or_forge_a_line() {
     .chain(["version:>=99", "gic:3", "flag:virtio-gpu"].map(str::to_owned))
     .collect();
     for explain in [&[][..], &["--explain"]] {
-        let asked = queries.iter().map(String::as_str);
+        let words = queries.iter().map(String::as_str);
         let arguments: Vec<&str> =
-            ["query", &hostile].into_iter().chain(explain.iter().copied()).chain(asked).collect();
+            ["query", &hostile].into_iter().chain(explain.iter().copied()).chain(words).collect();
         let run = dir.shows(&arguments);
         assert_eq!(run.stdout.lines().count(), queries.len(), "{run:?}");
         let fields = 2 + explain.len();
@@ -260,7 +261,7 @@ fn json_has_outside_text_exactly() {
         machines.as_array().expect("names").contains(&json!(format!("m{HOSTILE}"))),
         "{machines}"
     );
-    // A transcript has what the emulator said, and replays to what is exported.
+    // A transcript has the replies of the emulator, and replays to its export.
     fs::write(dir.path("transcript"), dir.answer(&["record", &hostile])).expect("a file");
     let replayed = dir.json(&["replay", "transcript"]);
     assert_eq!(
@@ -270,7 +271,7 @@ fn json_has_outside_text_exactly() {
 }
 
 #[test]
-fn xml_has_references_in_the_place_of_what_acts_on_a_terminal() {
+fn xml_has_references_in_the_place_of_terminal_controls() {
     let dir = Dir::new();
     let hostile = dir.hostile_of("s390x");
     let xml = dir.shows(&["export", &hostile, "--format", "libvirt-xml"]);
@@ -282,21 +283,21 @@ fn xml_has_references_in_the_place_of_what_acts_on_a_terminal() {
 }
 
 #[test]
-fn what_is_left_in_the_cache_is_named_without_harm() {
+fn files_left_in_the_cache_are_named_without_harm() {
     let dir = Dir::new();
     let hostile = dir.hostile();
     assert_eq!(dir.shows(&["invalidate", &hostile, "none"]).code, Some(0));
     dir.shows(&["warm", &hostile]);
     let entry: PathBuf = dir.json(&["list", "--json"])[0]["file"].as_str().expect("a file").into();
     let release = entry.parent().expect("a directory");
-    // An entry of another emulator, one that is damaged, and what is none, each under a hostile name.
+    // An entry of another emulator, a damaged one, and a file that is not an entry, each under a hostile name.
     fs::copy(&entry, release.join(format!("a{HOSTILE_NAME}.caps"))).expect("a copy");
     fs::write(release.join(format!("b{HOSTILE_NAME}.caps")), HOSTILE).expect("a file");
     fs::create_dir(release.join(format!("c{HOSTILE_NAME}.caps"))).expect("a directory");
     for arguments in [&["list"][..], &["-v", "list"], &["verify"], &["status", &hostile]] {
         dir.shows(arguments);
     }
-    // The script changes its answers, and then goes.
+    // The script changes its answers, and is then removed.
     let changed = fs::read_to_string(&hostile).expect("a script") + "# changed\n";
     fs::write(&hostile, changed).expect("a file");
     assert_eq!(dir.shows(&["status", &hostile]).code, Some(1));
@@ -311,16 +312,16 @@ fn what_is_left_in_the_cache_is_named_without_harm() {
 }
 
 #[test]
-fn an_emulator_that_cannot_be_probed_does_no_harm_by_what_it_says() {
+fn an_emulator_that_cannot_be_probed_does_no_harm_by_its_output() {
     let dir = Dir::new();
     let words = r"error: \033]0;owned\007\302\23331m\342\200\256\342\200\213\rfatal: \033[2Jx\n";
     for (what, script) in [
         ("it ends", format!("printf '{words}' >&2; exit 1")),
         (
-            "it says something else",
+            "it sends something else",
             format!("printf '{{\"hello\": \"{words}\"}}\\n' >&3; exec sleep 5"),
         ),
-        ("it says no JSON", format!("printf '{words}' >&3; exec sleep 5")),
+        ("it does not send JSON", format!("printf '{words}' >&3; exec sleep 5")),
         (
             "it ends after its greeting",
             format!("printf '{{\"QMP\": {{}}}}\\n' >&3; printf '{words}' >&2; exit 1"),
@@ -347,7 +348,7 @@ fn an_emulator_that_cannot_be_probed_does_no_harm_by_what_it_says() {
 }
 
 #[test]
-fn a_transcript_that_cannot_be_replayed_does_no_harm_by_what_it_says() {
+fn a_transcript_that_cannot_be_replayed_does_no_harm_by_its_content() {
     let dir = Dir::new();
     let accelerator = json!({"pass": {"accelerator": HOSTILE}});
     let command = json!({"execute": HOSTILE, "id": 1});
@@ -391,7 +392,7 @@ fn a_path_that_is_not_text_is_shown_with_its_bytes() {
 }
 
 #[test]
-fn ordinary_names_of_any_script_are_shown_as_they_are() {
+fn ordinary_names_of_any_script_are_shown_unchanged() {
     let dir = Dir::new();
     let path = dir.path("qemu-Žluťoučký-日本-עברית");
     std::os::unix::fs::symlink(avr(), &path).expect("a link");

@@ -1,4 +1,4 @@
-//! Reasons: why an answer is unknown, why an emulator cannot be probed, what is missing.
+//! Reasons for unknown answers, failed probes and missing capabilities.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use snapbox::str;
 
 use crate::{Dir, avr, emulator, kvm_works, run, text, x86_64};
 
-/// An emulator of this host's own target that a probe is content with; `CASES` come first.
+/// An emulator of this host's target that a probe accepts; `CASES` come first.
 const EMULATOR: &str = r#"#!/bin/sh
 say() { printf '%s\r\n' "$1" >&3; }
 BEFORE
@@ -36,7 +36,7 @@ done
 "#;
 
 impl Dir {
-    /// An emulator for `arch` that does something before its greeting, and answers `cases` in its own way.
+    /// An emulator for `arch` that runs `before` before its greeting, and answers `cases` differently.
     fn fake(&self, arch: &str, before: &str, cases: &str) -> String {
         let script =
             EMULATOR.replace("BEFORE", before).replace("CASES", cases).replace("ARCH", arch);
@@ -47,7 +47,7 @@ impl Dir {
         self.fake(std::env::consts::ARCH, before, cases)
     }
 
-    /// What `query --explain` says of one query: the answer and the reason.
+    /// The output of `query --explain` for one query: the answer and the reason.
     #[track_caller]
     fn explained(&self, emulator: &str, query: &str) -> (String, String) {
         let run = self.run(&["query", "--explain", emulator, query]);
@@ -57,7 +57,7 @@ impl Dir {
         (fields[1].to_owned(), fields[2].to_owned())
     }
 
-    /// What is said of an emulator that cannot be probed.
+    /// The error for an emulator that cannot be probed.
     #[track_caller]
     fn complains(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments);
@@ -89,12 +89,12 @@ fn a_query_explains_its_answer_on_the_same_line() {
     let (answer, reason) = dir.explained(&x86_64(), "cpu:Icelake-Server@tcg");
     assert_eq!(answer, "no");
     assert!(reason.starts_with("under tcg it lacks "), "{reason}");
-    // Without the option, lines are what they were.
+    // Without the option, lines are unchanged.
     assert_eq!(dir.run(&["query", &avr(), "machine:uno"]).stdout, "machine:uno\tyes\n");
 }
 
 #[test]
-fn the_version_is_compared_and_deprecated_machines_and_gics_are_asked_for() {
+fn the_version_is_compared_and_deprecated_machines_and_gics_are_queried() {
     let dir = Dir::new();
     let version = dir.json(&["export", &x86_64()])["version"].clone();
     let part = |key: &str| version[key].as_u64().expect("a number");
@@ -132,7 +132,7 @@ fn the_version_is_compared_and_deprecated_machines_and_gics_are_asked_for() {
 }
 
 #[test]
-fn an_accelerator_that_was_lost_is_told_wherever_it_is_missed() {
+fn a_lost_accelerator_is_reported_for_each_answer_that_needs_it() {
     if !kvm_works() {
         return;
     }
@@ -147,15 +147,18 @@ fn an_accelerator_that_was_lost_is_told_wherever_it_is_missed() {
         let missing = warm.lines().find(|line| line.starts_with(&format!("    missing: {reason}")));
         let missing = missing.unwrap_or_else(|| panic!("{warm}"));
         assert!(missing.contains("cannot allocate the buffer; bye"), "{missing}");
-        // It is said again as long as it is so.
+        // It is reported as long as it holds.
         assert!(dir.answer(&["warm", &fake]).contains(missing), "{missing}");
         let overview = dir.answer(&["inspect", &fake]);
         assert!(overview.contains(missing.trim_start_matches("    missing: ")), "{overview}");
-        let (answer, told) = dir.explained(&fake, &format!("cpu:new@{accelerator}"));
+        let (answer, explained) = dir.explained(&fake, &format!("cpu:new@{accelerator}"));
         assert_eq!(answer, "unknown");
-        assert!(told.starts_with(&reason) && told.contains("cannot allocate"), "{told}");
+        assert!(
+            explained.starts_with(&reason) && explained.contains("cannot allocate"),
+            "{explained}"
+        );
         assert_eq!(dir.explained(&fake, &format!("cpu:new@{other}")).0, "no");
-        // Where KVM is not known, TCG cannot say no for it.
+        // Where KVM is unknown, the *no* of TCG does not hold for it.
         let expected = if accelerator == "kvm" { "unknown" } else { "no" };
         assert_eq!(dir.explained(&fake, "cpu:new").0, expected);
     }
@@ -203,7 +206,7 @@ fn a_diff_shows_what_is_unknown_as_unknown() {
     let json = dir.json(&["diff", &all, &some, "--json"]);
     let models = &json["differences"]["usable-cpu-models@tcg"];
     assert_eq!(models, &json!({"only-a": [], "only-b": [], "unknown-b": ["new"]}));
-    // What neither told is no equality.
+    // Two unknown lists are not equal.
     let refused = "query-qmp-schema) kill -KILL $$;;";
     let (a, b) = (dir.fake("three", "", refused), dir.fake("four", "", refused));
     let text = dir.answer(&["diff", &a, &b]);
@@ -291,7 +294,7 @@ exit code: 2
 }
 
 #[test]
-fn what_the_kernel_does_not_permit_is_not_blamed_on_the_mode() {
+fn a_refusal_of_the_kernel_is_not_attributed_to_the_mode() {
     let dir = Dir::new();
     let copy = dir.program("copy", fs::read(avr()).expect("an emulator"));
     let set = Command::new("setcap").args(["cap_sys_admin+ep", &copy]).output();
@@ -336,15 +339,15 @@ fn a_variable_that_emulators_do_not_get_is_named_when_one_cannot_be_probed() {
             &["query", "/bin/false", "machine:pc"],
             &["record", "/bin/false"],
         ] {
-            let told = run(dir.command().args(arguments).env(name, ""));
-            assert!(!told.stderr.contains(name), "{told:?}");
-            let told = run(dir.command().args(arguments).env(name, "/none"));
-            assert!(told.stderr.contains(&format!("{name} is set here")), "{told:?}");
-            assert!(told.stderr.contains(&format!("--env {name}=")), "{told:?}");
+            let failed = run(dir.command().args(arguments).env(name, ""));
+            assert!(!failed.stderr.contains(name), "{failed:?}");
+            let failed = run(dir.command().args(arguments).env(name, "/none"));
+            assert!(failed.stderr.contains(&format!("{name} is set here")), "{failed:?}");
+            assert!(failed.stderr.contains(&format!("--env {name}=")), "{failed:?}");
             let given = format!("{name}=/none");
-            let told =
+            let failed =
                 run(dir.command().args(arguments).args(["--env", &given]).env(name, "/none"));
-            assert!(!told.stderr.contains("is set here"), "{told:?}");
+            assert!(!failed.stderr.contains("is set here"), "{failed:?}");
         }
         let warm = run(dir.command().args(["warm", "/bin/false"]).env(name, "/none"));
         assert!(warm.stderr.contains(&format!("{name} is set here")), "{warm:?}");
@@ -375,7 +378,7 @@ fn an_emulator_gets_the_variables_that_are_given_for_it() {
 }
 
 #[test]
-fn a_time_that_was_over_is_named_with_its_length_and_what_gives_more() {
+fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let dir = Dir::new();
     let silent = dir.program("silent", "#!/bin/sh\nexec sleep 600\n");
     let start = dir.complains(&["--start-timeout", "1", "record", &silent]);
@@ -386,7 +389,7 @@ fn a_time_that_was_over_is_named_with_its_length_and_what_gives_more() {
     let whole = dir.complains(&["--probe-timeout", "1", "query", &silent, "machine:pc"]);
     let expected = "(was not done when the 1 s of the whole probe were over); --probe-timeout SECONDS gives it more";
     assert!(whole.ends_with(expected), "{whole}");
-    // Queries make it deaf, and the whole probe is over before each was asked alone.
+    // Queries block it, and the whole probe is over before each was sent alone.
     let cases =
         "query-qmp-schema|query-command-line-options|query-migrate-capabilities) sleep 600;;";
     let deaf = dir.fake("deaf", "", cases);

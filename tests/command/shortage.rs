@@ -1,5 +1,5 @@
-//! What a prober was short of is not held against the emulator: it gets what there is, marked, and the
-//! next one, who has more, gets the right answer.
+//! A resource that a prober lacks is not attributed to the emulator: the prober gets marked answers, and the next one,
+//! which has more, gets the right answer.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{Dir, Run, kvm_works, run, text, x86_64};
 
 const QUERIES: [&str; 3] = ["machine:q35", "cpu:max@tcg", "device:virtio-blk-pci"];
 
-/// Runs the query after a program that takes something away from it.
+/// Runs the query under a program that limits it.
 fn query_under(dir: &Dir, under: &[&str]) -> Run {
     let mut command = Command::new(under[0]);
     dir.prepare(&mut command);
@@ -20,8 +20,8 @@ fn query_under(dir: &Dir, under: &[&str]) -> Run {
     run(command.args(["query", &x86_64()]).args(QUERIES))
 }
 
-/// A query under want gives the truth, *unknown*, or an error; and the one without want the truth.
-fn is_not_held_against_the_emulator(what: &str, query: impl FnOnce(&Dir) -> Run) -> Run {
+/// Checks that a limited query is answered correctly, with *unknown*, or with an error, and an unlimited one correctly.
+fn is_not_attributed_to_the_emulator(what: &str, query: impl FnOnce(&Dir) -> Run) -> Run {
     let dir = Dir::new();
     let short = query(&dir);
     assert!(!short.stderr.contains("panicked"), "{what}: {short:?}");
@@ -35,7 +35,7 @@ fn is_not_held_against_the_emulator(what: &str, query: impl FnOnce(&Dir) -> Run)
 }
 
 #[test]
-fn whatever_limit_a_prober_runs_into_the_next_one_gets_the_right_answer() {
+fn under_any_limit_of_a_prober_the_next_one_gets_the_right_answer() {
     if !has("prlimit") {
         return;
     }
@@ -52,7 +52,7 @@ fn whatever_limit_a_prober_runs_into_the_next_one_gets_the_right_answer() {
     let mut incomplete = 0;
     for limit in descriptors.chain(others) {
         let short =
-            is_not_held_against_the_emulator(&limit, |dir| query_under(dir, &["prlimit", &limit]));
+            is_not_attributed_to_the_emulator(&limit, |dir| query_under(dir, &["prlimit", &limit]));
         incomplete += usize::from(short.stderr.contains("the answers are incomplete"));
     }
     if kvm_works() {
@@ -61,7 +61,7 @@ fn whatever_limit_a_prober_runs_into_the_next_one_gets_the_right_answer() {
 }
 
 #[test]
-fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
+fn a_shortage_is_reported_with_the_limit_to_raise() {
     if !has("prlimit") {
         return;
     }
@@ -76,10 +76,10 @@ fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
         command.arg("--nofile=12").arg(env!("CARGO_BIN_EXE_capscache"));
         let short = run(command.args(arguments));
         assert_eq!(short.code, Some(code), "{arguments:?}: {short:?}");
-        const TOLD: &str =
+        const EXPECTED: &str =
             "Too many open files; give it more descriptors: `ulimit -n` (`prlimit --nofile`)";
-        let told = format!("{}{}", short.stdout, short.stderr);
-        assert!(told.contains(TOLD), "{arguments:?}: {short:?}");
+        let output = format!("{}{}", short.stdout, short.stderr);
+        assert!(output.contains(EXPECTED), "{arguments:?}: {short:?}");
     }
     // Under KVM there are answers, and otherwise none.
     let short = query_under(&Dir::new(), &["prlimit", "--data=60000000"]);
@@ -87,7 +87,7 @@ fn a_shortage_is_told_with_the_limit_that_is_to_be_raised() {
 }
 
 #[test]
-fn where_no_process_may_be_made_nothing_is_remembered() {
+fn where_no_process_may_be_created_no_failure_is_remembered() {
     if !can_change_user() || !has("setpriv") || !has("prlimit") {
         return;
     }
@@ -115,7 +115,7 @@ fn where_no_process_may_be_made_nothing_is_remembered() {
 }
 
 #[test]
-fn who_may_not_execute_memory_that_it_wrote_loses_tcg_for_itself_alone() {
+fn a_prober_that_may_not_execute_written_memory_loses_tcg_for_itself_alone() {
     // PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: since Linux 6.3.
     const DENY: &str = "import ctypes, os, sys\n\
         if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n\
@@ -124,7 +124,7 @@ fn who_may_not_execute_memory_that_it_wrote_loses_tcg_for_itself_alone() {
         return;
     }
     let mut is_denied = true;
-    let short = is_not_held_against_the_emulator("MDWE", |dir| {
+    let short = is_not_attributed_to_the_emulator("MDWE", |dir| {
         let short = query_under(dir, &["python3", "-c", DENY]);
         is_denied = short.code != Some(77);
         short
@@ -137,14 +137,14 @@ fn who_may_not_execute_memory_that_it_wrote_loses_tcg_for_itself_alone() {
         assert!(short.stdout.contains("cpu:max@tcg\tunknown"), "{short:?}");
         assert!(short.stderr.contains("may not execute memory"), "{short:?}");
     } else {
-        // Nothing is left that the emulator could start with.
+        // No accelerator is left that the emulator could start with.
         assert_eq!((short.code, short.stdout.as_str()), (Some(2), ""), "{short:?}");
         assert!(short.stderr.contains("Permission denied"), "{short:?}");
     }
 }
 
 #[test]
-fn a_prober_in_a_small_cgroup_of_memory_is_not_believed_by_others() {
+fn answers_of_a_prober_in_a_small_memory_cgroup_are_not_used_by_others() {
     let parents = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"];
     let made = parents.iter().find_map(|parent| {
         let group = Path::new(parent).join(format!("capscache-test-{}", std::process::id()));
@@ -163,17 +163,17 @@ fn a_prober_in_a_small_cgroup_of_memory_is_not_believed_by_others() {
     };
     let procs = text(&group.join("cgroup.procs"));
     let script = format!("echo $$ > {procs}; exec \"$@\"");
-    is_not_held_against_the_emulator("a cgroup", |dir| {
+    is_not_attributed_to_the_emulator("a cgroup", |dir| {
         query_under(dir, &["sh", "-c", &script, "sh"])
     });
-    // The last of its processes may be on its way out.
+    // The last of its processes may be about to end.
     while fs::remove_dir(&group).is_err() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
 #[test]
-fn modules_that_the_prober_may_not_open_make_nothing_absent() {
+fn modules_that_the_prober_may_not_open_do_not_make_devices_absent() {
     if !can_change_user() || !has("setpriv") {
         return;
     }
@@ -225,7 +225,7 @@ fn modules_that_the_prober_may_not_open_make_nothing_absent() {
         assert_ne!(flag.stdout, "flag:usb-redir\tno\n", "{flag:?}");
         let xml = query(&["export", &emulator, "--format", "libvirt-xml"]);
         assert_eq!(xml.code, Some(2), "{xml:?}");
-        // Who can open them is not held up by it, and then nobody is.
+        // A prober that can open them is not delayed by it, and afterwards no process is.
         mode(&hidden, 0o755);
         let whole = query(&device);
         let expected = "device:usb-redir\tyes\ntype:no-such-thing\tno\nmachine:q35\tyes\n";

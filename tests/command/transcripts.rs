@@ -8,7 +8,7 @@ use snapbox::str;
 use crate::{Dir, avr, kvm_works, text, x86_64};
 
 #[test]
-fn what_was_recorded_replays_to_what_is_exported() {
+fn a_recording_replays_to_the_export() {
     let dir = Dir::new();
     for emulator in [avr(), x86_64()] {
         let file = text(&dir.path("transcript"));
@@ -36,7 +36,7 @@ fn a_full_recording_has_the_properties_of_devices() {
 }
 
 #[test]
-fn a_recording_without_kvm_asks_under_tcg_alone() {
+fn a_recording_without_kvm_has_commands_under_tcg_alone() {
     let dir = Dir::new();
     let under = |arguments: &[&str]| {
         fs::write(dir.path("transcript"), dir.answer(arguments)).expect("a file");
@@ -55,7 +55,7 @@ fn a_transcript_may_be_compressed_and_may_come_from_stdin() {
     let transcript = dir.answer(&["record", &avr()]);
     fs::write(dir.path("plain"), transcript).expect("a file");
     let gzip = Command::new("gzip").args(["-k", "plain"]).current_dir(dir.directory()).status();
-    assert!(gzip.expect("gzip is everywhere").success());
+    assert!(gzip.expect("gzip is installed").success());
     let plain = dir.answer(&["replay", "plain"]);
     assert_eq!(dir.answer(&["replay", "plain.gz"]), plain);
     let mut command = dir.command();
@@ -65,7 +65,7 @@ fn a_transcript_may_be_compressed_and_may_come_from_stdin() {
 }
 
 #[test]
-fn a_transcript_that_is_cut_off_is_told_so() {
+fn a_truncated_transcript_is_reported() {
     let dir = Dir::new();
     let transcript = dir.answer(&["record", &avr()]);
     let line =

@@ -1,4 +1,4 @@
-//! `warm`, `list`, `status`, `invalidate`, `verify`: what is in the cache.
+//! `warm`, `list`, `status`, `invalidate`, `verify`: the entries of the cache.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use snapbox::str;
 use crate::{Dir, avr, emulator, text, x86_64};
 
 #[test]
-fn warm_probes_what_is_missing_and_then_finds_it_cached() {
+fn warm_probes_missing_entries_and_then_finds_them_cached() {
     let dir = Dir::new();
     let warm = ["warm", &avr()];
     dir.assert_snapshot(
@@ -29,7 +29,7 @@ qemu-system-avr  [..]avr          tcg        cached
 }
 
 #[test]
-fn warm_fills_every_group_if_told_to_and_names_what_had_to_be_left_out() {
+fn warm_fills_every_group_on_request_and_names_quarantined_queries() {
     let dir = Dir::new();
     dir.answer(&["warm", &avr()]);
     let full = dir.answer(&["warm", "--full", &avr()]);
@@ -38,8 +38,8 @@ fn warm_fills_every_group_if_told_to_and_names_what_had_to_be_left_out() {
     assert_eq!(entry["groups"], serde_json::json!(["core", "devices", "objects", "cpu-models"]));
     let export = dir.json(&["export", &avr()]);
     let quarantined = export["quarantined"].as_array().expect("an array");
-    let told = full.lines().filter(|line| line.trim_start().starts_with("quarantined: ")).count();
-    assert_eq!(told, quarantined.len());
+    let count = full.lines().filter(|line| line.trim_start().starts_with("quarantined: ")).count();
+    assert_eq!(count, quarantined.len());
 }
 
 #[test]
@@ -62,7 +62,7 @@ qemu-link        [..]avr          tcg        same file as qemu-system-avr
 }
 
 #[test]
-fn a_failure_among_others_is_told_and_the_others_are_warmed() {
+fn a_failure_among_others_is_reported_and_the_others_are_warmed() {
     let dir = Dir::new();
     dir.assert_snapshot(
         &dir.session(&[&["warm", "--jobs", "1", "/bin/true", &avr()]]),
@@ -85,7 +85,7 @@ fn warm_finds_emulators_in_further_directories() {
     fs::create_dir(dir.path("opt")).expect("a directory");
     let wrapper = dir.wrapper("opt/qemu-system-mine", &avr());
     let mut command = dir.command();
-    // Nothing is on PATH, so that only what is searched for is found, and what /usr/libexec has.
+    // PATH is empty, so that only the given directory and /usr/libexec are searched.
     command.env("PATH", "/none").args(["warm", "--all", "--jobs", "1", "--search"]);
     let run = crate::run(command.arg(dir.path("opt")));
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
@@ -93,7 +93,7 @@ fn warm_finds_emulators_in_further_directories() {
 }
 
 #[test]
-fn a_list_tells_of_each_entry_and_its_state() {
+fn a_list_has_each_entry_and_its_state() {
     let dir = Dir::new();
     let wrapper = dir.wrapper("qemu-system-mine", &avr());
     dir.answer(&["warm", &wrapper, &avr()]);
@@ -117,7 +117,7 @@ fn a_list_tells_of_each_entry_and_its_state() {
 }
 
 #[test]
-fn an_edited_wrapper_is_stale_and_says_why() {
+fn an_edited_wrapper_is_stale_with_a_reason() {
     let dir = Dir::new();
     let wrapper = dir.wrapper("qemu-system-mine", &x86_64());
     let export = dir.json(&["export", &wrapper]);
@@ -142,7 +142,7 @@ fn an_edited_wrapper_is_stale_and_says_why() {
 }
 
 #[test]
-fn what_was_never_probed_is_missing() {
+fn an_emulator_that_was_never_probed_is_missing() {
     let dir = Dir::new();
     let shown = dir.session(&[&["status", &avr()], &["status", "--json", &avr()]]);
     dir.assert_snapshot(&shown, str![[r#"
@@ -219,7 +219,7 @@ fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
     dir.answer(&["warm", &avr(), &gone]);
     let entry = dir.listed(&avr()).expect("an entry");
     let release = Path::new(entry["file"].as_str().expect("a path")).parent().expect("a directory");
-    // Before and behind all others: whatever comes first, the rest has its turn.
+    // Names before and after all others: the rest is processed in any order.
     let names = ["0.caps", "zz.caps", "0.failed"].map(|name| release.join(name));
     for name in &names {
         symlink("/dev/null", name).expect("a link");
@@ -227,9 +227,9 @@ fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
     let verify = dir.run(&["verify"]);
     assert_eq!((verify.code, verify.stderr.as_str()), (Some(1), ""));
     assert!(verify.stdout.ends_with("4 entries: 2 good, 2 damaged\n"), "{verify:?}");
-    let told = |name: &Path| verify.stdout.contains(&format!("damaged: {}: ", name.display()));
-    assert!(told(&names[0]) && told(&names[1]), "{verify:?}");
-    // The one named has a link for an entry.
+    let is_named = |name: &Path| verify.stdout.contains(&format!("damaged: {}: ", name.display()));
+    assert!(is_named(&names[0]) && is_named(&names[1]), "{verify:?}");
+    // The emulator that is named has a link for an entry.
     let file = dir.listed(&gone).expect("an entry")["file"].as_str().expect("a path").to_owned();
     let aside = dir.path("aside");
     fs::rename(&file, &aside).expect("a rename");
@@ -248,12 +248,12 @@ fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_opened_is_told_once_and_made_anew() {
+fn an_entry_that_cannot_be_opened_is_reported_once_and_replaced() {
     let dir = Dir::new();
     dir.answer(&["warm", &avr()]);
     let entry = dir.listed(&avr()).expect("an entry");
     let file = entry["file"].as_str().expect("a path");
-    // Written beside and renamed, as nothing is ever changed in place.
+    // Written beside and renamed, as no file is ever changed in place.
     let half = fs::read(file).expect("a file");
     fs::write(dir.path("half"), &half[..half.len() / 2]).expect("a file");
     fs::rename(dir.path("half"), file).expect("a rename");
@@ -270,7 +270,7 @@ fn an_entry_that_cannot_be_opened_is_told_once_and_made_anew() {
 }
 
 #[test]
-fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
+fn a_failure_is_remembered_shown_by_status_and_tried_again_by_warm() {
     let dir = Dir::new();
     let count = dir.path("count");
     let script =
@@ -295,7 +295,7 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
     assert_eq!(json["state"], "failed");
     assert!(json["reason"]["reason"].as_str().unwrap().contains("no luck today"), "{json}");
     assert!(json["reason"]["retry-in"].as_u64().unwrap() <= 60, "{json}");
-    assert_eq!(runs(), once, "nobody waited for another failure");
+    assert_eq!(runs(), once, "no caller waited for another failure");
     assert_eq!(dir.run(&["--writable", &within, "warm", &broken]).code, Some(1));
     assert_eq!(runs(), 2 * once);
     let query = [&["--failure-ttl", "0"], &query[..]].concat();
@@ -304,7 +304,7 @@ fn a_failure_is_remembered_told_by_status_and_tried_again_by_warm() {
 }
 
 #[test]
-fn gc_drops_entries_of_emulators_that_are_gone_and_says_so() {
+fn gc_drops_and_names_entries_of_emulators_that_are_gone() {
     let dir = Dir::new();
     let gone = dir.wrapper("qemu-system-gone", &avr());
     dir.answer(&["warm", &gone, &avr()]);
@@ -315,7 +315,7 @@ fn gc_drops_entries_of_emulators_that_are_gone_and_says_so() {
 }
 
 #[test]
-fn what_only_a_thorough_look_finds_stale_is_probed_by_warm() {
+fn an_entry_that_only_a_thorough_lookup_finds_stale_is_probed_by_warm() {
     if !cfg!(target_arch = "x86_64") {
         println!("SKIPPED: the modules of QEMU for x86_64 are needed");
         return;
@@ -340,12 +340,12 @@ fn what_only_a_thorough_look_finds_stale_is_probed_by_warm() {
 }
 
 #[test]
-fn what_is_valid_in_a_fallback_is_used_without_a_probe() {
+fn a_valid_entry_of_a_fallback_is_used_without_a_probe() {
     let dir = Dir::new();
     let image = text(&dir.path("image"));
     dir.answer(&["--root", &image, "warm", &avr()]);
-    let asked = dir.answer(&["--fallback", &image, "query", &avr(), "machine:uno", "--no-probe"]);
-    assert_eq!(asked, "machine:uno\tyes\n");
+    let answer = dir.answer(&["--fallback", &image, "query", &avr(), "machine:uno", "--no-probe"]);
+    assert_eq!(answer, "machine:uno\tyes\n");
     assert_eq!(dir.run(&["query", &avr(), "machine:uno", "--no-probe"]).code, Some(2));
 }
 
@@ -380,8 +380,8 @@ fn root_writes_to_the_cache_of_another_user_as_that_user() {
     dir.answer(&[&trusting[..], &["warm", &avr()]].concat());
     let run = dir.run(&[&trusting[..], &["--verbose", "query", &avr(), "machine:uno"]].concat());
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
-    let told = "it belongs to the user 12345: going on as that user";
-    assert!(run.stderr.contains(told), "{run:?}");
+    let notice = "it belongs to the user 12345: going on as that user";
+    assert!(run.stderr.contains(notice), "{run:?}");
     let found = owners();
     assert!(found.len() >= 3 && found.iter().all(|owner| *owner == KEEPER), "{found:?}");
     dir.answer(&[&trusting[..], &["invalidate", &avr()]].concat());

@@ -1,4 +1,4 @@
-//! `watch`: what it prints, and what becomes of more events than anybody keeps.
+//! `watch`: its output, and bursts of events that are larger than any queue.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,14 +11,14 @@ use test_support::{DEADLINE, replace_program};
 
 use crate::{Dir, avr, emulator};
 
-/// The command, running, and the lines that it prints.
+/// A running command, and the lines that it prints.
 struct Watch {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Dir {
-    /// Starts to watch, and waits until that is so.
+    /// Starts to watch, and waits until watching has begun.
     fn watch(&self, arguments: &[&str]) -> Watch {
         let mut command = self.command();
         command.arg("watch").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -37,7 +37,7 @@ impl Dir {
 }
 
 impl Watch {
-    /// What was printed until a line has these words, which is the last of it.
+    /// The output up to and including the first line with these words.
     fn until(&self, words: &str) -> Vec<String> {
         let mut printed = Vec::new();
         while printed.last().is_none_or(|line: &String| !line.contains(words)) {
@@ -137,7 +137,7 @@ fn a_script_gets_an_object_per_event() {
 }
 
 #[test]
-fn a_burst_of_a_hundred_thousand_events_that_nobody_reads_is_told_and_survived() {
+fn a_burst_of_a_hundred_thousand_unread_events_is_reported_and_watching_goes_on() {
     if !test_support::rights::is_run_protected() {
         return;
     }
@@ -151,11 +151,11 @@ fn a_burst_of_a_hundred_thousand_events_that_nobody_reads_is_told_and_survived()
         .parse()
         .expect("a number");
     assert!(kept < 99_000, "the kernel keeps more than this test makes: {kept}");
-    // It cannot read while it is stopped: what the kernel does not keep is lost for sure.
+    // It cannot read while it is stopped: events that the kernel does not queue are lost for sure.
     watch.signal("-STOP");
     let noise: Vec<PathBuf> = (0..2).map(|number| dir.path(&format!("noise-{number}"))).collect();
     for number in 0..50_000 {
-        // Events that are equal to the last one would be told once.
+        // Events that are equal to the last one would be reported once.
         fs::write(&noise[number % 2], "").expect("a file");
         fs::remove_file(&noise[number % 2]).expect("a removal");
     }
@@ -178,7 +178,7 @@ fn a_burst_of_a_hundred_thousand_events_that_nobody_reads_is_told_and_survived()
 }
 
 #[test]
-fn it_ends_quietly_when_nobody_reads_any_more() {
+fn it_ends_quietly_when_its_reader_is_gone() {
     let dir = Dir::new();
     let wrapper = dir.wrapper("qemu", &avr());
     dir.answer(&["warm", &wrapper]);

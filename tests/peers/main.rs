@@ -1,8 +1,8 @@
-//! Held against libvirt itself, live: `make test-peers` installs it and runs these.
+//! Comparison with libvirt itself, live: `make test-peers` installs it and runs these.
 //!
-//! libvirt runs embedded in `virsh`, without a daemon, with a root of its own; `tini` reaps what it
-//! starts. It runs on the first processor: libvirt 11.3 keeps the CPUID leaf 0x1f with the number of
-//! the processor that it happened to run on, and of the first one the leaf says nothing.
+//! libvirt runs embedded in `virsh`, without a daemon, with a separate root; `tini` reaps the processes that
+//! it starts. It runs on the first processor: libvirt 11.3 keeps the CPUID leaf 0x1f with the number of
+//! the processor that it happened to run on, and on the first one the leaf holds none.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -21,10 +21,10 @@ const WITHOUT_KVM: &str = "mount -t tmpfs dev \"$0\"; \
     for node in null zero full random urandom; do cp -a /dev/$node \"$0\"; done; \
     ln -s /proc/self/fd \"$0/fd\"; mkdir \"$0/shm\"; mount --bind \"$0\" /dev; exec \"$@\"";
 
-/// Starts a program in namespaces of its own; what is left of them when it ends is killed.
+/// Starts a program in new namespaces; processes that are left of them when it ends are killed.
 const APART: [&str; 4] = ["unshare", "-mpf", "--kill-child", "--mount-proc"];
 
-/// A directory with roots of libvirt and one of ours.
+/// A directory with roots of libvirt and one of this cache.
 struct Scene {
     directory: TempDir,
     has_kvm: bool,
@@ -38,13 +38,13 @@ struct Run {
 }
 
 impl Run {
-    /// Whether it came to an end by itself, good or bad.
+    /// Returns whether it exited by itself, with success or failure.
     fn is_over(&self) -> bool {
         matches!(self.output.status.code(), Some(0 | 1))
     }
 }
 
-/// Whether this process may make namespaces.
+/// Returns whether this process may make namespaces.
 fn can_be_apart() -> bool {
     Command::new(APART[0]).args(&APART[1..]).arg("true").status().is_ok_and(|s| s.success())
 }
@@ -52,12 +52,12 @@ fn can_be_apart() -> bool {
 impl Scene {
     fn new() -> Scene {
         let directory = tempfile::tempdir().unwrap();
-        // The user that libvirt runs emulators as must be able to look in.
+        // The user that libvirt runs emulators as must be able to search it.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Scene { directory, has_kvm: true }
     }
 
-    /// One that has no `/dev/kvm`, for anybody; `None`, said aloud, where that cannot be.
+    /// Returns a scene without `/dev/kvm` for any user; returns `None` and reports a skip where that is not possible.
     fn without_kvm() -> Option<Scene> {
         if !can_be_apart() {
             println!("SKIPPED: no namespaces can be made here: KVM is not hidden from libvirt");
@@ -72,7 +72,7 @@ impl Scene {
         self.directory.path().join(name)
     }
 
-    /// What stands before a command that is to see this scene's `/dev`.
+    /// The prefix of a command that uses this scene's `/dev`.
     fn surroundings(&self) -> Vec<String> {
         let dev = self.path("dev").display().to_string();
         let hide = ["sh", "-euc", WITHOUT_KVM, &dev];
@@ -80,7 +80,7 @@ impl Scene {
         words.concat().into_iter().map(str::to_owned).collect()
     }
 
-    /// Runs libvirt embedded, which first asks every emulator that it looks for and does not know.
+    /// Runs libvirt embedded, which first probes every emulator that it searches for and has no file of.
     fn libvirt(&self, root: &str, arguments: &[&str]) -> Run {
         let trace = self.path("trace");
         let uri = format!("qemu:///embed?root={}", self.path(root).display());
@@ -89,7 +89,7 @@ impl Scene {
             // A libvirt that crashes leaves emulators behind.
             surroundings.extend(APART.map(str::to_owned));
         }
-        // strace follows whatever is started, and so waits for what is left behind.
+        // strace follows every started process, and so waits for those that are left behind.
         let output = Command::new("timeout")
             .args(["-s", "KILL", "300", "strace", "-f", "-qq"])
             .args(["-e", "trace=execve", "-e", "status=successful", "-o"])
@@ -102,12 +102,15 @@ impl Scene {
             .output()
             .expect("`make test-peers` installs what is needed");
         let traced = fs::read_to_string(trace).unwrap();
-        assert!(traced.contains("/virsh\""), "strace sees what is started: {traced} {output:?}");
+        assert!(
+            traced.contains("/virsh\""),
+            "strace reports started processes: {traced} {output:?}"
+        );
         let started = traced.lines().filter(|line| line.contains("qemu-system"));
         Run { started: started.map(str::to_owned).collect(), output }
     }
 
-    /// Starts libvirt; what it says that this host can do, but for the host's random name.
+    /// Starts libvirt; returns the capabilities of this host that it reports, without the host's random name.
     fn start_libvirt(&self, root: &str) -> (String, Vec<String>) {
         let Run { output, started } = self.libvirt(root, &["capabilities"]);
         assert!(output.status.success(), "{output:?}");
@@ -116,14 +119,14 @@ impl Scene {
         (answer.lines().filter(named).collect::<Vec<_>>().join("\n"), started)
     }
 
-    /// Where libvirt keeps what it knows of an emulator.
+    /// The path of libvirt's file on an emulator.
     fn file(&self, root: &str, emulator: &str) -> PathBuf {
         let digest = Sha256::digest(emulator.as_bytes());
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         self.path(root).join("cache/qemu/capabilities").join(name).with_extension("xml")
     }
 
-    /// What libvirt wrote, by emulator.
+    /// The files of libvirt, by emulator.
     fn cached(&self, root: &str) -> BTreeMap<String, String> {
         let files = fs::read_dir(self.path(root).join("cache/qemu/capabilities")).unwrap();
         let content = |file: fs::DirEntry| {
@@ -157,7 +160,7 @@ impl Scene {
         entries.map(|entry| entry["emulator"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What we would have libvirt keep of an emulator, for the libvirt that wrote `theirs`.
+    /// The export that libvirt is to keep of an emulator, for the libvirt that wrote `theirs`.
     fn export(&self, emulator: &str, theirs: &str) -> Output {
         let arguments = ["export", emulator, "--format", "libvirt-xml", "--self-ctime"];
         let of_libvirt =
@@ -165,21 +168,21 @@ impl Scene {
         self.capscache(&[&arguments[..], &of_libvirt].concat())
     }
 
-    /// Neither libvirt nor we can say anything of an emulator, for the same reason.
+    /// Checks that libvirt and this command refuse an emulator for the same reason.
     fn check_refusal(&self, emulator: &str, theirs: &Output, ours: &Output) {
-        let [they_said, we_said] = [theirs, ours].map(|refused| {
+        let [their_error, our_error] = [theirs, ours].map(|refused| {
             assert!(!refused.status.success(), "{emulator}: {refused:?}");
             String::from_utf8_lossy(&refused.stderr)
         });
-        let is_unnamed = they_said.contains("Unknown QEMU arch")
-            && we_said.contains("libvirt has no name for the architecture");
+        let is_unnamed = their_error.contains("Unknown QEMU arch")
+            && our_error.contains("libvirt has no name for the architecture");
         let has_no_accelerator = !self.has_kvm
-            && they_said.contains("invalid accelerator tcg")
-            && we_said.contains("runs under neither hardware nor TCG");
-        assert!(is_unnamed || has_no_accelerator, "{emulator}: {they_said}, but {we_said}");
+            && their_error.contains("invalid accelerator tcg")
+            && our_error.contains("runs under neither hardware nor TCG");
+        assert!(is_unnamed || has_no_accelerator, "{emulator}: {their_error}, but {our_error}");
     }
 
-    /// Has libvirt ask every emulator of this host, and compares.
+    /// Makes libvirt probe every emulator of this host, and compares.
     fn compare(&self) {
         let emulators = self.emulators();
         let (_, started) = self.start_libvirt("theirs");
@@ -190,11 +193,11 @@ impl Scene {
             if self.file("theirs", emulator).exists() {
                 continue;
             }
-            // libvirt looks for one name of each architecture. About others it has to be asked.
-            let asked = ["domcapabilities", "--emulatorbin", emulator];
-            let theirs = self.libvirt("theirs", &asked);
+            // libvirt searches for one name of each architecture. Others have to be named to it.
+            let arguments = ["domcapabilities", "--emulatorbin", emulator];
+            let theirs = self.libvirt("theirs", &arguments);
             if !theirs.is_over() {
-                println!("libvirt crashed when it was asked about {emulator}: nothing to compare");
+                println!("libvirt crashed when it probed {emulator}: nothing to compare");
                 crashes.push(emulator);
             } else if !self.file("theirs", emulator).exists() {
                 self.check_refusal(emulator, &theirs.output, &self.export(emulator, &any));
@@ -212,7 +215,7 @@ impl Scene {
             assert!(ours == *theirs, "{emulator}: ours, theirs: {differs:?}");
         }
         println!(
-            "of {} emulators {} files are the same, byte for byte, and of {} neither side says anything",
+            "of {} emulators {} files are the same, byte for byte, and {} are refused by both sides",
             emulators.len(),
             cached.len(),
             refused.len()
@@ -227,12 +230,12 @@ fn element<'x>(xml: &'x str, name: &str) -> &'x str {
 }
 
 #[test]
-fn what_libvirt_keeps_of_every_emulator_here_is_what_we_export() {
+fn libvirts_file_on_every_emulator_here_equals_the_export() {
     Scene::new().compare();
 }
 
 #[test]
-fn what_libvirt_keeps_of_every_emulator_without_kvm_is_what_we_export() {
+fn libvirts_file_on_every_emulator_without_kvm_equals_the_export() {
     if let Some(scene) = Scene::without_kvm() {
         scene.compare();
         let native = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
@@ -242,7 +245,7 @@ fn what_libvirt_keeps_of_every_emulator_without_kvm_is_what_we_export() {
 }
 
 #[test]
-fn libvirt_starts_on_our_exports_without_asking_any_emulator() {
+fn libvirt_starts_on_the_exports_without_probing_any_emulator() {
     let scene = Scene::new();
     let (theirs, _) = scene.start_libvirt("theirs");
     let cached = scene.cached("theirs");
@@ -255,11 +258,11 @@ fn libvirt_starts_on_our_exports_without_asking_any_emulator() {
 
     let (seeded, started) = scene.start_libvirt("seeded");
     assert!(started.is_empty(), "{} started: {}", started.len(), started[0]);
-    assert!(scene.cached("seeded") == seeds, "libvirt replaced what it did not believe");
-    assert!(seeded == theirs, "libvirt says of this host what it says with its own files");
+    assert!(scene.cached("seeded") == seeds, "libvirt replaced a file that it did not accept");
+    assert!(seeded == theirs, "libvirt reports this host as it does with its own files");
     println!("libvirt took {} of our files and started no emulator", cached.len());
 
-    // Where one is missing, older than its emulator, or of another host, libvirt asks that emulator and
+    // Where one is missing, older than its emulator, or of another host, libvirt probes that emulator and
     // no other.
     let (missing, _) = seeds.first_key_value().unwrap();
     fs::remove_file(scene.file("seeded", missing)).unwrap();
@@ -282,7 +285,7 @@ fn libvirt_starts_on_our_exports_without_asking_any_emulator() {
     for emulator in &expected {
         assert!(
             started.iter().any(|line| line.contains(&name(emulator))),
-            "{emulator} was believed"
+            "{emulator} was not probed"
         );
     }
     for line in &started {
