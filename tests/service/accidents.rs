@@ -1,4 +1,4 @@
-//! Ends, wanted and not.
+//! Ends of the service, requested and not.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{Dir, avr, emulator, wait_until};
 
 #[test]
-fn the_socket_is_everybodys_to_connect_to_and_gone_in_the_end() {
+fn every_user_may_connect_to_the_socket_and_it_is_removed_at_the_end() {
     let dir = Dir::new();
     let mut service = dir.serve(&[]);
     let status = fs::metadata(dir.socket()).unwrap();
@@ -22,7 +22,7 @@ fn the_socket_is_everybodys_to_connect_to_and_gone_in_the_end() {
 }
 
 #[test]
-fn a_call_that_is_under_way_is_answered_before_the_end_and_idle_connections_hold_nothing_up() {
+fn a_call_in_flight_is_answered_before_the_end_and_idle_connections_delay_nothing() {
     let dir = Dir::new();
     let mut service = dir.serve(&[]);
     let slow = dir.program(
@@ -48,7 +48,7 @@ fn a_call_that_is_under_way_is_answered_before_the_end_and_idle_connections_hold
 }
 
 #[test]
-fn a_call_that_takes_too_long_does_not_hold_up_the_end() {
+fn a_call_that_takes_too_long_does_not_delay_the_end() {
     let dir = Dir::new();
     let mut service = dir.serve(&[]);
     let began = dir.path("began");
@@ -70,7 +70,7 @@ fn a_call_that_takes_too_long_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_service_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_starting() {
+fn a_service_that_was_killed_does_not_keep_the_next_one_from_starting() {
     let dir = Dir::new();
     let mut service = dir.serve(&[]);
     service.call("Get", json!({"emulator": avr()}));
@@ -82,9 +82,9 @@ fn a_service_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_startin
     assert!(!service.wait().success());
     assert!(client.next().is_none());
     assert!(dir.socket().exists(), "it had no chance to remove it");
-    // Those who use the library, or the command, notice nothing.
-    let asked = dir.command().args(["query", &avr(), "machine:uno"]).output().unwrap();
-    assert_eq!(asked.stdout, b"machine:uno\tyes\n");
+    // Users of the library, or of the command, are not affected.
+    let answer = dir.command().args(["query", &avr(), "machine:uno"]).output().unwrap();
+    assert_eq!(answer.stdout, b"machine:uno\tyes\n");
 
     let again = dir.serve(&[]);
     let state = again.call("Status", json!({"emulator": avr()}));
@@ -95,19 +95,19 @@ fn a_service_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_startin
 }
 
 #[test]
-fn whenever_the_service_is_killed_its_root_stays_whole_and_the_library_goes_on() {
+fn a_service_that_is_killed_at_any_time_leaves_its_root_valid_and_the_library_working() {
     let dir = Dir::new();
     let emulators = [avr(), emulator("rx"), emulator("or1k")];
-    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    // Whoever uses the library on the same root goes on, and waits for nobody who is dead.
+    let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Users of the library on the same root go on, and do not wait for a dead process.
     let use_library = |emulator: &str, arch: &str| {
         while !done.load(Ordering::Relaxed) {
-            // A new one each time, so that it looks at the files.
+            // A new one each time, so that it reads the files.
             let cache = capscache::Cache::open(dir.root()).unwrap();
             let entry = cache.get(emulator).unwrap();
             assert_eq!(entry.arch(), arch);
             assert!(entry.persist_error().is_none());
-            asked.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
         }
     };
     std::thread::scope(|scope| {
@@ -118,13 +118,12 @@ fn whenever_the_service_is_killed_its_root_stays_whole_and_the_library_goes_on()
             let mut service = dir.serve(&[]);
             let mut client = service.connect();
             client.begin("Warm", json!({"emulators": emulators}));
-            // At another moment each time: before the probes, while they run, while entries are
-            // written.
+            // At another time in each round: before the probes, while they run, while entries are written.
             std::thread::sleep(std::time::Duration::from_millis(round * 10));
             service.signal("KILL");
             service.wait();
-            let before = asked.load(Ordering::Relaxed);
-            wait_until("the library answers", || asked.load(Ordering::Relaxed) > before + 2);
+            let before = calls.load(Ordering::Relaxed);
+            wait_until("the library answers", || calls.load(Ordering::Relaxed) > before + 2);
             let verified = dir.command().arg("verify").output().unwrap();
             assert!(verified.status.success(), "{verified:?}");
             if round % 4 == 3 {
@@ -149,7 +148,7 @@ fn a_second_service_on_one_socket_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn nothing_but_a_socket_is_replaced_by_one() {
+fn only_a_socket_is_replaced_by_the_socket_of_the_service() {
     let dir = Dir::new();
     fs::write(dir.path("file"), "precious").unwrap();
     fs::create_dir(dir.path("directory")).unwrap();
@@ -164,11 +163,11 @@ fn nothing_but_a_socket_is_replaced_by_one() {
 }
 
 #[test]
-fn a_service_that_is_too_busy_to_accept_is_one_that_answers() {
+fn a_service_that_is_too_busy_to_accept_counts_as_running() {
     let dir = Dir::new();
     let socket = UnixListener::bind(dir.socket()).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
-    // What is more than the backlog would wait for ever.
+    // A connection beyond the backlog would wait forever.
     let waiting = UnixStream::connect(dir.socket()).unwrap();
     let second = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
@@ -178,7 +177,7 @@ fn a_service_that_is_too_busy_to_accept_is_one_that_answers() {
 }
 
 #[test]
-fn a_root_that_cannot_be_used_is_told_and_the_service_does_not_start() {
+fn a_root_that_cannot_be_used_is_reported_and_the_service_does_not_start() {
     let dir = Dir::new();
     fs::write(dir.root(), "a file").unwrap();
     let run = dir.command().args(["serve", "--socket"]).arg(dir.socket()).output().unwrap();
@@ -188,7 +187,7 @@ fn a_root_that_cannot_be_used_is_told_and_the_service_does_not_start() {
 }
 
 #[test]
-fn a_client_forges_no_line_of_the_log_and_reaches_no_terminal_by_it() {
+fn a_client_cannot_forge_lines_of_the_log_or_send_controls_to_a_terminal() {
     let dir = Dir::new();
     let mut service = dir.serve(&["--verbose"]);
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}\r\n<3>forged\ncapscache: forged";

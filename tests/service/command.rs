@@ -1,4 +1,4 @@
-//! The command asks the service where its user may not write to the root.
+//! The command uses the service where its user may not write to the root.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn others_can_run_it() -> bool {
     }
     let can = as_user(NOBODY, || std::fs::File::open(binary).is_ok());
     if !can {
-        println!("SKIPPED: nobody but root can run {}", binary.display());
+        println!("SKIPPED: only root can run {}", binary.display());
     }
     can
 }
@@ -44,13 +44,13 @@ fn a_user_who_may_not_write_to_the_root_is_answered_by_the_service() {
     let entries = service.call("List", json!({}))["entries"].take();
     assert_eq!(entries[0]["groups"], json!(["core", "devices"]), "the service keeps the answers");
 
-    let told = run(&dir, &["-v", "query", &avr, "machine:none"]);
+    let verbose = run(&dir, &["-v", "query", &avr, "machine:none"]);
     let line = format!(
         "capscache: {} cannot be written by you: asking the service at {}\n",
         dir.root().display(),
         dir.socket().display()
     );
-    assert_eq!((told.stdout.as_str(), told.stderr), ("machine:none\tyes\n", line));
+    assert_eq!((verbose.stdout.as_str(), verbose.stderr), ("machine:none\tyes\n", line));
 
     let here = |arguments: &[&str]| {
         String::from_utf8(dir.command().args(arguments).output().unwrap().stdout).unwrap()
@@ -70,7 +70,7 @@ fn a_user_who_may_not_write_to_the_root_is_answered_by_the_service() {
 }
 
 #[test]
-fn what_the_service_refuses_is_told_in_its_words() {
+fn a_refusal_of_the_service_is_reported_with_its_reason() {
     if !others_can_run_it() {
         return;
     }
@@ -84,16 +84,19 @@ fn what_the_service_refuses_is_told_in_its_words() {
         "capscache: not permitted: only root and the service's own user drop entries\n"
     );
     let wrapper = dir.wrapper("qemu-system-mine", &avr());
-    let asked = run(&dir, &["query", &wrapper, "machine:uno"]);
-    assert_eq!(asked.code, Some(2));
-    assert!(asked.stderr.contains("is not known, and not among the emulators"), "{asked:?}");
+    let run_by_user = run(&dir, &["query", &wrapper, "machine:uno"]);
+    assert_eq!(run_by_user.code, Some(2));
+    assert!(
+        run_by_user.stderr.contains("is not known, and not among the emulators"),
+        "{run_by_user:?}"
+    );
     let unprobed = run(&dir, &["query", "--no-probe", &emulator("rx"), "machine:none"]);
     assert_eq!(unprobed.code, Some(2));
     assert!(unprobed.stderr.contains("the service's entry is missing"), "{unprobed:?}");
 }
 
 #[test]
-fn warming_through_the_service_makes_entries_that_are_missing() {
+fn warming_through_the_service_creates_missing_entries() {
     if !others_can_run_it() {
         return;
     }
@@ -107,32 +110,32 @@ fn warming_through_the_service_makes_entries_that_are_missing() {
 }
 
 #[test]
-fn a_service_for_another_root_or_none_at_all_is_not_asked() {
+fn a_service_for_another_root_is_not_used_and_a_missing_one_is_reported() {
     if !others_can_run_it() {
         return;
     }
     let dir = Dir::new();
     std::fs::create_dir(dir.root()).unwrap();
-    let nobody_there = run(&dir, &["-v", "status", "--json", &avr()]);
-    assert!(nobody_there.stderr.contains("capscache: no service: cannot connect to "));
-    let status: Value = serde_json::from_str(&nobody_there.stdout).unwrap();
+    let absent = run(&dir, &["-v", "status", "--json", &avr()]);
+    assert!(absent.stderr.contains("capscache: no service: cannot connect to "));
+    let status: Value = serde_json::from_str(&absent.stdout).unwrap();
     assert_eq!(status["state"], "missing");
 
     let other = dir.path("other");
     let service = dir.serve(&["--root", other.to_str().unwrap()]);
     service.call("Get", json!({"emulator": avr()}));
-    let asked = run(&dir, &["-v", "status", "--json", &avr()]);
+    let run_by_user = run(&dir, &["-v", "status", "--json", &avr()]);
     let line = format!("the service is for another cache, in {}", other.display());
-    assert!(asked.stderr.contains(&line), "{asked:?}");
-    let status: Value = serde_json::from_str(&asked.stdout).unwrap();
+    assert!(run_by_user.stderr.contains(&line), "{run_by_user:?}");
+    let status: Value = serde_json::from_str(&run_by_user.stdout).unwrap();
     assert_eq!(status["state"], "missing");
 }
 
 #[test]
-fn who_may_write_to_the_root_asks_nobody() {
+fn a_user_who_may_write_to_the_root_does_not_use_the_service() {
     let dir = Dir::new();
     let _service = dir.serve(&[]);
-    let told = dir.command().args(["-v", "status", &avr()]).output().unwrap();
+    let status = dir.command().args(["-v", "status", &avr()]).output().unwrap();
     let line = format!("capscache: the cache is in {}\n", dir.root().display());
-    assert_eq!(String::from_utf8(told.stderr).unwrap(), line);
+    assert_eq!(String::from_utf8(status.stderr).unwrap(), line);
 }

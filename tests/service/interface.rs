@@ -1,4 +1,4 @@
-//! The methods, their errors, and Varlink's manners.
+//! The methods, their errors, and the rules of Varlink.
 
 use capscache::Capabilities;
 use capscache_service::interface::DESCRIPTION;
@@ -43,7 +43,7 @@ fn the_published_description_is_what_introspection_returns() {
 }
 
 #[test]
-fn get_probes_what_is_missing_and_passes_the_file_of_the_entry() {
+fn get_probes_a_missing_entry_and_passes_its_file() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();
@@ -72,7 +72,7 @@ fn get_probes_what_is_missing_and_passes_the_file_of_the_entry() {
 }
 
 #[test]
-fn get_fills_the_groups_that_are_asked_for() {
+fn get_fills_the_requested_groups() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();
@@ -106,7 +106,7 @@ fn queries_are_answered_in_their_order_and_groups_are_filled_for_them() {
 }
 
 #[test]
-fn errors_are_typed_and_tell_what_is_wrong() {
+fn errors_are_typed_and_have_a_reason() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();
@@ -136,7 +136,7 @@ fn errors_are_typed_and_tell_what_is_wrong() {
 }
 
 #[test]
-fn exports_are_those_of_the_command() {
+fn exports_equal_those_of_the_command() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     for (format, part) in [("json", "\"arch\":\"x86_64\""), ("libvirt-xml", "<arch>x86_64</arch>")]
@@ -154,7 +154,7 @@ fn exports_are_those_of_the_command() {
 }
 
 #[test]
-fn list_and_status_tell_what_the_command_tells() {
+fn list_and_status_equal_those_of_the_command() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let wrapper = dir.wrapper("qemu-system-mine", &avr());
@@ -173,14 +173,14 @@ fn list_and_status_tell_what_the_command_tells() {
     assert_eq!(missing, json!({"state": "missing"}));
 
     let entries = client.call("List", json!({}))["entries"].take();
-    let told = dir.command().args(["list", "--json"]).output().unwrap();
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    let (entries, told) = (entries.as_array().unwrap(), told.as_array().unwrap());
+    let printed = dir.command().args(["list", "--json"]).output().unwrap();
+    let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let (entries, printed) = (entries.as_array().unwrap(), printed.as_array().unwrap());
     assert_eq!(entries.len(), 2);
-    for (entry, told) in entries.iter().zip(told) {
+    for (entry, printed) in entries.iter().zip(printed) {
         for key in ["emulator", "executable", "version", "package", "arch", "size", "state", "file"]
         {
-            assert_eq!(entry[key], told[key], "{key}");
+            assert_eq!(entry[key], printed[key], "{key}");
         }
     }
 }
@@ -241,7 +241,7 @@ fn a_parameter_that_is_missing_or_of_the_wrong_type_is_named() {
 }
 
 #[test]
-fn a_path_is_taken_in_every_spelling_that_names_one_thing_and_in_no_other() {
+fn a_path_is_accepted_in_every_unambiguous_spelling_and_in_no_other() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();

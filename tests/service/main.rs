@@ -1,12 +1,12 @@
-//! Tests of the service, end to end: its own process, real emulators, a socket and a root of its own.
+//! Tests of the service, end to end: a separate process, real emulators, a separate socket and root.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod accidents;
 mod command;
-mod crowds;
 mod interface;
+mod limits;
 mod packages;
 mod shares;
 mod streams;
@@ -35,7 +35,7 @@ use test_support::{DEADLINE, NOBODY, as_user, avr, emulator, has, wait_until};
 use crate::dir::Dir;
 
 impl Dir {
-    /// A service that is ready. Its wrappers may write to the directory, to say that they ran.
+    /// A service that is ready. Its wrappers may write to the directory, to record their runs.
     fn serve(&self, arguments: &[&str]) -> Service {
         let mut command = self.command();
         command.arg("serve").arg("--socket").arg(self.socket()).args(arguments);
@@ -43,7 +43,7 @@ impl Dir {
         self.start(command)
     }
 
-    /// Starts a process, and waits until it says that it is ready.
+    /// Starts a process, and waits until it reports that it is ready.
     fn start(&self, command: Command) -> Service {
         let service = self.spawn(command);
         service.supervisor.wait_for("READY=1");
@@ -58,7 +58,7 @@ impl Dir {
         Service { child, supervisor, socket: self.socket(), log: self.path("log"), ended: None }
     }
 
-    /// A socket that starts the service when somebody connects; nobody has yet.
+    /// A socket that starts the service at the first connection, and has none yet.
     fn activate(&self) -> Service {
         let mut activate = Command::new("systemd-socket-activate");
         activate.arg("--listen").arg(self.socket());
@@ -71,7 +71,7 @@ impl Dir {
     }
 }
 
-/// What systemd would be told.
+/// The notification socket of systemd.
 struct Supervisor {
     path: PathBuf,
     socket: UnixDatagram,
@@ -86,13 +86,13 @@ impl Supervisor {
         Supervisor { path: path.to_owned(), socket }
     }
 
-    /// Waits until a line is among what is told.
+    /// Waits for a notification with this line.
     fn wait_for(&self, line: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
             let length = self.socket.recv(&mut buffer).expect(line);
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.lines().any(|told| told.starts_with(line)) {
+            if text.lines().any(|text| text.starts_with(line)) {
                 return text;
             }
         }
@@ -113,7 +113,7 @@ impl Service {
         Client::connect(&self.socket)
     }
 
-    /// A method without a connection to remember.
+    /// Calls a method over a new connection.
     fn call(&self, method: &str, parameters: Value) -> Value {
         self.connect().call(method, parameters)
     }
@@ -123,7 +123,7 @@ impl Service {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     fn wait(&mut self) -> ExitStatus {
         wait_until("it ended", || {
             self.ended = self.child.try_wait().unwrap();
@@ -132,7 +132,7 @@ impl Service {
         self.ended.expect("it ended")
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM, and waits.
     fn stop(&mut self) -> ExitStatus {
         let began = Instant::now();
         self.signal("TERM");
@@ -145,7 +145,7 @@ impl Service {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until what changes is noticed.
+    /// Waits until changes are detected.
     fn wait_for_watcher(&self) {
         wait_until("it watches", || self.log().contains("capscache: watching "));
     }
@@ -157,8 +157,8 @@ impl Service {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// How long the thread that answers everybody was run by a processor; `None`, and told, where the kernel
-    /// does not count that.
+    /// The processor time of the thread that answers calls; returns `None` and reports a skip where the kernel does
+    /// not count it.
     fn busy(&self) -> Option<Duration> {
         let pid = self.child.id();
         let counted = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat"));
@@ -188,7 +188,7 @@ impl Drop for Service {
     }
 }
 
-/// A client that knows nothing but what Varlink's specification says.
+/// A client that uses only Varlink's specification.
 struct Client {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
@@ -209,14 +209,14 @@ impl Client {
         self.send_bytes(message.to_string().as_bytes());
     }
 
-    /// Sends a message, whatever it is, with the NUL behind it.
+    /// Sends a message of any content, with the NUL after it.
     fn send_bytes(&mut self, message: &[u8]) {
         let mut bytes = message.to_vec();
         bytes.push(0);
         self.stream.write_all(&bytes).unwrap();
     }
 
-    /// The next message; `None` at the end.
+    /// Receives the next message; `None` at the end.
     fn next(&mut self) -> Option<Value> {
         let mut bytes = Vec::new();
         match self.reader.read_until(0, &mut bytes) {
@@ -234,25 +234,25 @@ impl Client {
         self.next().expect("a message")
     }
 
-    /// Calls a method of the interface; the whole reply.
-    fn ask(&mut self, method: &str, parameters: Value) -> Value {
+    /// Calls a method of the interface; returns the whole reply.
+    fn reply_to(&mut self, method: &str, parameters: Value) -> Value {
         let method = format!("io.capscache.Cache.{method}");
         self.send(&json!({"method": method, "parameters": parameters}));
         self.receive()
     }
 
-    /// Calls a method that must succeed; what it returns.
+    /// Calls a method that must succeed; returns its result.
     fn call(&mut self, method: &str, parameters: Value) -> Value {
-        let mut reply = self.ask(method, parameters);
+        let mut reply = self.reply_to(method, parameters);
         assert_eq!(reply["error"], Value::Null, "{reply}");
         reply["parameters"].take()
     }
 
-    /// Calls a method that must fail; its error without the name of the interface, and the error's
+    /// Calls a method that must fail; returns its error without the name of the interface, and the error's
     /// parameters.
     fn error(&mut self, method: &str, parameters: Value) -> (String, Value) {
-        let mut reply = self.ask(method, parameters);
-        let name = reply["error"].as_str().unwrap_or_else(|| panic!("no error: {reply}"));
+        let mut reply = self.reply_to(method, parameters);
+        let name = reply["error"].as_str().unwrap_or_else(|| panic!("not an error: {reply}"));
         let name = name.rsplit_once('.').unwrap().1.to_owned();
         (name, reply["parameters"].take())
     }
@@ -263,14 +263,14 @@ impl Client {
         self.send(&json!({"method": method, "parameters": parameters, "more": true}));
     }
 
-    /// Receives one message, which arrives in one piece, and what descriptors come with it.
+    /// Receives one message, which arrives in one piece, with its descriptors.
     fn receive_with_descriptors(&mut self) -> (Value, Vec<OwnedFd>) {
         let (bytes, descriptors) = self.receive_bytes();
         let message = bytes.strip_suffix(b"\0").expect("a whole message");
         (serde_json::from_slice(message).unwrap(), descriptors)
     }
 
-    /// Receives what is there, up to the next descriptors.
+    /// Receives the available bytes, up to the next descriptors.
     fn receive_bytes(&self) -> (Vec<u8>, Vec<OwnedFd>) {
         let mut bytes = vec![0; 1 << 16];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -288,7 +288,7 @@ impl Client {
     }
 }
 
-/// Tells threads to end, also where an assertion fails.
+/// Signals threads to end, also where an assertion fails.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -1,6 +1,6 @@
-//! Real package operations in a system that is thrown away, with the service inside it.
+//! Real package operations in a temporary system, with the service inside it.
 //!
-//! `make test-packages` makes the system and runs this; where it is not there, nothing is tested.
+//! `make test-packages` makes the system and runs this; without the system, the tests are skipped.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,10 +24,10 @@ const X86_64: &str = "/usr/bin/qemu-system-x86_64";
 const I386: &str = "/usr/bin/qemu-system-i386";
 const MODULES: &str = "usr/lib/x86_64-linux-gnu/qemu";
 
-/// What a QEMU from 10.0 on answers with yes, and what one with the module for OpenGL does.
+/// Queries that a QEMU from 10.0 on answers with yes, and one with the module for OpenGL.
 const QUERIES: [&str; 2] = ["command:blockdev-set-active", "type:virtio-gpu-gl-device"];
 
-/// Where `fixtures/roots.sh` puts systems; says what to do where this one is not.
+/// The system that `fixtures/roots.sh` makes; reports a skip with a remedy where it is missing.
 fn template() -> Option<PathBuf> {
     let roots = std::env::var_os("ROOTS").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../fixture-roots"),
@@ -43,7 +43,7 @@ fn template() -> Option<PathBuf> {
     Some(template)
 }
 
-/// A system of its own, and the service in it.
+/// A temporary system, and the service in it.
 struct System {
     dir: Dir,
     service: Service,
@@ -96,8 +96,8 @@ impl System {
         run(chroot.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C"));
     }
 
-    /// What decides about the answers to the queries: whether the emulator is the new one, and whether
-    /// the module is there.
+    /// The expected answers to the queries: whether the emulator is the new one, and whether the module is
+    /// installed.
     fn expected(&self, old: u64) -> [bool; 2] {
         let emulator = fs::metadata(self.path(X86_64)).map(|status| status.ino());
         let module = self.path(MODULES).join("hw-display-virtio-gpu-gl.so");
@@ -110,8 +110,7 @@ fn run(command: &mut Command) {
     assert!(run.status.success(), "{command:?}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// When something happened to the files that emulators consist of, as the kernel tells us beside the
-/// service.
+/// The times of changes to the files of emulators, as the kernel reports them to this test.
 struct Files {
     inotify: rustix::fd::OwnedFd,
     last: Mutex<Option<Instant>>,
@@ -133,7 +132,7 @@ impl Files {
         Files { inotify, last: Mutex::new(None) }
     }
 
-    /// Notes events until told otherwise.
+    /// Records the times of events until `done`.
     fn note(&self, done: &AtomicBool) {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 1 << 16];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -146,62 +145,67 @@ impl Files {
         }
     }
 
-    /// How long nothing happened.
+    /// The time since the last event.
     fn quiet(&self) -> Duration {
         self.last.lock().unwrap().map_or(Duration::MAX, |last| last.elapsed())
     }
 }
 
-/// What was told of one emulator.
+/// The events about one emulator.
 #[derive(Debug, Default)]
-struct Told {
+struct Events {
     appeared: usize,
     dropped: usize,
     probed: usize,
-    /// Refreshed, and somebody else than the watcher probed.
-    looked_at: usize,
+    /// Refreshed, and the watcher did not probe.
+    unprobed: usize,
     failed: usize,
-    /// Between the last event in the file system and the entry being dropped.
+    /// The time between the last event in the file system and the drop of the entry.
     quiet_before_drop: Option<Duration>,
     dropped_at: Option<Instant>,
-    /// Between that and fresh answers.
+    /// The time between that and fresh answers.
     until_fresh: Option<Duration>,
-    /// How long the probe took of that.
+    /// The part of that which the probe took.
     probe: Duration,
 }
 
-/// What was told at a time, and how long nothing had happened to the files then.
-struct Heard {
+/// Events of the service with the time of their arrival, and the time since the last change of the files.
+struct Received {
     at: Instant,
     quiet: Duration,
     events: Vec<Value>,
 }
 
-/// Notes what is told at the moment when it is, until the connection ends.
-fn hear(monitor: &mut Client, files: &Files, heard: &Sender<Heard>) {
+/// Receives events and the times of their arrival, until the connection ends.
+fn receive_events(monitor: &mut Client, files: &Files, sender: &Sender<Received>) {
     while let Some(mut reply) = monitor.next() {
         assert_eq!(reply["parameters"]["missed"], 0);
         let Value::Array(events) = reply["parameters"]["events"].take() else { panic!("{reply}") };
         let (at, quiet) = (Instant::now(), files.quiet());
-        if heard.send(Heard { at, quiet, events }).is_err() {
+        if sender.send(Received { at, quiet, events }).is_err() {
             return;
         }
     }
 }
 
-/// Collects what was and is told until these emulators are fresh, or were dropped for good.
-fn collect(heard: &Receiver<Heard>, fresh: &[&str], gone: &[&str]) -> HashMap<String, Told> {
-    let mut told: HashMap<String, Told> = HashMap::new();
-    let is_done = |told: &HashMap<String, Told>| {
-        let is = |emulator: &&str, of: fn(&Told) -> bool| told.get(*emulator).is_some_and(of);
-        fresh.iter().all(|emulator| is(emulator, |told| told.until_fresh.is_some()))
-            && gone.iter().all(|emulator| is(emulator, |told| told.dropped > 0))
+/// Collects received events until these emulators are fresh, or were dropped for good.
+fn collect(
+    received: &Receiver<Received>,
+    fresh: &[&str],
+    gone: &[&str],
+) -> HashMap<String, Events> {
+    let mut collected: HashMap<String, Events> = HashMap::new();
+    let is_done = |collected: &HashMap<String, Events>| {
+        let is =
+            |emulator: &&str, of: fn(&Events) -> bool| collected.get(*emulator).is_some_and(of);
+        fresh.iter().all(|emulator| is(emulator, |events| events.until_fresh.is_some()))
+            && gone.iter().all(|emulator| is(emulator, |events| events.dropped > 0))
     };
-    while !is_done(&told) {
-        let Heard { at, quiet, events } = heard.recv_timeout(DEADLINE).expect("something is told");
+    while !is_done(&collected) {
+        let Received { at, quiet, events } = received.recv_timeout(DEADLINE).expect("an event");
         for event in events {
             let Some(emulator) = event["emulator"].as_str() else { continue };
-            let of = told.entry(emulator.to_owned()).or_default();
+            let of = collected.entry(emulator.to_owned()).or_default();
             match event["kind"].as_str().unwrap() {
                 "appeared" => of.appeared += 1,
                 "dropped" => {
@@ -211,8 +215,7 @@ fn collect(heard: &Receiver<Heard>, fresh: &[&str], gone: &[&str]) -> HashMap<St
                     of.until_fresh = None;
                 }
                 "refreshed" => {
-                    *(if event["probed"] == true { &mut of.probed } else { &mut of.looked_at }) +=
-                        1;
+                    *(if event["probed"] == true { &mut of.probed } else { &mut of.unprobed }) += 1;
                     of.until_fresh =
                         Some(of.dropped_at.map_or(Duration::ZERO, |dropped| at - dropped));
                     of.probe = Duration::from_millis(event["milliseconds"].as_u64().unwrap());
@@ -222,7 +225,7 @@ fn collect(heard: &Receiver<Heard>, fresh: &[&str], gone: &[&str]) -> HashMap<St
             }
         }
     }
-    told
+    collected
 }
 
 /// A monitor of a service that has nothing to do.
@@ -233,18 +236,18 @@ fn monitor(system: &System) -> Client {
     monitor
 }
 
-fn print(operation: &str, told: &HashMap<String, Told>) {
-    for (emulator, told) in told {
+fn print(operation: &str, events: &HashMap<String, Events>) {
+    for (emulator, events) in events {
         println!(
             "{operation}: {emulator}: dropped {:?} after the last event, fresh {:?} later, the probe \
-             took {:?}; dropped {} times, probed {} times, looked at {} times, failed {} times",
-            told.quiet_before_drop.unwrap_or_default(),
-            told.until_fresh.unwrap_or_default(),
-            told.probe,
-            told.dropped,
-            told.probed,
-            told.looked_at,
-            told.failed
+             took {:?}; dropped {} times, probed {} times, unprobed {} times, failed {} times",
+            events.quiet_before_drop.unwrap_or_default(),
+            events.until_fresh.unwrap_or_default(),
+            events.probe,
+            events.dropped,
+            events.probed,
+            events.unprobed,
+            events.failed
         );
     }
 }
@@ -265,15 +268,15 @@ fn each_package_operation_costs_each_emulator_one_probe() {
         scope.spawn(|| files.note(&done));
         let sparc = ["/usr/bin/qemu-system-sparc", "/usr/bin/qemu-system-sparc64"];
         let both = [X86_64, I386];
-        wait_until("what was warmed is known", || {
+        wait_until("the warmed entries are logged", || {
             system.service.log().matches("refreshed").count() >= 2
         });
         let mut monitor = monitor(&system);
         let monitored = monitor.stream.try_clone().unwrap();
-        let (tell, heard) = channel();
+        let (sender, received) = channel();
         scope.spawn({
             let files = &files;
-            move || hear(&mut monitor, files, &tell)
+            move || receive_events(&mut monitor, files, &sender)
         });
         for (operation, packages, fresh, gone) in [
             ("--install", "/packages/modules/*.deb", &both[..], &[][..]),
@@ -282,27 +285,27 @@ fn each_package_operation_costs_each_emulator_one_probe() {
             ("--remove", "qemu-system-sparc", &[], &sparc),
             ("--install", "/packages/upgrade/*.deb", &both, &[]),
         ] {
-            heard.try_iter().for_each(drop);
+            received.try_iter().for_each(drop);
             system.dpkg(operation, packages);
-            let told = collect(&heard, fresh, gone);
-            print(operation, &told);
+            let events = collect(&received, fresh, gone);
+            print(operation, &events);
             for emulator in fresh {
-                let told = &told[*emulator];
+                let events = &events[*emulator];
                 let had_entry = usize::from(both.contains(emulator));
                 assert_eq!(
-                    (told.dropped, told.probed, told.looked_at),
+                    (events.dropped, events.probed, events.unprobed),
                     (had_entry, 1, 0),
-                    "{told:?}\n{}",
+                    "{events:?}\n{}",
                     system.service.log()
                 );
-                assert_eq!(told.appeared, 1 - had_entry);
+                assert_eq!(events.appeared, 1 - had_entry);
             }
             for emulator in gone {
-                assert_eq!((told[*emulator].dropped, told[*emulator].probed), (1, 0));
+                assert_eq!((events[*emulator].dropped, events[*emulator].probed), (1, 0));
             }
             let expected = system.expected(old);
-            let asked = json!({"emulator": X86_64, "queries": QUERIES});
-            let answers = system.service.call("Query", asked)["answers"].take();
+            let query = json!({"emulator": X86_64, "queries": QUERIES});
+            let answers = system.service.call("Query", query)["answers"].take();
             assert_eq!(answers, json!(expected.map(|yes| if yes { "yes" } else { "no" })));
         }
         monitored.shutdown(Shutdown::Both).unwrap();
@@ -311,11 +314,11 @@ fn each_package_operation_costs_each_emulator_one_probe() {
     assert_eq!(got["version"]["major"], 10);
 }
 
-/// What a thousand queries a second were answered with.
+/// The answers to a thousand queries a second.
 #[derive(Debug, Default)]
 struct Tally {
     right: AtomicUsize,
-    /// The files changed between question and answer.
+    /// The files changed between query and answer.
     undecided: AtomicUsize,
     unknown: AtomicUsize,
     refused: AtomicUsize,
@@ -323,9 +326,9 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts a reply to a question that was asked when this was expected.
+    /// Counts a reply; `before` and `after` are the expected answers when the query was sent and answered.
     fn count(&self, before: [bool; 2], reply: &Value, after: [bool; 2]) {
-        // What is true when the answer is there is right, whatever was true before.
+        // An answer that is true when it arrives is right, whatever was true before.
         let expected = json!(after.map(|yes| if yes { "yes" } else { "no" }));
         let answers = &reply["parameters"]["answers"];
         let count = |of: &AtomicUsize| of.fetch_add(1, Ordering::Relaxed);
@@ -359,8 +362,8 @@ fn a_thousand_queries_a_second_get_no_stale_answer_while_packages_change() {
             let (system, tally, done) = (&system, &tally, &done);
             let mut client = system.service.connect();
             let mut stream = client.stream.try_clone().unwrap();
-            let (asked, questions) = channel();
-            // Asks whether there was an answer or not.
+            let (sender, queries) = channel();
+            // Queries at a fixed rate, not waiting for answers.
             scope.spawn(move || {
                 let parameters = json!({"emulator": X86_64, "queries": QUERIES});
                 let call = json!({"method": "io.capscache.Cache.Query", "parameters": parameters});
@@ -369,12 +372,12 @@ fn a_thousand_queries_a_second_get_no_stale_answer_while_packages_change() {
                 while !done.load(Ordering::Relaxed) {
                     std::thread::sleep(next.saturating_duration_since(Instant::now()));
                     next += EACH;
-                    asked.send(system.expected(old)).unwrap();
+                    sender.send(system.expected(old)).unwrap();
                     stream.write_all(call.as_bytes()).unwrap();
                 }
             });
             scope.spawn(move || {
-                for before in questions {
+                for before in queries {
                     let reply = client.receive();
                     tally.count(before, &reply, system.expected(old));
                 }
@@ -389,10 +392,10 @@ fn a_thousand_queries_a_second_get_no_stale_answer_while_packages_change() {
         ] {
             system.dpkg(operation, packages);
         }
-        // The new answers reach those who ask.
+        // The new answers reach other callers.
         let mut client = system.service.connect();
         wait_until("the new one answers", || {
-            let reply = client.ask("Query", json!({"emulator": X86_64, "queries": QUERIES}));
+            let reply = client.reply_to("Query", json!({"emulator": X86_64, "queries": QUERIES}));
             reply["parameters"]["answers"] == json!(["yes", "no"])
         });
     });
@@ -410,7 +413,7 @@ fn a_thousand_queries_a_second_get_no_stale_answer_while_packages_change() {
         stale.len()
     );
     assert!(stale.is_empty(), "{stale:?}");
-    // Some are under way at each change of the files, and the emulator may be away for a moment; all
+    // Some queries are in flight at each change of the files, and the emulator may be absent for a moment; all
     // others are answered.
     assert!(right > all / 2, "{right} right of {all}");
     assert!(unknown + refused < all / 10, "{unknown} unknown and {refused} refused of {all}");

@@ -1,4 +1,4 @@
-//! What is shared between users: probes, memory, threads. Nobody can have all of it.
+//! Resources that users share: probes, memory, threads. No user can take all of them.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,7 +20,7 @@ fn of_users<T: Send>(count: u32, each: impl Fn() -> T + Sync) -> Vec<T> {
 }
 
 #[test]
-fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
+fn a_user_who_has_many_emulators_probed_delays_others_by_one_probe_at_most() {
     const MANY: usize = 20;
     if !can_change_user() {
         return;
@@ -41,7 +41,7 @@ fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
         client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": parameters}));
         client
     };
-    // How many of theirs are probed.
+    // The number of their emulators that are probed.
     let probed = || {
         let listed = service.call("List", json!({}));
         let entries = listed["entries"].as_array().unwrap();
@@ -51,7 +51,7 @@ fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
     let _waiting: Vec<Client> =
         as_user(NOBODY, || theirs.iter().map(|emulator| get(emulator)).collect());
     wait_until("the first is probed", || probed() > 0);
-    // Root has a place of its own, and another user the next one.
+    // Root has a separate place, and another user the next one.
     let before = probed();
     assert_eq!(get(&own).receive()["parameters"]["arch"], "avr");
     let during = probed() - before;
@@ -64,7 +64,7 @@ fn a_user_who_has_many_emulators_probed_holds_up_no_other_for_more_than_one() {
 }
 
 #[test]
-fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
+fn unread_replies_and_unfinished_calls_of_nine_users_take_nothing_from_root() {
     if !can_change_user() {
         return;
     }
@@ -98,7 +98,7 @@ fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
     let kept = of_users(9, || {
         let clients = (0..17).map(|_| {
             let mut client = service.connect();
-            // One that is too much is closed, at once or while it is written.
+            // A connection beyond the limit is closed, at once or while it is written.
             let _ = client.stream.write_all(&unfinished);
             client
         });
@@ -110,18 +110,18 @@ fn what_nine_users_do_not_read_and_do_not_finish_is_not_taken_from_root() {
     drop(kept);
 }
 
-/// A file system whose server never says anything, until this is dropped.
+/// A file system whose server never replies, until this is dropped.
 struct Hanging {
     _mounted: Mounted,
-    /// The server's end; without it all who wait get an error.
+    /// The connection of the server; without it all waiting callers get an error.
     _server: File,
 }
 
-/// Where something is mounted as long as this is there.
+/// A mount that lasts until this is dropped.
 struct Mounted(PathBuf);
 
 impl Hanging {
-    /// Mounts it; `None`, and told, where that is not possible.
+    /// Mounts it; returns `None` and reports a skip where that is not possible.
     fn over(directory: PathBuf) -> Option<Hanging> {
         let mounted = File::options().read(true).write(true).open("/dev/fuse").and_then(|server| {
             let options = format!(
@@ -149,7 +149,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
+fn a_file_system_that_hangs_blocks_only_calls_about_its_files() {
     if !can_change_user() {
         return;
     }
@@ -167,8 +167,8 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
         }
     }
     let Some(hanging) = Hanging::over(dir.path("hangs")) else { return };
-    let ask = |times: usize| -> Vec<Client> {
-        let ask = |number: usize| {
+    let call_times = |times: usize| -> Vec<Client> {
+        let call = |number: usize| {
             let mut client = service.connect();
             let (method, parameters) = match number % 3 {
                 0 => ("Query", query(&on_it)),
@@ -179,16 +179,16 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
             client.send(&json!({"method": method, "parameters": parameters}));
             client
         };
-        (0..times).map(ask).collect()
+        (0..times).map(call).collect()
     };
-    let mut theirs = ask(6);
-    theirs.extend(of_users(8, || ask(6)).into_iter().flatten());
+    let mut theirs = call_times(6);
+    theirs.extend(of_users(8, || call_times(6)).into_iter().flatten());
     let status: Value = json!({"emulator": avr(), "thorough": true});
     as_user(NOBODY, || {
         assert_eq!(service.call("Query", query(&avr()))["answers"], json!(["yes"]));
         assert_eq!(service.call("Status", status.clone())["state"], "valid");
     });
-    // Also to those who ask for it.
+    // Also for callers that wait for it.
     assert_eq!(
         service.call("GetInfo", json!({}))["format"],
         capscache::format::layout::FORMAT_VERSION
@@ -198,7 +198,7 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
     }
     for client in &theirs {
         let arrived = rustix::io::ioctl_fionread(&client.stream).unwrap();
-        assert_eq!(arrived, 0, "what is on it was not found out");
+        assert_eq!(arrived, 0, "its files were not examined");
     }
     drop(hanging);
     for mut client in theirs {
@@ -208,7 +208,7 @@ fn a_file_system_that_hangs_stops_nobody_but_those_who_ask_for_what_is_on_it() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_logged_once_and_every_call_is_answered() {
+fn a_full_disk_is_logged_once_and_every_call_is_answered() {
     if !can_change_user() {
         return;
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{Client, Dir, avr, emulator, wait_until};
 
-/// A monitor that is told of everything from now on.
+/// A monitor that receives all events from now on.
 fn monitor(dir: &Dir) -> Client {
     let mut monitor = Client::connect(&dir.socket());
     monitor.begin("Monitor", json!({}));
@@ -23,7 +23,7 @@ fn event(monitor: &mut Client) -> Value {
             (&parameters["missed"], parameters["events"].as_array().unwrap().len()),
             (&0.into(), 1)
         );
-        // Whether the watching has begun by now is nobody's concern.
+        // The event that watching has begun may come before or after.
         if parameters["events"][0]["kind"] != "notice" {
             return parameters["events"][0].take();
         }
@@ -31,7 +31,7 @@ fn event(monitor: &mut Client) -> Value {
 }
 
 #[test]
-fn who_sends_nothing_more_is_told_what_was_warmed() {
+fn a_client_that_closes_its_sending_side_gets_the_reply_of_warm() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();
@@ -46,7 +46,7 @@ fn who_sends_nothing_more_is_told_what_was_warmed() {
 }
 
 #[test]
-fn warm_tells_of_each_emulator_and_how_many_are_left() {
+fn warm_reports_each_emulator_and_the_number_that_is_left() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut client = service.connect();
@@ -75,7 +75,7 @@ fn warm_tells_of_each_emulator_and_how_many_are_left() {
 }
 
 #[test]
-fn warm_tells_of_all_emulators_at_once_without_more() {
+fn warm_reports_all_emulators_at_once_without_more() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let reply = service.call("Warm", json!({"emulators": [avr(), emulator("rx")], "full": true}));
@@ -89,7 +89,7 @@ fn warm_tells_of_all_emulators_at_once_without_more() {
 }
 
 #[test]
-fn warm_tries_again_what_failed_before() {
+fn warm_probes_failed_emulators_again() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let count = dir.path("count");
@@ -108,7 +108,7 @@ fn warm_tries_again_what_failed_before() {
 }
 
 #[test]
-fn monitor_tells_of_what_others_do() {
+fn monitor_reports_operations_of_other_clients() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let (mut one, mut two) = (monitor(&dir), monitor(&dir));
@@ -151,7 +151,7 @@ fn monitors_end_with_a_last_reply_when_the_service_ends() {
 }
 
 #[test]
-fn monitors_that_go_away_leave_nothing_behind() {
+fn monitors_that_disconnect_leave_no_descriptor_open() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     service.wait_for_watcher();
@@ -159,12 +159,12 @@ fn monitors_that_go_away_leave_nothing_behind() {
     for _ in 0..20 {
         drop(monitor(&dir));
     }
-    // Without anything happening that would have been written to them.
+    // Without any event that would have been written to them.
     wait_until("their descriptors are free", || service.descriptors() <= before);
 }
 
 #[test]
-fn who_leaves_during_a_probe_leaves_it_to_finish() {
+fn a_probe_finishes_after_its_client_disconnects() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     let mut monitor = monitor(&dir);

@@ -1,18 +1,18 @@
-//! What systemd does with the service, and is told by it.
+//! Communication of the service with systemd.
 
 use serde_json::json;
 
 use crate::{Client, Dir, avr, has};
 
 #[test]
-fn the_supervisor_is_told_when_it_is_ready_alive_and_about_to_end() {
+fn the_supervisor_is_notified_when_the_service_is_ready_alive_and_about_to_end() {
     let dir = Dir::new();
     let mut command = dir.command();
     command.args(["serve", "--socket"]).arg(dir.socket()).env("WATCHDOG_USEC", "200000");
     let mut service = dir.start(command);
     for _ in 0..3 {
-        let told = service.supervisor.wait_for("WATCHDOG=1");
-        assert!(told.contains("STATUS=Serving"), "{told}");
+        let notification = service.supervisor.wait_for("WATCHDOG=1");
+        assert!(notification.contains("STATUS=Serving"), "{notification}");
     }
     assert!(service.stop().success());
     service.supervisor.wait_for("STOPPING=1");
@@ -41,14 +41,14 @@ fn an_activated_service_answers_on_the_socket_that_it_was_passed() {
     }
     let dir = Dir::new();
     let mut service = dir.activate();
-    // The first connection has it started, and waits until it answers.
+    // The first connection starts it, and waits until it answers.
     let mut client = Client::connect(&dir.socket());
     assert_eq!(client.call("Get", json!({"emulator": avr()}))["arch"], "avr");
     service.supervisor.wait_for("READY=1");
     assert_eq!(service.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
     assert!(service.log().contains("at the socket that was passed"), "{}", service.log());
     assert!(service.stop().success());
-    assert!(dir.socket().exists(), "it belongs to whoever made it");
+    assert!(dir.socket().exists(), "it belongs to the process that made it");
 }
 
 #[test]

@@ -47,10 +47,10 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     }
     let dir = Dir::new();
     let units = installed(&dir);
-    let (good, told) = run("systemd-analyze", &[&"verify", &"--man=no", &units[0], &units[1]]);
-    assert!(good, "{told}");
-    let of_ours: Vec<_> = told.lines().filter(|line| line.contains("capscache")).collect();
-    assert!(of_ours.is_empty(), "{told}");
+    let (good, output) = run("systemd-analyze", &[&"verify", &"--man=no", &units[0], &units[1]]);
+    assert!(good, "{output}");
+    let of_ours: Vec<_> = output.lines().filter(|line| line.contains("capscache")).collect();
+    assert!(of_ours.is_empty(), "{output}");
     assert_eq!(
         unit("capscache.socket").lines().find(|line| line.starts_with("ListenStream=")),
         Some("ListenStream=/run/capscache/io.capscache.Cache")
@@ -66,18 +66,18 @@ fn the_service_is_locked_down() {
     let [service, _] = installed(&dir);
     // In tenths, as systemd 252 counts them. Two of these are for `setpriority`, the one of its set that is
     // allowed.
-    let (good, told) = run(
+    let (good, output) = run(
         "systemd-analyze",
         &[&"security", &"--offline=true", &"--threshold=7", &"--no-pager", &service],
     );
-    assert!(good, "{told}");
+    assert!(good, "{output}");
 }
 
-/// The system calls in a set of systemd's.
+/// The system calls in a set of systemd.
 fn calls(set: &str) -> HashSet<String> {
-    let (good, told) = run("systemd-analyze", &[&"syscall-filter", &set]);
-    assert!(good, "{told}");
-    let names = told.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#'));
+    let (good, output) = run("systemd-analyze", &[&"syscall-filter", &set]);
+    assert!(good, "{output}");
+    let names = output.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#'));
     let mut calls = HashSet::new();
     for name in names.filter(|name| !name.is_empty()) {
         if name.starts_with('@') {
@@ -113,7 +113,7 @@ fn allowed() -> HashSet<String> {
 }
 
 #[test]
-fn of_privileged_calls_and_of_those_about_resources_one_is_allowed_the_one_to_give_way_with() {
+fn of_privileged_and_resource_calls_only_setpriority_is_allowed() {
     if !has("systemd-analyze") {
         return;
     }
@@ -125,7 +125,7 @@ fn of_privileged_calls_and_of_those_about_resources_one_is_allowed_the_one_to_gi
     assert!(allowed.contains("execve") && allowed.contains("getpriority"));
 }
 
-/// What depends on the machine's mood: what a probe took.
+/// A document without the times that a probe took.
 fn stable(mut document: Value) -> Value {
     document.as_object_mut().unwrap().remove("report");
     document
@@ -161,14 +161,14 @@ fn emulators_answer_the_same_without_the_system_calls_that_are_filtered() {
     assert!(used.contains("execve") && used.contains("memfd_create"), "{used:?}");
     let filtered: Vec<_> = used.difference(&allowed).collect();
     println!("filtered of what is used: {filtered:?}");
-    assert!(!filtered.is_empty(), "the filter would have nothing to do with it");
+    assert!(!filtered.is_empty(), "the filter would not affect it");
     let names: Vec<_> = filtered.iter().map(|name| name.as_str()).collect();
     let inject = format!("inject={}:error=EPERM", names.join(","));
     assert_eq!(export("filtered", &["-e", &inject]), free);
 }
 
 #[test]
-fn without_privileges_on_a_read_only_system_kvm_and_translation_are_both_asked() {
+fn without_privileges_on_a_read_only_system_kvm_and_tcg_are_both_probed() {
     if !can_change_user() || !can_mount() || !can_make_nodes() || !has("setpriv") {
         return;
     }
@@ -176,10 +176,10 @@ fn without_privileges_on_a_read_only_system_kvm_and_translation_are_both_asked()
     let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
     let others_run_it = crate::as_user(NOBODY, || fs::File::open(binary).is_ok());
     if !others_run_it {
-        println!("SKIPPED: nobody but root can run {}", binary.display());
+        println!("SKIPPED: only root can run {}", binary.display());
         return;
     }
-    // What the unit says, as far as it can be said without systemd: another user in the group of
+    // The settings of the unit, as far as they work without systemd: another user in the group of
     // /dev/kvm, no capabilities, nothing writable but the cache and a /tmp of its own, no network.
     let kvm = Path::new("/dev/kvm");
     let has_kvm = fs::File::options().read(true).write(true).open(kvm).is_ok()

@@ -1,4 +1,4 @@
-//! What another user on the socket can have done, and what not.
+//! Operations that another user on the socket may have done, and those that are refused.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use test_support::rights::can_change_user;
 
 use crate::{Client, Dir, NOBODY, Service, as_user, avr, emulator, has, wait_until};
 
-/// What is in a directory, at any depth.
+/// The files in a directory, at any depth.
 fn files(directory: &Path) -> Vec<String> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten() {
@@ -26,7 +26,7 @@ fn files(directory: &Path) -> Vec<String> {
     files
 }
 
-/// A directory that nobody but root can put aside: below `/tmp` everybody could rename directories.
+/// A directory that only root can rename: below `/tmp` every user could rename directories.
 pub(crate) fn directory_of_roots() -> tempfile::TempDir {
     let directory = tempfile::tempdir_in("/opt").unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -50,13 +50,13 @@ fn another_user_reads_everything_and_has_installed_emulators_probed() {
     service.call("Get", json!({"emulator": own}));
     as_user(NOBODY, || {
         let mut client = service.connect();
-        // One that root had probed, wherever it lies.
-        let asked = client.call("Query", json!({"emulator": own, "queries": ["machine:uno"]}));
-        assert_eq!(asked["answers"], json!(["yes"]));
+        // An emulator that root had probed, in any directory.
+        let answer = client.call("Query", json!({"emulator": own, "queries": ["machine:uno"]}));
+        assert_eq!(answer["answers"], json!(["yes"]));
         assert_eq!(client.call("List", json!({}))["entries"][0]["emulator"], own.as_str());
         let exported = client.call("Export", json!({"emulator": own, "format": "json"}));
         assert!(exported["document"].as_str().unwrap().contains("\"avr\""));
-        // One that is installed, and whose groups are filled as well.
+        // An installed emulator, of which the groups are filled as well.
         let groups = json!({"emulator": emulator("rx"), "groups": ["objects"]});
         assert_eq!(client.call("Get", groups)["arch"], "rx");
     });
@@ -83,7 +83,7 @@ fn another_user_cannot_warm_or_invalidate() {
 }
 
 #[test]
-fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
+fn another_user_cannot_have_a_file_run_that_is_not_an_installed_emulator() {
     if !can_change_user() {
         return;
     }
@@ -126,7 +126,7 @@ fn another_user_cannot_have_a_file_run_that_is_no_installed_emulator() {
 }
 
 #[test]
-fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
+fn the_existence_of_a_file_that_another_user_cannot_examine_is_not_revealed() {
     if !can_change_user() {
         return;
     }
@@ -147,7 +147,7 @@ fn whether_a_file_exists_that_another_user_cannot_see_is_not_told() {
 }
 
 #[test]
-fn what_another_user_wrote_over_a_known_emulator_is_not_run() {
+fn a_file_of_another_user_in_the_place_of_a_cached_emulator_is_not_run() {
     if !can_change_user() {
         return;
     }
@@ -191,7 +191,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_for_others() {
 }
 
 #[test]
-fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
+fn a_script_whose_text_does_not_name_all_that_it_runs_is_not_run_for_others() {
     if !can_change_user() {
         return;
     }
@@ -228,12 +228,12 @@ fn a_script_whose_text_does_not_tell_all_that_it_runs_is_not_run_for_others() {
     as_user(NOBODY, || {
         for emulator in &emulators {
             let why = refused(&mut service.connect(), "Get", json!({"emulator": emulator}));
-            let told = ["does not name all that it runs", "belongs to the user 65534"];
-            assert!(told.iter().any(|told| why.contains(told)), "{why}");
+            let reasons = ["does not name all that it runs", "belongs to the user 65534"];
+            assert!(reasons.iter().any(|reason| why.contains(reason)), "{why}");
         }
     });
     assert!(!ran.exists());
-    // Root has it probed, after which everybody is answered.
+    // Root has it probed; afterwards every user is answered.
     assert_eq!(service.call("Get", json!({"emulator": emulators[3]}))["arch"], "avr");
     as_user(NOBODY, || {
         assert_eq!(service.call("Get", json!({"emulator": emulators[3]}))["arch"], "avr");
@@ -260,13 +260,13 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
     let mut monitor = service.connect();
     monitor.begin("Monitor", json!({}));
     monitor.receive();
-    // What is told of an emulator, up to an event of this kind.
+    // The kinds of events about an emulator, up to an event of this kind.
     let mut until = |emulator: &Path, last: &str| -> Vec<String> {
-        let (mut told, mut reason) = (Vec::new(), String::new());
-        while told.last().is_none_or(|kind| kind != last) {
+        let (mut kinds, mut reason) = (Vec::new(), String::new());
+        while kinds.last().is_none_or(|kind| kind != last) {
             for event in monitor.receive()["parameters"]["events"].as_array().unwrap() {
                 if event["emulator"].as_str() == emulator.to_str() {
-                    told.push(event["kind"].as_str().unwrap().to_owned());
+                    kinds.push(event["kind"].as_str().unwrap().to_owned());
                     reason = event["reason"].as_str().unwrap_or_default().to_owned();
                 }
             }
@@ -275,7 +275,7 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
             assert!(reason.contains("theirs belongs to the user 65534"), "{reason}");
             assert!(!ran.exists());
         }
-        told
+        kinds
     };
     let install = |name: &str, target: &str| {
         let (new, path) = (opt.path().join("new"), opt.path().join(name));
@@ -283,30 +283,30 @@ fn a_script_of_roots_that_names_a_file_of_another_user_is_not_run_in_the_backgro
         fs::rename(new, &path).unwrap();
         path
     };
-    // One that appears, also where another script of root's stands in between.
+    // A new one, also where another script of root's is between.
     let appears = install("qemu-system-appears", &theirs);
     assert_eq!(until(&appears, "failed"), ["appeared", "failed"]);
     let between = install("between", &theirs);
     let nested = install("qemu-system-nested", between.to_str().unwrap());
     assert_eq!(until(&nested, "failed"), ["appeared", "failed"]);
-    // One that was good, and is replaced.
-    let known = install("qemu-system-known", &avr());
-    assert_eq!(until(&known, "refreshed"), ["appeared", "refreshed"]);
-    install("qemu-system-known", &theirs);
-    assert_eq!(until(&known, "failed"), ["dropped", "failed"]);
+    // A good one that is replaced.
+    let cached = install("qemu-system-cached", &avr());
+    assert_eq!(until(&cached, "refreshed"), ["appeared", "refreshed"]);
+    install("qemu-system-cached", &theirs);
+    assert_eq!(until(&cached, "failed"), ["dropped", "failed"]);
 
-    // It is told once, and tried again when nobody else could have written it.
-    for emulator in [&appears, &nested, &known] {
+    // It is reported once, and tried again when no other user could have written it.
+    for emulator in [&appears, &nested, &cached] {
         let failed = format!("failed {}: ", emulator.display());
         assert_eq!(service.log().matches(&failed).count(), 1);
     }
     owner(0);
-    until(&known, "refreshed");
+    until(&cached, "refreshed");
     assert!(ran.exists());
 }
 
 #[test]
-fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
+fn emulators_in_searched_directories_that_other_users_can_write_to_are_not_run() {
     if !can_change_user() {
         return;
     }
@@ -325,7 +325,7 @@ fn directories_that_are_searched_are_no_use_to_those_who_can_write_there() {
 }
 
 #[test]
-fn a_searched_directory_of_roots_brings_its_emulators_to_everybody() {
+fn emulators_in_a_searched_directory_of_root_are_probed_for_every_user() {
     if !can_change_user() {
         return;
     }
@@ -362,7 +362,7 @@ fn a_searched_directory_that_is_a_link_is_searched_by_its_name_too() {
             let emulator = directory.join("qemu-system-ours");
             assert_eq!(client.call("Get", json!({"emulator": emulator}))["arch"], "avr");
         }
-        // So that nobody has as many entries made as there are ways to write a path.
+        // So that a user cannot have as many entries made as there are spellings of a path.
         let other = json!({"emulator": opt.path().join("other/qemu-system-ours")});
         assert!(refused(&mut client, "Get", other).contains("not among"));
     });
@@ -376,7 +376,7 @@ fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     let dir = Dir::new();
     let service = dir.serve(&[]);
     service.call("Get", json!({"emulator": avr()}));
-    wait_until("the watcher has seen it", || service.log().contains("refreshed"));
+    wait_until("the watcher has refreshed it", || service.log().contains("refreshed"));
     let (before, log) = (files(&dir.root()), service.log());
     as_user(NOBODY, || {
         let mut client = service.connect();
@@ -390,13 +390,13 @@ fn a_flood_of_paths_leaves_nothing_on_the_disk_and_nothing_in_the_log() {
     assert_eq!(service.log(), log);
 }
 
-/// A service of a user without any rights, started by such a command; `None`, and told, where that
-/// user cannot run it.
+/// A service of a user without any rights, started by such a command; returns `None` and reports a skip where
+/// that user cannot run it.
 fn served_by_nobody(dir: &Dir, mut command: Command) -> Option<Service> {
     use std::os::unix::process::CommandExt;
     let binary = Path::new(env!("CARGO_BIN_EXE_capscache"));
     if as_user(NOBODY, || fs::File::open(binary).is_err()) {
-        println!("SKIPPED: nobody but root can run {}", binary.display());
+        println!("SKIPPED: only root can run {}", binary.display());
         return None;
     }
     fs::create_dir(dir.root()).unwrap();
@@ -432,8 +432,8 @@ fn the_own_user_of_a_service_may_do_everything_and_root_too() {
     });
 }
 
-/// Asks for entries over many connections, without receiving any of them.
-fn hoard(service: &Service, reply: usize) -> Vec<Client> {
+/// Requests entries over many connections, without receiving any of them.
+fn request_entries(service: &Service, reply: usize) -> Vec<Client> {
     const CONNECTIONS: usize = 20;
     let call = json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}});
     let calls = (call.to_string() + "\0").repeat(EACH);
@@ -454,10 +454,10 @@ fn hoard(service: &Service, reply: usize) -> Vec<Client> {
 /// Calls over one connection: their replies fit its buffer.
 const EACH: usize = 50;
 
-/// Receives everything; how many descriptors there were.
-fn receive(hoard: Vec<Client>) -> usize {
+/// Receives everything; returns the number of descriptors.
+fn receive(clients: Vec<Client>) -> usize {
     let mut descriptors = 0;
-    for client in hoard {
+    for client in clients {
         let mut replies = 0;
         while replies < EACH {
             let (bytes, files) = client.receive_bytes();
@@ -469,7 +469,7 @@ fn receive(hoard: Vec<Client>) -> usize {
 }
 
 #[test]
-fn who_receives_no_descriptor_takes_them_from_nobody_else() {
+fn a_client_that_receives_no_descriptor_does_not_take_those_of_others() {
     use std::os::unix::process::CommandExt;
     const LIMIT: usize = 512;
     if !can_change_user() || !has("prlimit") {
@@ -488,19 +488,19 @@ fn who_receives_no_descriptor_takes_them_from_nobody_else() {
     };
     let (reply, files) = get();
     assert_eq!(files, 1);
-    let theirs = as_user(NOBODY - 1, || hoard(&service, reply));
+    let theirs = as_user(NOBODY - 1, || request_entries(&service, reply));
     assert_eq!(get(), (reply, 1));
     assert_eq!(as_user(NOBODY - 2, get), (reply, 1));
     assert_eq!(receive(theirs), LIMIT / 8);
-    assert_eq!(as_user(NOBODY - 1, get), (reply, 1), "those who have left do not count");
+    assert_eq!(as_user(NOBODY - 1, get), (reply, 1), "closed connections do not count");
 
     // The own user may take all, and is answered nevertheless.
-    let own = as_user(NOBODY, || hoard(&service, reply));
+    let own = as_user(NOBODY, || request_entries(&service, reply));
     assert_eq!(get(), (reply, 0));
     let mut query = dir.command();
     query.args(["query", &avr(), "machine:uno"]).env("CAPSCACHE_SOCKET", &service.socket);
-    let asked = query.uid(NOBODY - 1).output().unwrap();
-    assert_eq!(asked.stdout, b"machine:uno\tyes\n", "it opens the file that is named: {asked:?}");
+    let answer = query.uid(NOBODY - 1).output().unwrap();
+    assert_eq!(answer.stdout, b"machine:uno\tyes\n", "it opens the file that is named: {answer:?}");
     let received = receive(own);
     assert!((LIMIT - 64..=LIMIT + 1).contains(&received), "{received}");
     assert_eq!(get(), (reply, 1));

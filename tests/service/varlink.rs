@@ -6,15 +6,15 @@ use std::process::Command;
 
 use crate::{Dir, avr, emulator, has};
 
-/// A Python that has `varlink`, in an environment of its own below the build's directory; `None`, and
-/// told, where it cannot be had.
+/// A Python that has `varlink`, in a virtual environment below the build's directory; returns `None` and reports a
+/// skip where it cannot be installed.
 fn python() -> Option<PathBuf> {
     if !has("python3") {
         return None;
     }
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let environment = directory.join("python-varlink-31");
-    // Tests run in processes of their own.
+    // Tests run in separate processes.
     let lock = File::create(directory.join("python-varlink-31.lock")).unwrap();
     lock.lock().unwrap();
     let python = environment.join("bin/python");

@@ -1,4 +1,4 @@
-//! Many callers, and bad ones: the others go on, and what the service keeps stays bounded.
+//! Limits: of many callers and of bad ones, the others are answered, and the memory of the service stays bounded.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -17,8 +17,8 @@ fn query() -> Value {
     json!({"emulator": avr(), "queries": ["machine:uno", "device:loader"]})
 }
 
-/// Asks as often as that, one call after the other; the longest time that one took.
-fn ask(client: &mut Client, times: usize) -> Duration {
+/// Queries that many times, one call after the other; returns the longest time of a call.
+fn run_queries(client: &mut Client, times: usize) -> Duration {
     let (parameters, expected) = (query(), json!(["yes", "yes"]));
     let mut longest = Duration::ZERO;
     for _ in 0..times {
@@ -32,7 +32,7 @@ fn ask(client: &mut Client, times: usize) -> Duration {
 /// A service with one entry.
 fn warm(dir: &Dir) -> Service {
     let service = dir.serve(&[]);
-    ask(&mut service.connect(), 1);
+    run_queries(&mut service.connect(), 1);
     service
 }
 
@@ -63,25 +63,25 @@ fn sixty_four_connections_at_once_are_all_answered() {
     let service = warm(&dir);
     std::thread::scope(|scope| {
         for _ in 0..64 {
-            scope.spawn(|| ask(&mut service.connect(), 200));
+            scope.spawn(|| run_queries(&mut service.connect(), 200));
         }
     });
 }
 
 #[test]
-fn a_thousand_idle_connections_cost_nobody_anything() {
+fn a_thousand_idle_connections_do_not_slow_other_callers() {
     let dir = Dir::new();
     let service = warm(&dir);
     let before = service.kilobytes("VmRSS:");
     let mut idle: Vec<Client> = (0..1000).map(|_| service.connect()).collect();
-    ask(&mut service.connect(), 1000);
+    run_queries(&mut service.connect(), 1000);
     let each = service.kilobytes("VmRSS:").saturating_sub(before) / 1000;
     assert!(each < 16, "{each} KB for an idle connection");
-    ask(&mut idle[999], 10);
-    ask(&mut idle[0], 10);
+    run_queries(&mut idle[999], 10);
+    run_queries(&mut idle[0], 10);
 }
 
-/// Whether the peer has closed a connection, as somebody sees who writes to it.
+/// Returns whether the peer has closed a connection, as a writer observes it.
 fn is_closed_after(stream: &mut UnixStream, bytes: &[u8]) -> bool {
     match stream.write_all(bytes) {
         Ok(()) => false,
@@ -107,7 +107,7 @@ fn messages_without_end_are_cut_off_and_cost_no_memory() {
                 assert!(is_closed_after(&mut client.stream, &long));
             });
         }
-        scope.spawn(|| ask(&mut service.connect(), 2000));
+        scope.spawn(|| run_queries(&mut service.connect(), 2000));
     });
     let grown = service.kilobytes("VmHWM:") - before;
     assert!(grown < 64 << 10, "{grown} KB");
@@ -139,9 +139,9 @@ fn a_message_of_one_mebibyte_is_taken_and_a_longer_one_is_not() {
     assert!(client.next().is_none());
 }
 
-/// What a thread could be busy with: what is parsed, answered or refused on it is bounded by count.
+/// The work of a thread on one message: parsing, answering and refusing are bounded by count.
 #[test]
-fn no_message_of_a_mebibyte_keeps_others_waiting() {
+fn no_message_of_a_mebibyte_delays_other_callers() {
     let dir = Dir::new();
     let service = warm(&dir);
     let query = |queries: Value| {
@@ -162,8 +162,8 @@ fn no_message_of_a_mebibyte_keeps_others_waiting() {
         ("dots", query(json!([dots(long - 9)])), bad),
         ("the longest queries", query(queries(dots(4087), long / 4100)), ""),
         ("as many queries", query(queries(dots(990), 1024)), ""),
-        ("as many looks into the schema", query(queries(schema, 1024)), ""),
-        ("as many looks at firmware", query(queries("firmware:uefi".to_owned(), 1024)), ""),
+        ("as many queries of the schema", query(queries(schema, 1024)), ""),
+        ("as many queries of firmware", query(queries("firmware:uefi".to_owned(), 1024)), ""),
         ("empty arrays", in_parameters(json!(vec![json!([]); long / 3])), invalid),
         ("empty objects", in_parameters(json!(vec![json!({}); long / 3])), invalid),
         ("numbers", in_parameters(json!(vec![1; long / 2])), invalid),
@@ -175,8 +175,8 @@ fn no_message_of_a_mebibyte_keeps_others_waiting() {
         let before = service.busy();
         let mut client = service.connect();
         client.send_bytes(message.as_bytes());
-        // Whoever asks meanwhile is answered.
-        ask(&mut service.connect(), 1);
+        // Calls of others are answered meanwhile.
+        run_queries(&mut service.connect(), 1);
         let reply = client.receive();
         assert_eq!(reply["error"].as_str().unwrap_or_default(), error, "{what}");
         let (Some(before), Some(after)) = (before, service.busy()) else { continue };
@@ -218,12 +218,12 @@ fn garbage_ends_its_connection_and_no_other() {
             "{:?}",
             String::from_utf8_lossy(&garbage[..garbage.len().min(60)])
         );
-        ask(&mut other, 1);
+        run_queries(&mut other, 1);
     }
 }
 
 #[test]
-fn who_sends_a_byte_at_a_time_and_who_never_reads_hold_up_nobody() {
+fn clients_that_send_a_byte_at_a_time_or_never_read_delay_no_other() {
     let dir = Dir::new();
     let service = warm(&dir);
     let done = AtomicBool::new(false);
@@ -254,13 +254,13 @@ fn who_sends_a_byte_at_a_time_and_who_never_reads_hold_up_nobody() {
                 "parameters": {"emulator": avr(), "format": "json"},
             });
             let bytes = call.to_string() + "\0";
-            // As many calls as the socket takes, and no look at the answers.
+            // As many calls as the socket takes, without reading the answers.
             while client.stream.write(bytes.as_bytes()).is_ok() {}
             never_read.push(client);
         }
-        // Others of the same user are answered meanwhile, also with what takes time.
+        // Others of the same user are answered meanwhile, also for calls that take time.
         let mut client = service.connect();
-        ask(&mut client, 5000);
+        run_queries(&mut client, 5000);
         client.call("Status", json!({"emulator": avr(), "thorough": true}));
         assert_eq!(client.call("List", json!({}))["entries"].as_array().unwrap().len(), 1);
         done.store(true, Ordering::Relaxed);
@@ -270,7 +270,7 @@ fn who_sends_a_byte_at_a_time_and_who_never_reads_hold_up_nobody() {
 }
 
 #[test]
-fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
+fn a_flood_of_long_messages_of_one_user_leaves_time_to_the_others() {
     if !can_change_user() {
         return;
     }
@@ -292,7 +292,7 @@ fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
         for _ in 0..16 {
             scope.spawn(|| as_user(NOBODY, flood));
         }
-        let longest = ask(&mut service.connect(), 3000);
+        let longest = run_queries(&mut service.connect(), 3000);
         println!("longest of 3000 calls beside the flood: {longest:?}");
         done.store(true, Ordering::Relaxed);
     });
@@ -301,7 +301,7 @@ fn a_user_who_floods_with_long_messages_leaves_time_to_the_others() {
 }
 
 #[test]
-fn who_sends_without_end_keeps_nobody_else_from_being_answered_nor_the_service_from_ending() {
+fn a_client_that_sends_without_end_delays_neither_other_callers_nor_the_end_of_the_service() {
     if !can_change_user() {
         return;
     }
@@ -327,7 +327,7 @@ fn who_sends_without_end_keeps_nobody_else_from_being_answered_nor_the_service_f
         }
         wait_until("the flood has begun", || sent.load(Ordering::Relaxed) > 3);
         let before = sent.load(Ordering::Relaxed);
-        ask(&mut service.connect(), 300);
+        run_queries(&mut service.connect(), 300);
         service.connect().call("Status", json!({"emulator": avr(), "thorough": true}));
         wait_until("the flood went on", || sent.load(Ordering::Relaxed) > before);
         assert!(service.stop().success());
@@ -357,14 +357,17 @@ fn a_user_with_many_connections_is_answered_no_more_often_than_one_with_one() {
                 }
             });
         }
-        wait_until("all of them ask", || answered.load(Ordering::Relaxed) > CONNECTIONS);
+        wait_until("all of them query", || answered.load(Ordering::Relaxed) > CONNECTIONS);
         let mut client = service.connect();
         let before = answered.load(Ordering::Relaxed);
-        ask(&mut client, CALLS);
+        run_queries(&mut client, CALLS);
         let theirs = answered.load(Ordering::Relaxed) - before;
-        println!("{theirs} of theirs were answered during {CALLS} of ours");
-        // In the order in which they come it would be as many as there are connections.
-        assert!(theirs < CALLS * CONNECTIONS / 10, "{theirs} of theirs during {CALLS} of ours");
+        println!("{theirs} calls of the other user were answered during {CALLS} of this one");
+        // In the order of arrival it would be as many as there are connections.
+        assert!(
+            theirs < CALLS * CONNECTIONS / 10,
+            "{theirs} calls of the other user during {CALLS} of this one"
+        );
     });
 }
 
@@ -388,7 +391,7 @@ fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
     assert!((8..64).contains(&kept), "{kept}");
     let grown = service.kilobytes("VmRSS:");
     assert!(grown < 96 << 10, "{grown} KB");
-    // Root's long messages are counted for themselves.
+    // Root's long messages are counted separately.
     let mut client = service.connect();
     let call = json!({"method": "io.capscache.Cache.GetInfo", "padding": "x".repeat(MEBIBYTE / 2)});
     client.send(&call);
@@ -396,7 +399,7 @@ fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
     drop(hoard);
     as_user(NOBODY, || {
         let mut client = service.connect();
-        wait_until("the room of those who left is free", || {
+        wait_until("the space of closed connections is free", || {
             client.stream.write_all(&[&unfinished[..], b"\0"].concat()).is_ok()
         });
     });
@@ -414,8 +417,8 @@ fn one_user_cannot_take_all_connections() {
     dir.prepare(&mut command);
     let service = dir.start(command);
     let theirs: Vec<Client> = as_user(NOBODY, || (0..256).map(|_| service.connect()).collect());
-    as_user(NOBODY - 1, || ask(&mut service.connect(), 10));
-    ask(&mut service.connect(), 10);
+    as_user(NOBODY - 1, || run_queries(&mut service.connect(), 10));
+    run_queries(&mut service.connect(), 10);
     let mut served = 0;
     for mut client in theirs {
         client.stream.set_nonblocking(false).unwrap();
@@ -436,22 +439,22 @@ fn a_failed_accept_does_not_end_the_service() {
     let service = warm(&dir);
     service.wait_for_watcher();
     let mut before = service.connect();
-    ask(&mut before, 1);
+    run_queries(&mut before, 1);
     let limit = |descriptors: usize| {
         let pid = format!("--pid={}", service.child.id());
         let limit = format!("--nofile={descriptors}:");
         assert!(Command::new("prlimit").args([pid, limit]).status().unwrap().success());
     };
-    // Those that are open stay so.
+    // Open connections stay open.
     limit(3);
     let mut waiting = service.connect();
     waiting.send(&json!({"method": "io.capscache.Cache.GetInfo"}));
-    wait_until("it was told", || service.log().contains("cannot accept a connection"));
-    ask(&mut before, 100);
+    wait_until("it was logged", || service.log().contains("cannot accept a connection"));
+    run_queries(&mut before, 100);
     limit(512);
     assert_eq!(
         waiting.receive()["parameters"]["format"],
         capscache::format::layout::FORMAT_VERSION
     );
-    ask(&mut service.connect(), 100);
+    run_queries(&mut service.connect(), 100);
 }
