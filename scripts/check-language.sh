@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Paths that are not rewritten yet. It is to become empty.
-SKIP="bench cache-format/src cache-format/tests cli/src dist
-    libvirt/src libvirt/tests probe/src src tests watcher/src watcher/tests"
+SKIP="bench cli/src dist libvirt/src libvirt/tests probe/src watcher/src"
 
 all=
 [ $# -gt 0 ] || all=yes

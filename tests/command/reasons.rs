@@ -392,8 +392,8 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     // Queries block it, and the whole probe is over before each was sent alone.
     let cases =
         "query-qmp-schema|query-command-line-options|query-migrate-capabilities) sleep 600;;";
-    let deaf = dir.fake("deaf", "", cases);
-    let over = dir.complains(&["--start-timeout", "1", "--probe-timeout", "2", "record", &deaf]);
+    let slow = dir.fake("slow", "", cases);
+    let over = dir.complains(&["--start-timeout", "1", "--probe-timeout", "2", "record", &slow]);
     assert!(over.contains("within the 2 s that a whole probe may take"), "{over}");
     assert!(over.ends_with("--probe-timeout SECONDS gives it more"), "{over}");
     for wrong in ["0", "-1", "x"] {

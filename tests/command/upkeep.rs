@@ -351,13 +351,13 @@ fn a_valid_entry_of_a_fallback_is_used_without_a_probe() {
 
 #[test]
 fn root_writes_to_the_cache_of_another_user_as_that_user() {
-    const KEEPER: u32 = 12345;
+    const OWNER: u32 = 12345;
     if !test_support::rights::can_change_user() {
         return;
     }
     let dir = Dir::new();
     fs::create_dir(dir.root()).unwrap();
-    std::os::unix::fs::chown(dir.root(), Some(KEEPER), Some(KEEPER)).unwrap();
+    std::os::unix::fs::chown(dir.root(), Some(OWNER), Some(OWNER)).unwrap();
     let owners = || {
         let mut owners = Vec::new();
         let mut directories = vec![dir.root()];
@@ -383,8 +383,8 @@ fn root_writes_to_the_cache_of_another_user_as_that_user() {
     let notice = "it belongs to the user 12345: going on as that user";
     assert!(run.stderr.contains(notice), "{run:?}");
     let found = owners();
-    assert!(found.len() >= 3 && found.iter().all(|owner| *owner == KEEPER), "{found:?}");
+    assert!(found.len() >= 3 && found.iter().all(|owner| *owner == OWNER), "{found:?}");
     dir.answer(&[&trusting[..], &["invalidate", &avr()]].concat());
     dir.answer(&[&trusting[..], &["gc"]].concat());
-    assert!(owners().iter().all(|owner| *owner == KEEPER), "{:?}", owners());
+    assert!(owners().iter().all(|owner| *owner == OWNER), "{:?}", owners());
 }

@@ -409,7 +409,7 @@ fn an_open_entry_is_returned_without_running_or_comparing_anything() {
 }
 
 #[test]
-fn the_file_of_an_entry_can_be_passed_to_another_process_as_long_as_it_is_the_entrys() {
+fn the_file_of_an_entry_can_be_passed_to_another_process_until_the_entry_is_removed() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     let caps = fixture.cache.get(&emulator).expect("answers");
