@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::ffi::{OsStr, OsString};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -16,18 +16,19 @@ Examples:
   capscache inspect qemu-system-x86_64 cpus
   capscache query qemu-system-x86_64 machine:q35 cpu:EPYC@kvm property:virtio-blk-pci.queue-size
 
-An EMULATOR is a path; a bare name that is no file here is looked up on PATH.
+An EMULATOR is a path; a bare name that is not a file in the working directory is searched on
+PATH.
 The cache is in --root, else in $CAPSCACHE_ROOT, else in /var/cache/capscache for root and in
 $XDG_CACHE_HOME/capscache (~/.cache/capscache) for others.";
 
-/// What every QEMU on this host can do: asked once, kept, and answered from the cache.
+/// Capabilities of every QEMU on this host: probed once, stored, and answered from the cache.
 #[derive(Debug, Parser)]
 #[command(name = "capscache", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) options: GlobalOptions,
 
-    /// Say on stderr what is looked at and why something is probed.
+    /// Print on stderr which cache is used and why an emulator is probed.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 
@@ -35,34 +36,34 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-// Where the cache is, and whom it believes. (No doc comment: it would take the place of the
+// Options of all commands: the cache, and what emulators get and may use. (A doc comment would replace the
 // command's.)
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct GlobalOptions {
     /// Directory of the cache; nothing outside it is written.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) root: Option<PathBuf>,
 
-    /// Root of another cache, such as one in an image of this host, to use what is valid there; never
+    /// Root of another cache whose valid entries are used, such as one in an image of this host; never
     /// written; may be repeated.
     #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
     pub(crate) fallback: Vec<PathBuf>,
 
-    /// Believe also the files of this user, by number, beside root's and your own.
+    /// Also trust files that belong to this user, a number, beside root's and your own.
     #[arg(long, value_name = "UID", global = true, hide_short_help = true)]
     pub(crate) trust_owner: Option<u32>,
 
-    /// A variable of the emulators' environment, which is empty but for PATH and a locale; may be
-    /// repeated.
+    /// A variable for the environment of emulators, which otherwise contains only PATH and a locale;
+    /// may be repeated.
     #[arg(long, value_name = "NAME=VALUE", global = true, value_parser = OsStringValueParser::new().try_map(variable))]
     pub(crate) env: Vec<(OsString, OsString)>,
 
-    /// A directory or file that emulators may write to, such as the log of a wrapper; otherwise they
-    /// write to a temporary directory alone; may be repeated.
+    /// A directory or file that emulators may write to, such as the log of a wrapper, beside a temporary
+    /// directory; may be repeated.
     #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
     pub(crate) writable: Vec<PathBuf>,
 
-    /// How long one process of an emulator may take to answer, on a slow host.
+    /// Time for one process of an emulator to answer; more helps on a slow host.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -72,16 +73,17 @@ pub(crate) struct Place {
     )]
     pub(crate) start_timeout: NonZeroU32,
 
-    /// How long a whole probe may take, with all the processes that it needs; 60 by default, or as long
-    /// as --start-timeout if that is longer.
+    /// Time for a whole probe, with all the processes that it needs; 60 by default, or --start-timeout
+    /// if that is longer.
     #[arg(long, value_name = "SECONDS", global = true, hide_short_help = true)]
     pub(crate) probe_timeout: Option<NonZeroU32>,
 
-    /// How often a probe may start an emulator again that is lost, to get around what ends it.
+    /// Times that a probe may start an emulator again that ended early, to leave out the query that
+    /// ends it.
     #[arg(long, value_name = "N", default_value_t = Limits::default().restarts, global = true, hide_short_help = true)]
     pub(crate) restarts: u32,
 
-    /// How long to believe that an emulator cannot be probed, if nothing changes.
+    /// Time for which a failed probe is remembered, if nothing changes.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -92,8 +94,8 @@ pub(crate) struct Place {
     pub(crate) failure_ttl: u32,
 }
 
-impl Place {
-    /// What a probe may cost.
+impl GlobalOptions {
+    /// Returns the limits of a probe.
     pub(crate) fn limits(&self) -> Limits {
         let seconds = |number: NonZeroU32| Duration::from_secs(number.get().into());
         let (start, default) = (seconds(self.start_timeout), Limits::default());
@@ -106,7 +108,7 @@ impl Place {
     }
 }
 
-/// The name and the value of an environment variable.
+/// Splits an environment variable into its name and its value.
 fn variable(text: OsString) -> Result<(OsString, OsString), &'static str> {
     let bytes = text.as_bytes();
     match bytes.iter().position(|byte| *byte == b'=') {
@@ -118,36 +120,36 @@ fn variable(text: OsString) -> Result<(OsString, OsString), &'static str> {
     }
 }
 
-// Only the subcommand that is called is built: that is a good part of what a hit takes.
+// Only the subcommand that is called is built: that is a good part of the time of a hit.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
     /// Probe the emulators whose answers are missing or stale.
     Warm(Warm),
-    /// List what is in the cache.
+    /// List the entries of the cache.
     List(List),
-    /// Show what an emulator can do.
+    /// Show the capabilities of an emulator.
     Inspect(Inspect),
-    /// Answer questions with yes, no or unknown.
+    /// Answer queries with yes, no or unknown.
     Query(Query),
-    /// Say whether an entry is valid, and if not, why.
+    /// Print whether an entry is valid, and if not, why.
     #[command(visible_alias = "why")]
     Status(Status),
     /// Drop entries.
     Invalidate(Invalidate),
-    /// Remove what nobody needs any more: entries of emulators that are gone, and leftovers.
+    /// Remove entries of emulators that no longer exist, and files that ended processes left.
     Gc,
-    /// Keep entries fresh: drop what becomes stale, and say so.
+    /// Keep entries fresh: drop those that become stale, and print each event.
     Watch(Watch),
     /// Check entries for damage, every byte of them.
     Verify(Verify),
-    /// Show what one emulator can do that another cannot.
+    /// Show the differences between the capabilities of two emulators.
     Diff(Diff),
-    /// Print an entry as a whole.
+    /// Print a whole entry.
     Export(Export),
-    /// Probe an emulator and write down the conversation.
+    /// Probe an emulator and write a transcript of the QMP session.
     Record(Record),
-    /// Export what a transcript says, without any QEMU.
+    /// Export the answers in a transcript, without QEMU.
     Replay(Replay),
     /// Answer over a Varlink socket, for programs that may not read the cache or are not written in
     /// Rust.
@@ -158,8 +160,8 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-// For commands that answer about one emulator, and probe it if need be. (No doc comment: it would
-// take the place of theirs.)
+// For commands that answer about one emulator, and probe it if necessary. (A doc comment would replace
+// theirs.)
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Probing {
     /// Fail rather than probe.
@@ -169,8 +171,8 @@ pub(crate) struct Probing {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Looks thoroughly, at every module and every shared object, and tries again what failed before.
-Exits with 1 if an emulator could not be probed, or its answers not kept.")]
+Checks every module and every shared object, and probes again what failed before.
+Exits with 1 if an emulator could not be probed, or its answers could not be stored.")]
 pub(crate) struct Warm {
     /// Emulators to probe.
     #[arg(value_name = "EMULATOR", conflicts_with = "all")]
@@ -188,7 +190,7 @@ pub(crate) struct Warm {
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
 
-    /// A further directory where --all looks for emulators; may be repeated.
+    /// A further directory where --all searches for emulators; may be repeated.
     #[arg(long, value_name = "DIR", requires = "all")]
     pub(crate) search: Vec<PathBuf>,
 }
@@ -206,10 +208,10 @@ Sections:
   migration  tpm  schema  flags  firmware  report
   machine:NAME  cpu:NAME  device:NAME  object:NAME  type:NAME
 
-What a section needs and the entry lacks is probed. With --json a section is the part of
+Answers that a section needs and the entry lacks are probed. With --json a section is the part of
 `capscache export` that it shows. The firmware descriptors of this host, for the emulator's
-architecture, are in no entry: they are read anew each time, in the order in which one is to be
-taken, from qemu/firmware under XDG_CONFIG_HOME (or ~/.config), /etc and /usr/share.";
+architecture, are not stored in entries: they are read each time, in their order of preference,
+from qemu/firmware under XDG_CONFIG_HOME (or ~/.config), /etc and /usr/share.";
 
 #[derive(Args, Debug)]
 #[command(after_help = SECTIONS)]
@@ -217,7 +219,7 @@ pub(crate) struct Inspect {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
-    /// What to show, such as `cpus` or `device:virtio-blk-pci`; an overview by default.
+    /// Section to show, such as `cpus` or `device:virtio-blk-pci`; an overview by default.
     pub(crate) section: Option<String>,
 
     /// Print JSON.
@@ -231,12 +233,12 @@ pub(crate) struct Inspect {
 const QUERIES: &str = "\
 Queries:
   machine:q35                         a machine type, by name or alias
-  machine-deprecated:pc-i440fx-1.4    a machine type that QEMU calls deprecated
+  machine-deprecated:pc-i440fx-1.4    a machine type that QEMU reports as deprecated
   cpu:EPYC@kvm                        a CPU model that runs here under KVM; without @, under the
-                                      best accelerator; where that was lost, unknown rather than
+                                      best accelerator; if that one failed, unknown rather than
                                       the no of another
-  cpu-model:EPYC                      a CPU model that QEMU knows
-  device:virtio-blk-pci               a device that can be made
+  cpu-model:EPYC                      a CPU model that QEMU lists
+  device:virtio-blk-pci               a device that can be created
   property:virtio-blk-pci.queue-size  a property of a device or object
   type:virtio-gpu-gl-device           a QOM type
   command:blockdev-add                a QMP command
@@ -246,14 +248,14 @@ Queries:
                                       a path in the QMP schema
   flag:virtio-gpu                     a capability flag of libvirt's
   version:>=8.2                       the version of QEMU; >=, >, <=, < or =, which may be left
-                                      out, in the parts that are named: 8.2.1 is 8.2, not >8.2
+                                      out; only the given parts count: 8.2.1 is 8.2, not >8.2
   gic:3                               an interrupt controller of this version for an ARM guest
   firmware:uefi,secure-boot           a firmware of this host for the emulator's architecture with
-                                      all of these interfaces and features, by the names of
-                                      QEMU's firmware.json: bios, uefi, acpi-s3, amd-sev, ...
+                                      all of these interfaces and features, as QEMU's
+                                      firmware.json names them: bios, uefi, acpi-s3, amd-sev, ...
 
-Prints QUERY, a tab, and yes, no or unknown; with --explain another tab and the reason. Exits with 0 if all are yes, 1 if one is no, 3 if
-one is unknown and none is no, 2 on error.";
+Prints QUERY, a tab, and yes, no or unknown; with --explain another tab and the reason. Exits with 0
+if all are yes, 1 if one is no, 3 if one is unknown and none is no, 2 on error.";
 
 #[derive(Args, Debug)]
 #[command(after_help = QUERIES)]
@@ -261,7 +263,7 @@ pub(crate) struct Query {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
-    /// What to ask, as KIND:NAME.
+    /// Query, as KIND:NAME.
     #[arg(required = true)]
     pub(crate) query: Vec<String>,
 
@@ -282,7 +284,7 @@ pub(crate) struct Status {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
-    /// Look also at what a hit does not pay for: every module, every shared object.
+    /// Also check files that a hit does not: every module, every shared object.
     #[arg(long)]
     pub(crate) thorough: bool,
 
@@ -303,25 +305,26 @@ pub(crate) struct Invalidate {
 }
 
 const EVENTS: &str = "\
-Prints one line per event until it is ended:
+Prints one line per event until it is terminated:
   watching DIRECTORIES directories for ENTRIES entries
-  dropped EMULATOR: what changed
+  dropped EMULATOR: REASON
   refreshed EMULATOR
   appeared EMULATOR
-  failed EMULATOR: why it could not be probed
-  missed events, lost a directory, mounts changed: and everything is looked at again
+  failed EMULATOR: REASON
+  missed events, lost DIRECTORY, mounts changed: checked everything again
+  other notices about the watcher itself
 
-With --rewarm what was dropped is probed again, and what appears is probed, at low priority; never a
-file that somebody else than root and you could have written.";
+With --rewarm, emulators whose entries were dropped and emulators that appear are probed at low
+priority; never a file that a user other than root and you could have written.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EVENTS)]
 pub(crate) struct Watch {
-    /// Probe again in the background what was dropped, and what appears.
+    /// Probe in the background emulators whose entries were dropped, and emulators that appear.
     #[arg(long)]
     pub(crate) rewarm: bool,
 
-    /// A further directory where new emulators are looked for, beside PATH and /usr/libexec; may be
+    /// A further directory where new emulators are searched, beside PATH and /usr/libexec; may be
     /// repeated.
     #[arg(long, value_name = "DIR")]
     pub(crate) search: Vec<PathBuf>,
@@ -346,13 +349,13 @@ pub(crate) struct Verify {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Lines begin with - for what only A can do, with + for what only B can do, and with ? for \
-                      what one of them did not tell."
+                      what is unknown for one of them."
 )]
 pub(crate) struct Diff {
     /// Path of an emulator, or its name on PATH.
     pub(crate) a: PathBuf,
 
-    /// Another one.
+    /// Path or name of another emulator.
     pub(crate) b: PathBuf,
 
     /// Print JSON.
@@ -365,13 +368,13 @@ pub(crate) struct Diff {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Format {
-    /// Everything that QEMU said, keys spelt as QMP spells them, on one line.
+    /// All answers of QEMU, keys spelled as in QMP, on one line.
     Json,
-    /// The `<qemuCaps>` XML that libvirt keeps of it.
+    /// The `<qemuCaps>` XML of libvirt's cache.
     LibvirtXml,
 }
 
-// Of libvirt itself, which no QEMU knows.
+// Values of libvirt itself, which QEMU does not have.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Libvirt {
     /// With libvirt-xml: when libvirt's own files last changed, in seconds.
@@ -383,9 +386,9 @@ pub(crate) struct Libvirt {
     pub(crate) self_version: u32,
 }
 
-/// Accelerators that a recording does not tell of.
+/// Accelerators that a transcript does not identify.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Untold {
+pub(crate) enum ReplayAccelerator {
     /// Apple's Hypervisor framework.
     Hvf,
 }
@@ -395,7 +398,7 @@ pub(crate) struct Export {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
-    /// How to write it.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
 
@@ -419,7 +422,7 @@ pub(crate) struct Record {
     #[arg(long)]
     pub(crate) full: bool,
 
-    /// Leave KVM out.
+    /// Do not use KVM.
     #[arg(long)]
     pub(crate) no_kvm: bool,
 }
@@ -429,7 +432,7 @@ pub(crate) struct Replay {
     /// A transcript, which may be compressed with gzip; `-` is stdin.
     pub(crate) file: PathBuf,
 
-    /// How to write it.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
 
@@ -441,36 +444,37 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) microcode_version: u32,
 
-    /// The hardware that the first pass of a recording of libvirt's ran under, which only KVM tells.
+    /// Accelerator of the first pass in a transcript of libvirt's, where it was not KVM: transcripts
+    /// identify only that.
     #[arg(long, value_enum)]
-    pub(crate) accelerator: Option<Untold>,
+    pub(crate) accelerator: Option<ReplayAccelerator>,
 }
 
 const SERVICE: &str = "\
-The interface is io.capscache.Cache; introspection describes it. Everybody who may connect reads. Only
-root and the service's own user warm and invalidate, or have an emulator probed that is not known yet,
-unless it is one that `capscache warm --all` would find, belongs to root and cannot be written by
-others, and neither can the directories above it.
+The interface is io.capscache.Cache; introspection describes it. Every user who can connect may read.
+Only root and the service's own user may warm and invalidate entries. Only they may have an emulator
+probed that has no entry yet, unless `capscache warm --all` would find it, it belongs to root, and
+neither it nor the directories above it can be written by others.
 
-A socket that is passed in (LISTEN_FDS) is used instead of --socket. Readiness, state and watchdog are
-told to $NOTIFY_SOCKET. SIGTERM and SIGINT let calls end that are under way, for up to a second.
+Sockets that are passed (LISTEN_FDS) are used instead of --socket. Readiness, state and watchdog
+messages are sent to $NOTIFY_SOCKET. After SIGTERM or SIGINT, running calls get up to a second to end.
 
-The command asks the service, at $CAPSCACHE_SOCKET or else at the same default, where its user may not
-write to the root that the service keeps.";
+The other commands use the service, at $CAPSCACHE_SOCKET or the same default, where their user may not
+write to the root that the service serves.";
 
 #[derive(Args, Debug)]
 #[command(after_help = SERVICE)]
 pub(crate) struct Serve {
-    /// Where to listen.
+    /// Path of the socket to listen on.
     #[arg(long, value_name = "PATH", default_value = capscache_service::interface::SOCKET)]
     pub(crate) socket: PathBuf,
 
-    /// A further directory where emulators are looked for, beside PATH and /usr/libexec; may be
+    /// A further directory where emulators are searched, beside PATH and /usr/libexec; may be
     /// repeated.
     #[arg(long, value_name = "DIR")]
     pub(crate) search: Vec<PathBuf>,
 
-    /// Probe again in the background what has become stale, before anybody asks.
+    /// Probe in the background emulators whose entries have become stale, before a client needs them.
     #[arg(long)]
     pub(crate) rewarm: bool,
 
@@ -481,7 +485,7 @@ pub(crate) struct Serve {
 
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
-    /// Which shell.
+    /// Shell to complete for.
     pub(crate) shell: clap_complete::Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `diff`: what one emulator can do that another cannot, and the reverse.
+//! `diff`: the differences between the capabilities of two emulators.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -14,28 +14,28 @@ use crate::session::{Session, locate};
 use crate::table::{BAD, DOUBTFUL, FAINT, GOOD, HEADING, natural_key};
 use crate::text::Text;
 
-/// One kind of thing, and what each side has of it; `None` if it did not tell.
-struct Kind {
+/// One category of names on each side; `None` if the side does not report it.
+struct Category {
     name: String,
-    a: Option<Had>,
-    b: Option<Had>,
+    a: Option<Side>,
+    b: Option<Side>,
 }
 
-/// What one side has of a kind.
+/// The names of a category on one side.
 #[derive(Default)]
-struct Had {
+struct Side {
     names: Vec<String>,
-    /// What it may have or not: it did not tell.
+    /// Names that the side may have or not: it does not report them.
     unknown: Vec<String>,
 }
 
-impl From<Vec<String>> for Had {
-    fn from(names: Vec<String>) -> Had {
-        Had { names, unknown: Vec::new() }
+impl From<Vec<String>> for Side {
+    fn from(names: Vec<String>) -> Side {
+        Side { names, unknown: Vec::new() }
     }
 }
 
-/// What only one of two has, and what one has where the other did not tell.
+/// Names that only one of two sides has, and names that one has where the other does not report them.
 struct Difference {
     name: String,
     only_a: Vec<String>,
@@ -45,7 +45,7 @@ struct Difference {
 }
 
 impl Difference {
-    fn between(name: String, a: &Had, b: &Had) -> Difference {
+    fn between(name: String, a: &Side, b: &Side) -> Difference {
         Difference {
             name,
             only_a: minus(&minus(&a.names, &b.names), &b.unknown),
@@ -68,7 +68,7 @@ pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
     let (a, b) = (answers(&args.a)?, answers(&args.b)?);
     let mut differences = Vec::new();
     let mut unknown = Vec::new();
-    for Kind { name, a, b } in kinds(&a, &b) {
+    for Category { name, a, b } in categories(&a, &b) {
         match (a, b) {
             (Some(a), Some(b)) => differences.push(Difference::between(name, &a, &b)),
             (None, None) => unknown.push((name, "both")),
@@ -85,15 +85,15 @@ pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
-    let mut kinds = Vec::new();
-    let mut add = |name: &str, had: &dyn Fn(&Capabilities) -> Option<Had>| {
-        kinds.push(Kind { name: name.to_owned(), a: had(a), b: had(b) });
+fn categories(a: &Capabilities, b: &Capabilities) -> Vec<Category> {
+    let mut categories = Vec::new();
+    let mut add = |name: &str, side: &dyn Fn(&Capabilities) -> Option<Side>| {
+        categories.push(Category { name: name.to_owned(), a: side(a), b: side(b) });
     };
     add("accelerators", &|caps| Some(accelerators(caps)));
     add("machines", &|caps| Some(machines(caps)?.into()));
     add("cpu-models", &|caps| Some(best(caps, FactKind::CpuDefinitions)?.into()));
-    // Where one of them cannot run, the accelerators tell.
+    // An accelerator that one of them lacks is reported in the accelerators.
     let may_run = |caps: &Capabilities, accelerator| {
         !matches!(caps.accelerator(accelerator), Err(Unanswered::Absent { .. }))
     };
@@ -112,7 +112,7 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
     add("migration-capabilities", &|caps| {
         Some(core(caps, FactKind::MigrationCapabilities, "capability")?.into())
     });
-    // Only where both have the thing is a property that one of them lacks worth a word.
+    // Properties are only compared of devices and objects that both have.
     for (name, group, kind) in [
         ("device-properties", Group::Devices, FactKind::DeviceTypes),
         ("object-properties", Group::Objects, FactKind::ObjectTypes),
@@ -132,10 +132,10 @@ fn kinds(a: &Capabilities, b: &Capabilities) -> Vec<Kind> {
                 }
                 Some(properties.into())
             };
-            kinds.push(Kind { name: name.to_owned(), a: properties(a), b: properties(b) });
+            categories.push(Category { name: name.to_owned(), a: properties(a), b: properties(b) });
         }
     }
-    kinds
+    categories
 }
 
 fn lists(caps: &Capabilities, group: Group, name: &str) -> Option<Vec<String>> {
@@ -143,7 +143,7 @@ fn lists(caps: &Capabilities, group: Group, name: &str) -> Option<Vec<String>> {
     Some(list.ok()?.iter().map(|property| property.name().to_owned()).collect())
 }
 
-/// The names and aliases of the machine types under the best accelerator.
+/// Returns the names and aliases of the machine types under the best accelerator.
 fn machines(caps: &Capabilities) -> Option<Vec<String>> {
     let best = caps.best().ok()?;
     best.answer(FactKind::Machines).ok()?;
@@ -153,7 +153,7 @@ fn machines(caps: &Capabilities) -> Option<Vec<String>> {
     Some(best.machines().flat_map::<Vec<String>, _>(names).collect())
 }
 
-/// The names that a list under the best accelerator holds.
+/// Returns the names in a list under the best accelerator.
 fn best(caps: &Capabilities, kind: FactKind) -> Option<Vec<String>> {
     names(caps.best().ok()?.answer(kind).ok()?, "name")
 }
@@ -169,23 +169,23 @@ fn names(list: Value<'_>, key: &str) -> Option<Vec<String>> {
 
 fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     let names: Vec<String> = names.map(str::to_owned).collect();
-    // Every emulator has some; none means that it did not tell.
+    // Every emulator has some; an empty list means that it does not report them.
     (!names.is_empty()).then_some(names)
 }
 
-/// The accelerators that it ran under; unknown is whether it does under those that failed.
-fn accelerators(caps: &Capabilities) -> Had {
+/// Returns the accelerators that the emulator ran under; those that failed are unknown.
+fn accelerators(caps: &Capabilities) -> Side {
     let failed = |accelerator: &&Accelerator| {
         matches!(caps.accelerator(**accelerator), Err(Unanswered::DidNotRun { .. }))
     };
-    Had {
+    Side {
         names: caps.accelerators().map(|accelerator| accelerator.to_string()).collect(),
         unknown: Accelerator::ALL.iter().filter(failed).map(Accelerator::to_string).collect(),
     }
 }
 
-/// The CPU models that run here.
-fn usable(caps: &Capabilities, accelerator: Accelerator) -> Option<Had> {
+/// Returns the CPU models that run on this host.
+fn usable(caps: &Capabilities, accelerator: Accelerator) -> Option<Side> {
     let accelerated = caps.accelerator(accelerator).ok()?;
     let with = |usable: Tri| {
         let models = accelerated.cpu_models().filter(move |model| model.usable() == usable);
@@ -195,10 +195,10 @@ fn usable(caps: &Capabilities, accelerator: Accelerator) -> Option<Had> {
     if names.is_empty() && unknown.len() == accelerated.cpu_models().count() {
         return None;
     }
-    Some(Had { names, unknown })
+    Some(Side { names, unknown })
 }
 
-/// The groups of command-line options, and their parameters as `GROUP.PARAMETER`.
+/// Returns the groups of command-line options, and their parameters as `GROUP.PARAMETER`.
 fn options(caps: &Capabilities) -> Option<Vec<String>> {
     caps.core(FactKind::CommandLineOptions).ok()?;
     let mut names = Vec::new();
@@ -209,13 +209,13 @@ fn options(caps: &Capabilities) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What `these` has and `those` lack, in the order of `these`.
+/// Returns the names in `these` that are not in `those`, in the order of `these`.
 fn minus(these: &[String], those: &[String]) -> Vec<String> {
     let those: HashSet<&String> = those.iter().collect();
     these.iter().filter(|name| !those.contains(name)).cloned().collect()
 }
 
-/// What is in both, in the order of `these`.
+/// Returns the names in both, in the order of `these`.
 fn both(these: &[String], those: &[String]) -> Vec<String> {
     let those: HashSet<&String> = those.iter().collect();
     these.iter().filter(|name| those.contains(name)).cloned().collect()

@@ -1,6 +1,7 @@
-//! Documents for programs, which a terminal may get to see all the same.
+//! Documents for programs, safe to print on a terminal.
 //!
-//! What [`Escaped`] hides stands in them as JSON and XML write it in ASCII: a program reads the exact text.
+//! Characters that [`Escaped`] hides are written as JSON and XML escape them in ASCII: a program reads the
+//! exact text.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,12 +9,12 @@ use std::io::{self, Write};
 use capscache::Escaped;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
-/// A value as compact JSON on one line.
+/// Writes a value as compact JSON on one line.
 pub(crate) fn write_json(value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {
     write(value, out, CompactFormatter)
 }
 
-/// A value as JSON made for reading.
+/// Writes a value as indented JSON.
 pub(crate) fn write_json_pretty(
     value: &impl serde::Serialize,
     out: &mut impl Write,
@@ -26,14 +27,14 @@ fn write(
     out: &mut impl Write,
     formatter: impl Formatter,
 ) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless(formatter));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Escaping(formatter));
     value.serialize(&mut serializer)?;
     out.write_all(b"\n")
 }
 
-/// JSON text, such as a transcript: what is hidden can only be in its strings.
-pub(crate) fn harmless_json(text: &str) -> String {
-    replaced(text, is_harmful, |hidden, out| {
+/// Escapes JSON text, such as a transcript: hidden characters can only be in its strings.
+pub(crate) fn escape_json(text: &str) -> String {
+    replaced(text, needs_escape, |hidden, out| {
         let mut units = [0; 2];
         for unit in hidden.encode_utf16(&mut units) {
             let _ = write!(out, "\\u{unit:04x}");
@@ -41,9 +42,9 @@ pub(crate) fn harmless_json(text: &str) -> String {
     })
 }
 
-/// XML text: what is hidden can only be in its attributes and content. XML has no way to write most
-/// characters of C0, which libvirt leaves there: U+FFFD stands for them.
-pub(crate) fn harmless_xml(text: &str) -> String {
+/// Escapes XML text: hidden characters can only be in its attributes and content. XML cannot express most
+/// characters of C0, which libvirt leaves there: they are replaced by U+FFFD.
+pub(crate) fn escape_xml(text: &str) -> String {
     let is_hidden = |c| c != '\n' && Escaped::hides(c);
     replaced(text, is_hidden, |hidden, out| match hidden {
         '\0'..='\x1f' if !matches!(hidden, '\t' | '\r') => out.push(char::REPLACEMENT_CHARACTER),
@@ -65,13 +66,14 @@ fn replaced(
     out
 }
 
-/// In JSON, ASCII is escaped in strings already, and blanks between words are the language's own.
-fn is_harmful(c: char) -> bool {
+/// Returns whether a character of JSON text is to be escaped: ASCII is escaped in strings already, and blanks
+/// outside them belong to the syntax.
+fn needs_escape(c: char) -> bool {
     !matches!(c, '\0'..='~') && Escaped::hides(c)
 }
 
-/// A formatter of which nothing reaches a terminal that acts on it.
-struct Harmless<F>(F);
+/// A formatter that escapes every character that a terminal would act on.
+struct Escaping<F>(F);
 
 macro_rules! delegate {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
@@ -81,7 +83,7 @@ macro_rules! delegate {
     };
 }
 
-impl<F: Formatter> Formatter for Harmless<F> {
+impl<F: Formatter> Formatter for Escaping<F> {
     delegate! {
         begin_array();
         end_array();
@@ -100,8 +102,8 @@ impl<F: Formatter> Formatter for Harmless<F> {
         out: &mut W,
         text: &str,
     ) -> io::Result<()> {
-        if text.contains(is_harmful) {
-            out.write_all(harmless_json(text).as_bytes())
+        if text.contains(needs_escape) {
+            out.write_all(escape_json(text).as_bytes())
         } else {
             out.write_all(text.as_bytes())
         }
@@ -139,12 +141,12 @@ mod tests {
             } else {
                 serde_json::to_string(&value)
             };
-            assert_eq!(out, harmless_json(&(usual.unwrap() + "\n")));
+            assert_eq!(out, escape_json(&(usual.unwrap() + "\n")));
         }
     }
 
     #[test]
-    fn xml_has_references_in_the_place_of_what_is_hidden() {
-        assert_eq!(harmless_xml("<a b='\u{202e}é\t\x1b'/>\n"), "<a b='&#x202e;é&#x9;\u{fffd}'/>\n");
+    fn hidden_characters_in_xml_are_replaced_by_references() {
+        assert_eq!(escape_xml("<a b='\u{202e}é\t\x1b'/>\n"), "<a b='&#x202e;é&#x9;\u{fffd}'/>\n");
     }
 }

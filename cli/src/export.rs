@@ -1,4 +1,4 @@
-//! `export`: an entry as a whole.
+//! `export`: a whole entry.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use capscache::Groups;
 use capscache_service::export::libvirt_xml;
 
 use crate::args::{self, Format};
-use crate::document::harmless_xml;
+use crate::document::escape_xml;
 use crate::output;
 use crate::session::{Session, locate, warn_of_missing};
 
@@ -21,7 +21,7 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
         Format::LibvirtXml => {
             let args::Libvirt { self_ctime, self_version } = args.libvirt;
             let xml = libvirt_xml(&emulator, &entry, self_ctime, self_version)?;
-            output::print_document(&harmless_xml(&xml))?;
+            output::print_document(&escape_xml(&xml))?;
         }
     }
     Ok(ExitCode::SUCCESS)

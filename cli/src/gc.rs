@@ -1,4 +1,4 @@
-//! `gc`: removes what nobody needs any more.
+//! `gc`: removes entries of emulators that no longer exist, and leftovers.
 
 use std::process::ExitCode;
 
@@ -20,12 +20,12 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
     }
     let numbers = [
         (collected.damaged, "damaged entry", "damaged entries"),
-        (collected.failures, "failure that is over", "failures that are over"),
-        (collected.temporaries, "file that a writer left", "files that writers left"),
+        (collected.failures, "expired failure", "expired failures"),
+        (collected.temporaries, "leftover file of a writer", "leftover files of writers"),
         (
             collected.scratch_directories,
-            "directory that a probe left",
-            "directories that probes left",
+            "leftover directory of a probe",
+            "leftover directories of probes",
         ),
     ];
     for (number, one, several) in numbers {
@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
     }
     output::print(&text)?;
     for (file, why) in &collected.skipped {
-        output::warn(format_args!("left alone: {}: {why}", Escaped::new(file)));
+        output::warn(format_args!("not removed: {}: {why}", Escaped::new(file)));
     }
     Ok(ExitCode::SUCCESS)
 }

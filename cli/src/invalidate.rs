@@ -17,7 +17,7 @@ pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode
     let source = session.source()?;
     let mut text = Text::new();
     if args.all {
-        let dropped = all(&source)?;
+        let dropped = invalidate_all(&source)?;
         text.line(format_args!("dropped {}", output::count(dropped, "entry", "entries")));
     }
     let emulators = args.emulators.iter().map(|named| std::path::absolute(locate(named)));
@@ -27,15 +27,15 @@ pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode
         dropped.extend(source.invalidate(&emulators)?);
     }
     for emulator in emulators {
-        let what = if dropped.remove(&emulator) { "dropped" } else { "there was no entry" };
-        text.line(format_args!("{}: {what}", Escaped::new(&emulator)));
+        let result = if dropped.remove(&emulator) { "dropped" } else { "there was no entry" };
+        text.line(format_args!("{}: {result}", Escaped::new(&emulator)));
     }
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Drops every entry; how many there were.
-fn all(source: &Source) -> Result<usize> {
+/// Drops every entry; returns their number.
+fn invalidate_all(source: &Source) -> Result<usize> {
     if let Source::Root(cache) = source {
         return Ok(cache.invalidate_all()?);
     }

@@ -19,7 +19,9 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
         output::print_json_pretty(&entries.iter().map(as_json).collect::<Vec<_>>())?;
     } else if entries.is_empty() {
         let root = Escaped::new(source.root());
-        output::warn(format_args!("nothing is cached in {root}; `capscache warm --all` probes"));
+        output::warn(format_args!(
+            "there are no entries in {root}; run `capscache warm --all` to create them"
+        ));
     } else {
         let heading = ["EMULATOR", "VERSION", "ARCH", "ACCELERATORS", "GROUPS", "SIZE", "STATE"];
         let mut table = Table::new(&heading);

@@ -1,4 +1,4 @@
-//! The `capscache` command: what the QEMU emulators of this host can do.
+//! The `capscache` command: capabilities of the QEMU emulators of this host.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
@@ -11,9 +11,9 @@ mod export;
 mod gc;
 mod inspect;
 mod invalidate;
-mod keeper;
 mod list;
 mod output;
+mod owner;
 mod query;
 mod record;
 mod remedy;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             ExitCode::from(output::FAILED)
         }
     }
@@ -62,7 +62,7 @@ fn parse() -> Result<Arguments, clap::Error> {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
-    let session = Session::new(arguments.place, arguments.verbose);
+    let session = Session::new(arguments.options, arguments.verbose);
     match arguments.command {
         Command::Warm(args) => warm::run(&session, &args),
         Command::List(args) => list::run(&session, &args),

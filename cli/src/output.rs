@@ -1,4 +1,4 @@
-//! Where the answer goes, and where everything else does.
+//! Output of the command: the answer on stdout, everything else on stderr.
 
 use std::error::Error;
 use std::fmt;
@@ -16,52 +16,52 @@ use crate::text::Text;
 
 /// Exit code: an answer is *no*, something is stale, or something failed among others.
 pub(crate) const NO: u8 = 1;
-/// Exit code: the command could not do what it was told.
+/// Exit code: the command failed.
 pub(crate) const FAILED: u8 = 2;
 /// Exit code: an answer is *unknown*, or there is no entry.
 pub(crate) const UNKNOWN: u8 = 3;
 
-const UNWRITTEN: &str = "cannot write the answer";
+const WRITE_FAILED: &str = "cannot write the answer";
 
-/// Standard output, buffered. Its closed end is no error that anybody wants to read about.
+/// Standard output. A reader that closed the pipe is not reported as an error.
 pub(crate) struct Answer(StdoutLock<'static>);
 
-/// The reader of the answer has seen enough.
+/// Error: the reader of the answer closed its end of the pipe.
 #[derive(Debug)]
 struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the answer")
+        f.write_str("the reader of the answer closed the pipe")
     }
 }
 
 impl Error for Closed {}
 
-fn closed(error: io::Error) -> io::Error {
+fn mark_closed(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::BrokenPipe { io::Error::other(Closed) } else { error }
 }
 
 impl Write for Answer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(closed)
+        self.0.write(bytes).map_err(mark_closed)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(closed)
+        self.0.flush().map_err(mark_closed)
     }
 }
 
-/// Whether an error is that the reader of the answer has seen enough.
+/// Returns whether an error is that the reader of the answer closed the pipe.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     inner.and_then(|inner| inner.downcast_ref::<Closed>()).is_some()
 }
 
-/// Prints a document for programs, such as XML, as it is. What people read is a [`Text`].
+/// Prints a document for programs, such as XML, unchanged. Output for people is a [`Text`].
 pub(crate) fn print_document(document: &str) -> Result<()> {
     let mut answer = Answer(io::stdout().lock());
-    answer.write_all(document.as_bytes()).and_then(|()| answer.flush()).context(UNWRITTEN)
+    answer.write_all(document.as_bytes()).and_then(|()| answer.flush()).context(WRITE_FAILED)
 }
 
 /// Prints text, with its styles on a terminal, and without them elsewhere and with `NO_COLOR`.
@@ -78,16 +78,18 @@ pub(crate) fn print(text: &Text) -> Result<()> {
 /// Prints compact JSON on one line.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    document::write_json(value, &mut answer).and_then(|()| answer.flush()).context(UNWRITTEN)
+    document::write_json(value, &mut answer).and_then(|()| answer.flush()).context(WRITE_FAILED)
 }
 
-/// Prints JSON made for reading.
+/// Prints indented JSON.
 pub(crate) fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
     let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    document::write_json_pretty(value, &mut answer).and_then(|()| answer.flush()).context(UNWRITTEN)
+    document::write_json_pretty(value, &mut answer)
+        .and_then(|()| answer.flush())
+        .context(WRITE_FAILED)
 }
 
-/// A value as compact JSON; text without quotes.
+/// Returns a value as compact JSON; a string without quotes.
 pub(crate) fn json_line(value: &capscache::format::Value<'_>) -> String {
     match value.as_str() {
         Some(text) => text.to_owned(),
@@ -95,20 +97,20 @@ pub(crate) fn json_line(value: &capscache::format::Value<'_>) -> String {
     }
 }
 
-/// Says something on stderr, in one line; what others named or said in it is escaped.
-pub(crate) fn warn(what: fmt::Arguments<'_>) {
-    let line = format!("capscache: {}\n", printable(&what.to_string()));
-    // There is nobody left to be told that this cannot be told.
+/// Prints a message on stderr, in one line; text from outside in it is escaped.
+pub(crate) fn warn(message: fmt::Arguments<'_>) {
+    let line = format!("capscache: {}\n", printable(&message.to_string()));
+    // An error of stderr cannot be reported anywhere.
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Says on stderr what went wrong.
-pub(crate) fn complain(error: &anyhow::Error) {
+/// Prints an error on stderr.
+pub(crate) fn print_error(error: &anyhow::Error) {
     warn(format_args!("{}", chain(error.as_ref())));
 }
 
-/// Says on stderr what went wrong with one of several things.
-pub(crate) fn complain_about(name: &str, error: &anyhow::Error) {
+/// Prints an error about `name` on stderr, and the name if the error does not contain it.
+pub(crate) fn print_error_about(name: &str, error: &anyhow::Error) {
     let text = chain(error.as_ref());
     if text.contains(&printable(name)) {
         warn(format_args!("{text}"));
@@ -117,7 +119,7 @@ pub(crate) fn complain_about(name: &str, error: &anyhow::Error) {
     }
 }
 
-/// Says on one line what is wrong with a command line; prints help where that was asked for.
+/// Prints the error of a command line on one line, or help if the command line requests it.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -132,7 +134,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// clap tells over several lines what fits on one.
+/// Joins the lines of a message of clap.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
@@ -151,7 +153,7 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// What several answers come to, as an exit code.
+/// Returns the exit code for several answers.
 pub(crate) fn code_of(answers: impl IntoIterator<Item = Tri>) -> ExitCode {
     let mut code = 0;
     for answer in answers {
@@ -164,7 +166,7 @@ pub(crate) fn code_of(answers: impl IntoIterator<Item = Tri>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// A QMP command with the strings among its arguments, as a person would say it.
+/// Returns a QMP command with the strings among its arguments, for people.
 pub(crate) fn command(name: &str, arguments: Option<&str>) -> String {
     fn strings(value: &Value, text: &mut String) {
         match value {
@@ -183,7 +185,7 @@ pub(crate) fn command(name: &str, arguments: Option<&str>) -> String {
     text
 }
 
-/// A number of things.
+/// Returns a number with the noun in singular or plural.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -193,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_clap_says_over_several_lines_comes_on_one() {
+    fn a_message_of_clap_is_joined_to_one_line() {
         let text = "error: unrecognized subcommand 'wram'\n\n  tip: a similar subcommand exists: \
                     'warm'\n\nUsage: capscache [OPTIONS] <COMMAND>\n\nFor more information, try \
                     '--help'.\n";

@@ -18,17 +18,17 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     let source = session.source()?;
     let emulator = locate(&args.emulator);
     let mut entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
-    let lacking = groups_for(&queries, &entry);
-    if !lacking.is_core() {
-        entry = session.answers(&source, &emulator, lacking, args.probing)?;
+    let groups = groups_for(&queries, &entry);
+    if !groups.is_core() {
+        entry = session.answers(&source, &emulator, groups, args.probing)?;
     }
     let answers: Vec<Tri> = queries.iter().map(|query| query.answer(&entry)).collect();
     let mut text = Text::new();
-    for ((asked, query), answer) in args.query.iter().zip(&queries).zip(&answers) {
+    for ((query_text, query), answer) in args.query.iter().zip(&queries).zip(&answers) {
         if args.explain {
-            text.fields(&[asked, answer, &query.explain(&entry)]);
+            text.fields(&[query_text, answer, &query.explain(&entry)]);
         } else {
-            text.fields(&[asked, answer]);
+            text.fields(&[query_text, answer]);
         }
     }
     if !args.explain {

@@ -1,4 +1,4 @@
-//! `record`: the conversation of a probe, written down. The cache is neither read nor written.
+//! `record`: a transcript of a probe. The cache is neither read nor written.
 
 use std::process::ExitCode;
 
@@ -7,32 +7,32 @@ use capscache::probe::{Options, probe};
 use capscache::{Escaped, Groups};
 
 use crate::output;
-use crate::session::{Session, exists, locate};
+use crate::session::{Session, check_exists, locate};
 use crate::{args, document};
 
 pub(crate) fn run(session: &Session, args: &args::Record) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
-    exists(&emulator)?;
+    check_exists(&emulator)?;
     let emulator = std::path::absolute(emulator)?;
     let options = Options::new()
         .groups(if args.full { Groups::ALL } else { Groups::CORE })
         .kvm(!args.no_kvm)
         .record(true)
-        .limits(session.place().limits())
-        .environment(session.place().env.clone())
-        .writable(session.place().writable.clone());
+        .limits(session.options().limits())
+        .environment(session.options().env.clone())
+        .writable(session.options().writable.clone());
     let probed = probe(&emulator, &options).map_err(|error| {
         let advice = session.advice(error.timed_out());
         anyhow!("{}{advice}", output::chain(&error))
     })?;
-    let transcript = document::harmless_json(&probed.transcript.unwrap_or_default());
+    let transcript = document::escape_json(&probed.transcript.unwrap_or_default());
     match &args.output {
         None => output::print_document(&transcript)?,
         Some(file) => {
             std::fs::write(file, &transcript)
                 .with_context(|| format!("cannot write the transcript {}", Escaped::new(file)))?;
             let bytes = transcript.len();
-            session.tell(format_args!("wrote {bytes} bytes to {}", Escaped::new(file)));
+            session.log(format_args!("wrote {bytes} bytes to {}", Escaped::new(file)));
         }
     }
     Ok(ExitCode::SUCCESS)

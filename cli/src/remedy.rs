@@ -1,6 +1,6 @@
-//! What to do where this process was short of something.
+//! Remedies for a shortage of a resource.
 
-/// By how a program says in the C locale what it is short of, or by what ended it.
+/// Remedies by the messages of programs in the C locale, or by the signal that ended one.
 const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["annot allocate memory", "ut of memory", "failed to allocate"],
@@ -26,16 +26,16 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["SIGKILL"],
-        "; where memory is short the kernel does that: `journalctl -k` tells, and `memory.max` limits that of a \
-         cgroup",
+        "; the kernel does that when memory is short: check `journalctl -k`, and raise `memory.max` where it limits \
+         a cgroup",
     ),
     (&["SIGXCPU"], "; give it more processor time: `ulimit -t` (`prlimit --cpu`) limits it"),
     (&["SIGXFSZ"], "; let it write more: `ulimit -f` (`prlimit --fsize`) limits its files"),
 ];
 
-/// What to do about a shortage that a text shows, as an addition to it.
+/// Returns the remedy for a shortage that a message shows, to append to it; empty if there is none.
 pub(crate) fn of(text: &str) -> &'static str {
-    // What the kernel said to execve(2) comes with its advice.
+    // Errors of execve(2) contain their own advice.
     if text.contains("`ulimit -a`") {
         return "";
     }

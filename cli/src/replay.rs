@@ -1,4 +1,4 @@
-//! `replay`: what a transcript says, without any QEMU.
+//! `replay`: the answers in a transcript, without QEMU.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,14 +11,14 @@ use capscache::{Accelerator, Entry, Escaped};
 use capscache_libvirt::{QemuCaps, Surroundings};
 use flate2::read::MultiGzDecoder;
 
-use crate::args::{self, Format, Untold};
-use crate::document::harmless_xml;
+use crate::args::{self, Format, ReplayAccelerator};
+use crate::document::escape_xml;
 use crate::output;
 
 pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
     let file = &args.file;
     let text = read(file).with_context(|| format!("cannot read {}", Escaped::new(file)))?;
-    let first = args.accelerator.map(|Untold::Hvf| Accelerator::Hvf);
+    let first = args.accelerator.map(|ReplayAccelerator::Hvf| Accelerator::Hvf);
     let model = replay_under(&text, first)
         .with_context(|| format!("cannot replay {}", Escaped::new(file)))?;
     let entry = Entry::open(model.encode()?)?;
@@ -34,13 +34,13 @@ pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
             if args.emulator.is_none() {
                 caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
             }
-            output::print_document(&harmless_xml(&caps.to_xml()))?;
+            output::print_document(&escape_xml(&caps.to_xml()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A transcript, decompressed if it begins like a gzip file.
+/// Reads a transcript, decompressed if it begins with the magic number of gzip.
 fn read(file: &Path) -> Result<String> {
     let mut input: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(io::stdin().lock())
@@ -59,7 +59,7 @@ fn read_text(input: impl Read) -> Result<String> {
     input.take(MAX_TRANSCRIPT_BYTES + 1).read_to_end(&mut bytes)?;
     ensure!(
         bytes.len() as u64 <= MAX_TRANSCRIPT_BYTES,
-        "it is longer than {MAX_TRANSCRIPT_BYTES} bytes, as no transcript is"
+        "it is longer than the limit of {MAX_TRANSCRIPT_BYTES} bytes"
     );
-    String::from_utf8(bytes).context("it is not text")
+    String::from_utf8(bytes).context("it is not UTF-8")
 }

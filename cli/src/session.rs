@@ -1,4 +1,4 @@
-//! What all commands share: where the cache is, which emulator is meant, how an answer is had.
+//! Functions of all commands: finding the cache and the emulator, and getting its capabilities.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
@@ -12,31 +12,31 @@ use capscache_service::client::Client;
 use capscache_service::interface;
 use rustix::io::Errno;
 
-use crate::args::{Place, Probing};
-use crate::keeper;
+use crate::args::{GlobalOptions, Probing};
 use crate::output;
+use crate::owner;
 use crate::remedy;
 use crate::source::{self, Source};
 
 /// One run of the command.
 #[derive(Debug)]
 pub(crate) struct Session {
-    place: Place,
+    options: GlobalOptions,
     verbose: bool,
 }
 
 impl Session {
-    pub(crate) fn new(place: Place, verbose: bool) -> Session {
-        Session { place, verbose }
+    pub(crate) fn new(options: GlobalOptions, verbose: bool) -> Session {
+        Session { options, verbose }
     }
 
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// Where the cache is, and what emulators get and may cost.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// Returns the options of all commands.
+    pub(crate) fn options(&self) -> &GlobalOptions {
+        &self.options
     }
 
     /// Opens the cache.
@@ -44,33 +44,32 @@ impl Session {
         self.open(self.root()?)
     }
 
-    /// Where answers come from: the service, if it serves the root and this user may not write there, or
-    /// is root and it belongs to somebody else; otherwise the root itself.
+    /// Returns the source of answers: the service, if it serves the root and this user may not write
+    /// there, or is root and the directory belongs to another user; otherwise the root itself.
     pub(crate) fn source(&self) -> Result<Source> {
         let root = self.root()?;
-        // The service gives emulators an environment and directories of its own.
-        let kept = keeper::of(&root);
-        let is_usual = self.place.env.is_empty() && self.place.writable.is_empty();
-        if (kept.is_some() || !is_writable(&root)) && is_usual {
+        // The service has its own options for the environment and the writable directories of emulators.
+        let owner = owner::other_than_root(&root);
+        let is_default = self.options.env.is_empty() && self.options.writable.is_empty();
+        if (owner.is_some() || !is_writable(&root)) && is_default {
             let client = Client::new(socket());
             match client.root() {
                 Ok(served) if served == root => {
                     let (root, socket) = (Escaped::new(&root), Escaped::new(client.socket()));
-                    let why = if kept.is_some() {
-                        "is another user's"
-                    } else {
-                        "cannot be written by you"
+                    let why = match owner {
+                        Some(_) => "belongs to another user",
+                        None => "is not writable",
                     };
-                    self.tell(format_args!("{root} {why}: asking the service at {socket}"));
+                    self.log(format_args!("{root} {why}: using the service at {socket}"));
                     return Ok(Source::Service(client, served));
                 }
-                Ok(served) => self.tell(format_args!(
-                    "the service is for another cache, in {}",
+                Ok(served) => self.log(format_args!(
+                    "the service serves another cache, {}",
                     Escaped::new(&served)
                 )),
                 Err(error) => {
                     let error = output::chain(&error);
-                    self.tell(format_args!("no service: {error}"));
+                    self.log(format_args!("cannot use the service: {error}"));
                 }
             }
         }
@@ -78,25 +77,25 @@ impl Session {
     }
 
     fn root(&self) -> Result<PathBuf> {
-        let root = self.place.root.clone().map_or_else(default_root, Ok)?;
+        let root = self.options.root.clone().map_or_else(default_root, Ok)?;
         Ok(std::path::absolute(root)?)
     }
 
     fn open(&self, root: PathBuf) -> Result<Cache> {
-        self.tell(format_args!("the cache is in {}", Escaped::new(&root)));
-        let trusted_owner = self.place.trust_owner.or_else(|| keeper::of_system(&root));
-        if let Some(keeper) = keeper::of(&root)
-            && trusted_owner == Some(keeper)
+        self.log(format_args!("the cache is in {}", Escaped::new(&root)));
+        let trusted_owner = self.options.trust_owner.or_else(|| owner::of_system_root(&root));
+        if let Some(owner) = owner::other_than_root(&root)
+            && trusted_owner == Some(owner)
         {
-            self.tell(format_args!("it belongs to the user {keeper}: going on as that user"));
-            keeper::become_user(keeper, &root)?;
+            self.log(format_args!("it belongs to the user {owner}: switching to that user"));
+            owner::become_user(owner, &root)?;
         }
         let mut builder = Cache::builder(root)
-            .failure_ttl(Duration::from_secs(self.place.failure_ttl.into()))
-            .limits(self.place.limits())
-            .environment(self.place.env.iter().cloned())
-            .writable(self.place.writable.iter().cloned());
-        for fallback in &self.place.fallback {
+            .failure_ttl(Duration::from_secs(self.options.failure_ttl.into()))
+            .limits(self.options.limits())
+            .environment(self.options.env.iter().cloned())
+            .writable(self.options.writable.iter().cloned());
+        for fallback in &self.options.fallback {
             builder = builder.fallback(fallback);
         }
         if let Some(owner) = trusted_owner {
@@ -105,14 +104,14 @@ impl Session {
         Ok(builder.open()?)
     }
 
-    /// Says something that only a curious user wants to know.
-    pub(crate) fn tell(&self, what: fmt::Arguments<'_>) {
+    /// Prints a message on stderr if `--verbose` is set.
+    pub(crate) fn log(&self, message: fmt::Arguments<'_>) {
         if self.verbose {
-            output::warn(what);
+            output::warn(message);
         }
     }
 
-    /// What an emulator can do, with `groups`: from the cache, or from a probe if that is allowed.
+    /// Returns the capabilities of an emulator with `groups`: from the cache, or from a probe if allowed.
     pub(crate) fn answers(
         &self,
         source: &Source,
@@ -142,28 +141,29 @@ impl Session {
             Err(error) => output::chain(error),
         };
         if probing.no_probe {
-            exists(emulator)?;
+            check_exists(emulator)?;
             let full = if groups.is_core() { "" } else { "--full " };
             let emulator = Escaped::new(emulator);
             bail!(
-                "{emulator}: {why}; run `capscache warm {full}{emulator}`, or leave out --no-probe"
+                "cannot answer for {emulator} from the cache: {why}; run `capscache warm {full}{emulator}`, \
+                 or leave out --no-probe"
             );
         }
         if lookup.is_err() {
-            output::warn(format_args!("{why}; probing anew"));
+            output::warn(format_args!("{why}; probing again"));
         } else {
-            self.tell(format_args!("{}: {why}; probing", Escaped::new(emulator)));
+            self.log(format_args!("{}: {why}; probing", Escaped::new(emulator)));
         }
         let capabilities =
             cache.get_with(emulator, groups).map_err(|error| self.explain(error, emulator))?;
         if let Some(error) = capabilities.persist_error() {
-            output::warn(format_args!("the answers could not be kept: {}", output::chain(error)));
+            output::warn(format_args!("cannot store the answers: {}", output::chain(error)));
         }
         Ok(capabilities)
     }
 }
 
-/// Warns that answers are missing because the prober was short of something.
+/// Warns that answers are missing because the prober lacked a resource.
 pub(crate) fn warn_of_missing(capabilities: &Capabilities) {
     if let Some(short) = capabilities.incomplete() {
         let remedy = remedy::of(&short.reason);
@@ -171,30 +171,30 @@ pub(crate) fn warn_of_missing(capabilities: &Capabilities) {
     }
 }
 
-/// Several things in one line.
-pub(crate) fn join<T: ToString>(things: &[T], between: &str) -> String {
-    things.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+/// Returns items joined in one line.
+pub(crate) fn join<T: ToString>(items: &[T], between: &str) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }
 
-/// Variables by which a user makes an emulator find its libraries and modules.
-const TELLING: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "QEMU_MODULE_DIR"];
+/// Variables that set where an emulator finds its libraries and modules.
+const LIBRARY_VARIABLES: [&str; 3] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "QEMU_MODULE_DIR"];
 
 impl Session {
-    /// What a library's error means to somebody who typed a path.
+    /// Converts an error of the library to a message with a remedy.
     pub(crate) fn explain(&self, error: capscache::Error, emulator: &Path) -> anyhow::Error {
         match &error {
             capscache::Error::Emulator { .. } => {
-                exists(emulator).err().unwrap_or_else(|| error.into())
+                check_exists(emulator).err().unwrap_or_else(|| error.into())
             }
             capscache::Error::Failed { .. } => {
                 let (emulator, advice) = (Escaped::new(emulator), self.advice(None));
-                anyhow!("{error}; `capscache warm {emulator}` tries at once{advice}")
+                anyhow!("{error}; run `capscache warm {emulator}` to try again now{advice}")
             }
             capscache::Error::Probe { .. } | capscache::Error::Thread { .. } => {
-                let told = output::chain(&error);
+                let message = output::chain(&error);
                 let is_short =
                     matches!(error.cause(), Some(FailureCause::Shortage | FailureCause::TimedOut));
-                let remedy = if is_short { remedy::of(&told) } else { "" };
+                let remedy = if is_short { remedy::of(&message) } else { "" };
                 let advice = match &error {
                     capscache::Error::Probe { source, .. } => self.advice(source.timed_out()),
                     _ => String::new(),
@@ -202,26 +202,26 @@ impl Session {
                 if remedy.is_empty() && advice.is_empty() {
                     return error.into();
                 }
-                anyhow!("{told}{remedy}{advice}")
+                anyhow!("{message}{remedy}{advice}")
             }
             _ => error.into(),
         }
     }
 
-    /// What to try when an emulator cannot be probed, as an addition to a message: more time if that was
-    /// over, and variables of this process that emulators do not get.
+    /// Returns a remedy for an emulator that cannot be probed, to append to a message: more time after a
+    /// timeout, and variables of this process that emulators do not inherit.
     pub(crate) fn advice(&self, timed_out: Option<TimedOut>) -> String {
         let mut advice = match timed_out {
-            Some(TimedOut::Start) => "; --start-timeout SECONDS gives it more".to_owned(),
-            Some(_) => "; --probe-timeout SECONDS gives it more".to_owned(),
+            Some(TimedOut::Start) => "; allow more with --start-timeout SECONDS".to_owned(),
+            Some(_) => "; allow more with --probe-timeout SECONDS".to_owned(),
             None => String::new(),
         };
-        for name in TELLING {
-            let is_given = self.place.env.iter().any(|(given, _)| given == name);
+        for name in LIBRARY_VARIABLES {
+            let is_given = self.options.env.iter().any(|(given, _)| given == name);
             if !is_given && std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
                 advice.push_str(&format!(
-                    "; {name} is set here, but emulators get no variable of this process: \
-                     --env {name}=\"${name}\" gives it to them"
+                    "; {name} is set here, but emulators do not inherit variables: pass it with \
+                     --env {name}=\"${name}\""
                 ));
             }
         }
@@ -229,25 +229,31 @@ impl Session {
     }
 }
 
-/// An error if there is nothing at an emulator's path.
-pub(crate) fn exists(emulator: &Path) -> Result<()> {
+/// Checks that there is a file at an emulator's path.
+///
+/// # Errors
+/// A message with a remedy if there is none, or it cannot be examined.
+pub(crate) fn check_exists(emulator: &Path) -> Result<()> {
     match std::fs::metadata(emulator) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let place = if is_bare(emulator) { ", neither here nor on PATH" } else { "" };
+            let cause = match is_bare(emulator) {
+                true => "it is neither in the working directory nor on PATH",
+                false => "the file does not exist",
+            };
             bail!(
-                "there is no emulator {}{place}; give the path of a QEMU system emulator",
+                "cannot find the emulator {}: {cause}; give the path of a QEMU system emulator",
                 Escaped::new(emulator)
             )
         }
         Err(error) => {
             let advice = match Errno::from_io_error(&error) {
                 Some(Errno::ACCESS) => {
-                    "; a directory above it may not be searched (`namei -l` shows which), or a security \
+                    "; permit searching the directories above it (`namei -l` shows them), unless a security \
                      module such as AppArmor or SELinux refuses it (`journalctl -k`, `ausearch -m avc`)"
                 }
                 Some(Errno::LOOP) => {
-                    "; links lead to one another (`namei -l` shows them): mend them"
+                    "; fix the symbolic links, which form a loop (`namei -l` shows them)"
                 }
                 Some(Errno::NAMETOOLONG) => "; give a shorter path",
                 _ => "",
@@ -255,12 +261,13 @@ pub(crate) fn exists(emulator: &Path) -> Result<()> {
             let emulator = Escaped::new(emulator);
             let cause = error.to_string();
             let cause = output::without_number(&cause);
-            Err(anyhow!("cannot look at the emulator {emulator}: {cause}{advice}"))
+            Err(anyhow!("cannot stat the emulator {emulator}: {cause}{advice}"))
         }
     }
 }
 
-/// The path of the emulator that is meant: a bare name that is no file here is looked up on PATH.
+/// Returns the path of an emulator: a bare name that is not a file in the working directory is searched on
+/// PATH.
 pub(crate) fn locate(named: &Path) -> PathBuf {
     if !is_bare(named) || named.exists() {
         return named.to_owned();
@@ -279,7 +286,7 @@ fn is_bare(path: &Path) -> bool {
     !path.as_os_str().as_encoded_bytes().contains(&b'/')
 }
 
-/// Whether a root can be written by this user or, where it is not there yet, made.
+/// Returns whether this user can write to a root or, if it does not exist yet, create it.
 fn is_writable(root: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     for directory in root.ancestors() {
@@ -307,10 +314,11 @@ fn default_root() -> Result<PathBuf> {
         return Ok(root);
     }
     if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from(keeper::SYSTEM_ROOT));
+        return Ok(PathBuf::from(owner::SYSTEM_ROOT));
     }
     let caches = path_variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let caches = caches.or_else(|| Some(path_variable("HOME")?.join(".cache")));
-    let root = caches.context("neither HOME nor XDG_CACHE_HOME is set: give --root DIR")?;
+    let root = caches
+        .context("cannot choose a root: neither HOME nor XDG_CACHE_HOME is set; give --root DIR")?;
     Ok(root.join("capscache"))
 }

@@ -1,4 +1,4 @@
-//! `completions` and `man`: the command told to shells and to `man`.
+//! `completions` and `man`: scripts for shells, and manual pages.
 
 use std::process::ExitCode;
 
@@ -16,16 +16,16 @@ pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// With all options: those that few need are left out of the short help alone.
-fn complete(command: Command) -> Command {
-    command.mut_args(|option| option.hide_short_help(false)).mut_subcommands(complete)
+/// Includes the options that the short help leaves out.
+fn with_all_options(command: Command) -> Command {
+    command.mut_args(|option| option.hide_short_help(false)).mut_subcommands(with_all_options)
 }
 
 pub(crate) fn man(args: &Man) -> Result<ExitCode> {
-    let command = complete(Arguments::command());
+    let command = with_all_options(Arguments::command());
     match &args.dir {
         Some(directory) => clap_mangen::generate_to(command, directory)
-            .with_context(|| format!("cannot write into {}", Escaped::new(directory)))?,
+            .with_context(|| format!("cannot write manual pages to {}", Escaped::new(directory)))?,
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;

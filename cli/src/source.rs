@@ -69,7 +69,10 @@ pub(crate) fn get_from_service(
 ) -> Result<Capabilities> {
     client.get(emulator, groups, no_probe).map_err(|error| match error {
         ClientError::NotValid { .. } => {
-            anyhow!("{}: {error}; leave out --no-probe to have it probed", Escaped::new(emulator))
+            anyhow!(
+                "cannot answer for {} from the cache: {error}; leave out --no-probe",
+                Escaped::new(emulator)
+            )
         }
         error => error.into(),
     })

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args;
 use crate::entries::Status;
 use crate::output;
-use crate::session::{Session, exists, locate};
+use crate::session::{Session, check_exists, locate};
 use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
@@ -19,7 +19,7 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
     let code = match status {
         Status::Valid => 0,
         Status::Missing => {
-            exists(&emulator)?;
+            check_exists(&emulator)?;
             output::UNKNOWN
         }
         _ => output::NO,
@@ -42,12 +42,12 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
 fn detail(status: &Status, name: &str) -> String {
     match status {
         Status::Valid => String::new(),
-        Status::Missing => format!(": there is no entry; `capscache warm {name}` makes one"),
+        Status::Missing => format!(": there is no entry; run `capscache warm {name}` to create it"),
         Status::Failed { reason, age, retry_in } => {
             let retry_in = retry_in.max(&1);
             format!(
-                ": {reason} ({age} s ago; tried again in {retry_in} s); `capscache warm {name}` tries \
-                 at once"
+                ": {reason} ({age} s ago; tried again in {retry_in} s); run `capscache warm {name}` \
+                 to try again now"
             )
         }
         Status::Stale { input, path, recorded, found } => {
@@ -55,7 +55,7 @@ fn detail(status: &Status, name: &str) -> String {
             format!(": the {input}{between}{path} changed: recorded {recorded}, found {found}")
         }
         Status::Damaged { path, found } | Status::Unreadable { path, found } => {
-            format!(": {path}: {found}; `capscache warm {name}` makes it anew")
+            format!(": {path}: {found}; run `capscache warm {name}` to replace it")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Columns that line up.
+//! Tables with aligned columns.
 
 use anstyle::{AnsiColor, Style};
 
@@ -25,12 +25,12 @@ impl Cell {
         Cell { text: printable(text.into().trim_end()), style, right: false }
     }
 
-    /// A number, set so that its digits line up.
+    /// Returns a cell with a number, aligned to the right.
     pub(crate) fn number(number: impl ToString) -> Cell {
         Cell { text: printable(&number.to_string()), style: PLAIN, right: true }
     }
 
-    /// The same, set at the right edge of its column.
+    /// Aligns the cell to the right.
     pub(crate) fn right(self) -> Cell {
         Cell { right: true, ..self }
     }
@@ -66,7 +66,7 @@ impl Table {
         Table { heading, rows: Vec::new(), indent: 0 }
     }
 
-    /// A table that needs no heading: names and what stands for them.
+    /// Returns a table of names and values, without a heading.
     pub(crate) fn of_pairs() -> Table {
         Table { heading: Vec::new(), rows: Vec::new(), indent: 2 }
     }
@@ -79,7 +79,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// A name in a faint style, and its value.
+    /// Adds a name in a faint style, and its value.
     pub(crate) fn pair(&mut self, name: &str, value: impl Into<Cell>) {
         self.row([Cell::styled(name, FAINT), value.into()]);
     }
@@ -88,7 +88,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as text with styles; nothing if it has no rows.
+    /// Renders the table as text with styles; empty if it has no rows.
     pub(crate) fn render(&self) -> Text {
         if self.rows.is_empty() {
             return Text::new();
@@ -123,7 +123,7 @@ impl Table {
                 }
                 if !cell.text.is_empty() {
                     let Cell { text: word, style, .. } = cell;
-                    // Blanks are written when something follows, so that no line ends in one.
+                    // Blanks are written only before a cell, so that no line ends in one.
                     text.blanks(blanks);
                     text.styled(*style, word);
                     blanks = 0;
@@ -136,7 +136,7 @@ impl Table {
     }
 }
 
-/// What names are sorted by, so that `pc-2.9` comes before `pc-2.10`; differs where names do.
+/// Returns a key to sort names by, so that `pc-2.9` comes before `pc-2.10`; different for different names.
 pub(crate) fn natural_key(name: &str) -> (Vec<(String, u64)>, String) {
     let mut key = Vec::new();
     let mut rest = name;
@@ -151,7 +151,7 @@ pub(crate) fn natural_key(name: &str) -> (Vec<(String, u64)>, String) {
     (key, name.to_owned())
 }
 
-/// A size for people.
+/// Formats a size for people.
 pub(crate) fn size(bytes: usize) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
@@ -160,7 +160,7 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-/// Words, in lines of at most a hundred characters, indented.
+/// Wraps words in indented lines of at most a hundred characters.
 pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> Text {
     const LINE: usize = 100;
     let mut text = Text::new();

@@ -5,10 +5,10 @@ use std::fmt::{self, Write};
 use anstyle::Style;
 use capscache::Escaped;
 
-/// Text for people, with styles that only a terminal gets to see.
+/// Text for people, with styles that are only printed on a terminal.
 ///
-/// Whatever is put in is escaped: styles, tabs between fields and ends of lines are the command's own. It
-/// is the only thing besides documents, such as JSON, that reaches standard output.
+/// All input is escaped: only the command itself adds styles, tabs between fields and ends of lines. Besides
+/// documents, such as JSON, nothing else is written to standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text(String);
 
@@ -62,12 +62,12 @@ impl Text {
         self.0.push_str(&other.0);
     }
 
-    /// Whether there is nothing to see.
+    /// Returns whether the text has no visible characters.
     pub(crate) fn is_blank(&self) -> bool {
         self.0.trim().is_empty()
     }
 
-    /// The text with styles, as a terminal takes it.
+    /// Returns the text with styles as escape sequences.
     pub(crate) fn with_styles(&self) -> &str {
         &self.0
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_styles_tabs_and_line_ends_of_our_own_come_through() {
+    fn only_styles_tabs_and_line_ends_of_the_command_are_not_escaped() {
         let mut text = Text::new();
         text.styled(Style::new().bold(), "a\x1b[2Jb");
         text.line("\n\u{9b}31m");

@@ -1,4 +1,4 @@
-//! `verify`: is what lies in the cache what was written?
+//! `verify`: checks entries for damage.
 
 use std::process::ExitCode;
 
@@ -20,14 +20,17 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     for emulator in args.emulators.iter().map(|named| locate(named)) {
         match cache.verify(&emulator) {
             Ok(true) => good += 1,
-            Ok(false) => bail!("{} has no entry; see `capscache list`", Escaped::new(&emulator)),
+            Ok(false) => bail!(
+                "cannot verify the entry of {}: there is none; see `capscache list`",
+                Escaped::new(&emulator)
+            ),
             Err(error) => bad.push(error),
         }
     }
     let mut text = Text::new();
     for error in &bad {
-        let (file, why) = unusable(error);
-        text.line(format_args!("damaged: {}: {why}", Escaped::new(file)));
+        let (file, reason) = unusable(error);
+        text.line(format_args!("damaged: {}: {reason}", Escaped::new(file)));
     }
     let bad = bad.len();
     let entries = output::count(good + bad, "entry", "entries");
@@ -36,6 +39,6 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     if bad == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    session.tell(format_args!("damaged entries are made anew by `capscache warm`"));
+    session.log(format_args!("run `capscache warm` to replace damaged entries"));
     Ok(ExitCode::from(output::NO))
 }

@@ -1,6 +1,6 @@
-//! `warm`: probes what is missing or stale, several emulators at a time.
+//! `warm`: probes emulators whose entries are missing or stale, several at a time.
 
-mod board;
+mod progress;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,40 +14,40 @@ use capscache::{Capabilities, Escaped, Groups, find_emulators};
 use capscache_service::check::{Checked, check};
 use capscache_service::client::Client;
 
-use self::board::Board;
+use self::progress::Progress;
 use crate::args::Warm;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::source::{Source, get_from_service};
 
-/// What became of one emulator.
+/// Result for one emulator.
 enum Outcome {
-    /// The cache had all that was asked for.
+    /// The entry is valid and has all requested groups.
     Cached(Capabilities),
-    /// It was probed, and that took so long.
+    /// It was probed, in this time.
     Probed(Capabilities, Duration),
-    /// It is the same file as this other one, and shares its answers.
+    /// It is a link to the same file as this emulator, and shares its probe.
     Shared(Capabilities, PathBuf),
     /// It cannot be probed.
     Failed(anyhow::Error),
-    /// It was probed, and the answers could not be kept.
-    NotKept(Capabilities, anyhow::Error),
+    /// It was probed, and the answers could not be stored.
+    NotStored(Capabilities, anyhow::Error),
 }
 
 pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
-    let emulators = wanted(args)?;
+    let emulators = requested(args)?;
     let source = session.source()?;
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let board = Board::new(&emulators, args.full);
+    let progress = Progress::new(&emulators, args.full);
     let queue = Mutex::new(largest_first(by_file(emulators)).into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some(names) = next() {
             for (at, emulator) in names.iter().enumerate() {
                 let first = if at == 0 { None } else { names.first() };
-                let outcome = warm(session, &source, emulator, groups, first, &board);
-                board.show(emulator, outcome)?;
+                let outcome = warm(session, &source, emulator, groups, first, &progress);
+                progress.show(emulator, outcome)?;
             }
         }
         Ok(())
@@ -59,29 +59,31 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
         };
         workers.into_iter().try_for_each(join)
     })?;
-    let failed = board.finish()?;
+    let failed = progress.finish()?;
     Ok(ExitCode::from(if failed { output::NO } else { 0 }))
 }
 
-/// The emulators that are meant, each once, in the order in which they were given or found.
-fn wanted(args: &Warm) -> Result<Vec<PathBuf>> {
+/// Returns the requested emulators, each once, in the order of the command line or of the search.
+fn requested(args: &Warm) -> Result<Vec<PathBuf>> {
     if args.all {
         let found = find_emulators(&args.search);
         if found.is_empty() {
-            bail!("no emulator on PATH or in /usr/libexec: install QEMU, or give --search DIR");
+            bail!(
+                "cannot find an emulator: PATH and /usr/libexec have none; install QEMU, or give --search DIR"
+            );
         }
         return Ok(found);
     }
     if args.emulators.is_empty() {
-        bail!("nothing to warm: give the paths of emulators, or --all");
+        bail!("cannot warm: no emulator is given; give the paths of emulators, or --all");
     }
     let mut seen = HashSet::new();
     let located = args.emulators.iter().map(|named| locate(named));
     Ok(located.filter(|emulator| seen.insert(emulator.clone())).collect())
 }
 
-/// Names of one file stand together, its own name first: it is probed once, and no worker waits
-/// for another one's probe.
+/// Groups the names of one file, its own name first: it is probed once, and no worker waits for another
+/// worker's probe.
 fn by_file(emulators: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
     let mut groups: Vec<(PathBuf, Vec<PathBuf>)> = Vec::new();
     for emulator in emulators {
@@ -95,8 +97,8 @@ fn by_file(emulators: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
     groups.into_iter().map(|(_, names)| names).collect()
 }
 
-/// The work that takes longest is begun first, so that no worker is left with it at the end. The
-/// size of a wrapper script says nothing of what it starts: those come before all others.
+/// Sorts files by size, so that the longest probe does not start last. The size of a wrapper script does not
+/// show that of its emulator: scripts come first.
 fn largest_first(mut files: Vec<Vec<PathBuf>>) -> Vec<Vec<PathBuf>> {
     const SMALLEST_PROGRAM_BYTES: u64 = 1 << 20;
     let size = |names: &Vec<PathBuf>| {
@@ -108,7 +110,7 @@ fn largest_first(mut files: Vec<Vec<PathBuf>>) -> Vec<Vec<PathBuf>> {
     files
 }
 
-/// One more than there are processors: while an entry is synced to disk, another probe goes on.
+/// Returns one more than the number of processors: while an entry is synced to disk, another probe runs.
 fn default_jobs() -> usize {
     available_parallelism().map_or(1, usize::from) + 1
 }
@@ -119,27 +121,27 @@ fn warm(
     emulator: &Path,
     groups: Groups,
     first: Option<&PathBuf>,
-    board: &Board,
+    progress: &Progress,
 ) -> Outcome {
     let cache = match source {
         Source::Root(cache) => cache,
-        Source::Service(client, _) => return ask(client, emulator, groups, board),
+        Source::Service(client, _) => return warm_by_service(client, emulator, groups, progress),
     };
     match check(cache, emulator, groups) {
         Ok(Checked::Cached(hit)) => return Outcome::Cached(hit),
-        Ok(Checked::Stale(why)) => board.aside(|| {
+        Ok(Checked::Stale(why)) => progress.aside(|| {
             let (emulator, why) = (Escaped::new(emulator), why.to_string());
             let why = output::without_number(&why);
-            session.tell(format_args!("{emulator} is stale: {why}"));
+            session.log(format_args!("{emulator} is stale: {why}"));
         }),
         Ok(Checked::Unusable(error)) => {
             let why = output::chain(&error);
-            board.aside(|| output::warn(format_args!("{why}; probing anew")));
+            progress.aside(|| output::warn(format_args!("{why}; probing again")));
         }
         Ok(Checked::Lacking) => {}
         Err(error) => return Outcome::Failed(error.into()),
     }
-    let running = board.begin(emulator);
+    let running = progress.begin(emulator);
     let began = Instant::now();
     let result = cache.get_with(emulator, groups);
     let elapsed = began.elapsed();
@@ -149,8 +151,8 @@ fn warm(
         Err(error) => return Outcome::Failed(session.explain(error, emulator)),
     };
     if let Some(error) = capabilities.persist_error() {
-        let error = anyhow!("the answers could not be kept: {}", output::chain(error));
-        return Outcome::NotKept(capabilities, error);
+        let error = anyhow!("cannot store the answers: {}", output::chain(error));
+        return Outcome::NotStored(capabilities, error);
     }
     match first {
         Some(first) if is_link_to(emulator, &capabilities.executable()) => {
@@ -160,15 +162,20 @@ fn warm(
     }
 }
 
-/// Has the service get what is missing or stale.
-fn ask(client: &Client, emulator: &Path, groups: Groups, board: &Board) -> Outcome {
+/// Warms an emulator through the service.
+fn warm_by_service(
+    client: &Client,
+    emulator: &Path,
+    groups: Groups,
+    progress: &Progress,
+) -> Outcome {
     let get = |no_probe| get_from_service(client, emulator, groups, no_probe);
     if let Ok(hit) = get(true)
         && hit.has(groups)
     {
         return Outcome::Cached(hit);
     }
-    let running = board.begin(emulator);
+    let running = progress.begin(emulator);
     let began = Instant::now();
     let result = get(false);
     running.end();
@@ -178,7 +185,7 @@ fn ask(client: &Client, emulator: &Path, groups: Groups, board: &Board) -> Outco
     }
 }
 
-/// Whether an emulator's name leads to `executable` without any script between them.
+/// Returns whether an emulator's path resolves to `executable` without a script in between.
 fn is_link_to(emulator: &Path, executable: &Path) -> bool {
     emulator.canonicalize().is_ok_and(|file| file == executable)
 }
@@ -188,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_one_file_stand_together_and_its_own_comes_first() {
+    fn names_of_one_file_are_grouped_and_its_own_comes_first() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().canonicalize().unwrap().join(name);
         std::fs::write(path("ppc64"), "").unwrap();

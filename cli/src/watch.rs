@@ -18,12 +18,12 @@ pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
         options = options.jobs(jobs.into());
     }
     let (sender, events) = mpsc::channel();
-    // Nobody is left to be told when this ends.
+    // Sending fails only when this process ends.
     let _watcher = Watcher::start(cache, options, move |event| drop(sender.send(event)))?;
     for event in events {
         print(&event, args.json)?;
     }
-    bail!("the watcher broke off: please report it")
+    bail!("cannot watch any longer: the watcher has ended; please report it")
 }
 
 fn print(event: &Event, json: bool) -> Result<()> {

@@ -15,8 +15,8 @@ fn other_paths(dir: &Dir) -> Vec<(String, &'static str)> {
     assert!(made.is_ok_and(|status| status.success()));
     vec![
         (text(&dir.path("pipe")), "may not be executed"),
-        (text(&dir.path("gone")), "there is no emulator"),
-        ("gone".to_owned(), "neither here nor on PATH"),
+        (text(&dir.path("gone")), "cannot find the emulator"),
+        ("gone".to_owned(), "neither in the working directory nor on PATH"),
         (text(&dir.path("directory")), "is a directory"),
         (text(&dir.path("plain")), "may not be executed"),
         (dir.program("text", "a text\n"), "is not a program"),
@@ -100,12 +100,12 @@ fn a_root_that_cannot_be_written_costs_no_answer() {
     let query = dir.run(&["--root", "/proc/self/task", "query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
     let complaint = query.complaint();
-    assert!(complaint.starts_with("the answers could not be kept: "), "{complaint}");
+    assert!(complaint.starts_with("cannot store the answers: "), "{complaint}");
     let query = dir.run(&["--root", "/proc/none/such", "query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
     let warm = dir.run(&["--root", "/proc/self/task", "warm", &avr()]);
     assert_eq!(warm.code, Some(1));
-    assert!(warm.complaint().contains("the answers could not be kept"), "{warm:?}");
+    assert!(warm.complaint().contains("cannot store the answers"), "{warm:?}");
     assert!(warm.stdout.ends_with("1 failed\n"), "{warm:?}");
 }
 
@@ -134,7 +134,7 @@ $ capscache query x
 ! capscache: the following required arguments were not provided: <QUERY>...; usage: capscache query <EMULATOR> <QUERY>...
 exit code: 2
 $ capscache warm
-! capscache: nothing to warm: give the paths of emulators, or --all
+! capscache: cannot warm: no emulator is given; give the paths of emulators, or --all
 exit code: 2
 $ capscache warm --jobs none x
 ! capscache: invalid value 'none' for '--jobs <N>': invalid digit found in string
@@ -143,10 +143,10 @@ $ capscache export x --format xml
 ! capscache: invalid value 'xml' for '--format <FORMAT>' [possible values: json, libvirt-xml]
 exit code: 2
 $ capscache inspect /usr/bin/qemu-system-avr none
-! capscache: there is no section "none"; there are machines, cpus, host-cpu, devices, objects, types, commands, events, options, migration, tpm, schema, flags, firmware, report, and one thing of a kind, such as device:virtio-blk-pci
+! capscache: cannot show "none": unknown section; sections are machines, cpus, host-cpu, devices, objects, types, commands, events, options, migration, tpm, schema, flags, firmware, report, and KIND:NAME, such as device:virtio-blk-pci
 exit code: 2
 $ capscache inspect /usr/bin/qemu-system-avr none:such
-! capscache: unknown kind of thing "none"; known are machine, cpu, device, object, type
+! capscache: cannot show "none:such": unknown kind; kinds are machine, cpu, device, object, type
 exit code: 2
 $ capscache invalidate
 ! capscache: the following required arguments were not provided: <EMULATOR>...; usage: capscache invalidate <EMULATOR>...

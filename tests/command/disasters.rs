@@ -22,7 +22,7 @@ impl Dir {
     }
 }
 
-const NOT_WRITTEN: &str = "capscache: the answers could not be kept: ";
+const NOT_WRITTEN: &str = "capscache: cannot store the answers: ";
 
 #[test]
 fn a_full_disk_costs_no_answer_and_leaves_nothing_behind() {

@@ -278,10 +278,10 @@ $ capscache record [DIR]/around
 ! capscache: cannot execute [DIR]/around: links or interpreters lead to one another without end (`namei -l` shows the links); mend them: Too many levels of symbolic links
 exit code: 2
 $ capscache query ./loop machine:pc
-! capscache: cannot look at the emulator ./loop: Too many levels of symbolic links; links lead to one another (`namei -l` shows them): mend them
+! capscache: cannot stat the emulator ./loop: Too many levels of symbolic links; fix the symbolic links, which form a loop (`namei -l` shows them)
 exit code: 2
 $ capscache query [LONG] machine:pc
-! capscache: cannot look at the emulator [LONG]: File name too long; give a shorter path
+! capscache: cannot stat the emulator [LONG]: File name too long; give a shorter path
 exit code: 2
 $ capscache record [DIR]/text
 ! capscache: [DIR]/text is not a program that this host can run: it is neither a script that begins with #! nor a program for [..], and nothing in /proc/sys/fs/binfmt_misc takes it; give the path of a QEMU system emulator
@@ -383,11 +383,11 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let silent = dir.program("silent", "#!/bin/sh\nexec sleep 600\n");
     let start = dir.complains(&["--start-timeout", "1", "record", &silent]);
     assert!(
-        start.ends_with("(gave no answer within 1 s); --start-timeout SECONDS gives it more"),
+        start.ends_with("(gave no answer within 1 s); allow more with --start-timeout SECONDS"),
         "{start}"
     );
     let whole = dir.complains(&["--probe-timeout", "1", "query", &silent, "machine:pc"]);
-    let expected = "(was not done when the 1 s of the whole probe were over); --probe-timeout SECONDS gives it more";
+    let expected = "(was not done when the 1 s of the whole probe were over); allow more with --probe-timeout SECONDS";
     assert!(whole.ends_with(expected), "{whole}");
     // Queries block it, and the whole probe is over before each was sent alone.
     let cases =
@@ -395,7 +395,7 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let slow = dir.fake("slow", "", cases);
     let over = dir.complains(&["--start-timeout", "1", "--probe-timeout", "2", "record", &slow]);
     assert!(over.contains("within the 2 s that a whole probe may take"), "{over}");
-    assert!(over.ends_with("--probe-timeout SECONDS gives it more"), "{over}");
+    assert!(over.ends_with("allow more with --probe-timeout SECONDS"), "{over}");
     for wrong in ["0", "-1", "x"] {
         let run = dir.run(&["list", &format!("--start-timeout={wrong}")]);
         assert_eq!(run.code, Some(2), "{wrong}: {run:?}");

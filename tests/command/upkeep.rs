@@ -147,7 +147,7 @@ fn an_emulator_that_was_never_probed_is_missing() {
     let shown = dir.session(&[&["status", &avr()], &["status", "--json", &avr()]]);
     dir.assert_snapshot(&shown, str![[r#"
 $ capscache status /usr/bin/qemu-system-avr
-/usr/bin/qemu-system-avr: missing: there is no entry; `capscache warm /usr/bin/qemu-system-avr` makes one
+/usr/bin/qemu-system-avr: missing: there is no entry; run `capscache warm /usr/bin/qemu-system-avr` to create it
 exit code: 3
 $ capscache status --json /usr/bin/qemu-system-avr
 {
@@ -179,14 +179,14 @@ $ capscache invalidate /usr/bin/qemu-system-avr
 $ capscache invalidate /usr/bin/qemu-system-avr
 /usr/bin/qemu-system-avr: there was no entry
 $ capscache status /usr/bin/qemu-system-avr
-/usr/bin/qemu-system-avr: missing: there is no entry; `capscache warm /usr/bin/qemu-system-avr` makes one
+/usr/bin/qemu-system-avr: missing: there is no entry; run `capscache warm /usr/bin/qemu-system-avr` to create it
 exit code: 3
 $ capscache status /usr/bin/qemu-system-rx
 /usr/bin/qemu-system-rx: valid
 $ capscache invalidate --all
 dropped 1 entry
 $ capscache status /usr/bin/qemu-system-rx
-/usr/bin/qemu-system-rx: missing: there is no entry; `capscache warm /usr/bin/qemu-system-rx` makes one
+/usr/bin/qemu-system-rx: missing: there is no entry; run `capscache warm /usr/bin/qemu-system-rx` to create it
 exit code: 3
 
 "#]]);
@@ -242,7 +242,7 @@ fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
     let gc = dir.run(&["gc"]);
     assert_eq!(gc.code, Some(0));
     assert_eq!(gc.stdout, format!("dropped: {gone}, which is gone\n"));
-    let left = |name: &Path| gc.stderr.contains(&format!("left alone: {}: ", name.display()));
+    let left = |name: &Path| gc.stderr.contains(&format!("not removed: {}: ", name.display()));
     assert!(names.iter().all(|name| left(name)), "{gc:?}");
     assert_eq!(gc.stderr.lines().count(), names.len(), "{gc:?}");
 }
@@ -265,7 +265,7 @@ fn an_entry_that_cannot_be_opened_is_reported_once_and_replaced() {
     assert!(dir.answer(&["list"]).contains("damaged: "));
     let query = dir.run(&["query", &avr(), "machine:uno"]);
     assert_eq!((query.code, query.stdout.as_str()), (Some(0), "machine:uno\tyes\n"));
-    assert!(query.complaint().ends_with("probing anew"), "{query:?}");
+    assert!(query.complaint().ends_with("probing again"), "{query:?}");
     assert_eq!(dir.answer(&["query", &avr(), "machine:uno"]), "machine:uno\tyes\n");
 }
 
@@ -285,7 +285,7 @@ fn a_failure_is_remembered_shown_by_status_and_tried_again_by_warm() {
     let complaint = again.complaint();
     assert!(complaint.contains("no luck today") && complaint.contains("ago; tried again in"));
     assert!(
-        complaint.ends_with(&format!("`capscache warm {broken}` tries at once")),
+        complaint.ends_with(&format!("run `capscache warm {broken}` to try again now")),
         "{complaint}"
     );
     let status = dir.run(&["status", &broken]);
@@ -380,7 +380,7 @@ fn root_writes_to_the_cache_of_another_user_as_that_user() {
     dir.answer(&[&trusting[..], &["warm", &avr()]].concat());
     let run = dir.run(&[&trusting[..], &["--verbose", "query", &avr(), "machine:uno"]].concat());
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
-    let notice = "it belongs to the user 12345: going on as that user";
+    let notice = "it belongs to the user 12345: switching to that user";
     assert!(run.stderr.contains(notice), "{run:?}");
     let found = owners();
     assert!(found.len() >= 3 && found.iter().all(|owner| *owner == OWNER), "{found:?}");

@@ -46,7 +46,7 @@ fn a_user_who_may_not_write_to_the_root_is_answered_by_the_service() {
 
     let verbose = run(&dir, &["-v", "query", &avr, "machine:none"]);
     let line = format!(
-        "capscache: {} cannot be written by you: asking the service at {}\n",
+        "capscache: {} is not writable: using the service at {}\n",
         dir.root().display(),
         dir.socket().display()
     );
@@ -117,7 +117,7 @@ fn a_service_for_another_root_is_not_used_and_a_missing_one_is_reported() {
     let dir = Dir::new();
     std::fs::create_dir(dir.root()).unwrap();
     let absent = run(&dir, &["-v", "status", "--json", &avr()]);
-    assert!(absent.stderr.contains("capscache: no service: cannot connect to "));
+    assert!(absent.stderr.contains("capscache: cannot use the service: cannot connect to "));
     let status: Value = serde_json::from_str(&absent.stdout).unwrap();
     assert_eq!(status["state"], "missing");
 
@@ -125,7 +125,7 @@ fn a_service_for_another_root_is_not_used_and_a_missing_one_is_reported() {
     let service = dir.serve(&["--root", other.to_str().unwrap()]);
     service.call("Get", json!({"emulator": avr()}));
     let run_by_user = run(&dir, &["-v", "status", "--json", &avr()]);
-    let line = format!("the service is for another cache, in {}", other.display());
+    let line = format!("the service serves another cache, {}", other.display());
     assert!(run_by_user.stderr.contains(&line), "{run_by_user:?}");
     let status: Value = serde_json::from_str(&run_by_user.stdout).unwrap();
     assert_eq!(status["state"], "missing");

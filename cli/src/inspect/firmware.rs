@@ -1,4 +1,4 @@
-//! The firmware that machines of an emulator can be started with: what the descriptors of this host say now.
+//! The firmware that machines of an emulator can use, from the descriptors of this host at present.
 
 use std::collections::BTreeMap;
 
@@ -42,13 +42,13 @@ pub(super) fn render(caps: &Capabilities) -> Text {
 fn mapping(descriptor: &FirmwareDescriptor) -> String {
     let mapping = &descriptor.mapping;
     let filename = |file: &Option<FirmwareFile>| file.as_ref().map(|file| file.filename.clone());
-    let words = [
+    let values = [
         Some(mapping.device.clone()),
         mapping.mode.clone(),
         filename(&mapping.executable),
         filename(&mapping.nvram_template),
     ];
-    join(&words.into_iter().flatten().collect::<Vec<_>>(), " ")
+    join(&values.into_iter().flatten().collect::<Vec<_>>(), " ")
 }
 
 pub(super) fn json(caps: &Capabilities) -> Value {

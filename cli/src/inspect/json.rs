@@ -1,4 +1,4 @@
-//! What the sections show as JSON: parts of the JSON contract, but for the firmware.
+//! Sections as JSON: parts of the document of `export`, except for the firmware.
 
 use anyhow::Result;
 use capscache::{Accelerator, Capabilities, Group};
@@ -32,7 +32,7 @@ pub(super) fn list(caps: &Capabilities, list: List) -> Result<Value> {
     })
 }
 
-/// `{kvm: …, tcg: …}` with what each of them has under `key`.
+/// Returns `{kvm: …, tcg: …}` with the value of `key` under each accelerator.
 fn per_accelerator(mut accelerators: Value, key: &str) -> Value {
     let all = accelerators.as_object_mut().into_iter().flatten();
     all.map(|(name, answers)| (name.clone(), answers[key].take())).collect::<Map<_, _>>().into()

@@ -1,4 +1,4 @@
-//! The sections that are lists.
+//! Sections that are lists.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::text::Text;
 pub(super) fn render(caps: &Capabilities, list: List) -> Text {
     let mut text = section(caps, list);
     if text.is_blank() {
-        text.line("QEMU does not tell for this architecture");
+        text.line("not reported by QEMU for this architecture");
     }
     text
 }
@@ -129,7 +129,7 @@ fn cpus(caps: &Capabilities) -> Text {
     table.render()
 }
 
-/// The first of the features that keep a model from running.
+/// Returns the first of the features that a model needs and the host lacks.
 fn lacking(model: CpuModel<'_>) -> Cell {
     const SHOWN: usize = 5;
     let mut features: Vec<&str> = model.unavailable_features().into_iter().flatten().collect();
@@ -145,19 +145,19 @@ fn host_cpu(caps: &Capabilities) -> Text {
     for accelerator in caps.accelerators() {
         let Ok(answers) = caps.accelerator(accelerator) else { continue };
         for (arguments, answer) in answers.host_cpu() {
-            let asked = crate::output::json_line(&arguments);
+            let arguments = crate::output::json_line(&arguments);
             if !text.is_blank() {
                 text.end();
             }
             text.styled(HEADING, accelerator);
-            text.line(format_args!("  {asked}"));
+            text.line(format_args!("  {arguments}"));
             text.append(&expansion(answer));
         }
     }
     text
 }
 
-/// What an expansion says: features that are on, values, and how many are off.
+/// Renders an expansion: features that are on, values, and the number of features that are off.
 pub(super) fn expansion(answer: Value<'_>) -> Text {
     let mut text = Text::new();
     let Some(model) = answer.get("model") else {
@@ -225,7 +225,7 @@ fn types(caps: &Capabilities) -> Text {
     table.render()
 }
 
-/// The capability flags that libvirt would give the emulator, in its order.
+/// Renders the capability flags that libvirt would give the emulator, in libvirt's order.
 fn flags(caps: &Capabilities) -> Text {
     let mut table = Table::new(&["FLAG"]);
     for name in capscache_libvirt::flags(caps).names() {
@@ -234,7 +234,7 @@ fn flags(caps: &Capabilities) -> Text {
     table.render()
 }
 
-/// Commands or events, with the features that the schema gives them.
+/// Renders commands or events, with their features in the schema.
 fn entries(caps: &Capabilities, meta_type: &str, mut names: Vec<&str>) -> Text {
     names.sort_by_cached_key(|name| natural_key(name));
     let entries = caps.schema().entries();

@@ -1,4 +1,4 @@
-//! `inspect`: what an emulator can do, for people.
+//! `inspect`: the capabilities of an emulator, for people.
 
 mod firmware;
 mod json;
@@ -16,15 +16,15 @@ use crate::args;
 use crate::output;
 use crate::session::{Session, join, locate};
 
-/// What is to be shown.
+/// Part of the capabilities to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Section {
     Overview,
     List(List),
-    One(Thing, String),
+    One(Kind, String),
 }
 
-/// Names for the variants of an enum, in the order of its documentation.
+/// Defines an enum with a name for each variant, in the order of the documentation.
 macro_rules! named {
     ($name:ident { $($variant:ident $text:literal,)* }) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ named! {
 }
 
 named! {
-    Thing {
+    Kind {
         Machine "machine",
         Cpu "cpu",
         Device "device",
@@ -81,14 +81,14 @@ impl Section {
         }
         let names = |known: &[&str]| join(known, ", ");
         match text.split_once(':') {
-            Some((kind, name)) if !name.is_empty() => match Thing::from_name(kind) {
-                Some(thing) => Ok(Section::One(thing, name.to_owned())),
+            Some((kind, name)) if !name.is_empty() => match Kind::from_name(kind) {
+                Some(kind) => Ok(Section::One(kind, name.to_owned())),
                 None => {
-                    bail!("unknown kind of thing {kind:?}; known are {}", names(&Thing::names()))
+                    bail!("cannot show {text:?}: unknown kind; kinds are {}", names(&Kind::names()))
                 }
             },
             _ => bail!(
-                "there is no section {text:?}; there are {}, and one thing of a kind, such as \
+                "cannot show {text:?}: unknown section; sections are {}, and KIND:NAME, such as \
                  device:virtio-blk-pci",
                 names(&List::names())
             ),
@@ -102,36 +102,36 @@ pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
     let answers = |groups| session.answers(&source, &emulator, groups, args.probing);
     let mut caps = answers(Groups::CORE)?;
-    let lacking = lacking(&caps, &section, args.json);
-    if !lacking.is_core() {
-        caps = answers(lacking)?;
+    let missing = missing_groups(&caps, &section, args.json);
+    if !missing.is_core() {
+        caps = answers(missing)?;
     }
     if args.json {
         match &section {
             Section::Overview => output::print_json_pretty(&*caps)?,
             Section::List(list) => output::print_json_pretty(&json::list(&caps, *list)?)?,
-            Section::One(thing, name) => one::print_json(&caps, *thing, name)?,
+            Section::One(kind, name) => one::print_json(&caps, *kind, name)?,
         }
     } else {
         let text = match &section {
             Section::Overview => overview::render(&caps),
             Section::List(List::Report) => report::render(&caps),
             Section::List(list) => lists::render(&caps, *list),
-            Section::One(thing, name) => one::render(&caps, *thing, name)?,
+            Section::One(kind, name) => one::render(&caps, *kind, name)?,
         };
         output::print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The groups that have to be filled before a section can be shown.
-fn lacking(caps: &Capabilities, section: &Section, json: bool) -> Groups {
+/// Returns the groups that a section needs and the entry lacks.
+fn missing_groups(caps: &Capabilities, section: &Section, json: bool) -> Groups {
     let unanswered = match section {
         Section::List(List::Devices) if json => return Groups::DEVICES,
         Section::List(List::Objects) if json => return Groups::OBJECTS,
-        Section::One(Thing::Device, name) => caps.device(name).err(),
-        Section::One(Thing::Object, name) => caps.object(name).err(),
-        Section::One(Thing::Cpu, name) if one::knows_cpu(caps, name) => return Groups::CPU_MODELS,
+        Section::One(Kind::Device, name) => caps.device(name).err(),
+        Section::One(Kind::Object, name) => caps.object(name).err(),
+        Section::One(Kind::Cpu, name) if one::has_cpu(caps, name) => return Groups::CPU_MODELS,
         _ => None,
     };
     match unanswered {

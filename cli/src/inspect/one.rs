@@ -7,27 +7,27 @@ use capscache::format::{Expansion, Properties, Value};
 use capscache::{Accelerator, Capabilities, Unanswered};
 use serde_json::{Map, json};
 
-use super::Thing;
+use super::Kind;
 use super::lists::{expansion, yes_no};
 use crate::output::{json_line, print_json_pretty};
 use crate::session::join;
 use crate::table::{Cell, DOUBTFUL, FAINT, HEADING, Table, natural_key, wrapped};
 use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities, thing: Thing, name: &str) -> Result<Text> {
-    Ok(match thing {
-        Thing::Machine => machine(caps, name)?,
-        Thing::Cpu => cpu(caps, name)?,
-        Thing::Device => with_properties(caps, name, caps.device(name)?),
-        Thing::Object => with_properties(caps, name, caps.object(name)?),
-        Thing::Type => qom_type(caps, name)?,
+pub(super) fn render(caps: &Capabilities, kind: Kind, name: &str) -> Result<Text> {
+    Ok(match kind {
+        Kind::Machine => machine(caps, name)?,
+        Kind::Cpu => cpu(caps, name)?,
+        Kind::Device => with_properties(caps, name, caps.device(name)?),
+        Kind::Object => with_properties(caps, name, caps.object(name)?),
+        Kind::Type => qom_type(caps, name)?,
     })
 }
 
-/// The part of the JSON contract that is about the one thing.
-pub(super) fn print_json(caps: &Capabilities, thing: Thing, name: &str) -> Result<()> {
-    match thing {
-        Thing::Machine => {
+/// Prints the part of the document of `export` about one machine, CPU model, device, object or type.
+pub(super) fn print_json(caps: &Capabilities, kind: Kind, name: &str) -> Result<()> {
+    match kind {
+        Kind::Machine => {
             let found = under_each(caps, |accelerator| {
                 Ok(caps.accelerator(accelerator)?.machine(name)?.raw())
             })?;
@@ -36,7 +36,7 @@ pub(super) fn print_json(caps: &Capabilities, thing: Thing, name: &str) -> Resul
             });
             print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
         }
-        Thing::Cpu => {
+        Kind::Cpu => {
             let found = under_each(caps, |accelerator| {
                 Ok(caps.accelerator(accelerator)?.cpu_model(name)?.raw())
             })?;
@@ -51,32 +51,35 @@ pub(super) fn print_json(caps: &Capabilities, thing: Thing, name: &str) -> Resul
             });
             print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
         }
-        Thing::Device => print_json_pretty(&raw(caps.device(name)?)),
-        Thing::Object => print_json_pretty(&raw(caps.object(name)?)),
-        Thing::Type => print_json_pretty(&caps.qom_type(name)?.raw()),
+        Kind::Device => print_json_pretty(&raw(caps.device(name)?)),
+        Kind::Object => print_json_pretty(&raw(caps.object(name)?)),
+        Kind::Type => print_json_pretty(&caps.qom_type(name)?.raw()),
     }
 }
 
-/// Whether the CPU model is known under any accelerator.
-pub(super) fn knows_cpu(caps: &Capabilities, name: &str) -> bool {
+/// Returns whether any accelerator has the CPU model.
+pub(super) fn has_cpu(caps: &Capabilities, name: &str) -> bool {
     under_each(caps, |accelerator| caps.accelerator(accelerator)?.cpu_model(name)).is_ok()
 }
 
-/// What is known under each accelerator; the first reason if nothing is under any of them.
+/// Returns what `find` returns under each accelerator.
+///
+/// # Errors
+/// The first error, if `find` fails under all of them.
 fn under_each<T>(
     caps: &Capabilities,
     find: impl Fn(Accelerator) -> Result<T, Unanswered>,
 ) -> Result<Vec<(Accelerator, T)>, Unanswered> {
     let mut found = Vec::new();
-    let mut why = None;
+    let mut first_error = None;
     for accelerator in caps.accelerators() {
         match find(accelerator) {
             Ok(one) => found.push((accelerator, one)),
-            Err(error) => why = why.or(Some(error)),
+            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    match why {
-        Some(why) if found.is_empty() => Err(why),
+    match first_error {
+        Some(error) if found.is_empty() => Err(error),
         _ => Ok(found),
     }
 }
@@ -109,7 +112,7 @@ fn machine(caps: &Capabilities, name: &str) -> Result<Text> {
     Ok(text)
 }
 
-/// The keys and values of a QMP object.
+/// Renders the keys and values of a QMP object.
 fn pairs(object: Value<'_>) -> Text {
     let mut table = Table::of_pairs();
     for (key, value) in object.as_object().into_iter().flat_map(capscache::format::Object::iter) {
@@ -174,7 +177,7 @@ fn with_properties(caps: &Capabilities, name: &str, properties: Properties<'_>) 
     text
 }
 
-/// A type, and those that it inherits from.
+/// Renders the name of a type and of those that it inherits from.
 fn heading(caps: &Capabilities, name: &str) -> Text {
     let mut text = Text::new();
     text.styled(HEADING, name);
@@ -197,11 +200,11 @@ fn table_of(properties: Properties<'_>) -> Text {
     table.render()
 }
 
-/// The types that a type inherits from, as far as QEMU tells.
+/// Returns the types that a type inherits from, as far as QEMU reports them.
 fn ancestry(caps: &Capabilities, name: &str) -> String {
     let mut text = String::new();
     let mut known = caps.qom_type(name).ok();
-    // No chain is as long as this; a damaged one may go round in circles.
+    // Real chains are shorter; a damaged one may contain a cycle.
     for _ in 0..32 {
         let Some(parent) = known.and_then(capscache::format::Type::parent) else { break };
         text.push_str(" < ");
@@ -217,13 +220,13 @@ fn qom_type(caps: &Capabilities, name: &str) -> Result<Text> {
     table.pair("abstract", if known.is_abstract() { "yes" } else { "no" });
     table.pair("device", yes_no(caps.has_device(name)));
     table.pair("user-creatable object", yes_no(caps.has_object(name)));
-    let heirs: Vec<_> = caps
+    let subtypes: Vec<_> = caps
         .types()
         .filter(|other| other.parent() == Some(name))
         .map(capscache::format::Type::name)
         .collect();
-    if !heirs.is_empty() {
-        table.pair("parent of", join(&heirs, " "));
+    if !subtypes.is_empty() {
+        table.pair("parent of", join(&subtypes, " "));
     }
     let mut text = heading(caps, name);
     text.append(&table.render());

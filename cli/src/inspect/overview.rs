@@ -1,4 +1,4 @@
-//! One screen about an emulator.
+//! An overview of an emulator.
 
 use std::fmt::Write;
 
@@ -28,14 +28,14 @@ fn files(caps: &Capabilities, table: &mut Table) {
     table.pair("executable", Escaped::new(&caps.executable()).to_string());
     let version = match caps.package() {
         "" => caps.version().to_string(),
-        package => format!("{} ({})", caps.version(), bare(package)),
+        package => format!("{} ({})", caps.version(), without_parentheses(package)),
     };
     table.pair("version", version);
     table.pair("architecture", caps.arch());
 }
 
-/// Distributors put their own parentheses around the package's name.
-fn bare(package: &str) -> &str {
+/// Removes the parentheses that distributors put around the package's name.
+fn without_parentheses(package: &str) -> &str {
     let inner = package.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
     inner.unwrap_or(package)
 }
@@ -44,7 +44,7 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
     let ran = join(&caps.accelerators().collect::<Vec<_>>(), ", ");
     let built_in = join(&caps.accelerators_present(), ", ");
     table.pair("accelerators", format!("{ran} (built in: {built_in})"));
-    for reason in not_under(caps) {
+    for reason in missing_reasons(caps) {
         table.pair("", Cell::styled(reason, DOUBTFUL));
     }
     let Ok(best) = caps.best() else { return };
@@ -59,17 +59,17 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
         let machines = answers.machines().count();
         let mut known = 0;
         let mut usable = 0;
-        let mut told = false;
+        let mut is_reported = false;
         for model in answers.cpu_models() {
             known += 1;
             usable += usize::from(model.usable().is_yes());
-            told |= model.usable() != Tri::Unknown;
+            is_reported |= model.usable() != Tri::Unknown;
         }
         let models = match answers.answer(FactKind::CpuDefinitions) {
             Ok(_) => count(known, "CPU model", "CPU models"),
             Err(_) => "CPU models unknown".to_owned(),
         };
-        let usable = if told { format!(", {usable} usable here") } else { String::new() };
+        let usable = if is_reported { format!(", {usable} usable here") } else { String::new() };
         let machines = count(machines, "machine", "machines");
         table.pair(&format!("under {accelerator}"), format!("{machines}; {models}{usable}"));
     }
@@ -92,8 +92,8 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
     }
 }
 
-/// Why an accelerator that is built in is not among those that it ran under, and what else is missing.
-fn not_under(caps: &Capabilities) -> Vec<String> {
+/// Returns the reasons why accelerators that are built in did not run, and why other answers are missing.
+fn missing_reasons(caps: &Capabilities) -> Vec<String> {
     let present = caps.accelerators_present();
     let built_in = Accelerator::ALL.iter().filter(|accelerator| {
         **accelerator != Accelerator::Qtest && present.contains(&accelerator.name())
@@ -112,7 +112,7 @@ fn count_cpus(max: u64) -> String {
     if max == 1 { "1 CPU".to_owned() } else { format!("{max} CPUs") }
 }
 
-/// What QEMU calls the host's CPU under an accelerator that runs on it.
+/// Returns QEMU's name of the host's CPU, from an accelerator that uses it.
 fn host_cpu(caps: &Capabilities) -> Option<String> {
     let accelerator = caps.accelerators().find(|accelerator| accelerator.needs_host())?;
     let answers = caps.accelerator(accelerator).ok()?;

@@ -1,4 +1,4 @@
-//! How the probes of an emulator went.
+//! The report of an emulator's probes: passes, commands, queries left out, output.
 
 use capscache::Capabilities;
 
@@ -9,7 +9,7 @@ use crate::text::Text;
 pub(super) fn render(caps: &Capabilities) -> Text {
     let report = caps.report().unwrap_or_default();
     let mut passes = Table::new(&["PASS", "UNDER", "TIME", "RESTARTS", "FAILED"]);
-    let mut commands = Table::new(&["COMMAND", "PASS", "UNDER", "ASKED", "TIME"]);
+    let mut commands = Table::new(&["COMMAND", "PASS", "UNDER", "COUNT", "TIME"]);
     let mut rows = Vec::new();
     let mut output = Text::new();
     for pass in &report.passes {
@@ -25,7 +25,7 @@ pub(super) fn render(caps: &Capabilities) -> Text {
         rows.extend(pass.commands.iter().map(|command| (group, accelerator, command)));
         if !pass.output_tail.trim().is_empty() {
             output.end();
-            output.styled(HEADING, format_args!("The emulator said ({group}, {accelerator})"));
+            output.styled(HEADING, format_args!("Output of the emulator ({group}, {accelerator})"));
             output.end();
             for line in pass.output_tail.trim_end().lines() {
                 output.blanks(2);

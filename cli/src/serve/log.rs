@@ -1,4 +1,4 @@
-//! The service's log on stderr: one line an event, with its priority where the journal reads it.
+//! The service's log on stderr: one line an event, with its priority for the journal.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -55,7 +55,7 @@ where
             };
             write!(writer, "<{priority}>")?;
         }
-        // One line an event, whatever text of a client or an emulator is in it.
+        // One line an event: text of clients and emulators may contain newlines.
         let mut line = String::new();
         context.format_fields(Writer::new(&mut line), event)?;
         writeln!(writer, "{}", Escaped::new(&line))

@@ -1,4 +1,4 @@
-//! What `warm` shows: a line for each running probe on a terminal, a line for each emulator, a summary.
+//! Output of `warm`: a line for each running probe on a terminal, a line for each emulator, a summary.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -16,16 +16,16 @@ use crate::session::join;
 use crate::table::{BAD, DOUBTFUL, FAINT, PLAIN};
 use crate::text::Text;
 
-/// How often a running probe's line is drawn.
+/// Interval between redraws of a running probe's line.
 const TICK: Duration = Duration::from_millis(100);
 
-pub(super) struct Board {
+pub(super) struct Progress {
     began: Instant,
-    /// Short names where they tell the emulators apart, escaped.
+    /// File names where they are unique, otherwise paths, escaped.
     names: HashMap<PathBuf, String>,
     width: usize,
     full: bool,
-    progress: Option<MultiProgress>,
+    lines: Option<MultiProgress>,
     tally: Mutex<Tally>,
 }
 
@@ -48,8 +48,8 @@ impl Running {
     }
 }
 
-impl Board {
-    pub(super) fn new(emulators: &[PathBuf], full: bool) -> Board {
+impl Progress {
+    pub(super) fn new(emulators: &[PathBuf], full: bool) -> Progress {
         let mut uses = HashMap::new();
         for emulator in emulators {
             *uses.entry(emulator.file_name()).or_insert(0) += 1;
@@ -60,29 +60,29 @@ impl Board {
             (emulator.clone(), name)
         };
         let names: HashMap<_, _> = emulators.iter().map(name).collect();
-        Board {
+        Progress {
             began: Instant::now(),
             width: names.values().map(|name| name.chars().count()).max().unwrap_or(0),
             names,
             full,
-            progress: std::io::stderr().is_terminal().then(MultiProgress::new),
+            lines: std::io::stderr().is_terminal().then(MultiProgress::new),
             tally: Mutex::default(),
         }
     }
 
     /// Shows that a probe is running.
     pub(super) fn begin(&self, emulator: &Path) -> Running {
-        Running(self.progress.as_ref().map(|progress| {
+        Running(self.lines.as_ref().map(|lines| {
             let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
                 .expect("the template is well-formed");
-            let line = progress.add(ProgressBar::new_spinner().with_style(style));
+            let line = lines.add(ProgressBar::new_spinner().with_style(style));
             line.set_message(self.name(emulator).to_owned());
             line.enable_steady_tick(TICK);
             line
         }))
     }
 
-    /// Shows what became of an emulator.
+    /// Shows the result for an emulator.
     pub(super) fn show(&self, emulator: &Path, outcome: Outcome) -> Result<()> {
         let mut tally = self.tally();
         let (capabilities, (style, end), error) = match outcome {
@@ -98,9 +98,9 @@ impl Board {
                 tally.shared += 1;
                 (Some(caps), (FAINT, format!("same file as {}", self.name(&first))), None)
             }
-            Outcome::NotKept(caps, error) => {
+            Outcome::NotStored(caps, error) => {
                 tally.failed += 1;
-                (Some(caps), (BAD, "probed, not kept".to_owned()), Some(error))
+                (Some(caps), (BAD, "probed, not stored".to_owned()), Some(error))
             }
             Outcome::Failed(error) => {
                 tally.failed += 1;
@@ -125,13 +125,13 @@ impl Board {
         }
         self.aside(|| {
             if let Some(error) = &error {
-                output::complain_about(self.name(emulator), error);
+                output::print_error_about(self.name(emulator), error);
             }
             output::print(&text)
         })
     }
 
-    /// Shows the summary; whether anything failed.
+    /// Shows the summary; returns whether an emulator failed.
     pub(super) fn finish(self) -> Result<bool> {
         let Tally { probed, shared, cached, failed } = *self.tally();
         let parts = [
@@ -141,7 +141,7 @@ impl Board {
             (failed, "failed"),
         ];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
-        let parts: Vec<_> = parts.map(|(number, what)| format!("{number} {what}")).collect();
+        let parts: Vec<_> = parts.map(|(number, result)| format!("{number} {result}")).collect();
         let emulators = output::count(probed + shared + cached + failed, "emulator", "emulators");
         let seconds = self.began.elapsed().as_secs_f64();
         let mut text = Text::new();
@@ -158,16 +158,16 @@ impl Board {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes while no running line is in the way.
+    /// Runs `write` while the lines of running probes are hidden.
     pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.progress {
-            Some(progress) => progress.suspend(write),
+        match &self.lines {
+            Some(lines) => lines.suspend(write),
             None => write(),
         }
     }
 }
 
-/// A line for each part of the answers that is missing, with the reason.
+/// Renders a line for each part of the answers that is missing, with the reason.
 fn missing(caps: &Capabilities) -> Text {
     let mut text = Text::new();
     for reason in caps.missing() {
@@ -178,7 +178,7 @@ fn missing(caps: &Capabilities) -> Text {
     text
 }
 
-/// A line for each query that has to be left out.
+/// Renders a line for each query that is left out.
 fn quarantined(caps: &Capabilities) -> Text {
     let mut text = Text::new();
     for query in caps.report().unwrap_or_default().quarantined {
