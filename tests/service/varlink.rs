@@ -62,7 +62,7 @@ with client.open("io.capscache.Cache") as cache, client.open("io.capscache.Cache
             pass
 
     info = call(cache, "GetInfo")
-    assert info["format"] == 1 and info["root"].startswith("/"), info
+    assert info["format"] == 2 and info["root"].startswith("/"), info
     got = call(cache, "Get", avr)
     assert (got["state"], got["arch"], got["accelerators"]) == ("valid", "avr", ["tcg"]), got
     wait_for("refreshed", avr)

@@ -137,7 +137,7 @@ fn a_damaged_entry_is_made_again() {
     fs::write(&damaged, "not an entry").unwrap();
     fs::rename(&damaged, file).unwrap();
     let (_, reason) = watching.dropped(&emulator);
-    assert!(reason.contains("cannot be used"), "{reason}");
+    assert!(reason.contains("cannot use"), "{reason}");
     let (_, probed) = watching.refreshed(&emulator);
     assert!(probed && fixture.is_hit(&emulator));
 }

@@ -301,7 +301,7 @@ fn one_whose_answers_hold_more_values_than_any_qemus() {
 fn one_whose_answers_hold_more_distinct_values_than_any_qemus() {
     let error = probe_fake(&eight_times(&objects(210_000)), Task::default()).unwrap_err();
     let reason = "it is not JSON that a model can hold: the answers hold more than 200000 distinct \
-                  values: this is no QEMU's answer at line 1 column";
+                  values: this is not a reply of QEMU at line 1 column";
     assert!(error.contains(&format!("cannot be used: {reason}")), "{error}");
 }
 
