@@ -423,7 +423,7 @@ fn schemas() -> [Entry<Vec<u8>>; 2] {
         {"name":"[1]","meta-type":"array","element-type":"[1]"},
         {"name":"1","meta-type":"alternate","members":[{"type":"2"}]},
         {"name":"2","meta-type":"alternate","members":[{"type":"2"},{"type":"1"}]},
-        {"name":"b","meta-type":"unheard-of"},{"meta-type":"enum","name":"e","values":"f"}]"#;
+        {"name":"b","meta-type":"unknown"},{"meta-type":"enum","name":"e","values":"f"}]"#;
     [PLAIN, CIRCLES].map(|schema| {
         let mut model = Model::default();
         let json = serde_json::from_str(schema).expect("JSON");

@@ -86,5 +86,5 @@ fn a_recording_of_a_hundred_megabytes_is_refused() {
     file.set_len(100_000_000).unwrap();
     let run = dir.run(&["replay", recording.to_str().unwrap(), "--format", "libvirt-xml"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
-    assert!(run.stderr.contains("longer than 67108864 bytes"), "{run:?}");
+    assert!(run.stderr.contains("longer than the limit of 67108864 bytes"), "{run:?}");
 }
