@@ -33,7 +33,7 @@ is_code {
     text = " " text " "
 }
 
-starts_doc && /^ *\/\/[\/!] (What|Who|Whom|Whose|Where|As|Whether) / { report("start a doc comment with a verb or a noun") }
+starts_doc && /^ *\/\/[\/!] (What|Who|Whom|Whose|Where|As) / { report("start a doc comment with a verb or a noun") }
 
 text ~ /[^a-z_](is|are|was|were) no [a-z]/ &&
     text !~ /[^a-z_](there (is|are|was|were) no|(is|are|was|were) no (longer|more|less|other|later|earlier|fewer)) / {

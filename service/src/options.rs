@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-/// Where the service listens, where it searches for emulators, and how many it probes at a time.
+/// The socket of the service, the directories that it searches for emulators, and the number of probes at a time.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) socket: PathBuf,

@@ -55,7 +55,7 @@ pub(crate) enum Broken {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    /// Where the next message begins.
+    /// The offset of the next message.
     begin: usize,
     /// End of the bytes that have no NUL.
     searched: usize,

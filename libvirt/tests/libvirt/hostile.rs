@@ -67,7 +67,7 @@ fn errors_on_which_libvirt_is_strict_are_reported() {
         ("qemuCaps>", "domstatus>", "the root is <domstatus>, not <qemuCaps>"),
         ("</cpu>", "</machine>", "not XML at byte"),
         ("name='x'/>", "name='x' name='y'/>", "not XML at byte"),
-        ("&amp;", "&unheard;", "an unknown entity"),
+        ("&amp;", "&unknown;", "an unknown entity"),
         ("&#x41;", "&#x0;", "not XML at byte"),
     ] {
         let changed = SMALL.replace(from, to);
