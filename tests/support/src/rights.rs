@@ -27,6 +27,18 @@ pub fn can_mount() -> bool {
     can
 }
 
+/// Returns true if an emulator that mounts can be confined, which takes a user namespace (user_namespaces(7)): a
+/// process in a chroot cannot make one.
+pub fn can_confine_mounts() -> bool {
+    let made = Command::new("unshare").args(["-Urm", "true"]).output();
+    let can = made.as_ref().is_ok_and(|output| output.status.success());
+    if !can {
+        let why = made.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        println!("SKIPPED: no user namespace can be made here: {why:?}");
+    }
+    can && can_mount()
+}
+
 /// Returns true if device nodes can be made, and opened where they were made.
 pub fn can_make_nodes() -> bool {
     use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
