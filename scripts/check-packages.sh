@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 
-tree=$("$cargo" tree --workspace --exclude capscache-bench --depth 0 --locked --prefix none --format '{p}')
+tree=$("$cargo" tree --workspace --exclude capscache-bench --exclude capscache-test-support --depth 0 --locked --prefix none --format '{p}')
 failed=0
 for package in $(printf '%s\n' "$tree" | sed -n 's/ .*//p'); do
     files=$("$cargo" package --list --locked --allow-dirty --package "$package")
@@ -18,5 +18,5 @@ done
 [ "$failed" = 0 ] || exit 1
 
 # A change is packaged before it is committed, hence --allow-dirty.
-set -- package --workspace --exclude capscache-bench --locked --allow-dirty
+set -- package --workspace --exclude capscache-bench --exclude capscache-test-support --locked --allow-dirty
 "$cargo" "$@"
