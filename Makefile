@@ -73,7 +73,8 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 	CARGO='$(CARGO)' scripts/check-modules.sh
 	scripts/check-language.sh
-	typos
+	@if command -v typos >/dev/null; then echo typos; typos; \
+	else echo 'SKIPPED: no typos: spelling and words are not checked; get it with: cargo install typos-cli --locked'; fi
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo 'SKIPPED: no cargo-deny: dependencies are not checked; get it with: cargo install cargo-deny --locked'; fi
 	@$(MAKE) --no-print-directory msrv package
