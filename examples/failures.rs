@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p capscache --example failures -- /usr/bin/qemu-system-x86_64 /bin/true /usr`
 
+use capscache::probe::chain;
 use capscache::{Cache, Error, FailureCause};
 
 /// The reaction of a driver to an error.
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for emulator in std::env::args().skip(1) {
         match cache.get(&emulator) {
             Ok(caps) => println!("{emulator}: QEMU {}", caps.version()),
-            Err(error) => println!("{emulator}: {}: {error}", reaction(&error)),
+            Err(error) => println!("{emulator}: {}: {}", reaction(&error), chain(&error)),
         }
     }
     Ok(())
