@@ -127,11 +127,7 @@ impl Cache {
     /// place, [`Error::Entry`] for one that cannot be read, [`Error::Unsafe`] for one that another user
     /// could have written.
     pub fn lookup(&self, emulator: impl AsRef<Path>) -> Result<Lookup, Error> {
-        let emulator = absolute(emulator.as_ref())?;
-        if let Some(hit) = self.entries.hit(&emulator) {
-            return Ok(Lookup::Hit(hit));
-        }
-        Ok(self.entries.with_failure(&emulator, self.entries.examine(&emulator, false)?))
+        self.lookup_with(emulator, Validation::Fast)
     }
 
     /// Looks up the entry of an emulator, see [`Cache::lookup`], with the given checks.
@@ -247,7 +243,10 @@ impl Cache {
 
     fn examine(&self, emulator: &Path, validation: Validation) -> Result<Lookup, Error> {
         match validation {
-            Validation::Fast => self.entries.examine(emulator, false),
+            Validation::Fast => match self.entries.hit(emulator) {
+                Some(hit) => Ok(Lookup::Hit(hit)),
+                None => self.entries.examine(emulator, false),
+            },
             Validation::Thorough => self.entries.examine(emulator, true),
             #[cfg(feature = "probe")]
             Validation::Start => self.refresher.examine_by_starting(emulator),

@@ -165,7 +165,8 @@ impl Capabilities {
     /// The paths that the answers depend on, in no particular order: the emulator and the files that it
     /// runs, modules, shared objects, `/dev/kvm`.
     pub fn depends_on(&self) -> Vec<Dependency> {
-        inputs::watched_paths(self.0.inputs())
+        // Of a stale entry also those that no longer hold.
+        inputs::watched_paths(&recorded_inputs(&self.0.entry))
     }
 
     /// The error for which the answers could not be written to disk, if they could not: they are correct all

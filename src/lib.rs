@@ -39,3 +39,16 @@ pub use capscache_format::{
     Accelerator, Entry, Escaped, FailureCause, Group, Groups, InputKind, Query, Scope, Tri,
     Unanswered,
 };
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn threads_can_share_a_cache_and_all_that_it_returns() {
+        fn is_shareable<T: Send + Sync + Clone>() {}
+        is_shareable::<crate::Cache>();
+        is_shareable::<crate::CacheBuilder>();
+        is_shareable::<crate::Capabilities>();
+        is_shareable::<crate::Error>();
+        is_shareable::<crate::HostFacts>();
+    }
+}

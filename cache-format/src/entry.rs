@@ -79,7 +79,13 @@ impl<B: AsRef<[u8]>> Entry<B> {
         let count = index(self.input_count());
         let (records, text) =
             <[InputRecord]>::ref_from_prefix_with_elems(rest, count).unwrap_or((&[], &[]));
-        records.iter().filter_map(move |record| InputRef::new(record, text))
+        // A writer lets no two inputs share text: a file in which they do must not be decoded many times over.
+        let mut unread = text.len();
+        records.iter().filter_map(move |record| {
+            let input = InputRef::new(record, text)?;
+            unread = unread.checked_sub(input.text_bytes())?;
+            Some(input)
+        })
     }
 
     /// The first input of a kind.

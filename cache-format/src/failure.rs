@@ -24,7 +24,7 @@ impl fields::Field for Groups {
     }
 
     fn read(from: &mut &[u8]) -> Option<Groups> {
-        u8::read(from).map(Groups::from_bits)
+        Groups::from_bits(u8::read(from)?)
     }
 }
 
@@ -46,5 +46,24 @@ impl FailureRecord {
     /// `None` for bytes that do not encode a failure.
     pub(crate) fn decode(bytes: &[u8]) -> Option<FailureRecord> {
         fields::decode(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_decodes_as_it_was_encoded_and_one_of_unknown_groups_or_causes_does_not() {
+        let (groups, cause) = (Groups::DEVICES | Groups::CPU_MODELS, FailureCause::Crashed);
+        let failure = FailureRecord { at: -7, groups, cause, reason: "it was killed".to_owned() };
+        let bytes = failure.encode();
+        assert_eq!(FailureRecord::decode(&bytes), Some(failure));
+        // The groups and the cause are the bytes behind the second.
+        for (at, unknown) in [(8, 0b1000), (8, 0xff), (9, 0), (9, 99)] {
+            let mut other = bytes.clone();
+            other[at] = unknown;
+            assert_eq!(FailureRecord::decode(&other), None, "{at}: {unknown}");
+        }
     }
 }

@@ -99,6 +99,11 @@ impl<'a> InputRef<'a> {
         Evidence::decode(self.kind, self.evidence)
     }
 
+    /// The length of its path and evidence together.
+    pub(crate) fn text_bytes(self) -> usize {
+        self.name.len().saturating_add(self.evidence.len())
+    }
+
     /// Returns whether the record holds nothing that is unknown to this version.
     pub(crate) fn is_known(self) -> bool {
         let unknown = !(INPUT_SIGNATURE | INPUT_DIGEST | INPUT_RACY);

@@ -233,9 +233,9 @@ impl Groups {
         self.0 & one.0 == one.0
     }
 
-    /// The set with these bits, as [`Groups::bits`] returns them; unknown bits are dropped.
-    pub(crate) fn from_bits(bits: u8) -> Groups {
-        Groups(bits & Groups::ALL.0)
+    /// The set with these bits, as [`Groups::bits`] returns them; `None` for bits of unknown groups.
+    pub(crate) fn from_bits(bits: u8) -> Option<Groups> {
+        (bits & !Groups::ALL.0 == 0).then_some(Groups(bits))
     }
 
     /// One bit for each group beyond the core group.

@@ -87,17 +87,28 @@ impl Entries {
         self.stores().find_map(unchanged).map(|loaded| self.keep(emulator, loaded))
     }
 
-    /// The entry on disk or, if none could be written, in memory, without a comparison.
+    /// The newest entry, without a comparison: one that could not be written, else that of the first store that
+    /// has one.
     ///
     /// # Errors
-    /// See [`Store::read`].
+    /// See [`Store::read`], if no store has an entry.
     pub(crate) fn entry(&self, emulator: &Path) -> Result<Option<Capabilities>, Error> {
+        if let Some(kept) = self.in_memory(emulator) {
+            return Ok(Some(Capabilities(kept)));
+        }
+        let mut found = Ok(None);
         for store in self.stores() {
-            if let Some(stored) = store.read(&store.entry_path(emulator))? {
-                return Ok(Some(Capabilities(Arc::new(Loaded::new(stored, &self.host())))));
+            match store.read(&store.entry_path(emulator)) {
+                Ok(Some(stored)) => {
+                    let loaded = Loaded::new(stored, &self.host());
+                    return Ok(Some(Capabilities(Arc::new(loaded))));
+                }
+                Ok(None) => {}
+                Err(error) if found.is_ok() => found = Err(error),
+                Err(_) => {}
             }
         }
-        Ok(self.in_memory(emulator).map(Capabilities))
+        found
     }
 
     /// The entry, valid, stale or missing; of several stale ones the one of which most holds. The stores are

@@ -72,7 +72,9 @@ impl Compare for IncompleteAnswers {
     }
 
     fn full_check(&self, input: &Input, _: &Present<'_>) -> Check {
-        let Evidence::Incomplete(incomplete) = &input.evidence else { return Check::Same };
+        let Evidence::Incomplete(incomplete) = &input.evidence else {
+            return super::differs_in_kind(input);
+        };
         match expired(incomplete) {
             Some(stale) => Check::Differs(Stale { scope: input.scope, ..stale }),
             None => Check::Same,

@@ -146,7 +146,7 @@ impl Compare for KvmNode {
     }
 
     fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
-        let Evidence::Kvm(recorded) = &input.evidence else { return Check::Same };
+        let Evidence::Kvm(recorded) = &input.evidence else { return super::differs_in_kind(input) };
         let found = (present.kvm)();
         let is_expired = is_expired(recorded);
         if agrees(&found.state, recorded) && !is_expired {

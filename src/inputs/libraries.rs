@@ -36,7 +36,8 @@ pub(crate) fn record(path: &Path, objects: &[PathBuf], since: SystemTime) -> Inp
 #[cfg(feature = "probe")]
 pub(crate) fn record_for_failure(older: &[Input], since: SystemTime) -> Input {
     let path = Path::new("/").join(LOADER_CACHE);
-    let objects: Vec<PathBuf> = older.iter().flat_map(objects).cloned().collect();
+    let objects: BTreeSet<PathBuf> = older.iter().flat_map(objects).cloned().collect();
+    let objects: Vec<PathBuf> = objects.into_iter().collect();
     let digest = Some(stats(&path, &objects));
     let evidence = Evidence::Libraries { objects, builds: None };
     record_input(&path, stat(&path).ok(), digest, evidence, since)

@@ -156,7 +156,8 @@ pub(crate) fn full_check(input: &Input, present: &Present<'_>) -> Check {
 
 /// Returns whether a remembered failure still depends on an input as it is.
 pub(crate) fn holds_for_failure(input: &Input, host: &HostFacts) -> bool {
-    kind(input.kind()).holds_for_failure(input, host)
+    let is_decodable = !matches!(input.evidence, Evidence::Undecodable { .. });
+    is_decodable && kind(input.kind()).holds_for_failure(input, host)
 }
 
 /// The paths whose change may change the inputs, in their order.
@@ -207,6 +208,11 @@ fn is_unchanged(input: &Input, found: &io::Result<Signature>) -> bool {
 fn differs(input: &Input, recorded: String, found: String) -> Check {
     let (kind, scope, path) = (input.kind(), input.scope, PathBuf::from(input.path()));
     Check::Differs(Stale { input: kind, scope, path, recorded, found })
+}
+
+/// The result for evidence that is not of the compared kind: it never holds.
+fn differs_in_kind(input: &Input) -> Check {
+    differs(input, describe(input), "no way to compare it".to_owned())
 }
 
 /// The beginning of a digest, for messages.
@@ -316,6 +322,7 @@ mod tests {
             }
             let checks = fast_checks(std::slice::from_ref(&input), &host);
             assert!(checks.is_none(), "{kind}: a hit would not compare it");
+            assert!(!holds_for_failure(&input, &host), "{kind}: a failure would be believed");
         }
     }
 }

@@ -307,10 +307,12 @@ fn stat(emulator: &Path) -> Result<Stat, Error> {
 /// be another one (`argv[0]`).
 fn plain_link(emulator: &Path) -> Option<PathBuf> {
     let target = std::fs::canonicalize(emulator).ok()?;
+    if target == emulator || target.file_name() != emulator.file_name() {
+        return None;
+    }
     let mut magic = [0; 4];
     std::io::Read::read_exact(&mut open_regular(&target).ok()?, &mut magic).ok()?;
-    let is_link = target != emulator && target.file_name() == emulator.file_name();
-    (is_link && magic == *b"\x7fELF").then_some(target)
+    (magic == *b"\x7fELF").then_some(target)
 }
 
 /// Records that KVM is present and this process may not open it: the capabilities under it are unknown.

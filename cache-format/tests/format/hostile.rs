@@ -2,10 +2,12 @@
 
 use std::io;
 
+use capscache_format::layout::{InputRecord, tag};
 use capscache_format::{Entry, FormatError};
 
 use crate::example::answer_of;
 use crate::file::{self, pool_file, raw_pool_file};
+use crate::golden::GOLDEN;
 
 // Tags of words, see docs/format.md.
 const SMALL: u32 = 3 << 28;
@@ -274,4 +276,20 @@ fn a_search_through_a_wide_shape_takes_no_longer_than_through_a_narrow_one() {
     let entry = Entry::open(&file[..]).unwrap();
     assert_eq!(entry.verify(), Ok(()));
     assert!(answer_of(&entry).as_array().unwrap().find("name", "00000").is_some());
+}
+
+#[test]
+fn inputs_that_share_their_text_are_read_once_and_damage() {
+    let mut sections = file::sections(GOLDEN);
+    let inputs = sections.iter_mut().find(|one| one.tag == tag::INPUTS).unwrap();
+    let record = size_of::<InputRecord>();
+    let second = inputs.bytes[4 + record..4 + 2 * record].to_vec();
+    let text = inputs.bytes[4 + 2 * record..].to_vec();
+    inputs.bytes = [&1000_u32.to_le_bytes()[..], &second.repeat(1000), &text].concat();
+    let file = file::assemble(&sections);
+    let entry = Entry::open(&file[..]).unwrap();
+    assert_eq!(entry.inputs().count(), 1);
+    assert!(
+        matches!(entry.verify(), Err(FormatError::DamagedRecord { section, .. }) if section == tag::INPUTS)
+    );
 }
