@@ -87,10 +87,11 @@ package: ## package all that is to be published, and build each package from its
 	@scripts/install-deps.sh cargo cc
 	CARGO='$(CARGO)' scripts/check-packages.sh
 
-semver: ## compare the public API with that of the git revision BASELINE (main by default; needs cargo-semver-checks)
+semver: ## compare the public API with that of the git revision BASELINE (needs cargo-semver-checks)
+	@[ -n "$(BASELINE)" ] || { echo 'give the git revision to compare with: make semver BASELINE=v0.1.0' >&2; exit 1; }
 	@$(CARGO) semver-checks --version >/dev/null 2>&1 || { \
 		echo 'cargo-semver-checks is not installed; get it with: cargo install cargo-semver-checks --locked' >&2; exit 1; }
-	$(CARGO) semver-checks --workspace --exclude capscache-bench --baseline-rev $(or $(BASELINE),main)
+	$(CARGO) semver-checks --workspace --exclude capscache-bench --exclude capscache-test-support --baseline-rev $(BASELINE)
 
 deny: ## bans, licences and sources of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
