@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capscache_format::Signature;
@@ -133,7 +133,7 @@ pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
 }
 
 /// A digest of the paths and of what `stat` returns for each of these files.
-pub(crate) fn stat_digest<'a>(paths: impl IntoIterator<Item = &'a Path>) -> [u8; 32] {
+pub(crate) fn stat_digest(paths: &[PathBuf]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for path in paths {
         hasher.update(path.as_os_str().as_bytes());
@@ -143,7 +143,7 @@ pub(crate) fn stat_digest<'a>(paths: impl IntoIterator<Item = &'a Path>) -> [u8;
 }
 
 /// The files in a directory, sorted.
-pub(crate) fn files_in(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+pub(crate) fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         files.push(entry?.path());

@@ -3,12 +3,15 @@
 use std::io;
 #[cfg(feature = "probe")]
 use std::path::Path;
+#[cfg(feature = "probe")]
 use std::time::SystemTime;
 
-use capscache_format::{Evidence, Input, Signature};
+use capscache_format::{Evidence, Input};
 
-use super::{Check, Compare, FastCheck, HostFacts, Kvm, Present, differs, is_unchanged, record};
-use super::{short_hex, stat_check};
+use super::{
+    Check, Compare, FastCheck, Found, HostFacts, Kvm, Present, differs, find, record, short_hex,
+    stat_check,
+};
 #[cfg(feature = "probe")]
 use crate::file::signature;
 use crate::file::{sha256_of, stat};
@@ -57,17 +60,13 @@ impl Compare for Executables {
             let recorded = "a file that is gone, or in another mount namespace";
             return differs(input, recorded.to_owned(), "no way to compare it".to_owned());
         };
-        let since = SystemTime::now();
-        let found = stat(input.path());
-        if is_unchanged(input, &found) && !present.thorough {
-            return Check::Same;
-        }
-        match found {
+        let Some(found) = find(input, present) else { return Check::Same };
+        match found.signature {
             // A file of another size has another content, and need not be read.
-            Ok(found) if found.size != recorded.size && input.path().is_file() => {
-                differs(input, self.describe(input), format!("{} bytes", found.size))
+            Ok(signature) if signature.size != recorded.size && input.path().is_file() => {
+                differs(input, self.describe(input), format!("{} bytes", signature.size))
             }
-            found => compare_content(input, found, since, |input| self.describe(input)),
+            _ => compare_content(input, found),
         }
     }
 
@@ -93,24 +92,19 @@ impl Compare for Executables {
 
 /// Compares a file by its content. Of two signatures, before and after reading, the older one is recorded:
 /// a change between them shows in the next check.
-pub(super) fn compare_content(
-    input: &Input,
-    found: io::Result<Signature>,
-    since: SystemTime,
-    describe: impl Fn(&Input) -> String,
-) -> Check {
+pub(super) fn compare_content(input: &Input, found: Found) -> Check {
     let read = || {
-        found?;
+        found.signature?;
         let signature = stat(input.path())?;
         let evidence = input.evidence.clone();
         let sha256 = Some(sha256_of(input.path())?);
-        Ok::<_, io::Error>(record(input.path(), Some(signature), sha256, evidence, since))
+        Ok::<_, io::Error>(record(input.path(), Some(signature), sha256, evidence, found.since))
     };
     match read() {
         Ok(again) if again.sha256 == input.sha256 => {
             Check::Moved(Input { scope: input.scope, ..again })
         }
-        Ok(again) => differs(input, describe(input), describe(&again)),
+        Ok(again) => differs(input, describe_file(input), describe_file(&again)),
         Err(error) => differs(input, "a file".to_owned(), error.to_string()),
     }
 }

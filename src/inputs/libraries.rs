@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use capscache_format::{Evidence, Input};
 
-use super::{Check, Compare, HostFacts, Present, build_id, differs, is_unchanged, short_hex};
-use super::{record as record_input, with_signature};
+use super::{
+    Check, Compare, HostFacts, Present, build_id, file_list, record as record_input, short_hex,
+};
 use crate::file::{files_in, stat, stat_digest};
 use crate::status::Dependency;
 
@@ -27,7 +28,7 @@ pub(crate) fn record(path: &Path, objects: &[PathBuf], since: SystemTime) -> Inp
     // The signature first: a later change shows.
     let signature = stat(path).ok();
     let objects = present_objects(path, objects);
-    let digest = Some(stat_digest(objects.iter().map(PathBuf::as_path)));
+    let digest = Some(stat_digest(&objects));
     let builds = build_id::digest_of_builds(&objects);
     record_input(path, signature, digest, Evidence::Libraries { objects, builds }, since)
 }
@@ -68,32 +69,14 @@ fn present_objects(path: &Path, recorded: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn stats(path: &Path, recorded: &[PathBuf]) -> [u8; 32] {
-    stat_digest(present_objects(path, recorded).iter().map(PathBuf::as_path))
+    stat_digest(&present_objects(path, recorded))
 }
 
 impl Compare for Libraries {
     fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
-        let since = SystemTime::now();
-        let found = stat(input.path());
-        let unchanged = is_unchanged(input, &found);
-        if unchanged && !present.thorough {
-            return Check::Same;
-        }
-        // As long as the time stamps of files are the same, no content needs to be read.
-        if input.sha256 == Some(stats(input.path(), objects(input))) {
-            return match unchanged {
-                true => Check::Same,
-                false => Check::Moved(with_signature(input, found.ok(), since)),
-            };
-        }
-        let again = record(input.path(), objects(input), since);
-        let has_builds = !matches!(again.evidence, Evidence::Libraries { builds: None, .. });
-        let is_same =
-            again.sha256 == input.sha256 || (has_builds && again.evidence == input.evidence);
-        match is_same {
-            true => Check::Moved(again),
-            false => differs(input, self.describe(input), self.describe(&again)),
-        }
+        let (path, objects) = (input.path(), objects(input));
+        let stats = || Some(stats(path, objects));
+        file_list::full_check(self, input, present, stats, |since| record(path, objects, since))
     }
 
     fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {

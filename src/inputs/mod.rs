@@ -18,6 +18,7 @@ pub(crate) mod route;
 
 mod build_id;
 mod context;
+mod file_list;
 #[cfg(feature = "probe")]
 mod library_path;
 pub(crate) mod wrapper;
@@ -200,9 +201,22 @@ fn stat_check(input: &Input) -> Option<Vec<FastCheck>> {
     Some(vec![FastCheck::Stat(FileStamp::new(input.path(), input.signature)?)])
 }
 
-/// Returns whether the signature found is the recorded one and can be relied on.
-fn is_unchanged(input: &Input, found: &io::Result<Signature>) -> bool {
-    found.as_ref().ok() == input.signature.as_ref() && !input.racy
+/// The signature that a full check finds.
+struct Found {
+    signature: io::Result<Signature>,
+    /// A time before it was taken.
+    since: SystemTime,
+    /// It is the recorded one and can be relied on.
+    is_unchanged: bool,
+}
+
+/// Takes the signature of the file at the path of an input; `None` if it is enough to know that the input is
+/// as recorded.
+fn find(input: &Input, present: &Present<'_>) -> Option<Found> {
+    let since = SystemTime::now();
+    let signature = stat(input.path());
+    let is_unchanged = signature.as_ref().ok() == input.signature.as_ref() && !input.racy;
+    (!is_unchanged || present.thorough).then_some(Found { signature, since, is_unchanged })
 }
 
 fn differs(input: &Input, recorded: String, found: String) -> Check {

@@ -1,12 +1,13 @@
 //! Directories in which the executable searches for QEMU's modules.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use capscache_format::{Evidence, Input};
 
-use super::{Check, Compare, HostFacts, Present, build_id, differs, is_unchanged, short_hex};
-use super::{record as record_input, with_signature};
+use super::{
+    Check, Compare, HostFacts, Present, build_id, file_list, record as record_input, short_hex,
+};
 use crate::file::{files_in, stat, stat_digest};
 use crate::status::Dependency;
 
@@ -18,7 +19,7 @@ pub(crate) fn record(directory: &Path, since: SystemTime) -> Input {
     // The signature first: a later change shows.
     let signature = stat(directory).ok();
     let files = signature.and_then(|_| files_in(directory).ok());
-    let digest = files.as_ref().map(|files| stat_digest(files.iter().map(PathBuf::as_path)));
+    let digest = files.as_deref().map(stat_digest);
     let contents = files.and_then(|files| build_id::digest_of_contents(&files));
     record_input(directory, signature, digest, Evidence::Modules { contents }, since)
 }
@@ -33,33 +34,13 @@ pub(crate) fn record_for_failure(directory: &Path) -> Input {
 
 /// A digest of what `stat` returns for each file in a directory; `None` where it cannot be read.
 fn stats(directory: &Path) -> Option<[u8; 32]> {
-    Some(stat_digest(files_in(directory).ok()?.iter().map(PathBuf::as_path)))
+    Some(stat_digest(&files_in(directory).ok()?))
 }
 
 impl Compare for Modules {
     fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
-        let since = SystemTime::now();
-        let found = stat(input.path());
-        let unchanged = is_unchanged(input, &found);
-        if unchanged && !present.thorough {
-            return Check::Same;
-        }
-        // As long as the time stamps of files are the same, no content needs to be read.
-        let stats = stats(input.path());
-        if stats.is_some() && stats == input.sha256 {
-            return match unchanged {
-                true => Check::Same,
-                false => Check::Moved(with_signature(input, found.ok(), since)),
-            };
-        }
-        let again = record(input.path(), since);
-        let has_contents = !matches!(again.evidence, Evidence::Modules { contents: None });
-        let is_same =
-            again.sha256 == input.sha256 || (has_contents && again.evidence == input.evidence);
-        match is_same {
-            true => Check::Moved(again),
-            false => differs(input, self.describe(input), self.describe(&again)),
-        }
+        let path = input.path();
+        file_list::full_check(self, input, present, || stats(path), |since| record(path, since))
     }
 
     fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {

@@ -7,9 +7,7 @@ use std::time::SystemTime;
 use capscache_format::{Escaped, Evidence, Input};
 
 use super::executable::{compare_content, describe_file};
-use super::{
-    Check, Compare, HostFacts, Kvm, Present, differs, is_unchanged, record as record_input,
-};
+use super::{Check, Compare, HostFacts, Kvm, Present, differs, find, record as record_input};
 use crate::file::{is_program, stat};
 use crate::status::Dependency;
 
@@ -121,26 +119,21 @@ impl Routes {
 
 impl Compare for Routes {
     fn full_check(&self, input: &Input, present: &Present<'_>) -> Check {
-        let since = SystemTime::now();
-        let found = stat(input.path());
-        let unchanged = is_unchanged(input, &found);
-        if unchanged && !present.thorough {
-            return Check::Same;
-        }
+        let Some(found) = find(input, present) else { return Check::Same };
         if let Evidence::Search { commands } = &input.evidence {
-            return self.check_search(input, commands, since);
+            return self.check_search(input, commands, found.since);
         }
-        match (input.signature, input.sha256, found) {
+        match (input.signature, input.sha256, &found.signature) {
             (None, _, Ok(found)) => {
                 differs(input, "nothing".to_owned(), format!("{} bytes", found.size))
             }
             (None, _, Err(_)) => Check::Same,
-            (Some(_), None, _) if unchanged => Check::Same,
+            (Some(_), None, _) if found.is_unchanged => Check::Same,
             (Some(_), None, _) => {
                 let recorded = "a file with other time stamps".to_owned();
                 differs(input, recorded, "one that changed".to_owned())
             }
-            (Some(_), Some(_), found) => compare_content(input, found, since, describe_file),
+            (Some(_), Some(_), _) => compare_content(input, found),
         }
     }
 
