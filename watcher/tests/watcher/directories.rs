@@ -18,10 +18,7 @@ fn lost(events: &[Event]) -> Vec<PathBuf> {
 
 #[test]
 fn a_search_directory_that_is_created_later_is_noticed() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let directory = fixture.path("opt/qemu/bin");
     let options = rewarm().search([directory.clone()]);
     let watching = fixture.watch(options);
@@ -55,10 +52,7 @@ fn a_directory_of_modules_that_is_created_later_is_noticed() {
 
 #[test]
 fn a_directory_that_is_removed_and_made_again_is_watched_again() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -88,10 +82,7 @@ fn arch(lookup: capscache::Lookup) -> String {
 
 #[test]
 fn renaming_a_parent_directory_drops_the_emulator() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("opt/qemu/bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -122,10 +113,7 @@ fn renaming_a_parent_directory_drops_the_emulator() {
 
 #[test]
 fn another_target_of_a_link_on_the_route_is_noticed() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     fixture.wrapper("v1/bin/qemu", AVR);
     fixture.wrapper("v2/bin/qemu", RX);
     symlink("v1", fixture.path("current")).unwrap();

@@ -26,10 +26,7 @@ fn the_entry_of_a_replaced_emulator_is_dropped_and_others_stay() {
 
 #[test]
 fn an_emulator_that_was_only_touched_is_refreshed_and_not_probed() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -65,10 +62,7 @@ fn the_content_of_an_emulator_that_changed_just_now_is_hashed_by_the_watcher_bef
 
 #[test]
 fn the_target_of_an_unchanged_wrapper_is_watched_too() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let target = fixture.program("libexec/qemu", fs::read(AVR).unwrap());
     let emulator = fixture.wrapper("qemu", target.to_str().unwrap());
     fixture.cache.get(&emulator).unwrap();
@@ -102,10 +96,7 @@ fn an_entry_that_another_process_makes_is_watched_from_then_on() {
 
 #[test]
 fn a_removed_entry_is_reported_and_made_again_with_rewarm() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(Options::default());
@@ -124,10 +115,7 @@ fn a_removed_entry_is_reported_and_made_again_with_rewarm() {
 
 #[test]
 fn a_damaged_entry_is_made_again() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -159,10 +147,7 @@ fn stale_entries_are_dropped_at_the_start_and_valid_ones_are_not_reported() {
 
 #[test]
 fn an_emulator_that_is_removed_is_dropped_and_probed_when_it_is_put_back() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -177,10 +162,7 @@ fn an_emulator_that_is_removed_is_dropped_and_probed_when_it_is_put_back() {
 
 #[test]
 fn a_new_emulator_in_a_search_directory_is_reported_and_probed_only_with_rewarm() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let search = fixture.path("bin");
     fs::create_dir(&search).unwrap();
     let options = Options::new().search([search.clone()]);

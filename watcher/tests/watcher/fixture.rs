@@ -33,6 +33,12 @@ impl Fixture {
         Fixture { root, cache }
     }
 
+    /// A fixture for emulators that are probed in the background, which only trusted ones are; `None`, said
+    /// aloud, where the directories of tests are not.
+    pub(crate) fn protected() -> Option<Fixture> {
+        test_support::rights::is_run_protected().then(Fixture::new)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }

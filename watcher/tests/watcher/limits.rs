@@ -22,12 +22,9 @@ fn with_ten_watches_all_entries_are_fresh_in_the_end() {
 #[test]
 #[ignore = "runs in a user namespace of its own, which has limits of its own"]
 fn ten_watches() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
+    let Some(fixture) = Fixture::protected() else { return };
     // The limits of the parent namespace apply too.
     fs::write("/proc/sys/user/max_inotify_watches", "10").unwrap();
-    let fixture = Fixture::new();
     let emulators: Vec<_> =
         (0..5).map(|n| fixture.wrapper(&format!("opt/{n}/bin/qemu"), AVR)).collect();
     for emulator in &emulators {
@@ -67,11 +64,8 @@ fn without_inotify_all_entries_are_fresh_in_the_end() {
 #[test]
 #[ignore = "runs in a user namespace of its own, which has limits of its own"]
 fn no_inotify() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
+    let Some(fixture) = Fixture::protected() else { return };
     fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
-    let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let (watching, events) = fixture.begin(rewarm().sweep_interval(SWEEP));

@@ -16,10 +16,7 @@ fn mounting_and_unmounting_over_an_emulator_is_noticed() {
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn mounted_and_unmounted() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("opt/bin/qemu", AVR);
     let other = fixture.wrapper("other/qemu", RX);
     fixture.cache.get(&emulator).unwrap();
@@ -70,10 +67,7 @@ fn unmounting_a_file_system_drops_its_emulators() {
 #[test]
 #[ignore = "mounts something, in a namespace of its own"]
 fn gone() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let point = fixture.path("opt");
     fs::create_dir(&point).unwrap();
     command("mount", &[&"-t", &"tmpfs", &"-o", &"mode=755", &"opt", &point]);
@@ -137,10 +131,7 @@ fn micros(entry: &Capabilities, accelerator: Accelerator) -> Option<u64> {
 #[test]
 #[ignore = "has a /dev of its own, in a mount namespace"]
 fn kvm() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let dev = fixture.path("dev");
     let script = "mkdir \"$0\" && mount -t tmpfs -o mode=755 dev \"$0\" && \
         for node in null zero full random urandom kvm; do cp -a /dev/$node \"$0/\"; done && \

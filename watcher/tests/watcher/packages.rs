@@ -83,13 +83,10 @@ fn dropped_and_refreshed_once(events: &[Event], emulator: &Path) {
 
 #[test]
 fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
     if !can_install() {
         return;
     }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let bin = fixture.path("system/usr/bin");
     let options = rewarm().search([bin.clone()]);
 
@@ -158,13 +155,10 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
 
 #[test]
 fn a_burst_of_hundreds_of_changes_is_one_refresh() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
     if !can_install() {
         return;
     }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let modules = fixture.path(MODULES);
     let emulator = fixture
         .program("usr/bin/qemu-system-x86_64", fs::read("/usr/bin/qemu-system-x86_64").unwrap());

@@ -18,10 +18,7 @@ fn waits_for(gate: &Path) -> String {
 
 #[test]
 fn background_probes_run_at_low_priority() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let niceness = fixture.path("niceness");
     let script = format!("#!/bin/sh\nnice > {}\nexec {AVR} \"$@\"\n", niceness.display());
     let emulator = fixture.program("qemu", script);
@@ -37,10 +34,7 @@ fn background_probes_run_at_low_priority() {
 
 #[test]
 fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let names = ["a", "b", "c", "d", "e"].map(|name| format!("qemu-{name}"));
     let script = |name: &str| {
         let (log, gate) = (fixture.path("log"), fixture.path(&format!("gate-{name}")));
@@ -77,10 +71,7 @@ fn no_more_emulators_are_probed_at_a_time_than_the_option_allows() {
 
 #[test]
 fn a_file_that_another_user_could_have_written_is_not_run_in_the_background() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("bin/qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -103,10 +94,7 @@ fn a_file_that_another_user_could_have_written_is_not_run_in_the_background() {
 
 #[test]
 fn the_target_of_a_wrapper_may_not_be_writable_by_other_users_either() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let target = fixture.program("shared/qemu", fs::read(AVR).unwrap());
     let emulator = fixture.wrapper("qemu", target.to_str().unwrap());
     fixture.cache.get(&emulator).unwrap();
@@ -123,10 +111,7 @@ fn the_target_of_a_wrapper_may_not_be_writable_by_other_users_either() {
 
 #[test]
 fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).unwrap();
     let watching = fixture.watch(rewarm());
@@ -144,10 +129,7 @@ fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
 
 #[test]
 fn a_group_that_was_filled_is_filled_again() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get_with(&emulator, Groups::DEVICES).unwrap();
     let watching = fixture.watch(rewarm());
@@ -161,10 +143,7 @@ fn a_group_that_was_filled_is_filled_again() {
 
 #[test]
 fn an_emulator_that_changes_while_it_is_probed_is_probed_again() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
     let wait = waits_for(&gate);
@@ -193,10 +172,7 @@ fn an_emulator_that_changes_while_it_is_probed_is_probed_again() {
 
 #[test]
 fn a_watcher_ends_without_waiting_for_probes() {
-    if !test_support::rights::is_run_protected() {
-        return;
-    }
-    let fixture = Fixture::new();
+    let Some(fixture) = Fixture::protected() else { return };
     let gate = fixture.path("gate");
     fs::write(&gate, "").unwrap();
     let ended = fixture.path("ended");
