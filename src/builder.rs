@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capscache_format::Variable;
-
+use crate::entries;
 use crate::inputs::HostFacts;
 #[cfg(feature = "probe")]
 use crate::refresh;
@@ -27,9 +26,7 @@ pub struct CacheBuilder {
     pub(crate) root: PathBuf,
     pub(crate) fallbacks: Vec<PathBuf>,
     pub(crate) trusted_owner: Option<u32>,
-    pub(crate) failure_ttl: Duration,
-    pub(crate) environment: Vec<Variable>,
-    pub(crate) host: Option<HostFacts>,
+    pub(crate) entries: entries::Settings,
     #[cfg(feature = "probe")]
     pub(crate) probes: refresh::Settings,
 }
@@ -40,9 +37,7 @@ impl CacheBuilder {
             root,
             fallbacks: Vec::new(),
             trusted_owner: None,
-            failure_ttl: Duration::from_secs(60),
-            environment: Vec::new(),
-            host: None,
+            entries: entries::Settings::default(),
             #[cfg(feature = "probe")]
             probes: refresh::Settings::default(),
         }
@@ -66,7 +61,7 @@ impl CacheBuilder {
     /// Sets the time after which an emulator that could not be probed is probed again, if nothing changes
     /// before: 60 s by default.
     pub fn failure_ttl(mut self, ttl: Duration) -> CacheBuilder {
-        self.failure_ttl = ttl;
+        self.entries.failure_ttl = ttl;
         self
     }
 
@@ -76,33 +71,34 @@ impl CacheBuilder {
         mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> CacheBuilder {
-        self.environment.extend(variables);
+        self.entries.environment.extend(variables);
         self
     }
 
     /// Replaces the examination of this host; for tests, and for caches that are made for another host.
     pub fn host(mut self, host: HostFacts) -> CacheBuilder {
-        self.host = Some(host);
+        self.entries.host = Some(host);
         self
     }
+}
 
+/// The configuration of probes.
+#[cfg(feature = "probe")]
+impl CacheBuilder {
     /// Sets the limits of probes.
-    #[cfg(feature = "probe")]
     pub fn limits(mut self, limits: capscache_probe::Limits) -> CacheBuilder {
         self.probes.limits = limits;
         self
     }
 
     /// Runs emulators as another user, which requires root. KVM is examined with the rights of that user.
-    #[cfg(feature = "probe")]
     pub fn run_as(mut self, user: capscache_probe::User) -> CacheBuilder {
-        self.probes.run_as = Some(user);
+        self.entries.run_as = Some(user);
         self
     }
 
     /// Adds directories that emulators may write to, besides their temporary directory: one in which a
     /// wrapper keeps a log, for example.
-    #[cfg(feature = "probe")]
     pub fn writable(mut self, directories: impl IntoIterator<Item = PathBuf>) -> CacheBuilder {
         self.probes.writable.extend(directories);
         self

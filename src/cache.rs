@@ -5,17 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(feature = "probe")]
 use capscache_format::Groups;
 
 use crate::builder::CacheBuilder;
 use crate::capabilities::Capabilities;
-use crate::entries::{self, Entries};
+use crate::entries::Entries;
 use crate::error::Error;
 use crate::lookup::{Listed, Lookup, Validation};
 #[cfg(feature = "probe")]
-use crate::refresh::{self, Refresher};
-use crate::status::{Collected, Stale};
+use crate::refresh::{Refresher, Revalidated};
+use crate::status::{Collected, Stale, Status};
 use crate::store::Store;
 use crate::trust::Trust;
 
@@ -54,64 +53,6 @@ impl Cache {
         self.entries.store.directory()
     }
 
-    /// Returns the capabilities of an emulator: from the cache if it has a valid entry, else from one probe.
-    ///
-    /// A hit is a few `stat`s, see [`Cache::lookup`]. Otherwise blocks until the probe is over,
-    /// which other callers may have started; works inside an async runtime too, but blocks its thread.
-    ///
-    /// # Errors
-    /// [`Error`]; not for an entry that cannot be written: see [`Capabilities::persist_error`].
-    #[cfg(feature = "probe")]
-    pub fn get(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
-        self.get_with(emulator, Groups::CORE)
-    }
-
-    /// Returns the same as [`Cache::get`] with further groups, which are filled if the entry lacks them.
-    ///
-    /// # Errors
-    /// See [`Cache::get`].
-    #[cfg(feature = "probe")]
-    pub fn get_with(
-        &self,
-        emulator: impl AsRef<Path>,
-        groups: Groups,
-    ) -> Result<Capabilities, Error> {
-        self.refresher.get_with(&absolute(emulator.as_ref())?, groups)
-    }
-
-    /// Returns the same as [`Cache::get`] without blocking the thread, on any executor.
-    ///
-    /// Dropping the future gives up waiting and leaves the probe to finish for other callers.
-    ///
-    /// # Errors
-    /// See [`Cache::get`].
-    #[cfg(feature = "probe")]
-    pub async fn get_async(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
-        self.get_with_async(emulator, Groups::CORE).await
-    }
-
-    /// Returns the same as [`Cache::get_with`] without blocking the thread; see [`Cache::get_async`].
-    ///
-    /// # Errors
-    /// See [`Cache::get`].
-    #[cfg(feature = "probe")]
-    pub async fn get_with_async(
-        &self,
-        emulator: impl AsRef<Path>,
-        groups: Groups,
-    ) -> Result<Capabilities, Error> {
-        let emulator = absolute(emulator.as_ref())?.into_owned();
-        self.refresher.get_with_async(&emulator, groups).await
-    }
-
-    /// Returns the entry with all `groups` if nothing has to be run or compared for it: a few `stat`s and
-    /// no more, so that it may be called where nothing may block. `None` means only that [`Cache::get_with`]
-    /// takes longer.
-    #[cfg(feature = "probe")]
-    pub fn try_get(&self, emulator: impl AsRef<Path>, groups: Groups) -> Option<Capabilities> {
-        self.refresher.try_get(&absolute(emulator.as_ref()).ok()?, groups)
-    }
-
     /// Looks up the entry of an emulator and never probes. Links and wrappers are followed.
     ///
     /// A hit costs a `stat` of the entry, of the emulator, of the directories of its modules, of the
@@ -142,6 +83,23 @@ impl Cache {
         let emulator = absolute(emulator.as_ref())?;
         let examined = self.examine(&emulator, validation)?;
         Ok(self.entries.with_failure(&emulator, examined))
+    }
+
+    /// Returns the state of the entry of an emulator, after the given checks. A damaged entry is a state, not an
+    /// error.
+    ///
+    /// # Errors
+    /// See [`Cache::lookup`].
+    pub fn status(
+        &self,
+        emulator: impl AsRef<Path>,
+        validation: Validation,
+    ) -> Result<Status, Error> {
+        match self.lookup_with(emulator, validation) {
+            Ok(lookup) => Ok(lookup.into()),
+            Err(error) if error.is_damage() => Ok(error.status()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the entry of an emulator without any check of what it depends on: its answers may be stale.
@@ -254,6 +212,76 @@ impl Cache {
     }
 }
 
+/// The calls that probe.
+#[cfg(feature = "probe")]
+impl Cache {
+    /// Returns the capabilities of an emulator: from the cache if it has a valid entry, else from one probe.
+    ///
+    /// A hit is a few `stat`s, see [`Cache::lookup`]. Otherwise blocks until the probe is over,
+    /// which other callers may have started; works inside an async runtime too, but blocks its thread.
+    ///
+    /// # Errors
+    /// [`Error`]; not for an entry that cannot be written: see [`Capabilities::persist_error`].
+    pub fn get(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
+        self.get_with(emulator, Groups::CORE)
+    }
+
+    /// Returns the same as [`Cache::get`] with further groups, which are filled if the entry lacks them.
+    ///
+    /// # Errors
+    /// See [`Cache::get`].
+    pub fn get_with(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        self.refresher.get_with(&absolute(emulator.as_ref())?, groups)
+    }
+
+    /// Returns the same as [`Cache::get`] without blocking the thread, on any executor.
+    ///
+    /// Dropping the future gives up waiting and leaves the probe to finish for other callers.
+    ///
+    /// # Errors
+    /// See [`Cache::get`].
+    pub async fn get_async(&self, emulator: impl AsRef<Path>) -> Result<Capabilities, Error> {
+        self.get_with_async(emulator, Groups::CORE).await
+    }
+
+    /// Returns the same as [`Cache::get_with`] without blocking the thread; see [`Cache::get_async`].
+    ///
+    /// # Errors
+    /// See [`Cache::get`].
+    pub async fn get_with_async(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        let emulator = absolute(emulator.as_ref())?.into_owned();
+        self.refresher.get_with_async(&emulator, groups).await
+    }
+
+    /// Checks an entry thoroughly, and drops what [`Cache::get_with`] would still use: an entry that only this
+    /// check finds stale, incomplete answers, a remembered failure.
+    ///
+    /// # Errors
+    /// Those of [`Cache::invalidate`] and [`Cache::forget_failure`].
+    pub fn revalidate(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Revalidated, Error> {
+        self.refresher.revalidate(&absolute(emulator.as_ref())?, groups)
+    }
+
+    /// Returns the entry with all `groups` if nothing has to be run or compared for it: a few `stat`s and
+    /// no more, so that it may be called where nothing may block. `None` means only that [`Cache::get_with`]
+    /// takes longer.
+    pub fn try_get(&self, emulator: impl AsRef<Path>, groups: Groups) -> Option<Capabilities> {
+        self.refresher.try_get(&absolute(emulator.as_ref()).ok()?, groups)
+    }
+}
+
 impl CacheBuilder {
     /// Opens the cache.
     ///
@@ -265,21 +293,11 @@ impl CacheBuilder {
         let trust = Trust::new(self.trusted_owner);
         let store = Store::new(&root, trust)?;
         let fallbacks = self.fallbacks.iter().map(|root| Store::new(root, trust));
-        let settings = entries::Settings {
-            failure_ttl: self.failure_ttl,
-            host: self.host,
-            environment: self.environment.clone(),
-            #[cfg(feature = "probe")]
-            run_as: self.probes.run_as.clone(),
-        };
-        let entries = Entries::new(store, fallbacks.collect::<Result<_, _>>()?, settings);
+        let entries = Entries::new(store, fallbacks.collect::<Result<_, _>>()?, self.entries);
         let entries = Arc::new(entries);
         Ok(Cache {
             #[cfg(feature = "probe")]
-            refresher: {
-                let probes = refresh::Settings { environment: self.environment, ..self.probes };
-                Arc::new(Refresher::new(Arc::clone(&entries), probes))
-            },
+            refresher: Arc::new(Refresher::new(Arc::clone(&entries), self.probes)),
             entries,
         })
     }

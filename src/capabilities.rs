@@ -52,13 +52,11 @@ impl Loaded {
     }
 
     /// An entry that is in no file.
-    #[cfg(feature = "probe")]
     pub(crate) fn in_memory(entry: Entry<Bytes>, host: &HostFacts) -> Loaded {
         Loaded::new(Stored { entry, file: None }, host)
     }
 
     /// An entry that could not be written: only this process has it.
-    #[cfg(feature = "probe")]
     pub(crate) fn not_persisted(entry: Entry<Bytes>, error: Error, host: &HostFacts) -> Loaded {
         Loaded { persist_error: Some(error), ..Loaded::in_memory(entry, host) }
     }

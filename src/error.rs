@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use capscache_format::{Escaped, FailureCause, FormatError, ModelError};
 
-use crate::status::Failure;
-use crate::trust::{Distrust, Untrusted};
+use crate::status::{Failure, Status};
 
 /// The reason for which there is no cache, no entry, or no answer.
 ///
@@ -173,21 +172,51 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(self, Error::Format { .. } | Error::OtherEmulator { .. })
     }
+
+    /// Returns the state of an entry that this error is about: [`Status::Damaged`] or [`Status::Unreadable`].
+    pub fn status(&self) -> Status {
+        let (path, found) = match self {
+            Error::Format { path, source } => (path.clone(), chain(source)),
+            Error::OtherEmulator { path, emulator } => {
+                (path.clone(), format!("it is the entry of {}", Escaped::new(emulator)))
+            }
+            Error::Entry { path, source, .. } => (path.clone(), chain(source)),
+            Error::Unsafe { path, why } => (path.clone(), why.clone()),
+            error => (PathBuf::new(), chain(error)),
+        };
+        match self.is_damage() {
+            true => Status::Damaged { path, found },
+            false => Status::Unreadable { path, found },
+        }
+    }
 }
 
-impl From<Untrusted> for Error {
-    fn from(Untrusted { path, distrust }: Untrusted) -> Error {
-        let why = match distrust {
-            Distrust::Owner(owner) => format!(
-                "it belongs to the user {owner}, who is neither root nor you: trust that user by name, or \
-                 use another root"
-            ),
-            Distrust::Writable(mode) => format!(
-                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
-                 only you may write to"
-            ),
-            Distrust::NotSearchable => format!("it {distrust}: use another root"),
-        };
-        Error::Unsafe { path, why }
+/// Returns an error and its causes in one line, escaped, without the numbers of the system's errors.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let messages = causes.filter(|cause| !is_named_by_cause(*cause)).map(|cause| {
+        let text = cause.to_string();
+        text.rsplit_once(" (os error ").map_or(&*text, |(text, _)| text).to_owned()
+    });
+    let line = messages.reduce(|line, cause| {
+        // What follows a question answers it.
+        if line.ends_with('?') { format!("{line} ({cause})") } else { format!("{line}: {cause}") }
+    });
+    Escaped::new(&line.unwrap_or_default()).to_string()
+}
+
+/// Returns whether an error only names an emulator that its cause names as well.
+#[cfg(feature = "probe")]
+fn is_named_by_cause(error: &(dyn std::error::Error + 'static)) -> bool {
+    match error.downcast_ref() {
+        Some(Error::Probe { path, source, .. }) => {
+            source.to_string().contains(&Escaped::new(path).to_string())
+        }
+        _ => false,
     }
+}
+
+#[cfg(not(feature = "probe"))]
+fn is_named_by_cause(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
 }

@@ -89,7 +89,6 @@ pub(crate) fn changed_at(signature: Signature) -> Option<SystemTime> {
 }
 
 /// The time stamp of a file that changes now: that of the kernel's last tick.
-#[cfg(feature = "probe")]
 pub(crate) fn time_of_change() -> SystemTime {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(feature = "probe"),
+    allow(dead_code, unused_imports, reason = "only `refresh` records inputs and writes entries")
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod builder;
@@ -23,17 +27,17 @@ pub use cache::Cache;
 pub use capabilities::Capabilities;
 pub use discovery::{find_emulators, finds_emulator, search_directories};
 pub use entries::is_inaccessible;
-pub use error::Error;
-pub use inputs::HostFacts;
-#[cfg(feature = "probe")]
-pub use inputs::files_that_may_run;
+pub use error::{Error, chain};
+pub use inputs::{HostFacts, files_that_may_run};
 pub use lookup::{Listed, Lookup, Validation};
-pub use status::{Collected, Dependency, Failure, Stale};
+pub use status::{Collected, Dependency, Failure, Stale, Status};
 pub use store::Bytes;
 
 pub use capscache_format as format;
 #[cfg(feature = "probe")]
 pub use capscache_probe as probe;
+#[cfg(feature = "probe")]
+pub use refresh::{Revalidated, queue};
 
 pub use capscache_format::{
     Accelerator, Entry, Escaped, FailureCause, Group, Groups, InputKind, Query, Scope, Tri,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::capabilities::Capabilities;
-use crate::status::{Failure, Stale};
+use crate::status::{Failure, Stale, Status};
 
 /// The result of a lookup, which never probes.
 #[derive(Debug)]
@@ -23,6 +23,17 @@ pub enum Lookup {
     Failed(Failure),
     /// No entry.
     Missing,
+}
+
+impl From<Lookup> for Status {
+    fn from(lookup: Lookup) -> Status {
+        match lookup {
+            Lookup::Hit(_) => Status::Valid,
+            Lookup::Stale { reason, .. } => reason.into(),
+            Lookup::Failed(failure) => failure.into(),
+            Lookup::Missing => Status::Missing,
+        }
+    }
 }
 
 /// The checks that a lookup makes.
@@ -51,4 +62,11 @@ pub struct Listed {
     pub capabilities: Capabilities,
     /// The reason for which it is stale; `None` if it is valid.
     pub stale: Option<Stale>,
+}
+
+impl Listed {
+    /// The state of the entry: valid or stale.
+    pub fn status(&self) -> Status {
+        self.stale.clone().map_or(Status::Valid, Status::from)
+    }
 }

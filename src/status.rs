@@ -1,10 +1,81 @@
 //! The state of entries and failures as plain data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capscache_format::{Escaped, FailureCause, Groups, InputKind, Scope};
+
+/// The state of an emulator's entry, as plain data: see [`Cache::status`](crate::Cache::status).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// The entry answers for its emulator.
+    Valid,
+    /// An input changed.
+    Stale {
+        /// The name of the kind of input.
+        input: Cow<'static, str>,
+        /// The path of the input; empty for an input without one.
+        path: PathBuf,
+        /// The recorded state.
+        recorded: String,
+        /// The present state.
+        found: String,
+    },
+    /// The file of the entry is damaged.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The damage.
+        found: String,
+    },
+    /// The file of the entry cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        found: String,
+    },
+    /// There is no valid entry, and the last probe failed.
+    Failed {
+        /// The error with its causes, in one line.
+        reason: String,
+        /// The time since the probe, in whole seconds.
+        age: Duration,
+        /// The time until a `get` probes again, if nothing changes before.
+        retry_in: Duration,
+    },
+    /// There is no entry.
+    Missing,
+}
+
+impl Status {
+    /// The name of the state: `valid`, `stale`, `damaged`, `unreadable`, `failed`, `missing`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Status::Valid => "valid",
+            Status::Stale { .. } => "stale",
+            Status::Damaged { .. } => "damaged",
+            Status::Unreadable { .. } => "unreadable",
+            Status::Failed { .. } => "failed",
+            Status::Missing => "missing",
+        }
+    }
+}
+
+impl From<Stale> for Status {
+    fn from(Stale { input, path, recorded, found, .. }: Stale) -> Status {
+        Status::Stale { input: input.name().into(), path, recorded, found }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(Failure { reason, age, retry_in, .. }: Failure) -> Status {
+        Status::Failed { reason, age, retry_in }
+    }
+}
 
 /// The reason for which an entry no longer answers for its emulator.
 #[derive(Clone, Debug, PartialEq, Eq)]

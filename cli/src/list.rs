@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::Escaped;
+use capscache::{Escaped, Status};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::entries::{Entry, Status};
+use crate::entries::{Entry, reason};
 use crate::output;
 use crate::session::Session;
 use crate::table::{BAD, Cell, DOUBTFUL, GOOD, Table, size};
@@ -41,7 +41,7 @@ fn row(entry: &Entry) -> [Cell; 7] {
         Status::Damaged { found, .. } | Status::Unreadable { found, .. } => {
             Cell::styled(format!("{name}: {found}"), BAD)
         }
-        Status::Failed { .. } | Status::Missing => Cell::styled(name, BAD),
+        _ => Cell::styled(name, BAD),
     };
     let Some(summary) = &entry.summary else {
         let [arch, version, accelerators, groups, size] = std::array::from_fn(|_| Cell::default());
@@ -61,7 +61,7 @@ fn row(entry: &Entry) -> [Cell; 7] {
 fn as_json(entry: &Entry) -> Value {
     let (file, state) = (&entry.file, entry.status.name());
     let Some(summary) = &entry.summary else {
-        let reason = entry.status.reason()["found"].take();
+        let reason = reason(&entry.status)["found"].take();
         return json!({"file": file, "state": state, "reason": reason});
     };
     let version = summary.version;
@@ -76,6 +76,6 @@ fn as_json(entry: &Entry) -> Value {
         "size": summary.size,
         "file": file,
         "state": state,
-        "reason": entry.status.reason(),
+        "reason": reason(&entry.status),
     })
 }

@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use capscache::Tri;
-pub(crate) use capscache_service::text::{chain, printable, without_number};
+pub(crate) use capscache::chain;
+use capscache::{Escaped, Tri};
 use clap::error::ErrorKind;
 use serde_json::Value;
 
@@ -99,7 +99,7 @@ pub(crate) fn json_line(value: &capscache::format::Value<'_>) -> String {
 
 /// Prints a message on stderr, in one line; text from outside in it is escaped.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
-    let line = format!("capscache: {}\n", printable(&message.to_string()));
+    let line = format!("capscache: {}\n", Escaped::new(&message.to_string()));
     // An error of stderr cannot be reported anywhere.
     let _ = io::stderr().write_all(line.as_bytes());
 }
@@ -112,7 +112,7 @@ pub(crate) fn print_error(error: &anyhow::Error) {
 /// Prints an error about `name` on stderr, and the name if the error does not contain it.
 pub(crate) fn print_error_about(name: &str, error: &anyhow::Error) {
     let text = chain(error.as_ref());
-    if text.contains(&printable(name)) {
+    if text.contains(&Escaped::new(name).to_string()) {
         warn(format_args!("{text}"));
     } else {
         warn(format_args!("{name}: {text}"));

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use rustix::process::{Gid, Uid};
 
-use crate::output::without_number;
+use crate::output::chain;
 
 /// The cache of the whole system.
 pub(crate) const SYSTEM_ROOT: &str = "/var/cache/capscache";
@@ -42,8 +42,7 @@ pub(crate) fn become_user(uid: u32, root: &Path) -> Result<()> {
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(std::io::Error::from)
     };
     switch().map_err(|error| {
-        let cause = error.to_string();
-        let cause = without_number(&cause);
+        let cause = chain(&error);
         anyhow!("cannot switch to the user {uid}, the owner of the cache: {cause}; run the command as that user")
     })
 }

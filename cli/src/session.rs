@@ -133,8 +133,7 @@ impl Session {
                 format!("the entry lacks {}", join(&lacking, " and "))
             }
             Ok(Lookup::Stale { reason, .. }) => {
-                let reason = reason.to_string();
-                format!("the entry is stale: {}", output::without_number(&reason))
+                format!("the entry is stale: {reason}")
             }
             Ok(Lookup::Failed(failure)) => format!("cannot be probed: {failure}"),
             Ok(_) => "there is no entry".to_owned(),
@@ -259,8 +258,7 @@ pub(crate) fn check_exists(emulator: &Path) -> Result<()> {
                 _ => "",
             };
             let emulator = Escaped::new(emulator);
-            let cause = error.to_string();
-            let cause = output::without_number(&cause);
+            let cause = output::chain(&error);
             Err(anyhow!("cannot stat the emulator {emulator}: {cause}{advice}"))
         }
     }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use capscache::{Cache, Capabilities, Escaped, Groups, Validation};
+use capscache::{Cache, Capabilities, Escaped, Groups, Status, Validation};
 use capscache_service::client::{Client, ClientError};
 
-use crate::entries::{Entry, Status};
+use crate::entries::Entry;
 
 /// A root, or the service that serves one.
 #[derive(Debug)]
@@ -35,11 +35,11 @@ impl Source {
     /// Returns the state of an entry.
     pub(crate) fn status(&self, emulator: &Path, thorough: bool) -> Result<Status> {
         match self {
-            Source::Root(cache) if thorough => {
-                Ok(Status::of(cache.lookup_with(emulator, Validation::Start))?)
+            Source::Root(cache) => {
+                let validation = if thorough { Validation::Start } else { Validation::Fast };
+                Ok(cache.status(emulator, validation)?)
             }
-            Source::Root(cache) => Ok(Status::of(cache.lookup(emulator))?),
-            Source::Service(client, _) => Ok(client.status(emulator, thorough)?.into()),
+            Source::Service(client, _) => Ok(client.status(emulator, thorough)?),
         }
     }
 

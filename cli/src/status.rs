@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::Escaped;
+use capscache::{Escaped, Status};
 use serde_json::json;
 
 use crate::args;
-use crate::entries::Status;
+use crate::entries;
 use crate::output;
 use crate::session::{Session, check_exists, locate};
 use crate::text::Text;
@@ -27,7 +27,8 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
     let state = status.name();
     if args.json {
         let emulator = emulator.to_string_lossy();
-        let status = json!({"emulator": emulator, "state": state, "reason": status.reason()});
+        let status =
+            json!({"emulator": emulator, "state": state, "reason": entries::reason(&status)});
         output::print_json_pretty(&status)?;
     } else {
         let name = Escaped::new(&emulator).to_string();
@@ -41,21 +42,23 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
 /// Returns the text that follows the state on its line.
 fn detail(status: &Status, name: &str) -> String {
     match status {
-        Status::Valid => String::new(),
         Status::Missing => format!(": there is no entry; run `capscache warm {name}` to create it"),
         Status::Failed { reason, age, retry_in } => {
-            let retry_in = retry_in.max(&1);
+            let (age, retry_in) = (age.as_secs(), retry_in.as_secs().max(1));
             format!(
                 ": {reason} ({age} s ago; tried again in {retry_in} s); run `capscache warm {name}` \
                  to try again now"
             )
         }
         Status::Stale { input, path, recorded, found } => {
-            let between = if path.is_empty() { "" } else { " " };
+            let between = if path.as_os_str().is_empty() { "" } else { " " };
+            let path = Escaped::new(path);
             format!(": the {input}{between}{path} changed: recorded {recorded}, found {found}")
         }
         Status::Damaged { path, found } | Status::Unreadable { path, found } => {
+            let path = Escaped::new(path);
             format!(": {path}: {found}; run `capscache warm {name}` to replace it")
         }
+        _ => String::new(),
     }
 }

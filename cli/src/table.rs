@@ -1,8 +1,8 @@
 //! Tables with aligned columns.
 
 use anstyle::{AnsiColor, Style};
+use capscache::Escaped;
 
-use crate::output::printable;
 use crate::text::Text;
 
 pub(crate) const PLAIN: Style = Style::new();
@@ -22,12 +22,12 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn styled(text: impl Into<String>, style: Style) -> Cell {
-        Cell { text: printable(text.into().trim_end()), style, right: false }
+        Cell { text: Escaped::new(text.into().trim_end()).to_string(), style, right: false }
     }
 
     /// Returns a cell with a number, aligned to the right.
     pub(crate) fn number(number: impl ToString) -> Cell {
-        Cell { text: printable(&number.to_string()), style: PLAIN, right: true }
+        Cell { text: Escaped::new(&number.to_string()).to_string(), style: PLAIN, right: true }
     }
 
     /// Aligns the cell to the right.
@@ -166,7 +166,7 @@ pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -
     let mut text = Text::new();
     let mut column = 0;
     for word in words {
-        let word = printable(word);
+        let word = Escaped::new(word).to_string();
         let width = word.chars().count();
         if column == 0 || column + 1 + width > LINE {
             if column > 0 {

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use capscache::Escaped;
-use capscache_service::text::unusable;
+use capscache::{Escaped, Status};
 
 use crate::args;
 use crate::output;
@@ -29,8 +28,10 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
     }
     let mut text = Text::new();
     for error in &bad {
-        let (file, reason) = unusable(error);
-        text.line(format_args!("damaged: {}: {reason}", Escaped::new(file)));
+        if let Status::Damaged { path, found } | Status::Unreadable { path, found } = error.status()
+        {
+            text.line(format_args!("damaged: {}: {found}", Escaped::new(&path)));
+        }
     }
     let bad = bad.len();
     let entries = output::count(good + bad, "entry", "entries");

@@ -5,13 +5,14 @@ mod progress;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::mpsc::channel;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
-use capscache::{Capabilities, Escaped, Groups, find_emulators};
-use capscache_service::check::{Checked, check};
+use anyhow::{Context, Result, anyhow, bail};
+use capscache::queue::{Caller, ProbeQueue, Slot};
+use capscache::{Capabilities, Escaped, Groups, Revalidated, find_emulators};
 use capscache_service::client::Client;
 
 use self::progress::Progress;
@@ -40,27 +41,44 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
     let progress = Progress::new(&emulators, args.full);
-    let queue = Mutex::new(largest_first(by_file(emulators)).into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        while let Some(names) = next() {
-            for (at, emulator) in names.iter().enumerate() {
-                let first = if at == 0 { None } else { names.first() };
-                let outcome = warm(session, &source, emulator, groups, first, &progress);
-                progress.show(emulator, outcome)?;
-            }
+    let warm_names = |names: &[PathBuf]| {
+        for (at, emulator) in names.iter().enumerate() {
+            let first = if at == 0 { None } else { names.first() };
+            let outcome = warm(session, &source, emulator, groups, first, &progress);
+            progress.show(emulator, outcome)?;
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().try_for_each(join)
+    let (queue, error) = (ProbeQueue::new(jobs), OnceLock::new());
+    let (warm_names, set_error) = (&warm_names, |first| error.set(first));
+    std::thread::scope(|scope| -> Result<()> {
+        for names in largest_first(by_file(emulators)) {
+            let slot = wait_for_slot(&queue)?;
+            if error.get().is_some() {
+                break;
+            }
+            let set_error = &set_error;
+            let work = move || {
+                let _slot = slot;
+                warm_names(&names).or_else(set_error)
+            };
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, work).context("cannot start a thread for a probe")?;
+        }
+        Ok(())
     })?;
+    if let Some(error) = error.into_inner() {
+        return Err(error);
+    }
     let failed = progress.finish()?;
     Ok(ExitCode::from(if failed { output::NO } else { 0 }))
+}
+
+/// Waits until fewer probes run than may run at a time.
+fn wait_for_slot(queue: &ProbeQueue) -> Result<Slot> {
+    let (sender, slots) = channel();
+    let _turn = queue.wait(Caller::own(), move |slot| drop(sender.send(slot)))?;
+    Ok(slots.recv()?)
 }
 
 /// Returns the requested emulators, each once, in the order of the command line or of the search.
@@ -127,18 +145,17 @@ fn warm(
         Source::Root(cache) => cache,
         Source::Service(client, _) => return warm_by_service(client, emulator, groups, progress),
     };
-    match check(cache, emulator, groups) {
-        Ok(Checked::Cached(hit)) => return Outcome::Cached(hit),
-        Ok(Checked::Stale(why)) => progress.aside(|| {
-            let (emulator, why) = (Escaped::new(emulator), why.to_string());
-            let why = output::without_number(&why);
+    match cache.revalidate(emulator, groups) {
+        Ok(Revalidated::Valid(hit)) => return Outcome::Cached(hit),
+        Ok(Revalidated::Stale(why)) => progress.aside(|| {
+            let emulator = Escaped::new(emulator);
             session.log(format_args!("{emulator} is stale: {why}"));
         }),
-        Ok(Checked::Unusable(error)) => {
+        Ok(Revalidated::Unusable(error)) => {
             let why = output::chain(&error);
             progress.aside(|| output::warn(format_args!("{why}; probing again")));
         }
-        Ok(Checked::Lacking) => {}
+        Ok(_) => {}
         Err(error) => return Outcome::Failed(error.into()),
     }
     let running = progress.begin(emulator);

@@ -30,8 +30,7 @@ fn print(event: &Event, json: bool) -> Result<()> {
     if json {
         return output::print_json(event);
     }
-    let line = event.to_string();
     let mut text = Text::new();
-    text.line(output::without_number(&line));
+    text.line(event);
     output::print(&text)
 }

@@ -9,30 +9,31 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, finds_emulator};
+use capscache::queue::{Caller, ProbeQueue, Slot};
+use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, Revalidated, chain, finds_emulator};
 use capscache_watcher::Event;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::check::{Checked, check};
 use crate::convert;
 use crate::events::Publisher;
 use crate::interface::{Error, Outcome, Warmed};
 use crate::limits::Admission;
 use crate::local_files::{LocalFiles, is_local};
-use crate::permission::{self, Caller};
-use crate::probe_queue::{ProbeQueue, Slot};
-use crate::text::chain;
+use crate::permission;
 
 /// Time of a blocking call, with waiting for others of its user.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time that no probe takes, with waiting for one of another process, unless a file system hangs.
 const OVERDUE: Duration = Duration::from_secs(180);
+
+/// Slots beyond those of all users, for root and the service's own user.
+const RESERVED: usize = 1;
 
 /// A queued probe, shared by all calls for it.
 type QueuedProbe = LocalBoxFuture<'static, Result<Capabilities, Error>>;
@@ -47,7 +48,7 @@ pub(crate) struct Backend {
     /// Directories where emulators are searched beside the usual ones.
     search: Vec<PathBuf>,
     local_files: LocalFiles,
-    probe_queue: Rc<ProbeQueue>,
+    probe_queue: ProbeQueue,
     /// Probes that have not begun.
     queued: Rc<RefCell<HashMap<ProbeKey, WeakShared<QueuedProbe>>>>,
     persist_errors: Rc<PersistErrors>,
@@ -73,7 +74,7 @@ impl Backend {
             cache,
             search,
             local_files: LocalFiles::new(),
-            probe_queue: ProbeQueue::new(jobs),
+            probe_queue: ProbeQueue::new(jobs).reserve(RESERVED),
             queued: Rc::default(),
             persist_errors: Rc::default(),
             publisher,
@@ -164,16 +165,18 @@ impl Backend {
 
     fn queue(&self, caller: Caller, key: ProbeKey) -> Result<Shared<QueuedProbe>, Error> {
         let (_, emulator, groups) = key.clone();
-        let begins = self.probe_queue.queue(caller).map_err(|_| {
+        let (begin, begins) = oneshot::channel();
+        let turn = self.probe_queue.wait(caller, move |slot| drop(begin.send(slot)));
+        let turn = turn.map_err(|too_many| {
             let emulator = emulator.to_string_lossy().into_owned();
-            let reason = "too many probes of this user wait already: try again when some are done";
-            Error::ProbeFailed { emulator, reason: reason.to_owned() }
+            Error::ProbeFailed { emulator, reason: too_many.to_string() }
         })?;
         let (queued, queued_key) = (Rc::clone(&self.queued), key.clone());
         let (cache, publisher) = (self.cache.clone(), self.publisher.clone());
         let persist_errors = Rc::clone(&self.persist_errors);
         let probe = async move {
             let slot = begins.await.expect("the backend keeps the queue");
+            drop(turn);
             queued.borrow_mut().remove(&queued_key);
             // A task of its own, so that cancelling a call does not free the slot of a running probe.
             let probe = spawn_local(async move {
@@ -209,10 +212,10 @@ impl Backend {
         let began = Instant::now();
         let (cache, path) = (self.cache.clone(), emulator.to_owned());
         let checked = run_blocking(admission, move || {
-            check(&cache, &path, groups).map_err(|source| convert::error(source, &path))
+            cache.revalidate(&path, groups).map_err(|source| convert::error(source, &path))
         });
         let result = match checked.await {
-            Ok(Checked::Cached(_)) => Ok(Outcome::Cached),
+            Ok(Revalidated::Valid(_)) => Ok(Outcome::Cached),
             Ok(_) => self.probe(caller, emulator, groups).await.map(|_| Outcome::Probed),
             Err(error) => Err(error),
         };

@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use capscache::{Capabilities, Escaped, Group, Groups};
+use capscache::{Capabilities, Escaped, Group, Groups, Status};
 use zlink::tokio::unix::{Connection, connect};
 
-use crate::interface::{self, Dropped, Entries, Entry, Got, Info, State, Status};
+use crate::interface::{self, Dropped, Entries, Entry, Got, Info, State};
 
 /// Methods that the client calls; zlink implements them for its `Connection`.
 #[zlink::proxy("io.capscache.Cache")]
@@ -26,7 +26,7 @@ trait Methods {
         &mut self,
         emulator: &str,
         thorough: bool,
-    ) -> zlink::Result<Result<Status, interface::Error>>;
+    ) -> zlink::Result<Result<interface::Status, interface::Error>>;
     async fn invalidate(
         &mut self,
         emulators: &[&str],
@@ -155,7 +155,7 @@ impl Client {
     /// [`ClientError`].
     pub fn status(&self, emulator: &Path, thorough: bool) -> Result<Status, ClientError> {
         let emulator = text(emulator)?;
-        self.call(async |service| Ok(service.status(&emulator, thorough).await??))
+        self.call(async |service| Ok(service.status(&emulator, thorough).await??.into()))
     }
 
     /// Drops the entries of emulators; returns the emulators that had one.

@@ -1,23 +1,24 @@
 //! Conversions of the library's types into those of the interface.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use capscache::{Accelerator, Capabilities, Error, FailureCause, Group, Listed, Lookup, Stale};
+use capscache::{Accelerator, Capabilities, Error, FailureCause, Group, Listed, Status, chain};
 
-use crate::interface::{self, Entry, Reason, State, Status, Version};
-use crate::text::{chain, unusable, without_number};
+use crate::interface::{self as wire, Entry, Reason, State, Version};
 
 /// Converts one entry of a list.
 pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
     let listed = match listed {
         Ok(listed) => listed,
-        Err(error) => return unusable_entry(error),
+        Err(error) => return unusable_entry(error.status()),
     };
+    let wire::Status { state, reason } = listed.status().into();
     let caps = &listed.capabilities;
     Entry {
         file: listed.file.to_string_lossy().into_owned(),
-        state: if listed.stale.is_some() { State::Stale } else { State::Valid },
-        reason: listed.stale.as_ref().map(stale),
+        state,
+        reason,
         emulator: Some(caps.emulator().to_string_lossy().into_owned()),
         executable: Some(caps.executable().to_string_lossy().into_owned()),
         version: Some(version(caps)),
@@ -29,11 +30,12 @@ pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
     }
 }
 
-fn unusable_entry(error: &Error) -> Entry {
-    let (file, found) = unusable(error);
+fn unusable_entry(status: Status) -> Entry {
+    let wire::Status { state, reason } = status.into();
+    let Reason { path, found, .. } = reason.unwrap_or_default();
     Entry {
-        file: file.to_string_lossy().into_owned(),
-        state: if error.is_damage() { State::Damaged } else { State::Unreadable },
+        file: path.unwrap_or_default(),
+        state,
         reason: Some(Reason { found, ..Reason::default() }),
         emulator: None,
         executable: None,
@@ -46,47 +48,52 @@ fn unusable_entry(error: &Error) -> Entry {
     }
 }
 
-/// Converts the result of a lookup; damage is a state.
-///
-/// # Errors
-/// Any other error of the lookup.
-pub(crate) fn status(lookup: Result<Lookup, Error>) -> Result<Status, Error> {
-    Ok(match lookup {
-        Ok(Lookup::Hit(_)) => Status { state: State::Valid, reason: None },
-        Ok(Lookup::Stale { reason: why, .. }) => {
-            Status { state: State::Stale, reason: Some(stale(&why)) }
-        }
-        Ok(Lookup::Failed(failure)) => {
-            let reason = Reason {
-                found: failure.reason,
-                age: Some(failure.age.as_secs()),
-                retry_in: Some(failure.retry_in.as_secs()),
-                ..Reason::default()
-            };
-            Status { state: State::Failed, reason: Some(reason) }
-        }
-        Ok(_) => Status { state: State::Missing, reason: None },
-        Err(error) if error.is_damage() => {
-            let (path, found) = unusable(&error);
-            let reason = Reason {
-                input: Some("entry".to_owned()),
-                path: Some(path.to_string_lossy().into_owned()),
-                found,
-                ..Reason::default()
-            };
-            Status { state: State::Damaged, reason: Some(reason) }
-        }
-        Err(error) => return Err(error),
-    })
+impl From<Status> for wire::Status {
+    fn from(status: Status) -> wire::Status {
+        let text = |path: PathBuf| Some(path.to_string_lossy().into_owned());
+        let (state, reason) = match status {
+            Status::Valid => (State::Valid, None),
+            Status::Stale { input, path, recorded, found } => {
+                let (input, recorded) = (Some(input.into_owned()), Some(recorded));
+                let path = text(path);
+                (State::Stale, Some(Reason { input, path, recorded, found, ..Reason::default() }))
+            }
+            Status::Damaged { path, found } => {
+                let (input, path) = (Some("entry".to_owned()), text(path));
+                (State::Damaged, Some(Reason { input, path, found, ..Reason::default() }))
+            }
+            Status::Unreadable { path, found } => {
+                let (input, path) = (Some("entry".to_owned()), text(path));
+                (State::Unreadable, Some(Reason { input, path, found, ..Reason::default() }))
+            }
+            Status::Failed { reason: found, age, retry_in } => {
+                let (age, retry_in) = (Some(age.as_secs()), Some(retry_in.as_secs()));
+                (State::Failed, Some(Reason { found, age, retry_in, ..Reason::default() }))
+            }
+            _ => (State::Missing, None),
+        };
+        wire::Status { state, reason }
+    }
 }
 
-fn stale(why: &Stale) -> Reason {
-    Reason {
-        input: Some(why.input.name().to_owned()),
-        path: Some(why.path.to_string_lossy().into_owned()),
-        recorded: Some(why.recorded.clone()),
-        found: without_number(&why.found).to_owned(),
-        ..Reason::default()
+impl From<wire::Status> for Status {
+    fn from(wire::Status { state, reason }: wire::Status) -> Status {
+        let Reason { input, path, recorded, found, age, retry_in } = reason.unwrap_or_default();
+        let path = path.unwrap_or_default().into();
+        let seconds = |seconds: Option<u64>| Duration::from_secs(seconds.unwrap_or_default());
+        match state {
+            State::Valid => Status::Valid,
+            State::Stale => {
+                let input = input.unwrap_or_default().into();
+                Status::Stale { input, path, recorded: recorded.unwrap_or_default(), found }
+            }
+            State::Damaged => Status::Damaged { path, found },
+            State::Unreadable => Status::Unreadable { path, found },
+            State::Failed => {
+                Status::Failed { reason: found, age: seconds(age), retry_in: seconds(retry_in) }
+            }
+            State::Missing => Status::Missing,
+        }
     }
 }
 
@@ -102,22 +109,21 @@ pub(crate) fn accelerators(caps: &Capabilities) -> Vec<String> {
 }
 
 /// Converts an error of the library into one of the interface.
-pub(crate) fn error(source: Error, emulator: &Path) -> interface::Error {
+pub(crate) fn error(source: Error, emulator: &Path) -> wire::Error {
     let reason = chain(&source);
     let emulator = emulator.to_string_lossy().into_owned();
     match source {
         Error::Emulator { source, .. } => {
-            let source = source.to_string();
-            let reason = without_number(&source).to_owned();
-            interface::Error::NoSuchEmulator { emulator, reason }
+            let reason = chain(&*source);
+            wire::Error::NoSuchEmulator { emulator, reason }
         }
         source if source.cause() == Some(FailureCause::NotAnEmulator) => {
-            interface::Error::NotAnEmulator { emulator, reason }
+            wire::Error::NotAnEmulator { emulator, reason }
         }
         Error::Probe { .. }
         | Error::Failed { .. }
         | Error::Changing { .. }
-        | Error::Model { .. } => interface::Error::ProbeFailed { emulator, reason },
-        _ => interface::Error::CacheUnusable { reason },
+        | Error::Model { .. } => wire::Error::ProbeFailed { emulator, reason },
+        _ => wire::Error::CacheUnusable { reason },
     }
 }

@@ -1,12 +1,12 @@
 //! Events of the watcher and of probes, published to all calls of `Monitor`.
 
+use capscache::Escaped;
 use capscache_watcher::Event as WatchEvent;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tracing::{info, warn};
 
 use crate::interface::{Event, Events, Happening};
-use crate::text::{printable, without_number};
 
 /// Events that are kept for subscribers that read slowly; older ones are counted as missed.
 const KEPT: usize = 1024;
@@ -30,7 +30,7 @@ impl Publisher {
     /// Logs an event and sends it to all subscribers.
     pub(crate) fn publish(&self, event: &WatchEvent) {
         let line = event.to_string();
-        let line = printable(without_number(&line));
+        let line = Escaped::new(&line);
         match event {
             WatchEvent::Failed { .. } => warn!("{line}"),
             _ => info!("{line}"),
@@ -88,7 +88,7 @@ fn convert(event: &WatchEvent) -> Event {
     Event {
         kind,
         emulator: emulator.map(|path| path.to_string_lossy().into_owned()),
-        reason: reason.map(|reason| without_number(&reason).to_owned()),
+        reason,
         probed,
         milliseconds: took.map(|took| took.as_millis().try_into().unwrap_or(u64::MAX)),
     }

@@ -2,9 +2,7 @@
 //! `docs/interop/firmware.json`.
 
 use capscache::firmware::{Firmware, FirmwareList};
-use capscache::{Capabilities, Escaped, Tri};
-
-use crate::text::chain;
+use capscache::{Capabilities, Escaped, Tri, chain};
 
 /// Returns whether a firmware for the emulator's architecture has all of `names`, which commas separate
 /// (`FirmwareOSInterface`s such as `uefi`, `FirmwareFeature`s such as `secure-boot`), and the reason.

@@ -23,7 +23,6 @@
 
 mod backend;
 mod call;
-pub mod check;
 pub mod client;
 mod connection;
 mod convert;
@@ -41,12 +40,10 @@ mod options;
 mod parameters;
 mod peer;
 mod permission;
-mod probe_queue;
 pub mod query;
 mod refusal;
 mod server;
 mod supervisor;
-pub mod text;
 mod transport;
 
 pub use error::Error;

@@ -24,10 +24,8 @@ use crate::interface::{
 };
 use crate::limits::{Admission, Permit};
 use crate::parameters;
-use crate::permission::Caller;
 use crate::query::{Query, groups_for};
 use crate::refusal::Refusal;
-use crate::text::chain;
 
 /// Queries of one call, at most: as many as the largest driver has flags, and some.
 const MAX_QUERIES: usize = 1024;
@@ -103,8 +101,11 @@ impl Peer {
                 Ok(Lookup::Hit(hit)) => got(hit),
                 _ => (missing(), Vec::new()),
             };
-            let status =
-                convert::status(lookup).map_err(|source| convert::error(source, &emulator))?;
+            let status: Status = match lookup {
+                Ok(lookup) => capscache::Status::from(lookup).into(),
+                Err(error) if error.is_damage() => error.status().into(),
+                Err(error) => return Err(convert::error(error, &emulator)),
+            };
             Ok((status.clone(), Got { state: status.state, ..got }, files))
         };
         run_blocking(&self.admission, lookup).await

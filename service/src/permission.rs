@@ -11,21 +11,6 @@ use capscache::trust::is_root_or_unmapped;
 use capscache::{Cache, Escaped};
 use capscache_watcher::check_probe;
 
-/// The user at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caller {
-    pub(crate) uid: u32,
-    /// Root, or the service's own user.
-    pub(crate) is_privileged: bool,
-}
-
-impl Caller {
-    pub(crate) fn new(uid: u32) -> Caller {
-        let own = rustix::process::geteuid().as_raw();
-        Caller { uid, is_privileged: uid == 0 || uid == own }
-    }
-}
-
 /// Refuses an emulator that an unprivileged caller may not have probed; returns the reason.
 ///
 /// Refused is an emulator that does not belong to root, and one whose probe would run a file that
@@ -47,16 +32,4 @@ pub(crate) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
         return Err(format!("{shown} is a script whose text does not name all that it runs"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_root_and_the_own_user_are_privileged() {
-        let own = rustix::process::geteuid().as_raw();
-        assert!(Caller::new(0).is_privileged && Caller::new(own).is_privileged);
-        assert!(!Caller::new(own + 1).is_privileged);
-    }
 }

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-use capscache::{Cache, Escaped};
+use capscache::queue::Caller;
+use capscache::{Cache, Escaped, chain};
 use capscache_watcher::{Options as WatchOptions, Watcher};
 use sd_notify::NotifyState;
 use tokio::net::{UnixListener, UnixStream};
@@ -26,9 +27,7 @@ use crate::limits::{Admission, Limits, THREADS};
 use crate::listener::Listeners;
 use crate::options::Options;
 use crate::peer::Peer;
-use crate::permission::Caller;
 use crate::supervisor;
-use crate::text::chain;
 
 /// Time that calls in progress have to end after a signal to terminate.
 const GRACE: Duration = Duration::from_millis(800);

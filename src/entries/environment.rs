@@ -12,7 +12,7 @@ use crate::status::Stale;
 impl Entries {
     /// The environment of emulators, as far as wrappers resolve through it.
     pub(crate) fn variables(&self) -> Vec<Variable> {
-        wrapper::environment(&self.environment)
+        wrapper::environment(&self.settings.environment)
     }
 
     /// Returns whether emulators get from this cache the environment that was recorded. Under another `PATH`
@@ -20,7 +20,8 @@ impl Entries {
     pub(super) fn has_environment_of(&self, inputs: &[Input]) -> bool {
         let recorded = environment::recorded(inputs);
         let (path, others) = environment::split_path(recorded);
-        let (_, own_others) = environment::split_path(&environment::sorted(&self.environment));
+        let (_, own_others) =
+            environment::split_path(&environment::sorted(&self.settings.environment));
         let (own_path, _) = environment::split_path(&self.variables());
         others == own_others && (path.is_empty() || path == own_path || self.resolves_alike(inputs))
     }

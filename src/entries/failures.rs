@@ -39,7 +39,7 @@ impl Entries {
         }
         // After a reboot the clock is behind the record, which no longer holds.
         let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
-        let retry_in = self.failure_ttl.checked_sub(age).filter(|left| !left.is_zero())?;
+        let retry_in = self.settings.failure_ttl.checked_sub(age).filter(|left| !left.is_zero())?;
         let depends_on = inputs::watched_paths(loaded.inputs());
         Some(Failure { reason, cause, groups, age, retry_in, depends_on })
     }
@@ -64,7 +64,6 @@ impl Entries {
     }
 
     /// Keeps a failure that could not be written in this process.
-    #[cfg(feature = "probe")]
     pub(crate) fn keep_failure(&self, emulator: &Path, failure: Loaded) {
         let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
         kept.insert(emulator.as_os_str().to_owned(), failure.into());

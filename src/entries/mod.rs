@@ -31,24 +31,35 @@ pub(crate) struct Entries {
     open: RwLock<HashMap<OsString, Arc<Loaded>>>,
     /// Failures that could not be written.
     failures: RwLock<HashMap<OsString, Arc<Loaded>>>,
-    failure_ttl: Duration,
     /// The host that was given or, when it was first needed, examined.
     host: RwLock<Option<Arc<HostFacts>>>,
-    is_host_given: bool,
-    /// Variables that emulators get beside those of this process.
-    environment: Vec<Variable>,
-    #[cfg(feature = "probe")]
-    run_as: Option<capscache_probe::User>,
+    pub(crate) settings: Settings,
 }
 
 /// The part of a cache's configuration that lookups depend on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The time for which a failed probe is remembered.
     pub(crate) failure_ttl: Duration,
+    /// The host that was given.
     pub(crate) host: Option<HostFacts>,
+    /// Variables that emulators get beside those of this process.
     pub(crate) environment: Vec<Variable>,
+    /// The user that emulators run as, if not that of this process.
     #[cfg(feature = "probe")]
     pub(crate) run_as: Option<capscache_probe::User>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            failure_ttl: Duration::from_secs(60),
+            host: None,
+            environment: Vec::new(),
+            #[cfg(feature = "probe")]
+            run_as: None,
+        }
+    }
 }
 
 impl Entries {
@@ -58,12 +69,8 @@ impl Entries {
             fallbacks,
             open: RwLock::default(),
             failures: RwLock::default(),
-            failure_ttl: settings.failure_ttl,
-            is_host_given: settings.host.is_some(),
-            host: RwLock::new(settings.host.map(Arc::new)),
-            environment: settings.environment,
-            #[cfg(feature = "probe")]
-            run_as: settings.run_as,
+            host: RwLock::new(settings.host.clone().map(Arc::new)),
+            settings,
         }
     }
 
@@ -77,7 +84,6 @@ impl Entries {
     }
 
     /// The entry on disk, if no input changed.
-    #[cfg(feature = "probe")]
     pub(crate) fn open_unchanged(&self, emulator: &Path) -> Option<Capabilities> {
         let unchanged = |store: &Store| {
             let stored = store.read(&store.entry_path(emulator)).ok()??;
@@ -117,7 +123,7 @@ impl Entries {
     /// # Errors
     /// See [`Store::read`]; only if no other store has an entry.
     pub(crate) fn examine(&self, emulator: &Path, thorough: bool) -> Result<Lookup, Error> {
-        if thorough && !self.is_host_given {
+        if thorough && self.settings.host.is_none() {
             self.set_host(HostFacts::of_this_host());
         }
         let mut found = Ok(Lookup::Missing);
@@ -209,7 +215,7 @@ impl Entries {
     /// KVM with the rights that the emulator will have.
     pub(crate) fn kvm(&self) -> Kvm {
         #[cfg(feature = "probe")]
-        return Kvm::of(self.run_as.as_ref());
+        return Kvm::of(self.settings.run_as.as_ref());
         #[cfg(not(feature = "probe"))]
         Kvm::now()
     }

@@ -46,7 +46,6 @@ pub(crate) fn digest() -> String {
 
 /// The resource that this process is likely to lack, in a few words; `None` if no limit is tight. QEMU
 /// needs a gigabyte of addresses for TCG, some thirty descriptors and a few threads.
-#[cfg(feature = "probe")]
 pub(crate) fn shortage() -> Option<String> {
     let limit = |resource| getrlimit(resource).current;
     let descriptors = limit(Resource::Nofile).filter(|limit| *limit < 256);

@@ -6,9 +6,7 @@ use capscache_format::{Evidence, Input, Variable};
 
 use super::{Check, Compare, FastCheck, HostFacts, Present};
 
-#[cfg(feature = "probe")]
 use super::{record_state, wrapper::Routes};
-#[cfg(feature = "probe")]
 use capscache_format::Scope;
 
 /// Compares environments. Only the cache has the environment that an emulator would get: `entries` compares it
@@ -17,7 +15,6 @@ pub(super) struct Environment;
 
 /// Records the variables that were given to an emulator, and `PATH` if a wrapper searches it. `None` if
 /// there are none.
-#[cfg(feature = "probe")]
 pub(crate) fn record(routes: &Routes, variables: &[Variable]) -> Option<Input> {
     let mut deciding = sorted(variables);
     deciding.retain(|(name, _)| name != "PATH" || routes.use_path);

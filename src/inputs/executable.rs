@@ -1,9 +1,7 @@
 //! The emulator, by the path that was given, and the executable that runs.
 
 use std::io;
-#[cfg(feature = "probe")]
 use std::path::Path;
-#[cfg(feature = "probe")]
 use std::time::SystemTime;
 
 use capscache_format::{Evidence, Input};
@@ -12,7 +10,7 @@ use super::{
     Check, Compare, FastCheck, Found, HostFacts, Kvm, Present, differs, find, record, short_hex,
     stat_check,
 };
-#[cfg(feature = "probe")]
+use crate::error::chain;
 use crate::file::signature;
 use crate::file::{sha256_of, stat};
 use crate::status::Dependency;
@@ -21,7 +19,6 @@ use crate::status::Dependency;
 pub(super) struct Executables;
 
 /// Records a file by its signature and its digest.
-#[cfg(feature = "probe")]
 pub(crate) fn record_file(
     path: &Path,
     status: &rustix::fs::Stat,
@@ -33,13 +30,11 @@ pub(crate) fn record_file(
 }
 
 /// Records an executable in another mount namespace, where nothing can be compared with it.
-#[cfg(feature = "probe")]
 pub(crate) fn record_unreachable(path: &Path, sha256: [u8; 32], evidence: Evidence) -> Input {
     record(path, None, Some(sha256), evidence, SystemTime::UNIX_EPOCH)
 }
 
 /// Records an emulator before a probe that may fail; `None` if there is no file.
-#[cfg(feature = "probe")]
 pub(crate) fn record_before_probe(emulator: &Path, since: SystemTime) -> Option<Input> {
     let signature = stat(emulator).ok()?;
     let mut input = record(emulator, Some(signature), None, Evidence::Emulator, since);
@@ -105,7 +100,7 @@ pub(super) fn compare_content(input: &Input, found: Found) -> Check {
             Check::Moved(Input { scope: input.scope, ..again })
         }
         Ok(again) => differs(input, describe_file(input), describe_file(&again)),
-        Err(error) => differs(input, "a file".to_owned(), error.to_string()),
+        Err(error) => differs(input, "a file".to_owned(), chain(&error)),
     }
 }
 

@@ -9,9 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Check, Compare, FastCheck, Present, differs};
 
-#[cfg(feature = "probe")]
 use super::record_state;
-#[cfg(feature = "probe")]
 use capscache_format::Scope;
 
 /// The state of a host that answers depend on, examined once per cache.
@@ -71,19 +69,16 @@ impl HostFacts {
 pub(super) struct Host;
 
 /// Records `memfd_create`, on which facts of the binary depend.
-#[cfg(feature = "probe")]
 pub(crate) fn record_memfd(host: &HostFacts) -> Input {
     record_state(Scope::Binary, Evidence::Memfd(host.memfd))
 }
 
 /// Records the running kernel.
-#[cfg(feature = "probe")]
 pub(crate) fn record_kernel(scope: Scope, host: &HostFacts) -> Input {
     record_state(scope, Evidence::Kernel(host.kernel.clone()))
 }
 
 /// Records the CPU, on which facts of the host depend.
-#[cfg(feature = "probe")]
 pub(crate) fn record_cpu(host: &HostFacts) -> Input {
     record_state(Scope::Host, Evidence::Cpu(host.cpu.clone()))
 }

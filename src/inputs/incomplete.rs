@@ -19,7 +19,6 @@ const SERVES_SECONDS: i64 = 60;
 pub(super) struct IncompleteAnswers;
 
 /// Records missing answers of this process, as of now.
-#[cfg(feature = "probe")]
 pub(crate) fn record(scope: Scope, reason: String, unopened: Vec<PathBuf>) -> Input {
     let (at, context) = (boot_seconds(), context_digest());
     let incomplete = Incomplete { at, context, reason: reason.replace('\n', " "), unopened };
@@ -27,7 +26,6 @@ pub(crate) fn record(scope: Scope, reason: String, unopened: Vec<PathBuf>) -> In
 }
 
 /// Records the rights and limits under which a probe fails.
-#[cfg(feature = "probe")]
 pub(crate) fn record_for_failure() -> Input {
     record(Scope::Binary, String::new(), Vec::new())
 }

@@ -3,7 +3,6 @@
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "probe")]
 use std::time::SystemTime;
 
 use capscache_format::{DeviceNode, Evidence, Input, KvmState, Signature};
@@ -93,19 +92,16 @@ impl Kvm {
     }
 
     /// Returns whether the user can open it.
-    #[cfg(feature = "probe")]
     pub(crate) fn opens(&self) -> bool {
         self.state.opens
     }
 
     /// Returns whether the node exists, whichever users may open it.
-    #[cfg(feature = "probe")]
     pub(crate) fn is_present(&self) -> bool {
         self.state.node.is_some()
     }
 
     /// Records KVM as it was for an emulator; `has_failed`: it opened, and the emulator failed under it.
-    #[cfg(feature = "probe")]
     pub(crate) fn record(&self, has_failed: bool) -> Input {
         let failed_at = has_failed.then(boot_seconds);
         let state = KvmState { failed_at, ..self.state.clone() };
@@ -124,7 +120,6 @@ impl Kvm {
     }
 
     /// Records the node before a probe that may fail.
-    #[cfg(feature = "probe")]
     pub(crate) fn record_before_probe(since: SystemTime) -> Input {
         let Kvm { signature, state } = Kvm::now();
         super::record(Path::new(KVM), signature, None, Evidence::Kvm(state), since)

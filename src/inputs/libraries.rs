@@ -16,8 +16,8 @@ use super::{
 use crate::file::{files_in, stat, stat_digest};
 use crate::status::Dependency;
 
-#[cfg(feature = "probe")]
-pub(crate) use super::library_path::{LOADER_CACHE, PRELOAD, searched_directories};
+/// The loader's cache of libraries, below the root of a process.
+pub(crate) const LOADER_CACHE: &str = "etc/ld.so.cache";
 
 /// Compares shared objects.
 pub(super) struct Libraries;
@@ -34,7 +34,6 @@ pub(crate) fn record(path: &Path, objects: &[PathBuf], since: SystemTime) -> Inp
 }
 
 /// Records the loader's cache with the objects of an `older` entry, as far as a failure depends on them.
-#[cfg(feature = "probe")]
 pub(crate) fn record_for_failure(older: &[Input], since: SystemTime) -> Input {
     let path = Path::new("/").join(LOADER_CACHE);
     let objects: BTreeSet<PathBuf> = older.iter().flat_map(objects).cloned().collect();

@@ -19,8 +19,6 @@ pub(crate) mod route;
 mod build_id;
 mod context;
 mod file_list;
-#[cfg(feature = "probe")]
-mod library_path;
 pub(crate) mod wrapper;
 
 use std::io;
@@ -34,11 +32,10 @@ use crate::file::{self, FileStamp, stat};
 use crate::status::{Dependency, Stale};
 
 pub(crate) use self::context::digest as context_digest;
-#[cfg(feature = "probe")]
 pub(crate) use self::context::shortage;
 pub use self::host::HostFacts;
 pub(crate) use self::kvm::Kvm;
-#[cfg(feature = "probe")]
+pub(crate) use self::libraries::LOADER_CACHE;
 pub use self::route::files_that_may_run;
 
 /// Compares one kind of input.
@@ -186,7 +183,6 @@ fn record(
 }
 
 /// An input without a path.
-#[cfg(feature = "probe")]
 pub(crate) fn record_state(scope: Scope, evidence: Evidence) -> Input {
     Input { scope, name: Vec::new(), signature: None, sha256: None, racy: false, evidence }
 }
@@ -237,7 +233,6 @@ fn short_hex(sha256: &[u8; 32]) -> String {
 /// Returns whether the emulator may have loaded other modules or libraries than those recorded after its
 /// probe, which began at the [`file::time_of_change`] `began`. The probe before it may have recorded the
 /// same: then nothing changed in between, whatever the clock shows.
-#[cfg(feature = "probe")]
 pub(crate) fn may_differ_from_probe(
     input: &Input,
     began: SystemTime,
@@ -260,7 +255,6 @@ pub(crate) fn may_differ_from_probe(
 }
 
 /// Changes an input so that the next full check finds a difference.
-#[cfg(feature = "probe")]
 pub(crate) fn invalidate(input: &mut Input) {
     input.signature = None;
     input.sha256 = None;
@@ -278,7 +272,6 @@ mod tests {
 
     use super::*;
 
-    #[cfg(feature = "probe")]
     #[test]
     fn modules_that_changed_since_a_probe_began_are_doubtful_until_a_probe_finds_them_unchanged() {
         use std::time::Duration;

@@ -25,7 +25,6 @@ pub(crate) fn record(directory: &Path, since: SystemTime) -> Input {
 }
 
 /// Records a directory as far as a failure depends on it.
-#[cfg(feature = "probe")]
 pub(crate) fn record_for_failure(directory: &Path) -> Input {
     let evidence = Evidence::Modules { contents: None };
     let signature = stat(directory).ok();

@@ -11,20 +11,16 @@ use super::{Check, Compare, HostFacts, Kvm, Present, differs, find, record as re
 use crate::file::{is_program, stat};
 use crate::status::Dependency;
 
-#[cfg(feature = "probe")]
 use super::{environment, wrapper};
-#[cfg(feature = "probe")]
 use crate::file::sha256_of;
 
 /// Compares both kinds of route.
 pub(super) struct Routes;
 
 /// The size in bytes beyond which a file on the route is compared by its time stamps alone.
-#[cfg(feature = "probe")]
 const LARGEST_ROUTE_BYTES: u64 = 64 << 20;
 
 /// Records a file on the route, present or not.
-#[cfg(feature = "probe")]
 pub(crate) fn record(path: &Path, since: SystemTime) -> Input {
     let signature = stat(path).ok();
     let is_small = signature.is_some_and(|signature| signature.size <= LARGEST_ROUTE_BYTES);
@@ -40,7 +36,6 @@ fn record_search(directory: &Path, commands: Vec<OsString>, since: SystemTime) -
 
 /// Records the environment of an emulator and, if it is a wrapper, all files that it resolves through, apart
 /// from the executable.
-#[cfg(feature = "probe")]
 pub(crate) fn record_wrapper(
     emulator: &Path,
     executable: &Path,
@@ -55,7 +50,6 @@ pub(crate) fn record_wrapper(
 }
 
 /// Records the same as [`record_wrapper`] without any content, before a probe that may fail.
-#[cfg(feature = "probe")]
 pub(crate) fn record_before_probe(
     emulator: &Path,
     variables: &[(OsString, OsString)],
@@ -68,7 +62,6 @@ pub(crate) fn record_before_probe(
     all.chain(record_searches(&routes, since)).collect()
 }
 
-#[cfg(feature = "probe")]
 fn record_searches(
     routes: &wrapper::Routes,
     since: SystemTime,
@@ -84,7 +77,6 @@ fn record_searches(
 ///
 /// The second value is true if the list is complete: for an emulator that is not a script, and for a script
 /// of plain commands with literal words. Other scripts may run files that their text does not name.
-#[cfg(feature = "probe")]
 pub fn files_that_may_run(emulator: &Path) -> (Vec<Dependency>, bool) {
     let routes = wrapper::routes(emulator, &wrapper::environment(&[]));
     let searched = routes

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use capscache_format::FailureCause;
-use capscache_probe::{InterviewError, Loss, ProbeError, StartError, chain};
+use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
 
 use super::shortage;
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// The error of a probe of an emulator.
 pub(super) fn probe_error(emulator: &Path, source: ProbeError) -> Error {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use capscache_format::{Entry, Evidence, FailureRecord, Groups, Input, InputKind, Model, Scope};
-use capscache_probe::{chain, module_directories_of};
+use capscache_probe::module_directories_of;
 
 use super::update::refuse_over_limit;
 use super::{Refresher, cause};
 use crate::capabilities::Loaded;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::file::{is_program, sha256_of, stat, time_of_change};
 use crate::inputs::{
     self, Kvm, executable, host, incomplete, libraries, may_differ_from_probe, modules, route,

@@ -4,7 +4,10 @@
 mod cause;
 mod failures;
 mod in_flight;
+mod library_path;
+pub mod queue;
 mod record;
+mod revalidate;
 mod shortage;
 mod start_check;
 mod update;
@@ -13,14 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capscache_format::{Groups, Variable};
-use capscache_probe::{Limits, Options, User};
+use capscache_format::Groups;
+use capscache_probe::{Limits, Options};
 
 use crate::capabilities::Capabilities;
 use crate::entries::Entries;
 use crate::error::Error;
 
 use self::in_flight::{InFlight, InFlightProbe};
+pub use self::revalidate::Revalidated;
 
 /// The time that another process's probe is waited for beyond the time that a probe may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,8 +41,6 @@ pub(crate) struct Refresher {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
-    pub(crate) run_as: Option<User>,
-    pub(crate) environment: Vec<Variable>,
     pub(crate) writable: Vec<PathBuf>,
 }
 
@@ -107,12 +109,12 @@ impl Refresher {
 
     /// The options of every probe of this cache. Nothing is written outside of the root.
     fn probe_options(&self) -> Options {
-        let settings = self.settings.clone();
+        let (settings, of_entries) = (self.settings.clone(), self.entries.settings.clone());
         Options::new()
             .limits(settings.limits)
-            .run_as(settings.run_as)
+            .run_as(of_entries.run_as)
             .temporary(self.entries.store.directory())
-            .environment(settings.environment)
+            .environment(of_entries.environment)
             .writable(settings.writable)
     }
 }

@@ -9,11 +9,12 @@ use capscache_format::{
 use capscache_probe::RanExecutable;
 use rustix::fs::Stat;
 
+use super::library_path;
 use crate::error::Error;
 use crate::file::{sha256_of, stat, time_of_change};
 use crate::inputs::{
-    HostFacts, Kvm, environment, executable, host, libraries, may_differ_from_probe, modules,
-    route, wrapper,
+    HostFacts, Kvm, LOADER_CACHE, environment, executable, host, libraries, may_differ_from_probe,
+    modules, route, wrapper,
 };
 
 /// The state before a probe, with which the inputs are compared after it.
@@ -85,12 +86,12 @@ pub(super) fn record_files(
     inputs.extend(ran.executable.interpreter.iter().map(|path| route::record(path, began)));
     inputs.extend(route::record_wrapper(emulator, path, variables, began));
     inputs.extend(ran.module_directories.iter().map(|path| modules::record(path, began)));
-    for list in [libraries::LOADER_CACHE, libraries::PRELOAD] {
-        let is_cache = list == libraries::LOADER_CACHE;
+    for list in [LOADER_CACHE, library_path::PRELOAD] {
+        let is_cache = list == LOADER_CACHE;
         let objects: &[PathBuf] = if is_cache { &ran.objects } else { &[] };
         inputs.push(libraries::record(&ran.executable.root.join(list), objects, began));
     }
-    for directory in libraries::searched_directories(ran) {
+    for directory in library_path::searched_directories(ran) {
         let inside = ran.objects.iter().filter(|object| object.parent() == Some(&directory));
         let inside: Vec<PathBuf> = inside.cloned().collect();
         inputs.push(libraries::record(&directory, &inside, began));

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use capscache_format::{Escaped, Evidence, Input, InputKind, Scope, Signature, Variable};
-use capscache_probe::{InterviewError, ProbeError, StartError, chain, locate};
+use capscache_probe::{InterviewError, ProbeError, StartError, locate};
 
 use super::Refresher;
 use crate::capabilities::Capabilities;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::file::signature;
 use crate::inputs::environment;
 use crate::lookup::Lookup;

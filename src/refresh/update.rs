@@ -7,13 +7,13 @@ use capscache_format::{
     Accelerator, Entry, FactKey, FactKind, Group, Groups, InputKind, InputRef, Model, ModelError,
     Scope,
 };
-use capscache_probe::{Options, Probed, RanExecutable, chain, note_failure, probe};
+use capscache_probe::{Options, Probed, RanExecutable, note_failure, probe};
 use rustix::fs::Stat;
 
 use super::record::{Before, record_files, record_host};
 use super::{PATIENCE, Refresher, cause, shortage};
 use crate::capabilities::{Capabilities, Loaded, recorded_inputs};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::file::{open_regular, signature};
 use crate::inputs::{self, Kvm, host};
 use crate::lookup::Lookup;

@@ -37,7 +37,6 @@ impl Bytes {
     }
 
     /// Bytes that are in no file.
-    #[cfg(feature = "probe")]
     pub(crate) fn in_memory(bytes: Vec<u8>) -> Bytes {
         Bytes(Source::Copy(bytes))
     }

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use capscache_format::Escaped;
 use rustix::fs::{FileType, Stat};
 
+use crate::error::Error;
+
 pub use self::owner::is_root_or_unmapped;
 pub use self::path_walk::PathWalk;
 
@@ -53,6 +55,23 @@ impl fmt::Display for Distrust {
                 f.write_str("may not be searched, so its content is unknown")
             }
         }
+    }
+}
+
+impl From<Untrusted> for Error {
+    fn from(Untrusted { path, distrust }: Untrusted) -> Error {
+        let why = match distrust {
+            Distrust::Owner(owner) => format!(
+                "it belongs to the user {owner}, who is neither root nor you: trust that user by name, or \
+                 use another root"
+            ),
+            Distrust::Writable(mode) => format!(
+                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
+                 only you may write to"
+            ),
+            Distrust::NotSearchable => format!("it {distrust}: use another root"),
+        };
+        Error::Unsafe { path, why }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Probing in the background.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use capscache::{Cache, Capabilities, Dependency, Error, Groups, Lookup};
+use capscache::queue::{Caller, ProbeQueue, Slot, Turn};
+use capscache::{Cache, Capabilities, Dependency, Error, Groups, Lookup, chain};
 
 use crate::event_queue::{EventQueue, ProbeDone};
 use crate::trust::check_probe;
@@ -24,31 +26,39 @@ pub(crate) struct Job {
     pub(crate) depends_on: Vec<Dependency>,
 }
 
-/// Runs a bounded number of jobs at a time, each on a thread of its own; the others wait.
+/// Runs jobs, each on a thread of its own, when a [`ProbeQueue`] has a slot for them.
 #[derive(Debug)]
 pub(crate) struct Prober {
     cache: Cache,
-    queue: Arc<EventQueue>,
-    max_running: usize,
-    waiting: VecDeque<Job>,
+    events: Arc<EventQueue>,
+    queue: ProbeQueue,
+    waiting: HashMap<Arc<Path>, (Job, Turn)>,
     running: HashSet<Arc<Path>>,
+    /// Slots for waiting jobs, by emulator.
+    slots: Receiver<(Arc<Path>, Slot)>,
+    slot_sender: Sender<(Arc<Path>, Slot)>,
 }
 
 impl Prober {
-    pub(crate) fn new(cache: Cache, queue: Arc<EventQueue>, max_running: usize) -> Prober {
-        let max_running = max_running.max(1);
-        Prober { cache, queue, max_running, waiting: VecDeque::new(), running: HashSet::new() }
+    pub(crate) fn new(cache: Cache, events: Arc<EventQueue>, queue: ProbeQueue) -> Prober {
+        let (slot_sender, slots) = channel();
+        let (waiting, running) = (HashMap::new(), HashSet::new());
+        Prober { cache, events, queue, waiting, running, slots, slot_sender }
     }
 
     /// Probes an emulator when the next jobs are started. It must not be running now.
     pub(crate) fn queue(&mut self, job: Job) {
         self.cancel(&job.emulator);
-        self.waiting.push_back(job);
+        let (emulator, sender) = (Arc::clone(&job.emulator), self.slot_sender.clone());
+        let begin = move |slot| drop(sender.send((emulator, slot)));
+        let turn = self.queue.wait(Caller::own(), begin);
+        let turn = turn.expect("the number of probes of the own user is not limited");
+        self.waiting.insert(Arc::clone(&job.emulator), (job, turn));
     }
 
     /// Removes an emulator from the waiting jobs.
     pub(crate) fn cancel(&mut self, emulator: &Path) {
-        self.waiting.retain(|job| &*job.emulator != emulator);
+        self.waiting.remove(emulator);
     }
 
     /// Returns whether an emulator is being probed.
@@ -56,25 +66,28 @@ impl Prober {
         self.running.contains(emulator)
     }
 
-    /// Records that a job is done, so that another one may be started.
+    /// Records that a job is done.
     pub(crate) fn finish(&mut self, emulator: &Path) {
         self.running.remove(emulator);
     }
 
-    /// Starts as many jobs as may run at a time.
+    /// Starts the jobs that have a slot.
     pub(crate) fn start(&mut self) {
-        while self.running.len() < self.max_running {
-            let Some(job) = self.waiting.pop_front() else { return };
-            let emulator = Arc::clone(&job.emulator);
+        while let Ok((emulator, slot)) = self.slots.try_recv() {
+            // The slot of a job that was cancelled is free again.
+            let Some((job, _)) = self.waiting.remove(&emulator) else { continue };
             self.running.insert(Arc::clone(&emulator));
-            let (cache, queue) = (self.cache.clone(), Arc::clone(&self.queue));
-            let began = std::thread::Builder::new()
-                .name("capscache-warm".to_owned())
-                .spawn(move || queue.push_probed(run(&cache, job)));
-            if let Err(error) = began {
+            let (cache, events) = (self.cache.clone(), Arc::clone(&self.events));
+            let work = move || {
+                let done = run(&cache, job);
+                drop(slot);
+                events.push_probed(done);
+            };
+            let thread = std::thread::Builder::new().name("capscache-warm".to_owned());
+            if let Err(error) = thread.spawn(work) {
                 let result = Err(format!("cannot start a thread for the probe: {error}"));
                 let (is_refused, probed, took) = (false, false, Duration::ZERO);
-                self.queue.push_probed(ProbeDone { emulator, result, is_refused, probed, took });
+                self.events.push_probed(ProbeDone { emulator, result, is_refused, probed, took });
                 return;
             }
         }
@@ -108,12 +121,10 @@ fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, now.max(NICENESS));
 }
 
-/// Formats an error with its causes, without the emulator, which the event names.
+/// Returns an error with its causes in one line, without the emulator, which the event names.
 pub(crate) fn one_line(error: &Error) -> String {
-    let outermost: &(dyn std::error::Error + 'static) = match error {
-        Error::Probe { source, .. } => &**source,
-        error => error,
-    };
-    let causes = std::iter::successors(Some(outermost), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\n', " ")
+    match error {
+        Error::Probe { source, .. } => chain(&**source),
+        error => chain(error),
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use capscache::queue::ProbeQueue;
 use capscache::{
     Cache, Capabilities, Dependency, Error, Lookup, Stale, Validation, files_that_may_run,
     find_emulators, is_inaccessible, search_directories,
@@ -61,7 +62,7 @@ impl<S: FnMut(Event)> Refresher<S> {
         Refresher {
             watches: Watches::new(Arc::clone(&queue)),
             mounts: Mounts::new(),
-            prober: Prober::new(cache.clone(), Arc::clone(&queue), options.jobs),
+            prober: Prober::new(cache.clone(), Arc::clone(&queue), ProbeQueue::new(options.jobs)),
             tracked: BTreeMap::new(),
             found: HashSet::new(),
             settling: HashMap::new(),

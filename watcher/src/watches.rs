@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use notify::{Config, ErrorKind, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
+use capscache::chain;
+
 use crate::event_queue::{EventQueue, Handler};
 use crate::interest::{Interests, Subjects};
 
@@ -103,13 +105,13 @@ impl Watches {
                 // directories, and each check of KVM closes its node.
                 let config = Config::default().with_event_kinds(EventKindMask::CORE);
                 let opened = INotifyWatcher::new(Handler(Arc::clone(&self.queue)), config);
-                none.insert(opened.map_err(|error| WatchError::Instance(error.to_string()))?)
+                none.insert(opened.map_err(|error| WatchError::Instance(chain(&error)))?)
             }
         };
         notify.watch(directory, RecursiveMode::NonRecursive).map_err(|error| match error.kind {
             ErrorKind::MaxFilesWatch => WatchError::Limit,
             ErrorKind::PathNotFound => WatchError::Gone,
-            _ => WatchError::Other(error.to_string()),
+            _ => WatchError::Other(chain(&error)),
         })
     }
 

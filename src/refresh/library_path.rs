@@ -17,11 +17,10 @@ use capscache_probe::RanExecutable;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef, elf};
 
-/// The loader's cache of libraries, below the root of a process.
-pub(crate) const LOADER_CACHE: &str = "etc/ld.so.cache";
+use crate::inputs::LOADER_CACHE;
 
 /// The list of libraries that every program of the system is loaded with, one a word (ld.so(8)).
-pub(crate) const PRELOAD: &str = "etc/ld.so.preload";
+pub(super) const PRELOAD: &str = "etc/ld.so.preload";
 
 /// The directory, within each searched one, of variants of libraries for some processors.
 const VARIANTS: &str = "glibc-hwcaps";
@@ -34,7 +33,7 @@ const MAX_DYNAMIC_BYTES: u64 = 1 << 20;
 const MAX_DIRECTORIES: usize = 200;
 
 /// The directories beyond the loader's cache, present or not, as paths of this process.
-pub(crate) fn searched_directories(ran: &RanExecutable) -> BTreeSet<PathBuf> {
+pub(super) fn searched_directories(ran: &RanExecutable) -> BTreeSet<PathBuf> {
     let executable = &ran.executable;
     let in_root = |path: &Path| executable.root.join(path.strip_prefix("/").unwrap_or(path));
     let given = |name: &str| {
