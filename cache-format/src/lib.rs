@@ -50,6 +50,7 @@ mod input;
 mod interner;
 mod json;
 mod kind;
+#[doc(hidden)]
 pub mod layout;
 mod model;
 mod pool;
@@ -72,6 +73,7 @@ pub use failure::FailureRecord;
 pub use hex::hex;
 pub use input::{Input, InputRef, Signature};
 pub use kind::{Accelerator, FactKind, FailureCause, Group, Groups, InputKind, Scope};
+pub use layout::FORMAT_VERSION;
 pub use model::{Fact, FactKey, Model};
 pub use pool::{Handle, Keys, MAX_DISTINCT, Node, Pool};
 pub use query::{QUERY_KINDS, Query, QueryError, VersionQuery};

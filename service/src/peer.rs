@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use capscache::format::layout::FORMAT_VERSION;
-use capscache::{Capabilities, Groups, Lookup, Tri, Validation};
+use capscache::format::FORMAT_VERSION;
+use capscache::queue::Caller;
+use capscache::{Capabilities, Groups, Lookup, Tri, Validation, chain};
 use futures_util::Stream;
 use futures_util::stream;
 use serde::Serialize;

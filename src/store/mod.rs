@@ -68,7 +68,7 @@ impl Store {
     /// trusted could write.
     pub(crate) fn new(root: &Path, trust: Trust) -> Result<Store, Error> {
         let release =
-            format!("v{}-{}", capscache_format::layout::FORMAT_VERSION, env!("CARGO_PKG_VERSION"));
+            format!("v{}-{}", capscache_format::FORMAT_VERSION, env!("CARGO_PKG_VERSION"));
         let (root, directory) = (root.to_owned(), root.join(&release));
         let store = Store { root, release: release.into(), directory, trust };
         store.open()?;

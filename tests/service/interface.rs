@@ -49,7 +49,7 @@ fn get_probes_a_missing_entry_and_passes_its_file() {
     let mut client = service.connect();
     let info = client.call("GetInfo", json!({}));
     assert_eq!(info["root"], dir.root().to_str().unwrap());
-    assert_eq!(info["format"], capscache::format::layout::FORMAT_VERSION);
+    assert_eq!(info["format"], capscache::format::FORMAT_VERSION);
 
     let unknown = client.call("Get", json!({"emulator": avr(), "no_probe": true}));
     assert_eq!(unknown, json!({"state": "missing", "accelerators": []}));

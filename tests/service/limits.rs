@@ -127,10 +127,7 @@ fn a_message_of_one_mebibyte_is_taken_and_a_longer_one_is_not() {
     let mut client = service.connect();
     for _ in 0..3 {
         client.send_bytes(of_length(MEBIBYTE).as_bytes());
-        assert_eq!(
-            client.receive()["parameters"]["format"],
-            capscache::format::layout::FORMAT_VERSION
-        );
+        assert_eq!(client.receive()["parameters"]["format"], capscache::format::FORMAT_VERSION);
     }
     let mut longer = of_length(MEBIBYTE + 1).into_bytes();
     longer.push(0);
@@ -241,7 +238,7 @@ fn clients_that_send_a_byte_at_a_time_or_never_read_delay_no_other() {
                 }
                 assert_eq!(
                     slow.receive()["parameters"]["format"],
-                    capscache::format::layout::FORMAT_VERSION
+                    capscache::format::FORMAT_VERSION
                 );
             });
         }
@@ -395,7 +392,7 @@ fn unfinished_messages_of_one_user_are_bounded_together_and_others_go_on() {
     let mut client = service.connect();
     let call = json!({"method": "io.capscache.Cache.GetInfo", "padding": "x".repeat(MEBIBYTE / 2)});
     client.send(&call);
-    assert_eq!(client.receive()["parameters"]["format"], capscache::format::layout::FORMAT_VERSION);
+    assert_eq!(client.receive()["parameters"]["format"], capscache::format::FORMAT_VERSION);
     drop(hoard);
     as_user(NOBODY, || {
         let mut client = service.connect();
@@ -452,9 +449,6 @@ fn a_failed_accept_does_not_end_the_service() {
     wait_until("it was logged", || service.log().contains("cannot accept a connection"));
     run_queries(&mut before, 100);
     limit(512);
-    assert_eq!(
-        waiting.receive()["parameters"]["format"],
-        capscache::format::layout::FORMAT_VERSION
-    );
+    assert_eq!(waiting.receive()["parameters"]["format"], capscache::format::FORMAT_VERSION);
     run_queries(&mut service.connect(), 100);
 }
