@@ -99,12 +99,8 @@ impl GlobalOptions {
     pub(crate) fn limits(&self) -> Limits {
         let seconds = |number: NonZeroU32| Duration::from_secs(number.get().into());
         let (start, default) = (seconds(self.start_timeout), Limits::default());
-        Limits {
-            start,
-            probe: self.probe_timeout.map_or(default.probe.max(start), seconds),
-            restarts: self.restarts,
-            ..default
-        }
+        let probe = self.probe_timeout.map_or(default.probe.max(start), seconds);
+        default.start(start).probe(probe).restarts(self.restarts)
     }
 }
 

@@ -12,6 +12,7 @@ const ANSWER_BYTES: u64 = 24 << 20;
 /// The defaults are far above what any known QEMU needs: a full profile of QEMU 11.1 takes under two seconds and
 /// nine megabytes, its longest line is well below one megabyte.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The time that one process may take, counted from its start. 10 s.
     pub start: Duration,
@@ -37,6 +38,44 @@ impl Default for Limits {
             restarts: 32,
             tail_bytes: 8 << 10,
         }
+    }
+}
+
+impl Limits {
+    /// Sets [`Limits::start`](struct.Limits.html#structfield.start).
+    pub fn start(mut self, start: Duration) -> Limits {
+        self.start = start;
+        self
+    }
+
+    /// Sets [`Limits::probe`](struct.Limits.html#structfield.probe).
+    pub fn probe(mut self, probe: Duration) -> Limits {
+        self.probe = probe;
+        self
+    }
+
+    /// Sets [`Limits::line_bytes`](struct.Limits.html#structfield.line_bytes).
+    pub fn line_bytes(mut self, line_bytes: usize) -> Limits {
+        self.line_bytes = line_bytes;
+        self
+    }
+
+    /// Sets [`Limits::total_bytes`](struct.Limits.html#structfield.total_bytes).
+    pub fn total_bytes(mut self, total_bytes: u64) -> Limits {
+        self.total_bytes = total_bytes;
+        self
+    }
+
+    /// Sets [`Limits::restarts`](struct.Limits.html#structfield.restarts).
+    pub fn restarts(mut self, restarts: u32) -> Limits {
+        self.restarts = restarts;
+        self
+    }
+
+    /// Sets [`Limits::tail_bytes`](struct.Limits.html#structfield.tail_bytes).
+    pub fn tail_bytes(mut self, tail_bytes: usize) -> Limits {
+        self.tail_bytes = tail_bytes;
+        self
     }
 }
 

@@ -90,7 +90,7 @@ fn a_file_that_is_not_an_emulator_has_another_cause_than_one_that_fails_also_whe
     assert_eq!(kinds(Path::new("/usr")), (not_an_emulator, not_an_emulator));
     // One that hangs may be an emulator.
     broken.write("exec sleep 60");
-    let limits = Limits { start: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits::default().start(Duration::from_millis(200));
     let cache = crate::builder(broken.path("cache")).limits(limits).open().expect("a cache");
     let error = cache.get(&broken.emulator).expect_err("it hangs");
     assert_eq!(error.cause(), Some(FailureCause::TimedOut));
