@@ -6,19 +6,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use capscache::Capabilities;
-use capscache::trust::check_trusted;
+use capscache::trust::{PathWalk, check_trusted};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::statfs;
 
 /// Emulators that are remembered: more than any host has.
 const MAX_EMULATORS: usize = 4096;
-
-/// Symbolic links that are followed in one path, as the kernel does (`path_resolution(7)`).
-const MAX_LINKS: usize = 40;
 
 /// File systems that the kernel serves by itself, from memory or a disk (`statfs(2)`): ext, XFS, Btrfs,
 /// bcachefs, F2FS, ZFS, tmpfs, ramfs, overlay, squashfs, EROFS, ISO 9660, FAT, proc, sysfs.
@@ -81,35 +78,20 @@ impl LocalFiles {
 /// way to them are on file systems of this host. May hang itself.
 pub(crate) fn is_local(emulator: &Path, entry: &Capabilities) -> bool {
     let mut seen = HashSet::new();
-    let mut is_local = |path: &Path| is_path_local(path, &mut seen, MAX_LINKS);
+    let mut is_local = |path: &Path| is_path_local(path, &mut seen);
     // A user who may change a directory or link on the way could lead it elsewhere at any time.
     let mut stays = |path: &Path| is_local(path) && check_trusted(path).is_ok();
     stays(emulator) && entry.depends_on().iter().all(|input| stays(input.path()))
 }
 
-fn is_path_local(path: &Path, seen: &mut HashSet<PathBuf>, links: usize) -> bool {
-    let mut steps: Vec<&Path> = path.ancestors().collect();
-    while let Some(step) = steps.pop() {
-        if seen.contains(step) {
-            continue;
-        }
-        let Ok(status) = fs::symlink_metadata(step) else {
-            // Neither this file nor one behind it exists.
-            return true;
-        };
-        if status.is_symlink() {
-            let Ok(target) = fs::read_link(step) else { return false };
-            let target = step.parent().unwrap_or(step).join(target);
-            let Some(links) = links.checked_sub(1) else { return false };
-            if !is_path_local(&target, seen, links) {
-                return false;
-            }
-        } else if !is_on_local_file_system(step) {
-            return false;
-        }
-        seen.insert(step.to_owned());
-    }
-    true
+fn is_path_local(path: &Path, seen: &mut HashSet<PathBuf>) -> bool {
+    let walk = PathWalk::of(path);
+    let directories = walk.steps.into_iter().map(|(directory, _)| directory);
+    let mut files = directories.chain(walk.unsearchable).chain(walk.end);
+    let is_local = |file: PathBuf| {
+        seen.contains(&file) || (is_on_local_file_system(&file) && seen.insert(file))
+    };
+    !walk.has_too_many_links && files.all(is_local)
 }
 
 fn is_on_local_file_system(path: &Path) -> bool {
@@ -118,13 +100,15 @@ fn is_on_local_file_system(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_path_that_leads_to_another_file_system_is_not_local() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        let is_local = |path: &Path| is_path_local(path, &mut HashSet::new(), MAX_LINKS);
+        let is_local = |path: &Path| is_path_local(path, &mut HashSet::new());
         fs::write(root.join("file"), "").unwrap();
         std::os::unix::fs::symlink("file", root.join("link")).unwrap();
         std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();

@@ -23,6 +23,8 @@ pub struct PathWalk {
     pub end: Option<PathBuf>,
     /// The directory that this process may not search, if the walk ends there.
     pub unsearchable: Option<PathBuf>,
+    /// Whether the walk ends because the path has more links than the kernel follows, such as those of a cycle.
+    pub has_too_many_links: bool,
 }
 
 impl PathWalk {
@@ -55,6 +57,7 @@ impl PathWalk {
                 links += 1;
                 let Ok(target) = fs::read_link(&next) else { return walk };
                 if links > MOST_LINKS {
+                    walk.has_too_many_links = true;
                     return walk;
                 }
                 if target.is_absolute() {
@@ -136,7 +139,7 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         symlink("loop", root.join("loop")).unwrap();
         let walk = PathWalk::of(&root.join("loop"));
-        assert_eq!(walk.end, None);
+        assert_eq!((&walk.end, walk.has_too_many_links), (&None, true));
         assert_eq!(walk.steps.len(), MOST_LINKS + root.iter().count());
         fs::write(root.join("file"), "").unwrap();
         assert_eq!(PathWalk::of(&root.join("file/qemu")).end, None);
