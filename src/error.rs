@@ -61,9 +61,9 @@ pub enum Error {
         #[source]
         source: FormatError,
     },
-    /// An entry is in the place of another emulator's: it was copied or renamed there.
+    /// An entry is at the path of another emulator's: it was copied or renamed there.
     #[error(
-        "cannot use the entry {}: it is that of {}, in the place of another",
+        "cannot use the entry {}: it is that of another emulator, {}",
         Escaped::new(path),
         Escaped::new(emulator)
     )]

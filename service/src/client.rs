@@ -59,7 +59,7 @@ pub enum ClientError {
         state: State,
     },
     /// The service could not write the entry, which is in no file.
-    #[error("the service could not keep the answers")]
+    #[error("the service could not store the answers")]
     NotKept,
     /// The service passed no descriptor, and the file that it named cannot be opened.
     #[error("the service passed no file, only {}", Escaped::new(path))]
@@ -74,7 +74,7 @@ pub enum ClientError {
     #[error(transparent)]
     Entry(#[from] capscache::Error),
     /// A path is not UTF-8.
-    #[error("{}: the service takes only UTF-8", Escaped::new(path))]
+    #[error("cannot send the path {} to the service: it is not UTF-8", Escaped::new(path))]
     NotUtf8 {
         /// The path.
         path: PathBuf,

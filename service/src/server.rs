@@ -175,7 +175,7 @@ async fn accept(socket: StdUnixListener, accepted: mpsc::Sender<UnixStream>) -> 
             }
             Err(error) => {
                 if logged.is_none_or(|logged| logged.elapsed() > WARNING_INTERVAL) {
-                    warn!("cannot accept a connection, and tries again: {error}");
+                    warn!("cannot accept a connection: {error}; trying again");
                     logged = Some(Instant::now());
                 }
                 sleep(ACCEPT_RETRY).await;

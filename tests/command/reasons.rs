@@ -383,11 +383,11 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let silent = dir.program("silent", "#!/bin/sh\nexec sleep 600\n");
     let start = dir.complains(&["--start-timeout", "1", "record", &silent]);
     assert!(
-        start.ends_with("(gave no answer within 1 s); allow more with --start-timeout SECONDS"),
+        start.ends_with(": gave no answer within 1 s; allow more with --start-timeout SECONDS"),
         "{start}"
     );
     let whole = dir.complains(&["--probe-timeout", "1", "query", &silent, "machine:pc"]);
-    let expected = "(was not done when the 1 s of the whole probe were over); allow more with --probe-timeout SECONDS";
+    let expected = ": was not done when the 1 s of the whole probe were over; allow more with --probe-timeout SECONDS";
     assert!(whole.ends_with(expected), "{whole}");
     // Queries block it, and the whole probe is over before each was sent alone.
     let cases =
