@@ -33,7 +33,7 @@ trait Methods {
     ) -> zlink::Result<Result<Dropped, interface::Error>>;
 }
 
-/// Why the service gave no answer.
+/// The reason why the service gave no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -42,7 +42,7 @@ pub enum ClientError {
     Connect {
         /// The path of the socket.
         socket: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: zlink::Error,
     },
@@ -66,7 +66,7 @@ pub enum ClientError {
     NotPassed {
         /// The path of the entry.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -149,7 +149,7 @@ impl Client {
         Ok(self.call(async |service| Ok(service.list().await??))?.entries)
     }
 
-    /// Returns the state of an emulator's entry, and why it is not valid.
+    /// Returns the state of an emulator's entry, and the reason why it is not valid.
     ///
     /// # Errors
     /// [`ClientError`].

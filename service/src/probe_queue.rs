@@ -55,7 +55,7 @@ pub(crate) struct Slot {
 pub(crate) struct TooMany;
 
 impl ProbeQueue {
-    /// Makes a queue with so many slots, at least one, and the reserved one.
+    /// Makes a queue with this many slots, at least one, and the reserved one.
     pub(crate) fn new(slots: usize) -> Rc<ProbeQueue> {
         Rc::new(ProbeQueue { slots: slots.max(1), state: RefCell::default() })
     }

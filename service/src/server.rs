@@ -115,7 +115,7 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
     Ok(())
 }
 
-/// Starts to watch what entries depend on. Without a watcher answers are as right, but no event is
+/// Starts to watch what entries depend on. Without a watcher answers are still correct, but no event is
 /// published, and the first caller after a change waits for the probe.
 fn start_watcher(cache: &Cache, options: &Options, publisher: Publisher) -> Option<Watcher> {
     let options = WatchOptions::new()
