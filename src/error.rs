@@ -9,7 +9,7 @@ use capscache_format::{Escaped, FailureCause, FormatError, ModelError};
 use crate::status::Failure;
 use crate::trust::{Distrust, Untrusted};
 
-/// The reason for which there is no cache, no entry, or no answer.
+/// The reason why there is no cache, no entry, or no answer.
 ///
 /// Cheap to clone: all callers that wait for one probe get the same error.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capscache_format::{Escaped, FailureCause, Groups, InputKind, Scope};
 
-/// The reason for which an entry no longer answers for its emulator.
+/// The reason why an entry no longer answers for its emulator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stale {
