@@ -14,7 +14,7 @@ WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## build, probe every emulator of this machine into a throw-away cache, show what it answers
+demo: ## build, probe every emulator of this machine into a throw-away cache, show the answers
 	@scripts/install-deps.sh cargo cc qemu
 	@CARGO='$(CARGO)' scripts/demo.sh
 
@@ -30,7 +30,7 @@ test: ## run all tests, those on real emulators included
 	fi
 	@scripts/skipped.sh
 
-test-peers: ## compare with libvirt itself (changes the machine: says how, and asks, unless CI=true)
+test-peers: ## compare with libvirt itself (lists changes of the machine, and waits for confirmation unless CI=true)
 	@scripts/install-deps.sh cargo cc qemu
 	@scripts/install-peers.sh
 	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
@@ -46,7 +46,7 @@ bench: ## XML against the mapped cache, the probe against its limit: tables, JSO
 	$(CARGO) run --release --locked --package capscache-bench --features libxml2 -- \
 		--json target/bench/bench.json --plot target/bench
 
-bench-peers: ## as bench, with libvirt beside it (changes the machine: says how, and asks, unless CI=true)
+bench-peers: ## as bench, with libvirt beside it (lists changes of the machine, and waits for confirmation unless CI=true)
 	@scripts/install-peers.sh
 	@$(MAKE) --no-print-directory bench
 

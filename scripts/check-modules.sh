@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints which modules of a crate import which of their siblings, and fails where such imports make a circle.
+# Prints which modules of a crate import which of their siblings, and fails where such imports form a cycle.
 # Code of tests does not count, nor do a module and its own submodules.
 #
 # usage: check-modules.sh [FOLDER…]      the crates to check; all of the workspace by default

@@ -31,7 +31,7 @@ for tool; do
         cc) command -v cc >/dev/null || packages="$packages gcc libc6-dev" ;;
         qemu) have_emulator || packages="$packages qemu-system" ;;
         debootstrap)
-            # An administrator's PATH is not everybody's.
+            # Only an administrator's PATH may have these directories.
             PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
             ;;
         libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
@@ -78,7 +78,7 @@ apt() {
 }
 
 say "installing$packages"
-apt update || say "apt-get update failed; going on with the package lists that are here"
+apt update || say "apt-get update failed; continuing with the present package lists"
 # shellcheck disable=SC2086 # a list of words
 apt install --no-install-recommends $packages || die "could not install$packages"
 build_crates

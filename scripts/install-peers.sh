@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs libvirt 11.3 beside the emulators that are here, to compare with: a later release than this
-# Debian's own, and what it needs to run without a daemon. Changes the machine: says how, and asks,
-# unless CI=true.
+# Debian's own, and what it needs to run without a daemon. Changes the machine: lists the changes, and
+# waits for confirmation unless CI=true.
 set -eu
 
 say() { printf '%s\n' "install-peers: $*" >&2; }
@@ -28,7 +28,7 @@ say "  - add Debian's backports to /etc/apt/sources.list.d/capscache-backports.l
 say "  - install from there: $PACKAGES"
 say "  - make the user libvirt-qemu if there is none, a member of the group kvm, which may open /dev/kvm"
 if [ "${CI:-}" != true ]; then
-    [ -t 0 ] || die "nobody to ask: run it on a terminal, or with CI=true"
+    [ -t 0 ] || die "cannot wait for confirmation: stdin is not a terminal; run it on one, or with CI=true"
     printf 'Go on? [y/N] ' >&2
     read -r answer
     case $answer in [yY]*) ;; *) die "nothing was changed" ;; esac
@@ -36,7 +36,7 @@ fi
 
 # From wherever this machine gets its packages.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)
-[ -n "$mirror" ] || die "apt knows no mirror of bookworm"
+[ -n "$mirror" ] || die "apt has no mirror of bookworm"
 echo "deb $mirror bookworm-backports main" >/etc/apt/sources.list.d/capscache-backports.list
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q -y -o DPkg::Lock::Timeout=300 update >&2

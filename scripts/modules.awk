@@ -139,7 +139,7 @@ function edge(from, to, a, b, i, folder) {
     nodes[join(folder, b[i])]
 }
 
-function report(count, i, j, k, list, name, crate, a, b, c, circle, found) {
+function report(count, i, j, k, list, name, crate, a, b, c, cycle, found) {
     crate = FILENAME
     sub(/src\/.*/, "src", crate)
     sub(/^\.\//, "", crate)
@@ -163,12 +163,12 @@ function report(count, i, j, k, list, name, crate, a, b, c, circle, found) {
     for (i = 1; i <= count; i++) {
         a = list[i]
         if (!((a, a) in reach) || a in reported) continue
-        circle = ""
+        cycle = ""
         for (j = 1; j <= count; j++) {
             b = list[j]
-            if (((a, b) in reach) && ((b, a) in reach)) { reported[b]; circle = circle (circle == "" ? "" : ", ") b }
+            if (((a, b) in reach) && ((b, a) in reach)) { reported[b]; cycle = cycle (cycle == "" ? "" : ", ") b }
         }
-        printf "%s: circle: %s\n", crate, circle > "/dev/stderr"
+        printf "%s: cycle: %s\n", crate, cycle > "/dev/stderr"
         failed = 1
     }
     exit failed

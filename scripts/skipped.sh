@@ -1,15 +1,15 @@
 #!/bin/sh
-# Says aloud which tests have nothing to test on this machine: test runners hide what passing tests print.
+# Reports the tests that have nothing to test on this machine: test runners hide the output of tests that pass.
 set -eu
 cd "$(dirname "$0")/.."
 
 skipped() { printf 'SKIPPED: %s\n' "$*"; }
 
-{ [ -r /dev/kvm ] && [ -w /dev/kvm ]; } || skipped '/dev/kvm cannot be opened: nothing is asked under KVM'
+{ [ -r /dev/kvm ] && [ -w /dev/kvm ]; } || skipped '/dev/kvm cannot be opened: nothing is probed under KVM'
 [ -d ../shared/libvirt/corpus ] || skipped 'no ../shared/libvirt/corpus: recordings of libvirt are not replayed'
-unshare -m true 2>/dev/null || skipped 'no mount namespace can be made: KVM is not hidden from anybody'
+unshare -m true 2>/dev/null || skipped 'no mount namespace can be made: KVM is not hidden from any emulator'
 unshare -r true 2>/dev/null || skipped 'no user namespace can be made: the limits of watches are not tested'
-[ "$(id -u)" = 0 ] || skipped 'not root: nobody else asks, and no packages are installed'
+[ "$(id -u)" = 0 ] || skipped 'not root: no calls of other users are tested, and no packages are installed'
 for command in dpkg strace setpriv script; do
     command -v "$command" >/dev/null || skipped "no $command: what needs it is not tested"
 done

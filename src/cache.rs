@@ -53,7 +53,7 @@ impl Cache {
         self.entries.store.directory()
     }
 
-    /// Looks up the entry of an emulator and never probes. Links and wrappers are followed.
+    /// Finds the entry of an emulator and never probes. Links and wrappers are followed.
     ///
     /// A hit costs a `stat` of the entry, of the emulator, of the directories of its modules, of the
     /// loader's cache and its list of preloaded libraries and, where KVM can run it, of `/dev/kvm`,
@@ -71,7 +71,7 @@ impl Cache {
         self.lookup_with(emulator, Validation::Fast)
     }
 
-    /// Looks up the entry of an emulator, see [`Cache::lookup`], with the given checks.
+    /// Finds the entry of an emulator, see [`Cache::lookup`], with the given checks.
     ///
     /// # Errors
     /// See [`Cache::lookup`].
@@ -147,7 +147,7 @@ impl Cache {
         self.entries.invalidate_all()
     }
 
-    /// Removes an entry that is stale as a whole, and returns the reason for which it is stale. One that is
+    /// Removes an entry that is stale as a whole, and returns the reason why it is stale. One that is
     /// stale only in the facts of the host stays: the next [`Cache::get`] probes for those only. Also kept
     /// are an entry that another process is about to replace, those of fallbacks, and one of which this
     /// process may not examine an input: it may hold for other processes.

@@ -167,7 +167,7 @@ impl Capabilities {
         inputs::watched_paths(&recorded_inputs(&self.0.entry))
     }
 
-    /// The error for which the answers could not be written to disk, if they could not: they are correct all
+    /// The reason why the answers could not be written to disk, if they could not: they are correct all
     /// the same, but the next process has to probe again.
     pub fn persist_error(&self) -> Option<&Error> {
         self.0.persist_error.as_ref()

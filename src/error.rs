@@ -8,7 +8,7 @@ use capscache_format::{Escaped, FailureCause, FormatError, ModelError};
 
 use crate::status::{Failure, Status};
 
-/// The reason for which there is no cache, no entry, or no answer.
+/// The reason why there is no cache, no entry, or no answer.
 ///
 /// Cheap to clone: all callers that wait for one probe get the same error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,9 +60,9 @@ pub enum Error {
         #[source]
         source: FormatError,
     },
-    /// An entry is in the place of another emulator's: it was copied or renamed there.
+    /// An entry is at the path of another emulator's: it was copied or renamed there.
     #[error(
-        "cannot use the entry {}: it is that of {}, in the place of another",
+        "cannot use the entry {}: it is that of another emulator, {}",
         Escaped::new(path),
         Escaped::new(emulator)
     )]
@@ -198,10 +198,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         let text = cause.to_string();
         text.rsplit_once(" (os error ").map_or(&*text, |(text, _)| text).to_owned()
     });
-    let line = messages.reduce(|line, cause| {
-        // What follows a question answers it.
-        if line.ends_with('?') { format!("{line} ({cause})") } else { format!("{line}: {cause}") }
-    });
+    let line = messages.reduce(|line, cause| format!("{line}: {cause}"));
     Escaped::new(&line.unwrap_or_default()).to_string()
 }
 

@@ -60,7 +60,7 @@ pub struct Listed {
     pub file: PathBuf,
     /// Its answers.
     pub capabilities: Capabilities,
-    /// The reason for which it is stale; `None` if it is valid.
+    /// The reason why it is stale; `None` if it is valid.
     pub stale: Option<Stale>,
 }
 

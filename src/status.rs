@@ -77,7 +77,7 @@ impl From<Failure> for Status {
     }
 }
 
-/// The reason for which an entry no longer answers for its emulator.
+/// The reason why an entry no longer answers for its emulator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stale {

@@ -93,7 +93,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.inputs().find(|input| input.kind == kind)
     }
 
-    /// The reason for which answers are missing that another prober may get; `None` for a complete entry.
+    /// The reason why answers are missing that another prober may get; `None` for a complete entry.
     pub fn incomplete(&self) -> Option<Incomplete> {
         match self.input(InputKind::Incomplete)?.evidence() {
             Evidence::Incomplete(incomplete) => Some(incomplete),

@@ -57,7 +57,7 @@ pub enum Evidence {
         /// The variables that answers depend on, sorted.
         variables: Vec<Variable>,
     },
-    /// The reason for which answers are missing that another prober may get.
+    /// The reason why answers are missing that another prober may get.
     Incomplete(Incomplete),
     /// Bytes that are not evidence of their kind: they never hold.
     Undecodable {
@@ -110,7 +110,7 @@ pub struct DeviceNode {
     pub device: u64,
 }
 
-/// KVM as the prober saw it.
+/// KVM as the prober found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvmState {
     /// `/dev/kvm`; `None` if it was absent.
@@ -130,7 +130,7 @@ pub struct KvmState {
     pub failed_at: Option<i64>,
 }
 
-/// The part of an entry's answers that the prober could not get for want of memory, processes, descriptors,
+/// The part of an entry's answers that the prober could not get for lack of memory, processes, descriptors,
 /// processor time or permissions, and the conditions under which it probed.
 ///
 /// Such answers are true as far as they go. They serve callers with the prober's rights and limits, for a
@@ -141,7 +141,7 @@ pub struct Incomplete {
     pub at: i64,
     /// A digest of the prober's rights and limits.
     pub context: String,
-    /// The reason for which answers are missing, in one line.
+    /// The reason why answers are missing, in one line.
     pub reason: String,
     /// Modules and directories of modules that exist and could not be opened. An answer that depends on
     /// them is unknown, and not *no*.

@@ -38,7 +38,7 @@ fn take<'a>(from: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 }
 
 fn write_count(count: usize, to: &mut Vec<u8>) {
-    // What exceeds it does not decode; paths and lists of one input stay far below 4 GiB.
+    // A longer field does not decode; paths and lists of one input stay far below 4 GiB.
     u32::try_from(count).unwrap_or(u32::MAX).write(to);
 }
 
@@ -160,7 +160,7 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// Implements [`Field`] for a struct: its fields in the order in which they are named.
+/// Implements [`Field`] for a struct: its fields in the order of their names here.
 macro_rules! fields {
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl crate::fields::Field for $type {

@@ -28,7 +28,7 @@ pub struct Signature {
     pub ctime: (i64, u32),
 }
 
-/// One thing outside an entry that its answers depend on, and its recorded state.
+/// The recorded state of a file or of the host that an entry's answers depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// The answers that depend on it.

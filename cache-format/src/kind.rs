@@ -53,7 +53,7 @@ vocabulary! {
         Hvf = 2 "hvf",
         /// QEMU's own translator, which needs no hardware support.
         Tcg = 3 "tcg",
-        /// Runs no instructions; facts of the binary are the same.
+        /// Runs no instructions; the facts of the binary are the same under it.
         Qtest = 4 "qtest",
     }
 }
@@ -76,9 +76,9 @@ impl Accelerator {
 /// The scope of facts: they depend on the binary alone, or on the host as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// Files only.
+    /// Facts that depend on files only.
     Binary,
-    /// Also kernel, KVM and CPU.
+    /// Facts that depend on kernel, KVM and CPU too.
     Host,
 }
 
@@ -176,11 +176,11 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Something outside the entry that its answers depend on.
+    /// The kind of an input: a file or a part of the host that the answers depend on.
     InputKind: u16 {
         /// The given path of the emulator, links followed.
         Emulator = 1 "emulator",
-        /// The file that really ran.
+        /// The file that ran.
         Executable = 2 "executable",
         /// A directory of QEMU modules, present or not.
         Modules = 3 "modules",
@@ -199,7 +199,7 @@ vocabulary! {
         Route = 11 "route",
         /// The environment that the emulator was started with, as far as its answers depend on it.
         Environment = 12 "environment",
-        /// Answers that the prober could not get for want of memory, processes, descriptors,
+        /// Answers that the prober could not get for lack of memory, processes, descriptors,
         /// processor time or permissions.
         Incomplete = 13 "incomplete",
     }
@@ -209,8 +209,8 @@ vocabulary! {
 ///
 /// ```
 /// use capscache_format::{Group, Groups};
-/// let wanted = Groups::DEVICES | Groups::OBJECTS;
-/// assert!(wanted.contains(Group::Devices) && !wanted.contains(Group::CpuModels));
+/// let groups = Groups::DEVICES | Groups::OBJECTS;
+/// assert!(groups.contains(Group::Devices) && !groups.contains(Group::CpuModels));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Groups(u8);

@@ -123,7 +123,7 @@ impl Pool {
         word(Tag::Array, bounded(number)?)
     }
 
-    /// Interns an object; of two values under one key the last one counts, in the place of the first.
+    /// Interns an object; of two values under one key the last one counts, in place of the first.
     ///
     /// # Errors
     /// [`ModelError::TooManyValues`], [`ModelError::TooDeep`].

@@ -85,7 +85,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// Searches `count` sorted elements for the first that is equal to the wanted one: `probe` returns
+/// Searches `count` sorted elements for the first that is equal to the searched one: `probe` returns
 /// how an element compares to it, and the result for that element.
 pub(crate) fn search<T>(
     count: u32,

@@ -62,7 +62,7 @@ fn seal(bytes: &mut [u8]) {
 /// file takes three times its size when it is sound.
 const TIMES: u64 = 4;
 
-/// Miri is slow: it tries one in so many.
+/// Miri is slow: it tries one in this many.
 const ONE_IN: usize = if cfg!(miri) { 257 } else { 1 };
 
 fn peak_bytes(run: impl FnOnce()) -> u64 {

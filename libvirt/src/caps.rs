@@ -105,7 +105,7 @@ pub struct CpuProperty {
     pub name: String,
     /// The value.
     pub value: CpuValue,
-    /// Whether a guest with it can be migrated, if known.
+    /// True if a guest with it can be migrated; `None` if unknown.
     pub migratable: Option<bool>,
 }
 
@@ -127,7 +127,7 @@ pub struct Cpu {
     pub name: String,
     /// The QOM type.
     pub typename: Option<String>,
-    /// Whether it runs on this host, if QEMU reported it.
+    /// True if it runs on this host; `None` if QEMU did not report it.
     pub usable: Option<bool>,
     /// The features that keep it from running.
     pub blockers: Vec<String>,
@@ -156,7 +156,7 @@ pub struct Machine {
     pub default_ram_id: Option<String>,
     /// True if QEMU marks it as deprecated.
     pub deprecated: bool,
-    /// Whether it supports ACPI, if QEMU reported it.
+    /// True if it supports ACPI; `None` if QEMU did not report it.
     pub acpi: Option<bool>,
 }
 

@@ -10,7 +10,7 @@ use crate::expansion::Expansions;
 use crate::flags::{Emulator, FlagSet};
 use crate::values::{boolean, elements, is_true, some_text, text};
 
-/// Values that libvirt keeps with an emulator's and that QEMU does not report.
+/// Values that libvirt stores beside those of an emulator, and that QEMU does not report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Surroundings {
     /// The requested path.

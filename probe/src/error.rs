@@ -198,7 +198,7 @@ fn cause(output: &str) -> String {
 #[non_exhaustive]
 pub enum StartError {
     /// The path does not exist.
-    #[error("there is no emulator at {}", Escaped::new(path))]
+    #[error("cannot find the emulator {}", Escaped::new(path))]
     NotFound {
         /// The path of the emulator.
         path: PathBuf,
@@ -313,7 +313,7 @@ pub enum StartError {
     /// It ran and did not send a greeting. Most often it exited because it is not a QEMU, lacks the accelerator,
     /// or misses a library.
     #[error(
-        "{} did not greet; is it a QEMU system emulator?{}",
+        "{} did not greet as a QEMU system emulator does{}",
         Escaped::new(path),
         remedy(output)
     )]
@@ -341,7 +341,7 @@ pub enum StartError {
     },
     /// Its first line is JSON, but not QMP's greeting.
     #[error(
-        "{} did not greet as QMP does; is it a QEMU system emulator? {}",
+        "{} did not greet as a QEMU system emulator does: {}",
         Escaped::new(path),
         Escaped::new(line)
     )]
@@ -407,7 +407,7 @@ fn advice(error: &io::Error) -> &'static str {
             ", which a process has open for writing; try again when it is installed"
         }
         Some(libc::ELOOP) => {
-            ": links or interpreters lead to one another without end (`namei -l` shows the links); mend them"
+            ": links or interpreters lead to one another without end (`namei -l` shows the links); fix them"
         }
         Some(libc::ENAMETOOLONG) => {
             ": its path, or that of its interpreter, is too long; give a shorter one"

@@ -14,17 +14,17 @@ const ANSWER_BYTES: u64 = 24 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The time that one process may take, counted from its start. 10 s.
+    /// The time that one process may take, counted from its start; 10 s by default.
     pub start: Duration,
-    /// The time that a whole probe may take, restarts included. 60 s.
+    /// The time that a whole probe may take, restarts included; 60 s by default.
     pub probe: Duration,
-    /// The longest line of the monitor, in bytes without its line feed. 8 MiB.
+    /// The longest line of the monitor, in bytes without its line feed; 8 MiB by default.
     pub line_bytes: usize,
-    /// The bytes that all processes of a whole probe may send over their monitors together. 64 MiB.
+    /// The bytes that all processes of a whole probe may send over their monitors together; 64 MiB by default.
     pub total_bytes: u64,
-    /// The number of restarts under one accelerator, to get around queries that kill the emulator. 32.
+    /// The number of restarts under one accelerator, to get around queries that kill the emulator; 32 by default.
     pub restarts: u32,
-    /// The length of the end of an emulator's stdout and stderr that is kept, in bytes. 8 KiB.
+    /// The length of the end of an emulator's stdout and stderr that is kept, in bytes; 8 KiB by default.
     pub tail_bytes: usize,
 }
 

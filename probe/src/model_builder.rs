@@ -125,7 +125,7 @@ impl ModelBuilder {
     }
 
     /// Adds one answer. `about_host`: whether an expansion is about the CPU that a guest can have here.
-    /// Returns the group of the answer; an answer that is not wanted has none, and is ignored.
+    /// Returns the group of the answer; an answer that was not requested has none, and is ignored.
     pub(crate) fn add(
         &mut self,
         request: &Request,
@@ -241,7 +241,7 @@ impl ModelBuilder {
     }
 
     /// Adds a property list to the group that has them all and, if drivers need it at start-up or that
-    /// group is not wanted, to the core group.
+    /// group was not requested, to the core group.
     fn add_list(
         &mut self,
         request: &Request,
@@ -293,7 +293,7 @@ impl ModelBuilder {
     }
 }
 
-/// Records in `model` that the emulator has an accelerator but did not run under it: the wanted answers,
+/// Records in `model` that the emulator has an accelerator but did not run under it: the requested answers,
 /// the core group if `core` and the CPU models if they are among `groups`, are unknown and not *no*. The
 /// last one of several reasons is kept.
 pub fn note_failure(

@@ -1,4 +1,4 @@
-//! One pass: the interview under one accelerator, from which a model and, if wanted, a recording is made.
+//! One pass: the interview under one accelerator, from which a model and, if requested, a recording is made.
 
 use std::io;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub enum AnswerError {
     OtherAccelerator {
         /// The accelerator on the command line.
         requested: &'static str,
-        /// Whether KVM is in use.
+        /// True if KVM is in use.
         kvm: bool,
     },
     /// An answer leads to more queries than any QEMU's answers.
@@ -82,7 +82,7 @@ pub struct RanExecutable {
 /// Handles the replies of one interview.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// Whether it runs under KVM, and else under TCG or qtest.
+    /// True if it runs under KVM, false if under TCG or qtest.
     kvm: bool,
     plan: QueryPlan,
     builder: ModelBuilder,
@@ -91,7 +91,7 @@ pub(crate) struct Pass {
     reads_until: Option<Instant>,
     reading: Option<Reading>,
     identity: Option<(u64, u64)>,
-    /// Whether the emulator has another mount namespace than this process.
+    /// True if the emulator has another mount namespace than this process.
     has_own_mounts: bool,
     mapped: Mapped,
 }
@@ -182,9 +182,9 @@ impl Pass {
 #[derive(Debug)]
 pub(crate) struct PassResult {
     pub(crate) accelerator: Accelerator,
-    /// Whether TCG is built into the emulator; false if the pass did not query types.
+    /// True if TCG is built into the emulator; false if the pass did not query types.
     pub(crate) has_tcg: bool,
-    /// Whether KVM is built in; false if the pass did not query types.
+    /// True if KVM is built in; false if the pass did not query types.
     pub(crate) has_kvm: bool,
     /// QEMU's name of the guest's architecture.
     pub(crate) arch: String,

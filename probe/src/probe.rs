@@ -76,8 +76,8 @@ impl Options {
         Options::default()
     }
 
-    /// Sends the queries of drivers at start-up, or not: an entry that lacks a group has their answers
-    /// already.
+    /// Sets whether the queries of drivers at start-up are sent: an entry that lacks a group has their
+    /// answers already.
     #[must_use]
     pub fn core(mut self, core: bool) -> Options {
         self.core = core;
@@ -91,22 +91,22 @@ impl Options {
         self
     }
 
-    /// Queries what depends on the binary alone, or makes only the pass under KVM: for an entry whose host
-    /// changed, nothing else is needed.
+    /// Sets whether facts of the binary are queried, or only the pass under KVM is made: for an entry whose
+    /// host changed, nothing else is needed.
     #[must_use]
     pub fn binary(mut self, binary: bool) -> Options {
         self.binary = binary;
         self
     }
 
-    /// Uses KVM, if it opens and the emulator's target is native, or not.
+    /// Sets whether KVM is used where it opens and the emulator's target is native.
     #[must_use]
     pub fn kvm(mut self, kvm: bool) -> Options {
         self.kvm = kvm;
         self
     }
 
-    /// Records a transcript, or not.
+    /// Sets whether a transcript is recorded.
     #[must_use]
     pub fn record(mut self, record: bool) -> Options {
         self.record = record;
@@ -161,7 +161,7 @@ pub struct Probed {
     pub model: Model,
     /// The file that ran.
     pub ran: RanExecutable,
-    /// Whether KVM is built in, and the target is that of this host: then answers depend on the host
+    /// True if KVM is built in, and the target is that of this host: then answers depend on the host
     /// too, whether KVM could be used this time or not.
     pub native_kvm: bool,
     /// The transcript, if it was to be recorded; see [`replay`](crate::replay).
@@ -363,7 +363,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Returns whether any wanted answer depends on the accelerator.
+    /// Returns whether any requested answer depends on the accelerator.
     fn wants_host(&self) -> bool {
         let further = self.options.groups.contains(Group::CpuModels);
         self.options.kvm && (self.options.core || further)
@@ -437,7 +437,7 @@ impl Probe<'_> {
 
 /// The result of the pass under the second accelerator.
 enum Second<'e> {
-    /// There is no second accelerator, or it was not wanted.
+    /// There is no second accelerator, or it was not requested.
     None,
     /// The pass succeeded.
     Succeeded(Box<PassResult>),

@@ -37,7 +37,7 @@ pub struct Executable {
     pub environment: Vec<(OsString, OsString)>,
     /// The root directory of the process, as a path of this process: `/` unless it runs in a chroot.
     pub root: PathBuf,
-    /// Whether the process has another mount namespace than this process.
+    /// True if the process has another mount namespace than this process.
     pub has_own_mounts: bool,
 }
 

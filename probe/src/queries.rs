@@ -107,14 +107,14 @@ pub(crate) struct Wanted {
     pub(crate) core: bool,
     /// Further groups.
     pub(crate) groups: Groups,
-    /// Whether to include answers that do not depend on the accelerator.
+    /// Includes answers that do not depend on the accelerator.
     pub(crate) binary: bool,
     /// The models whose expansions are about the CPU that a guest can have here.
     pub(crate) host_models: &'static [&'static str],
 }
 
 impl Wanted {
-    /// Returns whether a group is wanted.
+    /// Returns whether a group is requested.
     pub(crate) fn group(self, group: Group) -> bool {
         match group {
             Group::Core => self.core,

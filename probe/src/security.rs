@@ -11,9 +11,9 @@ use capscache_format::Escaped;
 /// `Display` is an addition to a message, and empty where none is active.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecurityModules {
-    /// Whether AppArmor is active.
+    /// True if AppArmor is active.
     pub apparmor: bool,
-    /// Whether SELinux is active.
+    /// True if SELinux is active.
     pub selinux: bool,
     /// The AppArmor profile or SELinux context of this process.
     pub context: Option<String>,

@@ -4,7 +4,7 @@
 //! recorded emulator, `{"pass": …}` begins the messages of one emulator (or has the reason why there are none);
 //! commands, replies and the greeting stand as QMP has them, a reply with the `id` of its command.
 //! `{"supported-cpuid": …}` is the answer of the kernel's KVM meanwhile.
-//! `{"quarantined": …}` stands in the place of a reply that never came, and `{"end": …}` counts the
+//! `{"quarantined": …}` replaces a reply that never came, and `{"end": …}` counts the
 //! objects before it, so that a truncated transcript is detected.
 //!
 //! libvirt's `.replies` files are such sequences too, without the first two kinds: there each

@@ -11,7 +11,7 @@ pub struct User {
     pub uid: u32,
     /// The ID of the user's own group.
     pub gid: u32,
-    /// Further groups: the one that may open `/dev/kvm`, if KVM is wanted and not open to all users.
+    /// Further groups: the one that may open `/dev/kvm`, if KVM is used and not open to all users.
     pub groups: Vec<u32>,
 }
 

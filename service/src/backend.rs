@@ -261,7 +261,7 @@ impl PersistErrors {
         };
         if logged.insert((discriminant(error), kind)) {
             let why = chain(error);
-            warn!("cannot keep answers, and logs no further error of this kind: {why}");
+            warn!("cannot store the answers: {why}; further errors of this kind are not logged");
         }
     }
 }
@@ -283,7 +283,7 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     };
     timeout(BLOCKING_TIMEOUT, done).await.unwrap_or_else(|_| {
         let seconds = BLOCKING_TIMEOUT.as_secs();
-        let reason = format!("no result within {seconds} s: does a file system hang?");
+        let reason = format!("no result within {seconds} s; check for a file system that hangs");
         Err(Error::CacheUnusable { reason })
     })
 }

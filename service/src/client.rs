@@ -33,7 +33,7 @@ trait Methods {
     ) -> zlink::Result<Result<Dropped, interface::Error>>;
 }
 
-/// Why the service gave no answer.
+/// The reason why the service gave no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -42,7 +42,7 @@ pub enum ClientError {
     Connect {
         /// The path of the socket.
         socket: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: zlink::Error,
     },
@@ -59,14 +59,14 @@ pub enum ClientError {
         state: State,
     },
     /// The service could not write the entry, which is in no file.
-    #[error("the service could not keep the answers")]
+    #[error("the service could not store the answers")]
     NotKept,
     /// The service passed no descriptor, and the file that it named cannot be opened.
     #[error("the service passed no file, only {}", Escaped::new(path))]
     NotPassed {
         /// The path of the entry.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -74,7 +74,7 @@ pub enum ClientError {
     #[error(transparent)]
     Entry(#[from] capscache::Error),
     /// A path is not UTF-8.
-    #[error("{}: the service takes only UTF-8", Escaped::new(path))]
+    #[error("cannot send the path {} to the service: it is not UTF-8", Escaped::new(path))]
     NotUtf8 {
         /// The path.
         path: PathBuf,
@@ -149,7 +149,7 @@ impl Client {
         Ok(self.call(async |service| Ok(service.list().await??))?.entries)
     }
 
-    /// Returns the state of an emulator's entry, and why it is not valid.
+    /// Returns the state of an emulator's entry, and the reason why it is not valid.
     ///
     /// # Errors
     /// [`ClientError`].

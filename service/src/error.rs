@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use capscache::Escaped;
 
-/// Why the service does not start.
+/// The reason why the service does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A descriptor in `LISTEN_FDS` is not a Unix stream socket.
     #[error("cannot listen on a descriptor in LISTEN_FDS: it is not a Unix stream socket")]
     Passed {
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -33,14 +33,14 @@ pub enum Error {
     Listen {
         /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The event loop or a signal handler cannot be set up.
     #[error("cannot start the service")]
     Start {
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

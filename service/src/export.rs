@@ -1,4 +1,4 @@
-//! Entries as documents, and what libvirt keeps beside them: read from this host where libvirt reads it.
+//! Entries as documents, with the facts of this host that libvirt stores beside them, read as libvirt reads them.
 
 use std::fs;
 use std::io;
@@ -25,7 +25,7 @@ impl Format {
     }
 }
 
-/// Why an entry cannot be exported.
+/// The reason why an entry cannot be exported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -34,7 +34,7 @@ pub enum ExportError {
     Emulator {
         /// The path of the emulator.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

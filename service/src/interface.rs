@@ -245,10 +245,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::BadPath { emulator, reason } => {
-                write!(f, "the service does not accept the path {emulator}: {reason}")
+                write!(f, "cannot use the path {emulator}: {reason}")
             }
             Error::NoSuchEmulator { emulator, reason } => {
-                write!(f, "there is no emulator {emulator}: {reason}")
+                write!(f, "cannot stat the emulator {emulator}: {reason}")
             }
             Error::NotAnEmulator { emulator, reason } => {
                 write!(f, "{emulator} is not an emulator: {reason}")

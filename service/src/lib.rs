@@ -12,7 +12,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the order in which one meets them: [`serve`] and its [`Options`]; the types of the [`interface`],
+//! In order of use: [`serve`] and its [`Options`]; the types of the [`interface`],
 //! whose description is [`interface::DESCRIPTION`]; the [`client::Client`]; the [`query`] language and the
 //! documents ([`export`]) that service and command share.
 //!

@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 4096;
 /// Descriptors that are not for connections: entries, probed emulators, watches.
 const OTHER_DESCRIPTORS: usize = 256;
 
-/// Wanted limit of descriptors: the kernel counts those in flight, sent and not received yet, for the
+/// Limit of descriptors to set: the kernel counts those in flight, sent and not received yet, for the
 /// user who sent them against it (`unix(7)`, ETOOMANYREFS).
 const IN_FLIGHT: usize = 64 << 10;
 
@@ -57,7 +57,7 @@ pub(crate) const THREADS: usize = 2 * ALL_BLOCKING;
 const LONG: Duration = Duration::from_millis(1);
 const DELAY_FACTOR: u32 = 3;
 
-/// Longest delay: a longer time was not the message's fault.
+/// Longest delay: no message alone causes a longer one.
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
 /// Documents of all unprivileged users that are made or written at a time; one user has one.

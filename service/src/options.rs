@@ -35,7 +35,7 @@ impl Options {
         self
     }
 
-    /// Probes at most so many emulators at a time.
+    /// Probes at most this many emulators at a time.
     #[must_use]
     pub fn jobs(mut self, jobs: NonZeroUsize) -> Options {
         self.jobs = jobs.get();

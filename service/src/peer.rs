@@ -84,7 +84,7 @@ impl Peer {
         self.backend.get(self.caller, &self.admission, emulator, groups).await
     }
 
-    /// Looks an entry up, without a probe.
+    /// Finds an entry, without a probe.
     async fn lookup(
         &self,
         emulator: PathBuf,

@@ -24,7 +24,7 @@ pub enum Query {
 const KINDS: &str = "machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, \
      command, event, option, schema, flag";
 
-/// Why a query cannot be parsed.
+/// The reason why a query cannot be parsed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {

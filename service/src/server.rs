@@ -114,7 +114,7 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
     Ok(())
 }
 
-/// Starts to watch what entries depend on. Without a watcher answers are as right, but no event is
+/// Starts to watch what entries depend on. Without a watcher answers are still correct, but no event is
 /// published, and the first caller after a change waits for the probe.
 fn start_watcher(cache: &Cache, options: &Options, publisher: Publisher) -> Option<Watcher> {
     let options = WatchOptions::new()
@@ -174,7 +174,7 @@ async fn accept(socket: StdUnixListener, accepted: mpsc::Sender<UnixStream>) -> 
             }
             Err(error) => {
                 if logged.is_none_or(|logged| logged.elapsed() > WARNING_INTERVAL) {
-                    warn!("cannot accept a connection, and tries again: {error}");
+                    warn!("cannot accept a connection: {error}; trying again");
                     logged = Some(Instant::now());
                 }
                 sleep(ACCEPT_RETRY).await;

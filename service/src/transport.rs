@@ -34,7 +34,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// show that.
 const HANGUP_CHECK: Duration = Duration::from_secs(1);
 
-/// Why a connection is closed.
+/// The reason why a connection is closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("a message of more than {LONGEST_MESSAGE} bytes")]
@@ -59,7 +59,7 @@ pub(crate) struct Inbox {
     begin: usize,
     /// End of the bytes that have no NUL.
     searched: usize,
-    /// When the first byte of an unfinished message arrived.
+    /// Arrival of the first byte of an unfinished message.
     since: Option<Instant>,
     charge: Option<Permit>,
 }

@@ -38,7 +38,7 @@ impl Entries {
         found.files.iter().all(|file| recorded.contains(&&**file))
     }
 
-    /// The reason for which an entry does not answer under the environment that emulators get from this
+    /// The reason why an entry does not answer under the environment that emulators get from this
     /// cache; `None` if it does.
     pub(super) fn environment_differs(&self, loaded: &Loaded) -> Option<Stale> {
         if self.has_environment_of(loaded.inputs()) {

@@ -43,7 +43,7 @@ impl Entries {
         Ok(removed)
     }
 
-    /// Removes an entry that was found stale as a whole. Returns the reason for which it is stale.
+    /// Removes an entry that was found stale as a whole. Returns the reason why it is stale.
     ///
     /// # Errors
     /// [`Error::Entry`].

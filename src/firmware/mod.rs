@@ -98,7 +98,7 @@ pub struct FirmwareTarget {
     pub machines: Vec<String>,
 }
 
-/// The reason for which a descriptor cannot be used.
+/// The reason why a descriptor cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FirmwareError {
@@ -111,7 +111,7 @@ pub enum FirmwareError {
         #[source]
         source: io::Error,
     },
-    /// A directory, a pipe or a device is in the place of a descriptor.
+    /// A directory, a pipe or a device is at the path of a descriptor.
     #[error(
         "cannot use the firmware descriptor {}: it is not a regular file; remove it, or replace it by an empty \
          file to hide a descriptor",

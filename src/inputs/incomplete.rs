@@ -43,7 +43,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The reason for which incomplete answers do not serve this process now; `None` if they do.
+/// The reason why incomplete answers do not serve this process now; `None` if they do.
 pub(super) fn expired(incomplete: &Incomplete) -> Option<Stale> {
     let age = boot_seconds().saturating_sub(incomplete.at);
     // The age first: of an old one the rights of this process need not be examined.

@@ -202,7 +202,7 @@ pub(super) fn driver_has_changed(state: &KvmState) -> bool {
 fn rights(state: &KvmState, host: &HostFacts) -> Vec<Right> {
     let is_own = state.uid == rustix::process::geteuid().as_raw();
     let right = |path: &Path, opens: bool| {
-        // Whether another user can still open a node cannot be compared.
+        // The right of another user to open a node cannot be compared.
         (!opens || is_own).then(|| Right { path: path.into(), opens })
     };
     let mut rights = Vec::new();

@@ -329,7 +329,7 @@ mod tests {
             }
             let checks = fast_checks(std::slice::from_ref(&input), &host);
             assert!(checks.is_none(), "{kind}: a hit would not compare it");
-            assert!(!holds_for_failure(&input, &host), "{kind}: a failure would be believed");
+            assert!(!holds_for_failure(&input, &host), "{kind}: a failure would be used");
         }
     }
 }

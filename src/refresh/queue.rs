@@ -28,8 +28,8 @@ const MAX_WAITING: usize = 64;
 pub struct Caller {
     /// The user ID.
     pub uid: u32,
-    /// Whether the user is root, or the user of this process: not limited in the number of waiting probes, and
-    /// may occupy all slots.
+    /// True for root and for the user of this process, who may have any number of waiting probes and occupy
+    /// all slots.
     pub is_privileged: bool,
 }
 

@@ -178,7 +178,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unsafe`] for one that a user who is not trusted could have written,
     /// [`Error::Entry`] for one that cannot be read, [`Error::Format`] for a damaged one,
-    /// [`Error::OtherEmulator`] for one that lies in the place of another.
+    /// [`Error::OtherEmulator`] for one at the path of another.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Stored>, Error> {
         let Some(directory) = self.open()? else { return Ok(None) };
         let file = match directory.file(name_of(path), OFlags::RDONLY, 0) {

@@ -32,7 +32,7 @@ pub struct Untrusted {
     pub distrust: Distrust,
 }
 
-/// The reason for which a file is not trusted.
+/// The reason why a file is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Distrust {
@@ -135,7 +135,7 @@ impl Trust {
         self.is_trusted(owner) || is_root_or_unmapped(owner)
     }
 
-    /// Checks that no other user can put another directory in the place of a root: each directory on the
+    /// Checks that no other user can put another directory in place of a root: each directory on the
     /// way to it has to belong to a trusted user, and no other user may write to it. In one where users may
     /// not rename the files of others, such as `/tmp`, the next one on the way has to belong to a
     /// trusted user; one that is absent is created by this process.

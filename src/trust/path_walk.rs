@@ -23,7 +23,7 @@ pub struct PathWalk {
     pub end: Option<PathBuf>,
     /// The directory that this process may not search, if the walk ends there.
     pub unsearchable: Option<PathBuf>,
-    /// Whether the walk ends because the path has more links than the kernel follows, such as those of a cycle.
+    /// True if the walk ends because the path has more links than the kernel follows, such as those of a cycle.
     pub has_too_many_links: bool,
 }
 

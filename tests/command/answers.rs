@@ -131,7 +131,7 @@ fn every_section_has_rows_and_its_columns_end_cleanly() {
 }
 
 #[test]
-fn one_thing_is_shown_with_its_properties() {
+fn a_single_item_is_shown_with_its_properties() {
     let dir = Dir::new();
     let first_words = |section: &str| -> Vec<String> {
         let text = dir.answer(&["inspect", &x86_64(), section]);
@@ -216,7 +216,7 @@ fn without_permission_to_probe_nothing_is_probed() {
 }
 
 #[test]
-fn a_bare_name_is_looked_up_on_path() {
+fn a_bare_name_is_searched_on_path() {
     let dir = Dir::new();
     avr();
     dir.answer(&["query", "qemu-system-avr", "machine:uno"]);

@@ -21,8 +21,8 @@ fn other_paths(dir: &Dir) -> Vec<(String, &'static str)> {
         (text(&dir.path("plain")), "may not be executed"),
         (dir.program("text", "a text\n"), "is not a program"),
         (dir.program("script", "#!/none/such\n"), "interpreter"),
-        ("/bin/true".to_owned(), "is it a QEMU system emulator?"),
-        ("/bin/cat".to_owned(), "is it a QEMU system emulator?"),
+        ("/bin/true".to_owned(), "did not greet as a QEMU system emulator does"),
+        ("/bin/cat".to_owned(), "did not greet as a QEMU system emulator does"),
     ]
 }
 

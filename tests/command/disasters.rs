@@ -207,7 +207,7 @@ fn a_writer_that_is_killed_at_any_time_leaves_only_files_that_gc_removes() {
     }
     println!("{finished} finished, {half_done} half way, {removed} files were removed");
     assert!((10..990).contains(&finished), "{finished} of 1000 finished");
-    assert!(removed > 0, "no kill left a file: were they killed while they wrote?");
+    assert!(removed > 0, "no kill left a file, so none was during a write");
 }
 
 #[test]

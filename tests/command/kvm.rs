@@ -139,12 +139,12 @@ fn kvm_that_is_forbidden_is_unknown_until_it_is_allowed() {
     }
     let dir = Dir::new();
     let run = dir.with_own_dev(&format!(
-        "nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}; \
+        "other() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}; \
          cp -a $KVM /dev/kvm; chmod 600 /dev/kvm; mkdir root; chown 65534 root; cp $C c; \
-         nobody ./c query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
-         nobody ./c inspect {NATIVE} report --json | grep -c cannot.be.opened; \
-         chmod 666 /dev/kvm; nobody ./c status {NATIVE} --json || true; \
-         nobody ./c query {NATIVE} cpu:max@kvm"
+         other ./c query {NATIVE} cpu:max@kvm cpu:max@tcg || true; \
+         other ./c inspect {NATIVE} report --json | grep -c cannot.be.opened; \
+         chmod 666 /dev/kvm; other ./c status {NATIVE} --json || true; \
+         other ./c query {NATIVE} cpu:max@kvm"
     ));
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert_eq!(lines[..3], ["cpu:max@kvm\tunknown", "cpu:max@tcg\tyes", "1"], "{run:?}");
@@ -185,7 +185,7 @@ fn a_check_of_kvm_by_one_user_hides_no_change_from_the_other() {
         return;
     }
     let dir = Dir::new();
-    // Both may write to the root, root looks the entry up first, and the other one owns it.
+    // Both may write to the root, root makes the first lookup, and the other user owns the root.
     let run = dir.with_own_dev(&format!(
         "prober() {{ setpriv --reuid=65534 --regid=65534 $GROUPS_ARE ./c \"$@\"; }}; \
          mount -t tmpfs none /sys/module/kvm/parameters; nested=/sys/module/kvm/parameters/nested; \

@@ -16,7 +16,7 @@ const HOSTILE: &str = "\x1b]0;owned\x07\x1b[2J\u{9b}31m\u{85}\u{202e}\u{2066}\u{
 /// The part of it that a file name may have.
 const HOSTILE_NAME: &str = "q\x1b]0;owned\x07\u{9b}31m\u{202e}\u{200b}\u{feff}\u{2028}\r\n\t";
 
-/// An emulator that answers all that a probe asks, with `H` in the place of [`HOSTILE`] wherever it may say what it likes.
+/// An emulator that answers all queries of a probe, with `H` for [`HOSTILE`] wherever its text is free.
 const EMULATOR: &str = r#"#!/bin/sh
 say() { printf '%s\r\n' "$1" >&3; }
 printf 'cannot \033]0;owned\007\033[2J\302\23331m\342\200\256 go on\n' >&2
@@ -271,7 +271,7 @@ fn json_has_outside_text_exactly() {
 }
 
 #[test]
-fn xml_has_references_in_the_place_of_terminal_controls() {
+fn xml_has_references_in_place_of_terminal_controls() {
     let dir = Dir::new();
     let hostile = dir.hostile_of("s390x");
     let xml = dir.shows(&["export", &hostile, "--format", "libvirt-xml"]);

@@ -245,7 +245,7 @@ fn the_lines_that_carry_the_cause_are_shown_and_not_the_usage() {
         let fake =
             dir.program("qemu-system-x", format!("#!/bin/sh\nprintf '{output}' >&2\nexit 1\n"));
         let complaint = dir.complains(&["record", &fake]);
-        assert!(complaint.ends_with(&format!("({expected})")), "{complaint}");
+        assert!(complaint.ends_with(&format!(": {expected}")), "{complaint}");
     }
 }
 
@@ -275,7 +275,7 @@ $ capscache record [DIR]/busy
 ! capscache: cannot execute [DIR]/busy, which a process has open for writing; try again when it is installed: Text file busy
 exit code: 2
 $ capscache record [DIR]/around
-! capscache: cannot execute [DIR]/around: links or interpreters lead to one another without end (`namei -l` shows the links); mend them: Too many levels of symbolic links
+! capscache: cannot execute [DIR]/around: links or interpreters lead to one another without end (`namei -l` shows the links); fix them: Too many levels of symbolic links
 exit code: 2
 $ capscache query ./loop machine:pc
 ! capscache: cannot stat the emulator ./loop: Too many levels of symbolic links; fix the symbolic links, which form a loop (`namei -l` shows them)
@@ -383,11 +383,11 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let silent = dir.program("silent", "#!/bin/sh\nexec sleep 600\n");
     let start = dir.complains(&["--start-timeout", "1", "record", &silent]);
     assert!(
-        start.ends_with("(gave no answer within 1 s); allow more with --start-timeout SECONDS"),
+        start.ends_with(": gave no answer within 1 s; allow more with --start-timeout SECONDS"),
         "{start}"
     );
     let whole = dir.complains(&["--probe-timeout", "1", "query", &silent, "machine:pc"]);
-    let expected = "(was not done when the 1 s of the whole probe were over); allow more with --probe-timeout SECONDS";
+    let expected = ": was not done when the 1 s of the whole probe were over; allow more with --probe-timeout SECONDS";
     assert!(whole.ends_with(expected), "{whole}");
     // Queries block it, and the whole probe is over before each was sent alone.
     let cases =

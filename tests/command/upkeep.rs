@@ -71,7 +71,7 @@ $ capscache warm --jobs 1 /bin/true /usr/bin/qemu-system-avr
 true             FAILED
 qemu-system-avr  [..]avr          tcg        probed in [..] s
 2 emulators in [..] s: 1 probed, 1 failed
-! capscache: /bin/true did not greet; is it a QEMU system emulator? (exited with status 0)
+! capscache: /bin/true did not greet as a QEMU system emulator does: exited with status 0
 exit code: 1
 
 "#]],

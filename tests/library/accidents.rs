@@ -273,7 +273,7 @@ fn an_executable_in_a_chroot_is_recorded_by_its_path_outside() {
 fn without_a_root_to_write_to_groups_add_up_in_the_process() {
     let root = tempfile::tempdir().expect("a root");
     let cache = crate::open(root.path().join("cache")).expect("a cache");
-    // A file is in the place of the directory of the entries: not even root can write there.
+    // A file replaces the directory of the entries: not even root can write there.
     fs::create_dir(cache.root()).expect("a directory");
     fs::write(cache.directory(), "").expect("a file");
     let emulator = Path::new("/usr/bin/qemu-system-avr");

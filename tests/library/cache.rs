@@ -443,7 +443,7 @@ fn a_damaged_entry_is_probed_again() {
 }
 
 #[test]
-fn an_entry_in_the_place_of_another_is_reported_and_probed_again() {
+fn an_entry_at_the_path_of_another_is_reported_and_probed_again() {
     let fixture = Fixture::new();
     let (avr, rx) = (fixture.wrapper("avr", AVR), fixture.wrapper("rx", OTHER));
     let file = |emulator: &Path| {
@@ -487,7 +487,7 @@ fn an_invalidated_entry_is_gone_and_its_handles_stay() {
 }
 
 #[test]
-fn an_entry_removed_by_another_process_is_no_hit_any_more() {
+fn an_entry_removed_by_another_process_is_not_a_hit_any_more() {
     let fixture = Fixture::new();
     let emulator = fixture.wrapper("qemu", AVR);
     fixture.cache.get(&emulator).expect("answers");

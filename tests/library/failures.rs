@@ -339,7 +339,7 @@ fn dropping_all_entries_forgets_every_failure() {
         let broken = Broken::new();
         let cache = broken.cache();
         if !can_be_written {
-            // A file is in the place of the directory: failures are kept in the process.
+            // A file replaces the directory: failures are kept in the process.
             let release = format!("v2-{}", env!("CARGO_PKG_VERSION"));
             fs::create_dir(broken.path("cache")).expect("a directory");
             fs::write(broken.path("cache").join(release), "").expect("a file");

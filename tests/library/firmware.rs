@@ -106,7 +106,7 @@ fn absent_directories_have_no_descriptors() {
     host.write("share/50-a.json", &descriptor("x86_64", &["*"]));
     fs::remove_dir(host.path("user")).expect("a removal");
     fs::remove_dir(host.path("etc")).expect("a removal");
-    host.write("etc", "a file in the place of a directory");
+    host.write("etc", "a file in place of a directory");
     assert_eq!(host.found(), ["share/50-a.json"]);
     assert!(FirmwareList::read(&[]).found.is_empty());
 }

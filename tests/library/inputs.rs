@@ -254,7 +254,7 @@ pub(crate) fn emulator_with_own_library(root: &Path) -> (PathBuf, PathBuf) {
     (emulator, library)
 }
 
-/// Appends a byte to a file, which no loader minds; it stays the same file.
+/// Appends a byte to a file, which loaders accept; it stays the same file.
 pub(crate) fn overwrite(file: &Path) {
     let content = fs::read(file).expect("a file");
     fs::write(file, [&content[..], b"\0"].concat()).expect("an overwritten file");

@@ -17,7 +17,7 @@ const AVR: &str = "/usr/bin/qemu-system-avr";
 /// A user who is neither root nor the one who runs the tests.
 const STRANGER: u32 = 12345;
 
-/// Creates something at a path, given the directory that must stay unchanged.
+/// Creates a file of some kind at a path, given the directory that must stay unchanged.
 type Plant = fn(&Path, &Path) -> io::Result<()>;
 
 const PLANTS: [(&str, Plant); 10] = [
@@ -79,7 +79,7 @@ fn state(directory: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     state
 }
 
-/// Does everything that a cache can do; failures are accepted, as long as it ends.
+/// Calls every operation of a cache; failures are accepted, as long as it ends.
 fn use_in_every_way(root: &Path) {
     let (root, (sender, receiver)) = (root.to_owned(), channel());
     std::thread::spawn(move || {
@@ -119,7 +119,7 @@ fn names(root: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// Plants one thing under every name, one after the other.
+/// Plants a file of one kind under every name, one after the other.
 fn plant_everywhere(what: &str, plant: Plant) {
     let within = tempfile::tempdir().expect("a directory");
     let outside = outside(within.path());
@@ -151,7 +151,7 @@ fn a_planted_file_of_any_type_and_name_changes_nothing_outside_and_blocks_no_cal
 }
 
 #[test]
-fn answers_are_returned_and_written_with_any_planted_file_in_the_place_of_an_entry() {
+fn answers_are_returned_and_written_with_any_planted_file_in_place_of_an_entry() {
     let within = tempfile::tempdir().expect("a directory");
     let outside = outside(within.path());
     for (what, plant) in &PLANTS[..7] {

@@ -142,7 +142,7 @@ fn a_prober_that_is_stopped_costs_the_waiting_processes_one_deadline_together() 
     let others: Vec<Child> =
         (0..8).map(|_| scene.child("core").env("HURRY", "").spawn().expect("a child")).collect();
     assert!(others.into_iter().all(succeeded));
-    // One of them lost its patience and probed, the others got its entry.
+    // One of them took the lock over and probed, the others got its entry.
     assert_eq!(scene.runs(), 2);
     signal(&first, rustix::process::Signal::KILL);
     first.wait().expect("a child");

@@ -187,7 +187,7 @@ impl Scene {
         let emulators = self.emulators();
         let (_, started) = self.start_libvirt("theirs");
         let any = self.cached("theirs").into_values().next().expect("libvirt wrote nothing");
-        assert!(!started.is_empty(), "libvirt wrote files and strace saw no emulator");
+        assert!(!started.is_empty(), "libvirt wrote files and strace reported no emulator");
         let (mut refused, mut crashes) = (Vec::new(), Vec::new());
         for emulator in &emulators {
             if self.file("theirs", emulator).exists() {

@@ -122,7 +122,7 @@ fn errors_are_typed_and_have_a_reason() {
     for _ in 0..2 {
         let (error, reason) = get(&mut client, "/bin/true");
         assert_eq!(error, "NotAnEmulator");
-        assert!(reason.contains("is it a QEMU system emulator?"), "{reason}");
+        assert!(reason.contains("did not greet as a QEMU system emulator does"), "{reason}");
     }
     assert_eq!(get(&mut client, "/usr").0, "NotAnEmulator");
 

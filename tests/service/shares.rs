@@ -230,7 +230,7 @@ fn a_full_disk_is_logged_once_and_every_call_is_answered() {
             assert_eq!(got["arch"], target, "{got}");
         }
     };
-    let logged = || service.log().matches("cannot keep answers").count();
+    let logged = || service.log().matches("cannot store the answers").count();
     warm(["avr", "rx"]);
     assert_eq!(logged(), 1, "{}", service.log());
     fs::remove_file(&filler).unwrap();

@@ -147,7 +147,7 @@ fn the_existence_of_a_file_that_another_user_cannot_examine_is_not_revealed() {
 }
 
 #[test]
-fn a_file_of_another_user_in_the_place_of_a_cached_emulator_is_not_run() {
+fn a_file_of_another_user_in_place_of_a_cached_emulator_is_not_run() {
     if !can_change_user() {
         return;
     }

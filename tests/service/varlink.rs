@@ -67,8 +67,8 @@ with client.open("io.capscache.Cache") as cache, client.open("io.capscache.Cache
     assert (got["state"], got["arch"], got["accelerators"]) == ("valid", "avr", ["tcg"]), got
     wait_for("refreshed", avr)
     assert call(cache, "Get", rx, True)["state"] == "missing"
-    asked = call(cache, "Query", avr, ["machine:uno", "machine:q35", "command:blockdev-add"])
-    assert asked["answers"] == ["yes", "no", "yes"], asked
+    answered = call(cache, "Query", avr, ["machine:uno", "machine:q35", "command:blockdev-add"])
+    assert answered["answers"] == ["yes", "no", "yes"], answered
     document = json.loads(call(cache, "Export", avr, "json")["document"])
     assert document["arch"] == "avr" and document["emulator"] == avr
     assert [entry["emulator"] for entry in call(cache, "List")["entries"]] == [avr]

@@ -31,7 +31,7 @@ pub enum Event {
         /// The emulator.
         #[serde(serialize_with = "lossy")]
         emulator: PathBuf,
-        /// Whether the watcher probed it; if not, only time stamps had changed, or another process
+        /// True if the watcher probed it; if not, only time stamps had changed, or another process
         /// probed it.
         probed: bool,
         /// The time that took; in JSON `milliseconds`.

@@ -50,11 +50,11 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) struct ProbeDone {
     pub(crate) emulator: Arc<Path>,
-    /// The answers, or why there are none, in one line.
+    /// The answers, or the reason why there are none, in one line.
     pub(crate) result: Result<Capabilities, String>,
-    /// Whether nothing was run, because another user could have written it.
+    /// True if nothing was run, because another user could have written it.
     pub(crate) is_refused: bool,
-    /// Whether this probe made the answers: another process may have been faster.
+    /// True if this probe made the answers: another process may have been faster.
     pub(crate) probed: bool,
     pub(crate) took: Duration,
 }

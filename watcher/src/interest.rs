@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use capscache::trust::PathWalk;
 
-/// A thing to check when an event arrives.
+/// A subject to check when an event arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// All of the following.

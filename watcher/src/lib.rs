@@ -1,6 +1,6 @@
 //! Keeps the entries of a cache fresh in the background.
 //!
-//! Lookups are right without it: each checks what its answers depend on. With it no lookup waits for a
+//! Lookups are correct without it: each checks what its answers depend on. With it no lookup waits for a
 //! probe: an entry is dropped once a package manager has put the last file in place and, with
 //! [`Options::rewarm`], probed again in the background.
 //!

@@ -40,14 +40,14 @@ impl Options {
         self
     }
 
-    /// Probes emulators again whose entries were dropped, and new ones, or not.
+    /// Sets whether emulators whose entries were dropped, and new ones, are probed in the background.
     #[must_use]
     pub fn rewarm(mut self, rewarm: bool) -> Options {
         self.rewarm = rewarm;
         self
     }
 
-    /// Probes at most so many emulators at a time: as many as there are processors by default.
+    /// Probes at most this many emulators at a time: as many as there are processors by default.
     #[must_use]
     pub fn jobs(mut self, jobs: usize) -> Options {
         self.jobs = jobs;

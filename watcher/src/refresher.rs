@@ -379,7 +379,7 @@ impl<S: FnMut(Event)> Refresher<S> {
             Ok(capabilities) => {
                 self.set_valid(&emulator, &capabilities);
                 if let Some(error) = capabilities.persist_error() {
-                    let reason = format!("the answers could not be kept: {}", one_line(error));
+                    let reason = format!("cannot store the answers: {}", one_line(error));
                     self.report(Event::Failed { emulator: path, reason });
                 } else {
                     self.report(Event::Refreshed { emulator: path, probed, took });

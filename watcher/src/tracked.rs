@@ -12,7 +12,7 @@ pub(crate) struct Tracked {
     /// Recorded values of these.
     inputs: Vec<Input>,
     pub(crate) groups: Groups,
-    /// Whether its answers are valid, as far as was reported.
+    /// True if its answers are valid, as far as was reported.
     pub(crate) is_valid: bool,
 }
 

@@ -21,7 +21,7 @@ fn input(evidence: Evidence) -> Input {
     }
 }
 
-/// KVM as `uid` saw it: group, mode and number of its node.
+/// KVM as `uid` found it: group, mode and number of its node.
 fn kvm(node: Option<(u32, u32, u64)>, uid: u32, opens: bool) -> Evidence {
     let node = node.map(|(gid, mode, device)| DeviceNode { uid: 0, gid, mode, device });
     let (parameters, further) = (Vec::new(), Vec::new());

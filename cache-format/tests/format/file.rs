@@ -9,7 +9,7 @@ use capscache_format::{
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Of many cases, Miri, which takes some thousand times as long, tries one in so many.
+/// Of many cases, Miri, which takes some thousand times as long, tries one in this many.
 pub(crate) const ONE_IN: usize = if cfg!(miri) { 1999 } else { 1 };
 
 #[derive(Clone, Debug)]

@@ -128,7 +128,7 @@ fn of_equal_names_the_first_is_found() {
 }
 
 #[test]
-fn of_equal_keys_the_last_value_counts_in_the_place_of_the_first() {
+fn of_equal_keys_the_last_value_counts_in_place_of_the_first() {
     assert_eq!(through_a_file(r#"{"a":1,"b":2,"a":3}"#), r#"{"a":3,"b":2}"#);
     assert_eq!(through_a_file(r#"[{"a":1,"b":2},{"a":1,"a":2}]"#), r#"[{"a":1,"b":2},{"a":2}]"#);
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::file::ONE_IN;
 
-/// The configuration of a property with so many cases.
+/// The configuration of a property with this many cases.
 pub(crate) fn config(cases: usize) -> ProptestConfig {
     const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/format/regressions.txt");
     test_support::property(cases.div_ceil(ONE_IN).try_into().unwrap(), REGRESSIONS)

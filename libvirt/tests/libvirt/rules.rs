@@ -96,7 +96,7 @@ fn models_of_ppc64_are_spelt_as_libvirt_does() {
 }
 
 #[test]
-fn properties_that_are_no_switch_text_or_number_of_64_bits_are_dropped() {
+fn properties_that_are_not_switches_text_or_numbers_of_64_bits_are_dropped() {
     let props = json!({
         "on": true, "text": " x ", "least": i64::MIN, "most": i64::MAX, "more": u64::MAX,
         "much more": 18_446_744_073_709_551_552_u64, "nothing": null, "part": 1.5, "list": [1],

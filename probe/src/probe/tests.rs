@@ -38,7 +38,7 @@ struct Task {
     /// The time limits of one process and of the whole probe, if not the defaults.
     seconds: Option<(u64, u64)>,
     devices: bool,
-    /// Whether to make a transcript instead of an entry.
+    /// Makes a transcript instead of an entry.
     record: bool,
     /// User, group, further groups.
     run_as: Option<(u32, u32, Vec<u32>)>,
@@ -73,7 +73,7 @@ struct Outcome {
     restarts: u32,
     /// The output of the emulators, one text for each pass.
     outputs: Vec<String>,
-    /// Whether the schema has the path of the task: yes, no, unknown.
+    /// The answer to the schema query of the task: yes, no, unknown.
     schema: String,
     /// The length of the entry or the transcript.
     bytes: usize,

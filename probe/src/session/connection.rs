@@ -41,7 +41,7 @@ pub(super) struct Connection<'t> {
     outgoing: VecDeque<u8>,
     budget: &'t Budget<'t>,
     deadline: Instant,
-    /// Whether the process that was started has ended: then nothing more will be sent.
+    /// True if the process that was started has ended: then nothing more will be sent.
     ended: bool,
 }
 

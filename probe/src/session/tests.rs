@@ -55,7 +55,7 @@ fn the_error_of_an_emulator_that_exits_before_it_greets_has_its_status_and_last_
     let StartError::NoGreeting { source, output, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.to_string(), "exited with status 3: invalid accelerator kvm");
     assert_eq!(output, "one\ninvalid accelerator kvm\n");
-    assert!(error.to_string().ends_with("did not greet; is it a QEMU system emulator?"), "{error}");
+    assert!(error.to_string().ends_with("did not greet as a QEMU system emulator does"), "{error}");
 }
 
 #[test]

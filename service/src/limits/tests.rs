@@ -2,7 +2,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 
-/// Returns the order in which users with so many connections each, all of which always wait for a turn, get
+/// Returns the order in which users with this many connections each, all of which always wait for a turn, get
 /// it, until the last of them had it so often.
 async fn order(connections: &[(u32, usize)], last: usize) -> Vec<u32> {
     let (limits, order) = (Limits::with(4096, 512), Rc::new(RefCell::new(Vec::new())));

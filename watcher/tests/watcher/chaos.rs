@@ -15,7 +15,7 @@ use crate::fixture::{AVR, Fixture, RX, rewarm};
 
 const VERSIONS: [&str; 2] = ["opt/a", "opt/b"];
 
-/// One thing that package managers, administrators or accidents do, and a pause after it, in milliseconds.
+/// An action of a package manager, an administrator or an accident, and a pause after it, in milliseconds.
 #[derive(Clone, Debug)]
 struct Disturbance {
     version: &'static str,
@@ -38,7 +38,7 @@ fn emulators(fixture: &Fixture) -> Vec<PathBuf> {
 }
 
 impl Fixture {
-    /// Does it; it may fail, as it may for them.
+    /// Performs the action, which may fail.
     fn disturb(&self, disturbance: &Disturbance, count: usize) {
         let Disturbance { version, target, kind, .. } = *disturbance;
         let file = format!("{version}/bin/qemu");

@@ -28,7 +28,7 @@ impl Fixture {
         let build = self.path(&format!("build-{name}-{version}"));
         fs::create_dir_all(build.join("DEBIAN")).unwrap();
         let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody\n\
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: tests\n\
              Description: a test\n"
         );
         fs::write(build.join("DEBIAN/control"), control).unwrap();

@@ -28,7 +28,7 @@ fn one(command: &str, reason: &str) -> Vec<(String, String)> {
     vec![(command.to_owned(), reason.to_owned())]
 }
 
-const NO_GREETING: &str = "EMULATOR did not greet; is it a QEMU system emulator?";
+const NO_GREETING: &str = "EMULATOR did not greet as a QEMU system emulator does";
 
 #[test]
 fn a_correct_emulator_is_probed_and_nothing_is_left() {
@@ -154,11 +154,11 @@ fn one_that_answers_under_a_wrong_id_only() {
 #[test]
 fn one_that_does_not_greet() {
     let said = failure("id=0; answer '{}'; sleep 1000", brief());
-    let expected = "EMULATOR did not greet as QMP does; is it a QEMU system emulator? \
+    let expected = "EMULATOR did not greet as a QEMU system emulator does: \
                     {\"return\": {}, \"id\": 0}";
     assert_eq!(said, expected);
     let said = failure("say hello; sleep 1000", brief());
-    assert!(said.ends_with("is it a QEMU system emulator? hello"), "{said}");
+    assert!(said.ends_with("as a QEMU system emulator does: hello"), "{said}");
 }
 
 #[test]
