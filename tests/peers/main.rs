@@ -7,14 +7,18 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "../support/dir.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod dir;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
+
+use self::dir::Dir;
 
 /// Makes a `/dev` without `kvm` in a directory, and becomes the rest of its arguments.
 const WITHOUT_KVM: &str = "mount -t tmpfs dev \"$0\"; \
@@ -24,9 +28,9 @@ const WITHOUT_KVM: &str = "mount -t tmpfs dev \"$0\"; \
 /// Starts a program in new namespaces; processes that are left of them when it ends are killed.
 const APART: [&str; 4] = ["unshare", "-mpf", "--kill-child", "--mount-proc"];
 
-/// A directory with roots of libvirt and one of this cache.
+/// A directory with roots of libvirt and one of this cache. The user that libvirt runs emulators as can search it.
 struct Scene {
-    directory: TempDir,
+    directory: Dir,
     has_kvm: bool,
 }
 
@@ -51,10 +55,7 @@ fn can_be_apart() -> bool {
 
 impl Scene {
     fn new() -> Scene {
-        let directory = tempfile::tempdir().unwrap();
-        // The user that libvirt runs emulators as must be able to search it.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Scene { directory, has_kvm: true }
+        Scene { directory: Dir::new(), has_kvm: true }
     }
 
     /// Returns a scene without `/dev/kvm` for any user; returns `None` and reports a skip where that is not possible.
@@ -69,7 +70,7 @@ impl Scene {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory.path(name)
     }
 
     /// The prefix of a command that uses this scene's `/dev`.
@@ -146,8 +147,8 @@ impl Scene {
         let mut words = self.surroundings();
         words.push(env!("CARGO_BIN_EXE_capscache").to_owned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("--root").arg(self.path("ours")).args(arguments);
-        command.env_remove("CAPSCACHE_ROOT").stdin(Stdio::null()).output().unwrap()
+        self.directory.prepare(&mut command);
+        command.args(&words[1..]).args(arguments).output().unwrap()
     }
 
     /// Every emulator of this host.
