@@ -1,6 +1,7 @@
 //! Evaluation of libvirt's capability flags.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use capscache_format::{
     Accelerator, Entry, Fact, FactKey, FactKind, Facts, Group, Tri, Unanswered, Value,
@@ -8,14 +9,14 @@ use capscache_format::{
 use serde::{Deserialize, Serialize};
 
 use crate::arch;
-use crate::table::{FLAGS, Flag, GATES, Source};
+use crate::table::{COUNT, FLAGS, Flag, GATES, Source};
 use crate::values::is_true;
 
 /// A set of flags, by their numbers in [`FLAGS`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagSet([u64; WORDS]);
 
-const WORDS: usize = FLAGS.len().div_ceil(64);
+const WORDS: usize = COUNT.div_ceil(64);
 
 impl FlagSet {
     /// Returns whether the flag with this name is set; `None` for an unknown name.
@@ -70,9 +71,8 @@ impl fmt::Debug for FlagSet {
 }
 
 fn number(name: &str) -> Option<usize> {
-    let found =
-        BY_NAME.binary_search_by(|number| FLAGS[usize::from(*number)].name.cmp(name)).ok()?;
-    Some(usize::from(BY_NAME[found]))
+    let found = BY_NAME.binary_search_by(|number| FLAGS[*number].name.cmp(name)).ok()?;
+    Some(BY_NAME[found])
 }
 
 /// The flag with this name, retired or not.
@@ -80,35 +80,12 @@ pub fn find(name: &str) -> Option<&'static Flag> {
     number(name).map(|number| &FLAGS[number])
 }
 
-/// The numbers of all flags, sorted by name at compile time.
-static BY_NAME: [u16; FLAGS.len()] = by_name();
-
-#[expect(clippy::cast_possible_truncation, reason = "there are 476")]
-const fn by_name() -> [u16; FLAGS.len()] {
-    let mut sorted = [0; FLAGS.len()];
-    let mut count = 0;
-    while count < FLAGS.len() {
-        // Insertion sort: each goes before the greater ones.
-        let mut at = count;
-        while at > 0 && is_less(FLAGS[count].name, FLAGS[sorted[at - 1] as usize].name) {
-            sorted[at] = sorted[at - 1];
-            at -= 1;
-        }
-        sorted[at] = count as u16;
-        count += 1;
-    }
+/// The numbers of all flags, sorted by name.
+static BY_NAME: LazyLock<Vec<usize>> = LazyLock::new(|| {
+    let mut sorted: Vec<usize> = (0..COUNT).collect();
+    sorted.sort_unstable_by_key(|number| FLAGS[*number].name);
     sorted
-}
-
-/// Compares `a < b`, which is not available for strings in constants.
-const fn is_less(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut at = 0;
-    while at < a.len() && at < b.len() && a[at] == b[at] {
-        at += 1;
-    }
-    at < b.len() && (at == a.len() || a[at] < b[at])
-}
+});
 
 /// The flags of an emulator, as libvirt sets them.
 pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {

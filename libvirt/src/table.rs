@@ -1,7 +1,8 @@
 //! libvirt's capability flags: names, order, and sources.
 //!
-//! To follow a new release of libvirt, add a line for each new flag at the end, and change the line of
-//! a retired one to [`retired`]: see `docs/libvirt.md`.
+//! They stand in `flags.table`. To follow a new release of libvirt, see `docs/libvirt.md`.
+
+use std::sync::LazyLock;
 
 /// The release of libvirt that these flags belong to.
 pub const RELEASE: &str = "11.3";
@@ -56,21 +57,6 @@ pub enum Source {
     Architecture(&'static [&'static str]),
 }
 
-use Source::{
-    Architecture, Command, CpuModel, Device, DisabledByDefault, Hvf, Kvm, Machine, Migration,
-    Object, Option, Parameter, Schema, TpmModel, TpmType, Type,
-};
-
-/// A flag that is set from a reply.
-const fn flag(since: &'static str, name: &'static str, sources: &'static [Source]) -> Flag {
-    Flag { since, name, sources }
-}
-
-/// A flag that libvirt reads and never sets.
-const fn retired(since: &'static str, name: &'static str) -> Flag {
-    flag(since, name, &[])
-}
-
 /// Types whose properties libvirt queries only if a flag is set.
 pub(crate) const GATES: &[(&str, &str)] = &[
     ("virtio-net-pci", "virtio-net"),
@@ -100,742 +86,80 @@ pub(crate) const GATES: &[(&str, &str)] = &[
     ("max-arm-cpu", "arm-max-cpu"),
 ];
 
+/// The lines of the table, without comments.
+fn lines() -> impl Iterator<Item = &'static str> {
+    TABLE.lines().filter(|line| !line.starts_with('#'))
+}
+
+/// The table as text, which costs a process nothing unless it evaluates flags: a static array of strings costs one
+/// relocation for each.
+const TABLE: &str = include_str!("flags.table");
+
+/// The number of flags.
+pub(crate) const COUNT: usize = count();
+
+const fn count() -> usize {
+    let text = TABLE.as_bytes();
+    let (mut at, mut count, mut is_start) = (0, 0, true);
+    while at < text.len() {
+        count += (is_start && text[at] != b'#') as usize;
+        is_start = text[at] == b'\n';
+        at += 1;
+    }
+    count
+}
+
 /// Every flag, in libvirt's order.
-pub const FLAGS: &[Flag] = &[
-    // 0
-    retired("9.0", "vnc-colon"),
-    retired("9.0", "no-reboot"),
-    retired("9.0", "drive"),
-    retired("9.0", "drive-boot"),
-    retired("9.0", "name"),
-    retired("9.0", "uuid"),
-    retired("9.0", "domid"),
-    retired("9.0", "vnet-hdr"),
-    retired("9.0", "migrate-kvm-stdio"),
-    retired("9.0", "migrate-qemu-tcp"),
-    // 10
-    retired("9.0", "migrate-qemu-exec"),
-    retired("9.0", "drive-cache-v2"),
-    flag("9.0", "kvm", &[Kvm]),
-    retired("9.0", "drive-format"),
-    retired("9.0", "vga"),
-    retired("9.0", "0.10"),
-    retired("9.0", "pci-device"),
-    retired("9.0", "mem-path"),
-    retired("9.0", "drive-serial"),
-    retired("9.0", "xen-domid"),
-    // 20
-    retired("9.0", "migrate-qemu-unix"),
-    retired("9.0", "chardev"),
-    retired("9.0", "enable-kvm"),
-    retired("9.0", "monitor-json"),
-    retired("9.0", "balloon"),
-    retired("9.0", "device"),
-    flag("9.0", "sdl", &[Schema(&["query-display-options/ret-type/+sdl"])]),
-    retired("9.0", "smp-topology"),
-    retired("9.0", "netdev"),
-    retired("9.0", "rtc"),
-    // 30
-    retired("9.0", "vhost-net"),
-    retired("9.0", "rtc-td-hack"),
-    retired("9.0", "no-hpet"),
-    retired("9.0", "no-kvm-pit"),
-    retired("9.0", "tdf"),
-    retired("9.0", "pci-configfd"),
-    retired("9.0", "nodefconfig"),
-    retired("9.0", "boot-menu"),
-    retired("9.0", "fsdev"),
-    retired("9.0", "nesting"),
-    // 40
-    retired("9.0", "name-process"),
-    retired("9.0", "drive-readonly"),
-    retired("9.0", "smbios-type"),
-    retired("9.0", "vga-qxl"),
-    flag("9.0", "spice", &[Option("spice")]),
-    retired("9.0", "vga-none"),
-    retired("9.0", "migrate-qemu-fd"),
-    retired("9.0", "boot-index"),
-    flag("9.0", "hda-duplex", &[Type("hda-duplex")]),
-    retired("9.0", "drive-aio"),
-    // 50
-    retired("9.0", "pci-multibus"),
-    retired("9.0", "pci-bootindex"),
-    flag("9.0", "ccid-emulated", &[Type("ccid-card-emulated")]),
-    flag("9.0", "ccid-passthru", &[Type("ccid-card-passthru")]),
-    retired("9.0", "chardev-spicevmc"),
-    retired("9.0", "device-spicevmc"),
-    retired("9.0", "virtio-tx-alg"),
-    retired("9.0", "device-qxl-vga"),
-    retired("9.0", "pci-multifunction"),
-    retired("9.0", "virtio-blk-pci.ioeventfd"),
-    // 60
-    retired("9.0", "sga"),
-    retired("9.0", "virtio-blk-pci.event_idx"),
-    retired("9.0", "virtio-net-pci.event_idx"),
-    retired("9.0", "cache-directsync"),
-    flag("9.0", "piix3-usb-uhci", &[Type("piix3-usb-uhci")]),
-    flag("9.0", "piix4-usb-uhci", &[Type("piix4-usb-uhci")]),
-    flag("9.0", "usb-ehci", &[Type("usb-ehci")]),
-    flag("9.0", "ich9-usb-ehci1", &[Type("ich9-usb-ehci1")]),
-    flag("9.0", "vt82c686b-usb-uhci", &[Type("vt82c686b-usb-uhci")]),
-    flag("9.0", "pci-ohci", &[Type("pci-ohci")]),
-    // 70
-    flag("9.0", "usb-redir", &[Type("usb-redir")]),
-    flag("9.0", "usb-hub", &[Type("usb-hub")]),
-    retired("9.0", "no-shutdown"),
-    retired("9.0", "cache-unsafe"),
-    retired("9.0", "rombar"),
-    flag("9.0", "ich9-ahci", &[Type("ich9-ahci")]),
-    retired("9.0", "no-acpi"),
-    retired("9.0", "fsdev-readonly"),
-    flag(
-        "9.0",
-        "virtio-blk-pci.scsi",
-        &[Device("virtio-blk-pci", "scsi"), Device("virtio-blk-ccw", "scsi")],
-    ),
-    retired("9.0", "blk-sg-io"),
-    // 80
-    retired("9.0", "drive-copy-on-read"),
-    retired("9.0", "cpu-host"),
-    retired("9.0", "fsdev-writeout"),
-    retired("9.0", "drive-iotune"),
-    retired("9.0", "system_wakeup"),
-    flag("9.0", "scsi-disk.channel", &[Device("scsi-hd", "channel")]),
-    flag("9.0", "scsi-block", &[Type("scsi-block")]),
-    retired("9.0", "transaction"),
-    retired("9.0", "block-job-sync"),
-    retired("9.0", "block-job-async"),
-    // 90
-    retired("9.0", "scsi-cd"),
-    retired("9.0", "ide-cd"),
-    retired("9.0", "no-user-config"),
-    flag("9.0", "hda-micro", &[Type("hda-micro")]),
-    retired("9.0", "dump-guest-memory"),
-    flag("9.0", "nec-usb-xhci", &[Type("nec-usb-xhci")]),
-    retired("9.0", "virtio-s390"),
-    retired("9.0", "balloon-event"),
-    retired("9.0", "bridge"),
-    flag("9.0", "lsi", &[Type("lsi53c895a")]),
-    // 100
-    flag(
-        "9.0",
-        "virtio-scsi-pci",
-        &[Type("virtio-scsi-pci"), Type("virtio-scsi-ccw"), Type("virtio-scsi-device")],
-    ),
-    retired("9.0", "blockio"),
-    retired("9.0", "disable-s3"),
-    retired("9.0", "disable-s4"),
-    flag("9.0", "usb-redir.filter", &[Device("usb-redir", "filter")]),
-    retired("9.0", "ide-drive.wwn"),
-    retired("9.0", "scsi-disk.wwn"),
-    flag("9.0", "seccomp-sandbox", &[Option("sandbox")]),
-    retired("9.0", "reboot-timeout"),
-    retired("9.0", "dump-guest-core"),
-    // 110
-    retired("9.0", "seamless-migration"),
-    retired("9.0", "block-commit"),
-    flag("9.0", "vnc", &[Command("query-vnc")]),
-    retired("9.0", "drive-mirror"),
-    retired("9.0", "usb-redir.bootindex"),
-    retired("9.0", "usb-host.bootindex"),
-    retired("9.0", "blockdev-snapshot-sync"),
-    flag("9.0", "qxl", &[Type("qxl")]),
-    flag("9.0", "VGA", &[Type("VGA")]),
-    flag("9.0", "cirrus-vga", &[Type("cirrus-vga")]),
-    // 120
-    flag("9.0", "vmware-svga", &[Type("vmware-svga")]),
-    retired("9.0", "device-video-primary"),
-    flag("9.0", "s390-sclp", &[Type("sclpconsole")]),
-    flag("9.0", "usb-serial", &[Type("usb-serial")]),
-    retired("9.0", "usb-net"),
-    retired("9.0", "add-fd"),
-    retired("9.0", "nbd-server"),
-    flag(
-        "9.0",
-        "virtio-rng",
-        &[Type("virtio-rng-pci"), Type("virtio-rng-ccw"), Type("virtio-rng-device")],
-    ),
-    flag("9.0", "rng-random", &[Type("rng-random")]),
-    flag("9.0", "rng-egd", &[Type("rng-egd")]),
-    // 130
-    flag("9.0", "virtio-ccw", &[Type("virtio-blk-ccw")]),
-    retired("9.0", "dtb"),
-    flag("9.0", "megasas", &[Type("megasas")]),
-    retired("9.0", "ipv6-migration"),
-    retired("9.0", "machine-opt"),
-    retired("9.0", "machine-usb-opt"),
-    flag("9.0", "tpm-passthrough", &[TpmType("passthrough")]),
-    flag("9.0", "tpm-tis", &[TpmModel("tpm-tis")]),
-    flag("9.0", "nvram", &[Type("spapr-nvram")]),
-    flag("9.0", "pci-bridge", &[Type("pci-bridge")]),
-    // 140
-    flag("9.0", "vfio-pci", &[Type("vfio-pci")]),
-    retired("9.0", "vfio-pci.bootindex"),
-    retired("9.0", "scsi-generic"),
-    retired("9.0", "scsi-generic.bootindex"),
-    retired("9.0", "mem-merge"),
-    retired("9.0", "vnc-websocket"),
-    retired("9.0", "drive-discard"),
-    retired("9.0", "mlock"),
-    retired("9.0", "vnc-share-policy"),
-    retired("9.0", "device-del-event"),
-    // 150
-    flag("9.0", "dmi-to-pci-bridge", &[Type("i82801b11-bridge")]),
-    retired("9.0", "i440fx-pci-hole64-size"),
-    retired("9.0", "q35-pci-hole64-size"),
-    flag("9.0", "usb-storage", &[Type("usb-storage")]),
-    retired("9.0", "usb-storage.removable"),
-    flag("9.0", "virtio-mmio", &[Type("virtio-mmio")]),
-    flag("9.0", "ich9-intel-hda", &[Type("ich9-intel-hda")]),
-    flag("9.0", "kvm-pit-lost-tick-policy", &[Device("kvm-pit", "lost_tick_policy")]),
-    retired("9.0", "boot-strict"),
-    flag("9.0", "pvpanic", &[Type("pvpanic")]),
-    // 160
-    retired("9.0", "enable-fips"),
-    retired("9.0", "spice-file-xfer-disable"),
-    retired("9.0", "spiceport"),
-    flag("9.0", "usb-kbd", &[Type("usb-kbd")]),
-    retired("9.0", "host-pci-multidomain"),
-    retired("9.0", "msg-timestamp"),
-    retired("9.0", "active-commit"),
-    retired("9.0", "change-backing-file"),
-    retired("9.0", "memory-backend-ram"),
-    retired("9.0", "numa"),
-    // 170
-    retired("9.0", "memory-backend-file"),
-    flag("9.0", "usb-audio", &[Type("usb-audio")]),
-    flag("9.0", "rtc-reset-reinjection", &[Command("rtc-reset-reinjection")]),
-    retired("9.0", "splash-timeout"),
-    retired("9.0", "iothread"),
-    flag("9.0", "migrate-rdma", &[Migration("rdma-pin-all")]),
-    retired("9.0", "ivshmem"),
-    retired("9.0", "drive-iotune-max"),
-    flag("9.0", "VGA.vgamem_mb", &[Device("VGA", "vgamem_mb")]),
-    flag("9.0", "vmware-svga.vgamem_mb", &[Device("vmware-svga", "vgamem_mb")]),
-    // 180
-    flag("9.0", "qxl.vgamem_mb", &[Device("qxl", "vgamem_mb")]),
-    retired("9.0", "qxl-vga.vgamem_mb"),
-    flag("9.0", "pc-dimm", &[Type("pc-dimm")]),
-    flag("9.0", "machine-vmport-opt", &[Type("vmport")]),
-    retired("9.0", "aes-key-wrap"),
-    retired("9.0", "dea-key-wrap"),
-    flag("9.0", "pci-serial", &[Type("pci-serial")]),
-    retired("9.0", "aarch64-off"),
-    retired("9.0", "vhost-user-multiqueue"),
-    retired("9.0", "migration-event"),
-    // 190
-    retired("9.0", "gpex-pcihost"),
-    flag("9.0", "ioh3420", &[Type("ioh3420")]),
-    flag("9.0", "x3130-upstream", &[Type("x3130-upstream")]),
-    flag("9.0", "xio3130-downstream", &[Type("xio3130-downstream")]),
-    flag("9.0", "rtl8139", &[Type("rtl8139")]),
-    flag("9.0", "e1000", &[Type("e1000")]),
-    flag(
-        "9.0",
-        "virtio-net",
-        &[Type("virtio-net-pci"), Type("virtio-net-ccw"), Type("virtio-net-device")],
-    ),
-    retired("9.0", "gic-version"),
-    retired("9.0", "incoming-defer"),
-    flag("9.0", "virtio-gpu", &[Type("virtio-gpu-pci"), Type("virtio-gpu-device")]),
-    // 200
-    flag(
-        "9.0",
-        "virtio-gpu.virgl",
-        &[
-            Device("virtio-gpu-pci", "virgl"),
-            Device("virtio-gpu-device", "virgl"),
-            Device("virtio-gpu-ccw", "virgl"),
-        ],
-    ),
-    flag("9.0", "virtio-keyboard", &[Type("virtio-keyboard-device"), Type("virtio-keyboard-pci")]),
-    flag("9.0", "virtio-mouse", &[Type("virtio-mouse-device"), Type("virtio-mouse-pci")]),
-    flag("9.0", "virtio-tablet", &[Type("virtio-tablet-device"), Type("virtio-tablet-pci")]),
-    flag(
-        "9.0",
-        "virtio-input-host",
-        &[Type("virtio-input-host-device"), Type("virtio-input-host-pci")],
-    ),
-    retired("9.0", "chardev-file-append"),
-    retired("9.0", "ich9-disable-s3"),
-    retired("9.0", "ich9-disable-s4"),
-    retired("9.0", "vserport-change-event"),
-    flag(
-        "9.0",
-        "virtio-balloon-pci.deflate-on-oom",
-        &[
-            Device("virtio-balloon-pci", "deflate-on-oom"),
-            Device("virtio-balloon-ccw", "deflate-on-oom"),
-            Device("virtio-balloon-device", "deflate-on-oom"),
-        ],
-    ),
-    // 210
-    flag("9.0", "mptsas1068", &[Type("mptsas1068")]),
-    flag("9.0", "spice-gl", &[Parameter("spice", "gl")]),
-    flag("9.0", "qxl.vram64_size_mb", &[Device("qxl", "vram64_size_mb")]),
-    retired("9.0", "qxl-vga.vram64_size_mb"),
-    retired("9.0", "chardev-logfile"),
-    retired("9.0", "debug-threads"),
-    retired("9.0", "secret"),
-    flag("9.0", "pxb", &[Type("pxb")]),
-    flag("9.0", "pxb-pcie", &[Type("pxb-pcie")]),
-    retired("9.0", "device-tray-moved-event"),
-    // 220
-    retired("9.0", "nec-usb-xhci-ports"),
-    retired("9.0", "virtio-scsi-pci.iothread"),
-    retired("9.0", "name-guest"),
-    retired("9.0", "qxl.max_outputs"),
-    retired("9.0", "qxl-vga.max_outputs"),
-    retired("9.0", "spice-unix"),
-    retired("9.0", "drive-detect-zeroes"),
-    retired("9.0", "tls-creds-x509"),
-    retired("9.0", "display"),
-    flag("9.0", "intel-iommu", &[Type("intel-iommu")]),
-    // 230
-    retired("9.0", "smm"),
-    retired("9.0", "virtio-pci-disable-legacy"),
-    retired("9.0", "query-hotpluggable-cpus"),
-    retired("9.0", "virtio-net.rx_queue_size"),
-    retired("9.0", "machine-iommu"),
-    flag("9.0", "virtio-vga", &[Type("virtio-vga")]),
-    retired("9.0", "drive-iotune-max-length"),
-    flag("9.0", "ivshmem-plain", &[Type("ivshmem-plain")]),
-    flag("9.0", "ivshmem-doorbell", &[Type("ivshmem-doorbell")]),
-    retired("9.0", "query-qmp-schema"),
-    // 240
-    retired("9.0", "gluster.debug_level"),
-    flag("9.0", "vhost-scsi", &[Type("vhost-scsi")]),
-    retired("9.0", "drive-iotune-group"),
-    flag("9.0", "query-cpu-model-expansion", &[Command("query-cpu-model-expansion")]),
-    retired("9.0", "virtio-net.host_mtu"),
-    flag("9.0", "spice-rendernode", &[Parameter("spice", "rendernode")]),
-    flag("9.0", "nvdimm", &[Type("nvdimm")]),
-    flag("9.0", "pcie-root-port", &[Type("pcie-root-port")]),
-    flag("9.0", "query-cpu-definitions", &[Command("query-cpu-definitions")]),
-    retired("9.0", "block-write-threshold"),
-    // 250
-    retired("9.0", "query-named-block-nodes"),
-    retired("9.0", "cpu-cache"),
-    flag("9.0", "qemu-xhci", &[Type("qemu-xhci")]),
-    retired("9.0", "kernel-irqchip"),
-    retired("9.0", "kernel-irqchip.split"),
-    flag("9.0", "intel-iommu.intremap", &[Device("intel-iommu", "intremap")]),
-    flag("9.0", "intel-iommu.caching-mode", &[Device("intel-iommu", "caching-mode")]),
-    flag("9.0", "intel-iommu.eim", &[Device("intel-iommu", "eim")]),
-    flag("9.0", "intel-iommu.device-iotlb", &[Device("intel-iommu", "device-iotlb")]),
-    retired("9.0", "virtio.iommu_platform"),
-    // 260
-    retired("9.0", "virtio.ats"),
-    retired("9.0", "loadparm"),
-    flag("9.0", "spapr-pci-host-bridge", &[Type("spapr-pci-host-bridge")]),
-    flag("9.0", "spapr-pci-host-bridge.numa_node", &[Device("spapr-pci-host-bridge", "numa_node")]),
-    retired("9.0", "vnc-multi-servers"),
-    retired("9.0", "virtio-net.tx_queue_size"),
-    flag(
-        "9.0",
-        "chardev-reconnect",
-        &[Schema(&["chardev-add/arg-type/backend/+socket/data/reconnect"])],
-    ),
-    retired("9.0", "virtio-gpu.max_outputs"),
-    retired("9.0", "vxhs"),
-    retired("9.0", "virtio-blk.num-queues"),
-    // 270
-    retired("9.0", "machine.pseries.resize-hpt"),
-    flag("9.0", "vmcoreinfo", &[Type("vmcoreinfo")]),
-    flag("9.0", "spapr-vty", &[Type("spapr-vty")]),
-    flag("9.0", "sclplmconsole", &[Type("sclplmconsole")]),
-    retired("9.0", "numa.dist"),
-    retired("9.0", "disk-share-rw"),
-    retired("9.0", "iscsi.password-secret"),
-    flag("9.0", "isa-serial", &[Type("isa-serial")]),
-    flag("9.0", "pl011", &[Type("pl011")]),
-    retired("9.0", "machine.pseries.max-cpu-compat"),
-    // 280
-    retired("9.0", "dump-completed"),
-    flag("9.0", "virtio-gpu-ccw", &[Type("virtio-gpu-ccw")]),
-    flag("9.0", "virtio-keyboard-ccw", &[Type("virtio-keyboard-ccw")]),
-    flag("9.0", "virtio-mouse-ccw", &[Type("virtio-mouse-ccw")]),
-    flag("9.0", "virtio-tablet-ccw", &[Type("virtio-tablet-ccw")]),
-    retired("9.0", "qcow2-luks"),
-    flag("9.0", "pcie-pci-bridge", &[Type("pcie-pci-bridge")]),
-    retired("9.0", "seccomp-blacklist"),
-    retired("9.0", "query-cpus-fast"),
-    retired("9.0", "disk-write-cache"),
-    // 290
-    flag("9.0", "nbd-tls", &[Schema(&["nbd-server-start/arg-type/tls-creds"])]),
-    flag("9.0", "tpm-crb", &[TpmModel("tpm-crb")]),
-    flag("9.0", "pr-manager-helper", &[Type("pr-manager-helper")]),
-    retired("9.0", "qom-list-properties"),
-    retired("9.0", "memory-backend-file.discard-data"),
-    retired("9.0", "virtual-css-bridge"),
-    retired("9.0", "virtual-css-bridge.cssid-unrestricted"),
-    flag("9.0", "vfio-ccw", &[Type("vfio-ccw")]),
-    retired("9.0", "sdl-gl"),
-    flag("9.0", "screendump_device", &[Schema(&["screendump/arg-type/device"])]),
-    // 300
-    flag("9.0", "hda-output", &[Type("hda-output")]),
-    retired("9.0", "blockdev-del"),
-    flag("9.0", "vmgenid", &[Type("vmgenid")]),
-    flag("9.0", "vhost-vsock", &[Type("vhost-vsock-device")]),
-    retired("9.0", "chardev-fd-pass"),
-    flag("9.0", "tpm-emulator", &[TpmType("emulator")]),
-    flag("9.0", "mch", &[Type("mch")]),
-    flag("9.0", "mch.extended-tseg-mbytes", &[Device("mch", "extended-tseg-mbytes")]),
-    flag("9.0", "sev-guest", &[Type("sev-guest")]),
-    retired("9.0", "machine.pseries.cap-hpt-max-page-size"),
-    // 310
-    retired("9.0", "machine.pseries.cap-htm"),
-    retired("9.0", "usb-storage.werror"),
-    flag("9.0", "egl-headless", &[Schema(&["query-display-options/ret-type/+egl-headless"])]),
-    retired("9.0", "vfio-pci.display"),
-    retired("9.0", "blockdev"),
-    flag("9.0", "vfio-ap", &[Type("vfio-ap")]),
-    flag("9.0", "zpci", &[Type("zpci")]),
-    flag("9.0", "memory-backend-memfd", &[Type("memory-backend-memfd")]),
-    flag("9.0", "memory-backend-memfd.hugetlb", &[Object("memory-backend-memfd", "hugetlb")]),
-    retired("9.0", "iothread.poll-max-ns"),
-    // 320
-    retired("9.0", "machine.pseries.cap-nested-hv"),
-    flag(
-        "9.0",
-        "egl-headless.rendernode",
-        &[Schema(&["query-display-options/ret-type/+egl-headless/rendernode"])],
-    ),
-    retired("9.0", "memory-backend-file.align"),
-    flag("9.0", "memory-backend-file.pmem", &[Object("memory-backend-file", "pmem")]),
-    flag("9.0", "nvdimm.unarmed", &[Device("nvdimm", "unarmed")]),
-    retired("9.0", "scsi-disk.device_id"),
-    flag(
-        "9.0",
-        "virtio-pci-non-transitional",
-        &[
-            Type("virtio-blk-pci-transitional"),
-            Type("virtio-blk-pci-non-transitional"),
-            Type("virtio-net-pci-transitional"),
-            Type("virtio-net-pci-non-transitional"),
-            Type("vhost-scsi-pci-transitional"),
-            Type("vhost-scsi-pci-non-transitional"),
-            Type("virtio-rng-pci-transitional"),
-            Type("virtio-rng-pci-non-transitional"),
-            Type("virtio-9p-pci-transitional"),
-            Type("virtio-9p-pci-non-transitional"),
-            Type("virtio-balloon-pci-transitional"),
-            Type("virtio-balloon-pci-non-transitional"),
-            Type("vhost-vsock-pci-transitional"),
-            Type("vhost-vsock-pci-non-transitional"),
-            Type("virtio-scsi-pci-transitional"),
-            Type("virtio-scsi-pci-non-transitional"),
-            Type("virtio-serial-pci-transitional"),
-            Type("virtio-serial-pci-non-transitional"),
-        ],
-    ),
-    retired("9.0", "overcommit"),
-    retired("9.0", "query-current-machine"),
-    flag("9.0", "machine.virt.iommu", &[Machine("virt", "iommu")]),
-    // 330
-    retired("9.0", "bitmap-merge"),
-    retired("9.0", "nbd-bitmap"),
-    flag("9.0", "x86-max-cpu", &[Type("max-x86_64-cpu")]),
-    flag(
-        "9.0",
-        "cpu-unavailable-features",
-        &[
-            Object("max-x86_64-cpu", "unavailable-features"),
-            Object("max-arm-cpu", "unavailable-features"),
-        ],
-    ),
-    flag("9.0", "canonical-cpu-features", &[Source::Flag("cpu-unavailable-features")]),
-    flag("9.0", "bochs-display", &[Type("bochs-display")]),
-    flag(
-        "9.0",
-        "migration-file-drop-cache",
-        &[Schema(&["blockdev-add/arg-type/+file/drop-cache"])],
-    ),
-    flag("9.0", "dbus-vmstate", &[Type("dbus-vmstate")]),
-    flag("9.0", "vhost-user-gpu", &[Type("vhost-user-gpu")]),
-    flag("9.0", "vhost-user-vga", &[Type("vhost-user-vga")]),
-    // 340
-    retired("9.0", "incremental-backup"),
-    flag("9.0", "query-cpu-model-baseline", &[Command("query-cpu-model-baseline")]),
-    flag("9.0", "query-cpu-model-comparison", &[Command("query-cpu-model-comparison")]),
-    flag("9.0", "ramfb", &[Type("ramfb")]),
-    retired("9.0", "machine.pseries.cap-ccf-assist"),
-    flag("9.0", "arm-max-cpu", &[Type("max-arm-cpu")]),
-    retired("9.0", "blockdev-file-dynamic-auto-read-only"),
-    retired("9.0", "savevm-monitor-nodes"),
-    flag("9.0", "drive-nvme", &[Schema(&["blockdev-add/arg-type/+nvme"])]),
-    flag("9.0", "smp-dies", &[Schema(&["query-hotpluggable-cpus/ret-type/props/die-id"])]),
-    // 350
-    flag("9.0", "i8042", &[Type("i8042")]),
-    flag("9.0", "rng-builtin", &[Type("rng-builtin")]),
-    retired("9.0", "virtio-net.failover"),
-    flag("9.0", "tpm-spapr", &[Type("tpm-spapr"), TpmModel("tpm-spapr")]),
-    flag(
-        "9.0",
-        "cpu.kvm-no-adjvtime",
-        &[Object("max-x86_64-cpu", "kvm-no-adjvtime"), Object("max-arm-cpu", "kvm-no-adjvtime")],
-    ),
-    flag("9.0", "vhost-user-fs", &[Type("vhost-user-fs-device")]),
-    retired("9.0", "query-named-block-nodes.flat"),
-    retired("9.0", "blockdev-snapshot.allow-write-only-overlay"),
-    retired("9.0", "blockdev-reopen"),
-    retired("9.0", "storage.werror"),
-    // 360
-    flag("9.0", "fsdev.multidevs", &[Parameter("fsdev", "multidevs")]),
-    retired("9.0", "virtio.packed"),
-    flag("9.0", "pcie-root-port.hotplug", &[Device("pcie-root-port", "hotplug")]),
-    flag("9.0", "aio.io_uring", &[Schema(&["blockdev-add/arg-type/+file/aio/^io_uring"])]),
-    retired("9.0", "machine.pseries.cap-cfpc"),
-    retired("9.0", "machine.pseries.cap-sbbc"),
-    retired("9.0", "machine.pseries.cap-ibs"),
-    flag("9.0", "tcg", &[Type("tcg-accel")]),
-    flag(
-        "9.0",
-        "virtio-blk-pci.scsi.default.disabled",
-        &[DisabledByDefault("virtio-blk-pci", "scsi"), DisabledByDefault("virtio-blk-ccw", "scsi")],
-    ),
-    flag("9.0", "pvscsi", &[Type("pvscsi")]),
-    // 370
-    flag(
-        "9.0",
-        "cpu.migratable",
-        &[Object("max-x86_64-cpu", "migratable"), Object("max-arm-cpu", "migratable")],
-    ),
-    retired("9.0", "query-cpu-model-expansion.migratable"),
-    retired("9.0", "fw_cfg"),
-    retired("9.0", "migration-param.bandwidth"),
-    retired("9.0", "migration-param.downtime"),
-    retired("9.0", "migration-param.xbzrle-cache-size"),
-    flag("9.0", "intel-iommu.aw-bits", &[Device("intel-iommu", "aw-bits")]),
-    flag("9.0", "spapr-tpm-proxy", &[Type("spapr-tpm-proxy")]),
-    flag("9.0", "numa.hmat", &[Schema(&["set-numa-node/arg-type/+hmat-lb"])]),
-    retired("9.0", "blockdev-hostdev-scsi"),
-    // 380
-    flag("9.0", "usb-host.hostdevice", &[Device("usb-host", "hostdevice")]),
-    flag(
-        "9.0",
-        "virtio-balloon.free-page-reporting",
-        &[
-            Device("virtio-balloon-pci", "free-page-reporting"),
-            Device("virtio-balloon-ccw", "free-page-reporting"),
-            Device("virtio-balloon-device", "free-page-reporting"),
-        ],
-    ),
-    retired("9.0", "block-export-add"),
-    flag("9.0", "netdev.vhost-vdpa", &[Schema(&["netdev_add/arg-type/+vhost-vdpa"])]),
-    retired("9.0", "fsdev.createmode"),
-    flag("9.0", "ncr53c90", &[Architecture(&["sparc", "m68k", "mips"])]),
-    flag("9.0", "dc390", &[Type("dc390")]),
-    flag("9.0", "am53c974", &[Type("am53c974")]),
-    flag("9.0", "virtio-pmem-pci", &[Type("virtio-pmem-pci")]),
-    flag("9.0", "vhost-user-fs.bootindex", &[Device("vhost-user-fs-device", "bootindex")]),
-    // 390
-    flag("9.0", "vhost-user-blk", &[Type("vhost-user-blk")]),
-    flag("9.0", "cpu-max", &[CpuModel("max")]),
-    flag(
-        "9.0",
-        "memory-backend-file.x-use-canonical-path-for-ramblock-id",
-        &[Object("memory-backend-file", "x-use-canonical-path-for-ramblock-id")],
-    ),
-    retired("9.0", "vnc-opts"),
-    retired("9.0", "migration-param.block-bitmap-mapping"),
-    flag("9.0", "vnc-power-control", &[Parameter("vnc", "power-control")]),
-    retired("9.0", "audiodev"),
-    retired("9.0", "blockdev-backup"),
-    retired("9.0", "object.qapified"),
-    flag("9.0", "rotation-rate", &[Device("scsi-hd", "rotation_rate")]),
-    // 400
-    retired("9.0", "compat-deprecated"),
-    flag(
-        "9.0",
-        "acpi-index",
-        &[
-            Device("virtio-blk-pci", "acpi-index"),
-            Device("virtio-net-pci", "acpi-index"),
-            Device("virtio-scsi-pci", "acpi-index"),
-            Device("virtio-blk-ccw", "acpi-index"),
-            Device("virtio-net-ccw", "acpi-index"),
-            Device("virtio-scsi-ccw", "acpi-index"),
-            Device("virtio-gpu-pci", "acpi-index"),
-            Device("virtio-gpu-device", "acpi-index"),
-            Device("virtio-balloon-pci", "acpi-index"),
-            Device("virtio-balloon-ccw", "acpi-index"),
-            Device("virtio-balloon-device", "acpi-index"),
-            Device("virtio-gpu-ccw", "acpi-index"),
-        ],
-    ),
-    flag("9.0", "input-linux", &[Type("input-linux")]),
-    flag("9.0", "virtio-gpu-gl-pci", &[Type("virtio-gpu-gl-pci")]),
-    flag("9.0", "virtio-vga-gl", &[Type("virtio-vga-gl")]),
-    flag("9.0", "confidential-guest-support", &[Machine("none", "confidential-guest-support")]),
-    retired("9.0", "query-display-options"),
-    flag("9.0", "s390-pv-guest", &[Type("s390-pv-guest")]),
-    flag("9.0", "set-action", &[Command("set-action")]),
-    flag(
-        "9.0",
-        "virtio-blk.queue-size",
-        &[Device("virtio-blk-pci", "queue-size"), Device("virtio-blk-ccw", "queue-size")],
-    ),
-    // 410
-    flag("9.0", "virtio-mem-pci", &[Type("virtio-mem-pci")]),
-    flag("9.0", "memory-backend-file.reserve", &[Object("memory-backend-file", "reserve")]),
-    flag("9.0", "piix4.acpi-root-pci-hotplug", &[Device("PIIX4_PM", "acpi-root-pci-hotplug")]),
-    flag("9.0", "netdev.json", &[Schema(&["netdev_add/arg-type/type/^dgram"])]),
-    retired("9.0", "chardev.json"),
-    retired("9.0", "device.json"),
-    flag("9.0", "query-dirty-rate", &[Command("query-dirty-rate")]),
-    flag("9.0", "rbd-encryption", &[Schema(&["blockdev-add/arg-type/+rbd/encrypt"])]),
-    flag(
-        "9.0",
-        "sev-guest-kernel-hashes",
-        &[Schema(&["object-add/arg-type/+sev-guest/kernel-hashes"])],
-    ),
-    flag("9.0", "sev-inject-launch-secret", &[Command("sev-inject-launch-secret")]),
-    // 420
-    flag("9.0", "device.json+hotplug", &[Schema(&["device_add/$json-cli-hotplug"])]),
-    flag("9.0", "hvf", &[Hvf]),
-    flag("9.0", "virtio-mem-pci.prealloc", &[Device("virtio-mem-pci", "prealloc")]),
-    flag("9.0", "calc-dirty-rate", &[Command("calc-dirty-rate")]),
-    flag("9.0", "dirtyrate-param.mode", &[Schema(&["calc-dirty-rate/arg-type/mode"])]),
-    flag(
-        "9.0",
-        "blockdev.nbd.tls-hostname",
-        &[Schema(&["blockdev-add/arg-type/+nbd/tls-hostname"])],
-    ),
-    flag(
-        "9.0",
-        "memory-backend-file.prealloc-threads",
-        &[Object("memory-backend-file", "prealloc-threads")],
-    ),
-    flag("9.0", "virtio-iommu-pci", &[Type("virtio-iommu-pci")]),
-    flag("9.0", "virtio-iommu.boot-bypass", &[Device("virtio-iommu-pci", "boot-bypass")]),
-    flag(
-        "9.0",
-        "virtio-net.rss",
-        &[Device("virtio-net-pci", "rss"), Device("virtio-net-ccw", "rss")],
-    ),
-    // 430
-    flag("9.0", "chardev.qemu-vdagent", &[Schema(&["chardev-add/arg-type/backend/+qemu-vdagent"])]),
-    flag("9.0", "display-dbus", &[Schema(&["query-display-options/ret-type/+dbus"])]),
-    flag(
-        "9.0",
-        "iothread.thread-pool-max",
-        &[Schema(&["object-add/arg-type/+iothread/thread-pool-max"])],
-    ),
-    flag("9.0", "usb-host.guest-resets-all", &[Device("usb-host", "guest-resets-all")]),
-    flag(
-        "9.0",
-        "migration.blocked-reasons",
-        &[Schema(&["query-migrate/ret-type/blocked-reasons"])],
-    ),
-    flag("9.0", "query-stats", &[Command("query-stats")]),
-    flag("9.0", "query-stats-schemas", &[Command("query-stats-schemas")]),
-    flag("9.0", "sgx-epc", &[Type("sgx-epc")]),
-    flag("9.0", "thread-context", &[Type("thread-context")]),
-    flag("9.0", "screenshot-format-png", &[Schema(&["screendump/arg-type/format/^png"])]),
-    // 440
-    flag("9.0", "machine-hpet", &[Parameter("machine", "hpet")]),
-    flag("9.0", "netdev.stream", &[Schema(&["netdev_add/arg-type/+stream"])]),
-    flag("9.0", "virtio-crypto", &[Type("virtio-crypto-pci"), Type("virtio-crypto-device")]),
-    flag("9.0", "cryptodev-backend-lkcf", &[Type("cryptodev-backend-lkcf")]),
-    flag("11.3", "pvpanic-pci", &[Type("pvpanic-pci")]),
-    flag("11.3", "netdev.stream.reconnect", &[Schema(&["netdev_add/arg-type/+stream/reconnect"])]),
-    flag(
-        "11.3",
-        "virtio-gpu.blob",
-        &[
-            Device("virtio-gpu-pci", "blob"),
-            Device("virtio-gpu-device", "blob"),
-            Device("virtio-gpu-ccw", "blob"),
-        ],
-    ),
-    flag(
-        "11.3",
-        "rbd-encryption-layering",
-        &[Schema(&["blockdev-add/arg-type/+rbd/encrypt/parent"])],
-    ),
-    flag(
-        "11.3",
-        "rbd-encryption-luks-any",
-        &[Schema(&["blockdev-add/arg-type/+rbd/encrypt/format/^luks-any"])],
-    ),
-    flag(
-        "11.3",
-        "qcow2-discard-no-unref",
-        &[Schema(&["blockdev-add/arg-type/+qcow2/discard-no-unref"])],
-    ),
-    // 450
-    flag("11.3", "run-with.async-teardown", &[Parameter("run-with", "async-teardown")]),
-    flag(
-        "11.3",
-        "virtio-blk-vhost-vdpa",
-        &[Schema(&["blockdev-add/arg-type/+virtio-blk-vhost-vdpa/$fdset"])],
-    ),
-    flag(
-        "11.3",
-        "virtio-blk.iothread-mapping",
-        &[
-            Device("virtio-blk-pci", "iothread-vq-mapping"),
-            Device("virtio-blk-ccw", "iothread-vq-mapping"),
-        ],
-    ),
-    flag("11.3", "smp-clusters", &[Schema(&["query-hotpluggable-cpus/ret-type/props/cluster-id"])]),
-    flag(
-        "11.3",
-        "virtio-mem-pci.dynamic-memslots",
-        &[Device("virtio-mem-pci", "dynamic-memslots")],
-    ),
-    flag(
-        "11.3",
-        "blockjob.backing-mask-protocol",
-        &[Schema(&[
-            "block-commit/arg-type/backing-mask-protocol",
-            "block-stream/arg-type/backing-mask-protocol",
-        ])],
-    ),
-    flag("11.3", "display-reload", &[Command("display-reload")]),
-    flag("11.3", "usb-mtp", &[Type("usb-mtp")]),
-    flag("11.3", "machine.virt.ras", &[Machine("virt", "ras")]),
-    flag("11.3", "virtio-sound", &[Type("virtio-sound-pci"), Type("virtio-sound-device")]),
-    // 460
-    flag("11.3", "sev-snp-guest", &[Type("sev-snp-guest")]),
-    flag("11.3", "netdev.user", &[Schema(&["netdev_add/arg-type/+user"])]),
-    flag("11.3", "acpi-erst", &[Type("acpi-erst")]),
-    flag("11.3", "intel-iommu.dma-translation", &[Device("intel-iommu", "dma-translation")]),
-    flag("11.3", "machine-i8042-opt", &[Machine("generic-pc", "i8042")]),
-    retired("11.3", "snapshot-internal-qmp"),
-    flag(
-        "11.3",
-        "chardev-reconnect-miliseconds",
-        &[Schema(&["chardev-add/arg-type/backend/+socket/data/reconnect-ms"])],
-    ),
-    flag("11.3", "virtio-ccw.loadparm", &[Device("virtio-blk-ccw", "loadparm")]),
-    flag(
-        "11.3",
-        "netdev-stream-reconnect-miliseconds",
-        &[Schema(&["netdev_add/arg-type/+stream/reconnect-ms"])],
-    ),
-    flag(
-        "11.3",
-        "query-cpu-model-expansion.deprecated-props",
-        &[Schema(&["query-cpu-model-expansion/ret-type/deprecated-props"])],
-    ),
-    // 470
-    flag(
-        "11.3",
-        "migrate-incoming.exit-on-error",
-        &[Schema(&["migrate-incoming/arg-type/exit-on-error"])],
-    ),
-    flag("11.3", "machine.virt.aia", &[Machine("virt", "aia")]),
-    flag("11.3", "virtio-mem-ccw", &[Type("virtio-mem-ccw")]),
-    flag("11.3", "blockdev-set-active", &[Command("blockdev-set-active")]),
-    flag("11.3", "shim", &[Machine("none", "shim")]),
-    flag(
-        "11.3",
-        "virtio-scsi.iothread-mapping",
-        &[
-            Device("virtio-scsi-pci", "iothread-vq-mapping"),
-            Device("virtio-scsi-ccw", "iothread-vq-mapping"),
-        ],
-    ),
-];
+pub static FLAGS: LazyLock<Vec<Flag>> =
+    LazyLock::new(|| lines().map(|line| flag(line).expect("a test reads every line")).collect());
+
+fn flag(line: &'static str) -> Option<Flag> {
+    let mut words = line.split(' ');
+    let (since, name) = (words.next()?, words.next()?);
+    let sources = words.map(source).collect::<Option<Vec<_>>>()?;
+    Some(Flag { since, name, sources: sources.leak() })
+}
+
+fn source(word: &'static str) -> Option<Source> {
+    let (kind, arguments) = word.split_once(':').unwrap_or((word, ""));
+    let (first, second) = arguments.split_once(',').unwrap_or((arguments, ""));
+    let all = || -> &'static [&'static str] { arguments.split(',').collect::<Vec<_>>().leak() };
+    Some(match kind {
+        "kvm" => Source::Kvm,
+        "hvf" => Source::Hvf,
+        "type" => Source::Type(arguments),
+        "command" => Source::Command(arguments),
+        "schema" => Source::Schema(all()),
+        "device" => Source::Device(first, second),
+        "disabled-by-default" => Source::DisabledByDefault(first, second),
+        "object" => Source::Object(first, second),
+        "machine" => Source::Machine(first, second),
+        "option" => Source::Option(arguments),
+        "parameter" => Source::Parameter(first, second),
+        "migration" => Source::Migration(arguments),
+        "tpm-model" => Source::TpmModel(arguments),
+        "tpm-type" => Source::TpmType(arguments),
+        "cpu-model" => Source::CpuModel(arguments),
+        "flag" => Source::Flag(arguments),
+        "architecture" => Source::Architecture(all()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_flag() {
+        for line in lines() {
+            let flag = flag(line).unwrap_or_else(|| panic!("{line}"));
+            assert!(!flag.name.is_empty() && ["9.0", "11.3"].contains(&flag.since), "{line}");
+            assert!(
+                !format!("{:?}", flag.sources).contains("\"\""),
+                "an argument is missing: {line}"
+            );
+        }
+        assert_eq!((FLAGS.len(), lines().count()), (COUNT, COUNT));
+    }
+}

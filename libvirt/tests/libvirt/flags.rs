@@ -182,7 +182,7 @@ fn similar(source: Source) -> Option<Source> {
 #[test]
 fn every_flag_is_set_by_each_of_its_sources_and_not_by_a_similar_one() {
     let (mut tried, mut nearly) = (0, 0);
-    for known in FLAGS {
+    for known in FLAGS.iter() {
         for source in known.sources {
             let arch = arch_for(*source);
             let mut with = Replies::new(arch);
@@ -215,7 +215,7 @@ fn every_flag_is_set_by_each_of_its_sources_and_not_by_a_similar_one() {
 #[test]
 fn a_reply_to_a_query_that_libvirt_would_not_send_sets_no_flag() {
     let mut gated = 0;
-    for known in FLAGS {
+    for known in FLAGS.iter() {
         for source in known.sources {
             let (mut with, mut without) = (Replies::new("x86_64"), Replies::new("x86_64"));
             add_source(&mut with, *source, true);
