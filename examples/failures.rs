@@ -2,8 +2,7 @@
 //!
 //! `cargo run -p capscache --example failures -- /usr/bin/qemu-system-x86_64 /bin/true /usr`
 
-use capscache::probe::chain;
-use capscache::{Cache, Error, FailureCause};
+use capscache::{Cache, Error, FailureCause, chain};
 
 /// The reaction of a driver to an error.
 fn reaction(error: &Error) -> &'static str {

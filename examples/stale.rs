@@ -16,8 +16,8 @@ fn at_once(
             Some((entry, true))
         }
         Lookup::Failed(failure) => {
-            println!("no answers: {failure}");
-            None
+            println!("no new answers: {failure}");
+            cache.entry(emulator)?.map(|entry| (entry, true))
         }
         _ => None,
     })

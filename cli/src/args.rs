@@ -182,7 +182,7 @@ pub(crate) struct Warm {
     #[arg(long)]
     pub(crate) full: bool,
 
-    /// Emulators to probe at a time; by default as many as there are CPUs.
+    /// Emulators to probe at a time; by default one more than there are CPUs.
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
 

@@ -11,8 +11,9 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use capscache::discovery::find_emulators;
 use capscache::queue::{Caller, ProbeQueue, Slot};
-use capscache::{Capabilities, Escaped, Groups, Revalidated, find_emulators};
+use capscache::{Capabilities, Escaped, Groups, Revalidated};
 use capscache_service::client::Client;
 
 use self::progress::Progress;
@@ -78,7 +79,7 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
 fn wait_for_slot(queue: &ProbeQueue) -> Result<Slot> {
     let (sender, slots) = channel();
     let _turn = queue.wait(Caller::own(), move |slot| drop(sender.send(slot)))?;
-    Ok(slots.recv()?)
+    Ok(slots.recv().expect("the turn is not dropped before"))
 }
 
 /// Returns the requested emulators, each once, in the order of the command line or of the search.

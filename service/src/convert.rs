@@ -123,6 +123,8 @@ pub(crate) fn error(source: Error, emulator: &Path) -> wire::Error {
         Error::Probe { .. }
         | Error::Failed { .. }
         | Error::Changing { .. }
+        | Error::Thread { .. }
+        | Error::Abandoned { .. }
         | Error::Model { .. } => wire::Error::ProbeFailed { emulator, reason },
         _ => wire::Error::CacheUnusable { reason },
     }

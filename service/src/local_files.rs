@@ -91,7 +91,7 @@ fn is_path_local(path: &Path, seen: &mut HashSet<PathBuf>) -> bool {
     let is_local = |file: PathBuf| {
         seen.contains(&file) || (is_on_local_file_system(&file) && seen.insert(file))
     };
-    !walk.has_too_many_links && files.all(is_local)
+    !walk.is_unresolvable && files.all(is_local)
 }
 
 fn is_on_local_file_system(path: &Path) -> bool {

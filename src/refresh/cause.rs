@@ -8,6 +8,7 @@ use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
 
 use super::shortage;
 use crate::error::{Error, chain};
+use crate::file::is_program;
 
 /// The error of a probe of an emulator.
 pub(super) fn probe_error(emulator: &Path, source: ProbeError) -> Error {
@@ -38,6 +39,8 @@ fn cause_of(error: &ProbeError) -> FailureCause {
 
 fn cause_of_start(error: &StartError) -> FailureCause {
     match error {
+        // With an execute permission, a mount or a security module refused it.
+        StartError::NotExecutable { path, .. } if is_program(path) => FailureCause::NotPermitted,
         StartError::IsDirectory { .. }
         | StartError::NotExecutable { .. }
         | StartError::WrongFormat { .. }

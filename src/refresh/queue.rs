@@ -63,6 +63,8 @@ struct State {
     users: HashMap<u32, User>,
     /// Users with waiting probes, the next one first.
     turns: VecDeque<u32>,
+    /// Cancelled probes, to drop without the lock: what they own may use the queue.
+    cancelled: Vec<Waiting>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,15 @@ impl fmt::Debug for Waiting {
 impl Waiting {
     fn is_cancelled(&self) -> bool {
         self.turn.strong_count() == 0
+    }
+}
+
+impl User {
+    fn remove_cancelled(&mut self, cancelled: &mut Vec<Waiting>) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (dead, live) = waiting.partition::<VecDeque<_>, _>(Waiting::is_cancelled);
+        self.waiting = live;
+        cancelled.extend(dead);
     }
 }
 
@@ -141,7 +152,7 @@ impl ProbeQueue {
             let state = &mut *self.state();
             let user = state.users.entry(caller.uid).or_default();
             user.is_privileged = caller.is_privileged;
-            user.waiting.retain(|waiting| !waiting.is_cancelled());
+            user.remove_cancelled(&mut state.cancelled);
             if !caller.is_privileged && user.waiting.len() >= MAX_WAITING {
                 return Err(TooMany);
             }
@@ -158,7 +169,11 @@ impl ProbeQueue {
     /// Gives free slots to the next users.
     fn fill_slots(&self) {
         loop {
-            let next = self.state().next(self.slots, self.reserved);
+            let (next, cancelled) = {
+                let state = &mut *self.state();
+                (state.next(self.slots, self.reserved), std::mem::take(&mut state.cancelled))
+            };
+            drop(cancelled);
             let Some((caller, begin)) = next else { return };
             begin(Slot { queue: self.clone(), caller, is_overdue: false });
         }
@@ -175,11 +190,15 @@ impl State {
         for _ in 0..self.turns.len() {
             let uid = self.turns.pop_front()?;
             let Some(user) = self.users.get_mut(&uid) else { continue };
-            user.waiting.retain(|waiting| !waiting.is_cancelled());
+            user.remove_cancelled(&mut self.cancelled);
             let is_free = match user.is_privileged {
                 true => self.running < slots + reserved,
                 // One user leaves half of the slots to others.
-                false => self.unprivileged < slots && user.running < slots.div_ceil(2),
+                false => {
+                    self.running < slots + reserved
+                        && self.unprivileged < slots
+                        && user.running < slots.div_ceil(2)
+                }
             };
             let next = if is_free { user.waiting.pop_front() } else { None };
             if !user.waiting.is_empty() {
@@ -291,6 +310,19 @@ mod tests {
         drop((of_one, of_other, of_root));
         let state = queue.state();
         assert_eq!((state.running, state.unprivileged, state.users.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn probes_of_root_count_against_the_slots_of_all() {
+        let queue = ProbeQueue::new(4).reserve(1);
+        let mut root: Vec<_> = (0..9).map(|_| wait(&queue, 0).unwrap()).collect();
+        let of_root: Vec<_> = root.iter_mut().filter_map(slot).collect();
+        assert_eq!(of_root.len(), 5);
+        let mut user = wait(&queue, 1000).unwrap();
+        assert!(slot(&mut user).is_none(), "all slots are occupied");
+        drop(root);
+        drop(of_root);
+        assert!(slot(&mut user).is_some());
     }
 
     #[test]

@@ -23,15 +23,19 @@ pub struct PathWalk {
     pub end: Option<PathBuf>,
     /// The directory that this process may not search, if the walk ends there.
     pub unsearchable: Option<PathBuf>,
-    /// True if the walk ends because the path has more links than the kernel follows, such as those of a cycle.
-    pub has_too_many_links: bool,
+    /// True if the path leads to no file for another reason: it has more links than the kernel follows, such as
+    /// those of a cycle, or a link that cannot be read.
+    pub is_unresolvable: bool,
 }
 
 impl PathWalk {
     /// Resolves a path as it is now.
     pub fn of(path: &Path) -> PathWalk {
         let mut walk = PathWalk::default();
-        let Ok(path) = std::path::absolute(path) else { return walk };
+        let Ok(path) = std::path::absolute(path) else {
+            walk.is_unresolvable = true;
+            return walk;
+        };
         let mut left: VecDeque<OsString> = names(&path).collect();
         let mut here = PathBuf::from("/");
         let mut links = 0;
@@ -55,11 +59,11 @@ impl PathWalk {
             };
             if status.is_symlink() {
                 links += 1;
-                let Ok(target) = fs::read_link(&next) else { return walk };
-                if links > MOST_LINKS {
-                    walk.has_too_many_links = true;
+                let target = fs::read_link(&next).ok().filter(|_| links <= MOST_LINKS);
+                let Some(target) = target else {
+                    walk.is_unresolvable = true;
                     return walk;
-                }
+                };
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
@@ -139,7 +143,7 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         symlink("loop", root.join("loop")).unwrap();
         let walk = PathWalk::of(&root.join("loop"));
-        assert_eq!((&walk.end, walk.has_too_many_links), (&None, true));
+        assert_eq!((&walk.end, walk.is_unresolvable), (&None, true));
         assert_eq!(walk.steps.len(), MOST_LINKS + root.iter().count());
         fs::write(root.join("file"), "").unwrap();
         assert_eq!(PathWalk::of(&root.join("file/qemu")).end, None);
