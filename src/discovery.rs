@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::file::is_program;
 
+pub use crate::inputs::files_that_may_run;
+
 /// Suffixes of files that a package manager unpacks or sets aside.
 const HALF_INSTALLED: [&str; 6] =
     [".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".dpkg-dist", ".distrib", ".rpmnew"];

@@ -151,6 +151,11 @@ pub(crate) fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Returns whether a file was changed at a time or later.
+pub(crate) fn is_since(path: &Path, time: SystemTime) -> bool {
+    stat(path).ok().and_then(changed_at).is_some_and(|at| at >= time)
+}
+
 /// Returns whether a path leads to a regular file with an execute permission.
 pub(crate) fn is_program(path: &Path) -> bool {
     let status = fs::metadata(path);

@@ -9,7 +9,7 @@
 mod builder;
 mod cache;
 mod capabilities;
-mod discovery;
+pub mod discovery;
 mod entries;
 mod error;
 mod file;
@@ -25,10 +25,8 @@ pub mod trust;
 pub use builder::CacheBuilder;
 pub use cache::Cache;
 pub use capabilities::Capabilities;
-pub use discovery::{find_emulators, finds_emulator, search_directories};
-pub use entries::is_inaccessible;
 pub use error::{Error, chain};
-pub use inputs::{HostFacts, files_that_may_run};
+pub use inputs::HostFacts;
 pub use lookup::{Listed, Lookup, Validation};
 pub use status::{Collected, Dependency, Failure, Stale, Status};
 pub use store::Bytes;
@@ -39,10 +37,7 @@ pub use capscache_probe as probe;
 #[cfg(feature = "probe")]
 pub use refresh::{Revalidated, queue};
 
-pub use capscache_format::{
-    Accelerator, Entry, Escaped, FailureCause, Group, Groups, InputKind, Query, Scope, Tri,
-    Unanswered,
-};
+pub use capscache_format::{Accelerator, Entry, Escaped, FailureCause, Group, Groups, Query, Tri};
 
 #[cfg(test)]
 mod tests {

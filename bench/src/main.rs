@@ -16,7 +16,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use capscache::{Cache, find_emulators};
+use capscache::Cache;
+use capscache::discovery::find_emulators;
 use clap::{Parser, Subcommand};
 
 use crate::host::Host;

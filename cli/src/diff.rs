@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::format::Unanswered;
 use capscache::format::{FactKind, Machine, Value};
-use capscache::{Accelerator, Capabilities, Escaped, Group, Groups, Tri, Unanswered};
+use capscache::{Accelerator, Capabilities, Escaped, Group, Groups, Tri};
 use serde_json::{Map, json};
 
 use crate::args;

@@ -49,7 +49,7 @@ pub use host::{is_native, kvm_opens};
 pub use limits::Limits;
 pub use model_builder::{BuildError, note_failure};
 pub use pass::{AnswerError, RanExecutable};
-pub use probe::{Options, ProbeError, Probed, TimedOut, chain, locate, probe};
+pub use probe::{Options, ProbeError, Probed, TimedOut, locate, probe};
 pub use process::Executable;
 pub use security::SecurityModules;
 pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};

@@ -9,8 +9,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use capscache::discovery::finds_emulator;
 use capscache::queue::{Caller, ProbeQueue, Slot};
-use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, Revalidated, chain, finds_emulator};
+use capscache::{Cache, Capabilities, Escaped, Groups, Lookup, Revalidated, chain};
 use capscache_watcher::Event;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, WeakShared};

@@ -21,7 +21,7 @@ impl Options {
         Options { socket: socket.into(), search: Vec::new(), rewarm: false, jobs }
     }
 
-    /// Searches further directories for emulators, beside those of [`capscache::find_emulators`].
+    /// Searches further directories for emulators, beside those of [`capscache::discovery::find_emulators`].
     #[must_use]
     pub fn search(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Options {
         self.search.extend(directories);

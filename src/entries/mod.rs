@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use capscache_format::{Evidence, Input, Scope, Variable};
+use capscache_format::{Input, Scope, Variable};
 
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
@@ -19,8 +19,6 @@ use crate::inputs::{self, Check, HostFacts, Kvm, Present};
 use crate::lookup::{Listed, Lookup};
 use crate::status::Stale;
 use crate::store::Store;
-
-pub use self::upkeep::is_inaccessible;
 
 /// The entries that a cache can reach.
 #[derive(Debug)]
@@ -312,13 +310,9 @@ impl Entries {
         refreshed.is_unchanged().then_some(refreshed)
     }
 
-    /// The form in which an input that holds under a new signature is written. Only a process with the rights
-    /// of the prober can check whether KVM still opens for it, and other readers would not check again.
+    /// The form in which an input that holds under a new signature is written.
     fn input_to_persist(&self, old: &Input, new: &Input) -> Input {
-        let is_by_same_user = || match &old.evidence {
-            Evidence::Kvm(recorded) => self.kvm().state.uid == recorded.uid,
-            _ => true,
-        };
-        if old != new && !is_by_same_user() { old.clone() } else { new.clone() }
+        let may_be_written = || inputs::may_be_written(old, &|| self.kvm());
+        if old != new && !may_be_written() { old.clone() } else { new.clone() }
     }
 }

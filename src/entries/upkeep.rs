@@ -13,6 +13,7 @@ use crate::capabilities::Loaded;
 use crate::error::Error;
 use crate::lookup::Lookup;
 use crate::status::{Collected, Stale};
+use crate::trust::is_inaccessible;
 
 impl Entries {
     /// Removes the entry and the failure of an emulator. Returns whether there was an entry.
@@ -122,12 +123,6 @@ impl Entries {
         }
         Ok(())
     }
-}
-
-/// Returns whether this process may not examine the file at a path: other processes may, and for them an
-/// entry may hold.
-pub fn is_inaccessible(path: &Path) -> bool {
-    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Returns whether there is no file at a path; one that cannot be examined may exist.

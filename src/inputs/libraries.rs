@@ -13,7 +13,7 @@ use capscache_format::{Evidence, Input};
 use super::{
     Check, Compare, HostFacts, Present, build_id, file_list, record as record_input, short_hex,
 };
-use crate::file::{files_in, stat, stat_digest};
+use crate::file::{files_in, is_since, stat, stat_digest};
 use crate::status::Dependency;
 
 /// The loader's cache of libraries, below the root of a process.
@@ -76,6 +76,15 @@ impl Compare for Libraries {
         let (path, objects) = (input.path(), objects(input));
         let stats = || Some(stats(path, objects));
         file_list::full_check(self, input, present, stats, |since| record(path, objects, since))
+    }
+
+    fn has_changed_since(&self, input: &Input, began: SystemTime) -> bool {
+        objects(input).iter().any(|object| is_since(object, began))
+    }
+
+    fn invalidate(&self, input: &mut Input) {
+        (input.signature, input.sha256) = (None, None);
+        input.evidence = Evidence::Libraries { objects: objects(input).to_vec(), builds: None };
     }
 
     fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {

@@ -55,6 +55,24 @@ trait Compare {
         stat(input.path()).ok() == input.signature
     }
 
+    /// Returns whether the input may have changed since a probe that began at the
+    /// [`time_of_change`](file::time_of_change) `began`, and before it was recorded. By default not.
+    fn has_changed_since(&self, _input: &Input, _began: SystemTime) -> bool {
+        false
+    }
+
+    /// Returns whether a process with the KVM that `kvm` returns may write the input with a new signature. By
+    /// default any may.
+    fn may_be_written(&self, _input: &Input, _kvm: &dyn Fn() -> Kvm) -> bool {
+        true
+    }
+
+    /// Changes the input so that the next full check finds a difference.
+    fn invalidate(&self, input: &mut Input) {
+        input.signature = None;
+        input.sha256 = None;
+    }
+
     /// The paths whose change may change the input. By default none.
     fn watched_paths(&self, _input: &Input) -> Vec<Dependency> {
         Vec::new()
@@ -64,9 +82,14 @@ trait Compare {
     fn describe(&self, input: &Input) -> String;
 }
 
-/// The only place that distinguishes the kinds.
 fn kind(kind: InputKind) -> &'static dyn Compare {
-    match kind {
+    // The kind of a later version cannot be decoded, see `Evidence::Undecodable`.
+    known(kind).unwrap_or(&incomplete::IncompleteAnswers)
+}
+
+/// The only place that distinguishes the kinds.
+fn known(kind: InputKind) -> Option<&'static dyn Compare> {
+    Some(match kind {
         InputKind::Emulator | InputKind::Executable => &executable::Executables,
         InputKind::Modules => &modules::Modules,
         InputKind::Libraries => &libraries::Libraries,
@@ -74,9 +97,9 @@ fn kind(kind: InputKind) -> &'static dyn Compare {
         InputKind::Kvm => &kvm::KvmNode,
         InputKind::Route => &route::Routes,
         InputKind::Environment => &environment::Environment,
-        // A later version's kind cannot be decoded, see `Evidence::Undecodable`.
-        _ => &incomplete::IncompleteAnswers,
-    }
+        InputKind::Incomplete => &incomplete::IncompleteAnswers,
+        _ => return None,
+    })
 }
 
 /// The host as a full check compares with it.
@@ -238,31 +261,18 @@ pub(crate) fn may_differ_from_probe(
     began: SystemTime,
     recorded_before: &[Input],
 ) -> bool {
-    let changed = |path: &Path| {
-        let changed = stat(path).ok().and_then(file::changed_at);
-        changed.is_some_and(|at| at >= began)
-    };
-    let has_changed = match &input.evidence {
-        Evidence::Modules { .. } => {
-            let modules = file::files_in(input.path()).unwrap_or_default();
-            changed(input.path()) || modules.iter().any(|module| changed(module))
-        }
-        Evidence::Libraries { objects, .. } => objects.iter().any(|object| changed(object)),
-        _ => false,
-    };
     let is_same = |before: &Input| Input { racy: input.racy, ..before.clone() } == *input;
-    has_changed && !recorded_before.iter().any(is_same)
+    kind(input.kind()).has_changed_since(input, began) && !recorded_before.iter().any(is_same)
+}
+
+/// Returns whether a process with the KVM that `kvm` returns may write an input with a new signature.
+pub(crate) fn may_be_written(input: &Input, kvm: &dyn Fn() -> Kvm) -> bool {
+    kind(input.kind()).may_be_written(input, kvm)
 }
 
 /// Changes an input so that the next full check finds a difference.
 pub(crate) fn invalidate(input: &mut Input) {
-    input.signature = None;
-    input.sha256 = None;
-    match &mut input.evidence {
-        Evidence::Modules { contents } => *contents = None,
-        Evidence::Libraries { builds, .. } => *builds = None,
-        _ => {}
-    }
+    kind(input.kind()).invalidate(input);
 }
 
 #[cfg(test)]
@@ -271,6 +281,13 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+
+    #[test]
+    fn every_kind_has_a_file_that_compares_it() {
+        for kind in InputKind::ALL {
+            assert!(known(*kind).is_some(), "{kind}");
+        }
+    }
 
     #[test]
     fn modules_that_changed_since_a_probe_began_are_doubtful_until_a_probe_finds_them_unchanged() {

@@ -1,6 +1,6 @@
 //! Directories in which the executable searches for QEMU's modules.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use capscache_format::{Evidence, Input};
@@ -8,7 +8,7 @@ use capscache_format::{Evidence, Input};
 use super::{
     Check, Compare, HostFacts, Present, build_id, file_list, record as record_input, short_hex,
 };
-use crate::file::{files_in, stat, stat_digest};
+use crate::file::{files_in, is_since, stat, stat_digest};
 use crate::status::Dependency;
 
 /// Compares directories of modules.
@@ -44,6 +44,16 @@ impl Compare for Modules {
 
     fn holds_for_failure(&self, input: &Input, _: &HostFacts) -> bool {
         stat(input.path()).ok() == input.signature && stats(input.path()) == input.sha256
+    }
+
+    fn has_changed_since(&self, input: &Input, began: SystemTime) -> bool {
+        let modules = files_in(input.path()).unwrap_or_default();
+        modules.iter().map(PathBuf::as_path).chain([input.path()]).any(|path| is_since(path, began))
+    }
+
+    fn invalidate(&self, input: &mut Input) {
+        (input.signature, input.sha256) = (None, None);
+        input.evidence = Evidence::Modules { contents: None };
     }
 
     fn watched_paths(&self, input: &Input) -> Vec<Dependency> {

@@ -7,6 +7,8 @@ mod owner;
 mod path_walk;
 
 use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,12 @@ impl From<Untrusted> for Error {
     }
 }
 
+/// Returns whether this process may not examine the file at a path: other processes may, and for them an
+/// entry may hold.
+pub fn is_inaccessible(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
 /// Checks that only root and the user of this process could have put the file at a path there, or replaced
 /// it: the file itself, every directory on the way to it, and every link. An absent file is not an error, as
 /// long as no other user could create it.
@@ -93,7 +101,7 @@ pub fn check_trusted(path: &Path) -> Result<(), Untrusted> {
         return Err(Untrusted { path, distrust: Distrust::NotSearchable });
     }
     let Some(end) = walk.end else { return Ok(()) };
-    match std::fs::symlink_metadata(&end) {
+    match fs::symlink_metadata(&end) {
         // A file that is opened and not run, such as /dev/kvm, may belong to any user.
         Ok(status) if status.is_file() || status.is_dir() => {
             let is_trusted = trust.is_trusted_above(status.uid());

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use capscache::format::InputKind;
 use capscache::probe::{Options, probe, replay};
 use capscache::{
-    Accelerator, Cache, Capabilities, Dependency, Entry, Groups, InputKind, Lookup, Tri, Validation,
+    Accelerator, Cache, Capabilities, Dependency, Entry, Groups, Lookup, Tri, Validation,
 };
 use tempfile::TempDir;
 use test_support::write_program;
@@ -73,7 +74,10 @@ fn a_group_that_kvm_fails_to_fill_is_unknown_there_and_the_rest_stays() {
     assert_eq!(answer(&after, "cpu:max@kvm"), answer(&before, "cpu:max@kvm"));
     let kvm = after.accelerator(Accelerator::Kvm).expect("KVM");
     let expansion = kvm.cpu_expansion("max", capscache::format::Expansion::Full);
-    assert!(matches!(expansion, Err(capscache::Unanswered::Refused { .. })), "{expansion:?}");
+    assert!(
+        matches!(expansion, Err(capscache::format::Unanswered::Refused { .. })),
+        "{expansion:?}"
+    );
     let tcg = after.accelerator(Accelerator::Tcg).expect("TCG");
     assert!(tcg.cpu_expansion("max", capscache::format::Expansion::Full).is_ok());
 }
@@ -93,7 +97,7 @@ fn a_group_that_tcg_fails_to_fill_does_not_block() {
         answers.cpu_expansion("max", capscache::format::Expansion::Full).map(drop)
     };
     assert_eq!(of(Accelerator::Kvm), Ok(()));
-    assert!(matches!(of(Accelerator::Tcg), Err(capscache::Unanswered::Refused { .. })));
+    assert!(matches!(of(Accelerator::Tcg), Err(capscache::format::Unanswered::Refused { .. })));
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
+use capscache::format::InputKind;
 use capscache::format::InputRef;
-use capscache::{Cache, Capabilities, Error, Group, Groups, InputKind, Lookup, Tri, Validation};
+use capscache::{Cache, Capabilities, Error, Group, Groups, Lookup, Tri, Validation};
 use tempfile::TempDir;
 use test_support::{age, replace_program, write_program};
 

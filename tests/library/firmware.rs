@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use capscache::Entry;
 use capscache::firmware::{FirmwareError, FirmwareFile, FirmwareList, FirmwareMapping};
-use capscache::{Entry, Unanswered};
+use capscache::format::Unanswered;
 
 /// Directories of descriptors, the most specific first.
 struct Host {

@@ -5,10 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use capscache::format::Evidence;
-use capscache::{
-    Accelerator, Cache, Capabilities, Groups, HostFacts, InputKind, Lookup, Scope, Stale,
-    Validation,
-};
+use capscache::format::{InputKind, Scope};
+use capscache::{Accelerator, Cache, Capabilities, Groups, HostFacts, Lookup, Stale, Validation};
 use tempfile::TempDir;
 use test_support::age;
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use capscache::{Cache, Capabilities, InputKind, Lookup};
+use capscache::format::InputKind;
+use capscache::{Cache, Capabilities, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache::{Accelerator, Cache, InputKind, Lookup, Scope, Stale, Tri, Validation};
+use capscache::format::{InputKind, Scope};
+use capscache::{Accelerator, Cache, Lookup, Stale, Tri, Validation};
 
 /// A user in no group that matters, and a group that may open the node.
 const USER: u32 = 54321;

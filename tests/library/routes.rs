@@ -7,8 +7,9 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use capscache::format::InputKind;
 use capscache::format::{Evidence, InputRef};
-use capscache::{Cache, InputKind, Lookup, Stale, Validation};
+use capscache::{Cache, Lookup, Stale, Validation};
 use tempfile::TempDir;
 use test_support::{age, write_program};
 

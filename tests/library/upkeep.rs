@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache::{Cache, Dependency, HostFacts, InputKind, Lookup, Scope, Validation};
+use capscache::format::{InputKind, Scope};
+use capscache::{Cache, Dependency, HostFacts, Lookup, Validation};
 use test_support::{age, write_program};
 
 use crate::cache::program;

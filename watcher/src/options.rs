@@ -33,7 +33,7 @@ impl Options {
         Options::default()
     }
 
-    /// Searches further directories for new emulators, besides those of [`capscache::find_emulators`].
+    /// Searches further directories for new emulators, besides those of [`capscache::discovery::find_emulators`].
     #[must_use]
     pub fn search(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Options {
         self.search.extend(directories);

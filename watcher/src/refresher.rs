@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use capscache::discovery::{files_that_may_run, find_emulators, search_directories};
 use capscache::queue::ProbeQueue;
-use capscache::{
-    Cache, Capabilities, Dependency, Error, Lookup, Stale, Validation, files_that_may_run,
-    find_emulators, is_inaccessible, search_directories,
-};
+use capscache::trust::is_inaccessible;
+use capscache::{Cache, Capabilities, Dependency, Error, Lookup, Stale, Validation};
 
 use crate::event::{Event, Notice};
 use crate::event_queue::{Batch, EventQueue, ProbeDone};

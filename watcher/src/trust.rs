@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use capscache::Dependency;
+use capscache::discovery::files_that_may_run;
 use capscache::trust::{Untrusted, check_trusted};
-use capscache::{Dependency, files_that_may_run};
 
 /// Checks with [`check_trusted`] all files that a probe of an emulator may run: the emulator, the files that it
 /// names if it is a script, and those that it ran and loaded before. Returns whether these are certainly all, as

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use capscache::format::Unanswered;
 use capscache::format::{Array, CpuModel, FactKind, Machine, Value};
-use capscache::{Accelerator, Capabilities, Tri, Unanswered};
+use capscache::{Accelerator, Capabilities, Tri};
 
 use super::List;
 use crate::session::join;

@@ -10,7 +10,8 @@ mod report;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use capscache::{Capabilities, Groups, Unanswered};
+use capscache::format::Unanswered;
+use capscache::{Capabilities, Groups};
 
 use crate::args;
 use crate::output;

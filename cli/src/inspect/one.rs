@@ -3,8 +3,9 @@
 use std::fmt;
 
 use anyhow::Result;
+use capscache::format::Unanswered;
 use capscache::format::{Expansion, Properties, Value};
-use capscache::{Accelerator, Capabilities, Unanswered};
+use capscache::{Accelerator, Capabilities};
 use serde_json::{Map, json};
 
 use super::Kind;
