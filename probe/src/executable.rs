@@ -83,7 +83,9 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
         hasher.update(&buffer[kept..end]);
         named_module_directories(&buffer[..end], &mut named);
         if named.len() > MAX_NAMED {
-            return Err(io::Error::other("it names more module directories than any QEMU"));
+            return Err(io::Error::other(format!(
+                "it names more than {MAX_NAMED} module directories"
+            )));
         }
         let keep_from = end.saturating_sub(OVERLAP_BYTES);
         buffer.copy_within(keep_from..end, 0);
@@ -162,6 +164,6 @@ mod tests {
         let executable = Executable::not_running(path.clone(), File::open(&path).unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = Reading::start(executable, deadline).unwrap().finish().unwrap_err();
-        assert_eq!(error.to_string(), "it names more module directories than any QEMU");
+        assert_eq!(error.to_string(), format!("it names more than {MAX_NAMED} module directories"));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use capscache_format::FailureCause;
-use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
+use capscache_probe::{ExchangeError, ProbeError, SessionError, StartError};
 
 use super::shortage;
 use crate::error::{Error, chain};
@@ -29,9 +29,9 @@ fn cause_of(error: &ProbeError) -> FailureCause {
         return FailureCause::Shortage;
     }
     match error {
-        ProbeError::Interview(InterviewError::Start(error)) => cause_of_start(error),
-        ProbeError::Interview(InterviewError::Replaced) => FailureCause::Other,
-        ProbeError::Interview(_) => FailureCause::Crashed,
+        ProbeError::Exchange(ExchangeError::Start(error)) => cause_of_start(error),
+        ProbeError::Exchange(ExchangeError::Replaced) => FailureCause::Other,
+        ProbeError::Exchange(_) => FailureCause::Crashed,
         _ => FailureCause::Other,
     }
 }
@@ -43,9 +43,9 @@ fn cause_of_start(error: &StartError) -> FailureCause {
         | StartError::WrongFormat { .. }
         | StartError::NotQmp { .. } => FailureCause::NotAnEmulator,
         StartError::NotPermitted { .. } | StartError::User { .. } => FailureCause::NotPermitted,
-        StartError::NoGreeting { source, .. } => match source {
-            Loss::Silent { .. } | Loss::OutOfTime { .. } => FailureCause::TimedOut,
-            Loss::Io(_) => FailureCause::Other,
+        StartError::NoGreeting { cause, .. } => match cause {
+            SessionError::Silent { .. } | SessionError::OutOfTime { .. } => FailureCause::TimedOut,
+            SessionError::Io(_) => FailureCause::Other,
             _ => FailureCause::NotAnEmulator,
         },
         StartError::NoMonitor { .. } | StartError::NotReady { .. } => FailureCause::Crashed,
