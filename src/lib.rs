@@ -29,8 +29,8 @@ pub use discovery::{find_emulators, finds_emulator, search_directories};
 pub use entries::is_inaccessible;
 pub use error::{Error, chain};
 pub use inputs::{HostFacts, files_that_may_run};
-pub use lookup::{Listed, Lookup, Validation};
-pub use status::{Collected, Dependency, Failure, Stale, Status};
+pub use lookup::{ListedEntry, Lookup, Validation};
+pub use status::{Dependency, Failure, GarbageReport, Stale, Status};
 pub use store::Bytes;
 
 pub use capscache_format as format;

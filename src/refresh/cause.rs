@@ -18,7 +18,7 @@ pub(super) fn probe_error(emulator: &Path, source: ProbeError) -> Error {
 /// Returns whether an error may be one of this process, such as a lack of memory or time: another probe may
 /// succeed at any time, so it is not remembered.
 pub(super) fn is_transient(error: &ProbeError) -> bool {
-    matches!(error, ProbeError::Start(_)) || shortage::is_shown_in(&chain(error))
+    matches!(error, ProbeError::Start(_)) || shortage::shows_shortage(&chain(error))
 }
 
 fn cause_of(error: &ProbeError) -> FailureCause {

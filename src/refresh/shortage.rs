@@ -28,7 +28,7 @@ const SHORTAGE_MESSAGES: [&str; 14] = [
 ];
 
 /// Returns whether a text, such as an error with its causes or the output of an emulator, shows a shortage.
-pub(super) fn is_shown_in(text: &str) -> bool {
+pub(super) fn shows_shortage(text: &str) -> bool {
     SHORTAGE_MESSAGES.iter().any(|sign| text.contains(sign))
 }
 
@@ -67,7 +67,7 @@ pub(super) fn note(model: &mut Model, closed_kvm: bool) {
     let short = shortage();
     let quarantined = model.report.quarantined.iter();
     let lost_query = quarantined
-        .filter(|lost| short.is_some() || is_shown_in(&lost.reason))
+        .filter(|lost| short.is_some() || shows_shortage(&lost.reason))
         .map(|lost| format!("{}: it {}", lost.command, lost.reason))
         .next();
     let lost_binary = !binary.is_empty() || lost_query.is_some() || !unopened.is_empty();
