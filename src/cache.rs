@@ -11,10 +11,10 @@ use crate::builder::CacheBuilder;
 use crate::capabilities::Capabilities;
 use crate::entries::Entries;
 use crate::error::Error;
-use crate::lookup::{Listed, Lookup, Validation};
+use crate::lookup::{ListedEntry, Lookup, Validation};
 #[cfg(feature = "probe")]
 use crate::refresh::{Refresher, Revalidated};
-use crate::status::{Collected, Stale, Status};
+use crate::status::{GarbageReport, Stale, Status};
 use crate::store::Store;
 use crate::trust::Trust;
 
@@ -125,7 +125,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Entry`] if the directory cannot be read.
-    pub fn list(&self) -> Result<Vec<Result<Listed, Error>>, Error> {
+    pub fn list(&self) -> Result<Vec<Result<ListedEntry, Error>>, Error> {
         self.entries.list()
     }
 
@@ -195,7 +195,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Entry`] for a directory that cannot be read, and for a file that cannot be removed.
-    pub fn collect_garbage(&self) -> Result<Collected, Error> {
+    pub fn collect_garbage(&self) -> Result<GarbageReport, Error> {
         self.entries.collect_garbage()
     }
 

@@ -15,7 +15,7 @@ use crate::status::{Failure, Status};
 #[non_exhaustive]
 pub enum Error {
     /// The directory of the cache cannot be made or read.
-    #[error("cannot use {} as the root of the cache: give another one", Escaped::new(path))]
+    #[error("cannot use {} as the root of the cache", Escaped::new(path))]
     Root {
         /// The root.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A user who is not trusted could have written a directory or an entry of the cache.
-    #[error("{} is not safe to use: {}", Escaped::new(path), Escaped::new(why))]
+    #[error("cannot trust {}: {}", Escaped::new(path), Escaped::new(why))]
     Unsafe {
         /// The root, a directory above or under it, or an entry.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum Error {
     },
     /// The emulator was replaced again and again while it was probed.
     #[error(
-        "cannot probe {}: it keeps changing meanwhile; try again when it is installed",
+        "cannot probe {}: it was replaced during each attempt; retry when it is installed",
         Escaped::new(path)
     )]
     Changing {
@@ -125,7 +125,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The answers are too many for an entry.
-    #[error("cannot make an entry of the answers of {}", Escaped::new(path))]
+    #[error("cannot encode the answers of {}", Escaped::new(path))]
     Model {
         /// The emulator.
         path: PathBuf,

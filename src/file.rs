@@ -17,7 +17,7 @@ const RACY: Duration = Duration::from_secs(2);
 
 /// A limit that no program reaches. A sparse file may have any size without using any space, and hashing it
 /// must not take hours.
-const LARGEST_PROGRAM_BYTES: u64 = 1 << 30;
+const MAX_PROGRAM_BYTES: u64 = 1 << 30;
 
 /// One `stat` that a hit compares; `None`: the file was absent.
 #[derive(Clone, Debug)]
@@ -116,10 +116,13 @@ pub(crate) fn open_nonblocking(path: &Path, options: &mut fs::OpenOptions) -> io
 /// The SHA-256 of a file's content: of a program, a library or a script.
 pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
     let file = open_regular(path)?;
-    if file.metadata()?.len() > LARGEST_PROGRAM_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than any program"));
+    if file.metadata()?.len() > MAX_PROGRAM_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("larger than {MAX_PROGRAM_BYTES} bytes"),
+        ));
     }
-    let mut file = file.take(LARGEST_PROGRAM_BYTES);
+    let mut file = file.take(MAX_PROGRAM_BYTES);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -173,9 +176,9 @@ mod tests {
     #[test]
     fn a_file_larger_than_any_program_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(LARGEST_PROGRAM_BYTES + 1).unwrap();
+        file.as_file().set_len(MAX_PROGRAM_BYTES + 1).unwrap();
         let error = sha256_of(file.path()).unwrap_err();
-        assert_eq!(error.to_string(), "larger than any program");
+        assert_eq!(error.to_string(), format!("larger than {MAX_PROGRAM_BYTES} bytes"));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub use cache::Cache;
 pub use capabilities::Capabilities;
 pub use error::{Error, chain};
 pub use inputs::HostFacts;
-pub use lookup::{Listed, Lookup, Validation};
-pub use status::{Collected, Dependency, Failure, Stale, Status};
+pub use lookup::{ListedEntry, Lookup, Validation};
+pub use status::{Dependency, Failure, GarbageReport, Stale, Status};
 pub use store::Bytes;
 
 pub use capscache_format as format;

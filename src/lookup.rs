@@ -55,7 +55,7 @@ pub enum Validation {
 /// One entry of the cache, valid or not.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Listed {
+pub struct ListedEntry {
     /// The entry's file.
     pub file: PathBuf,
     /// Its answers.
@@ -64,7 +64,7 @@ pub struct Listed {
     pub stale: Option<Stale>,
 }
 
-impl Listed {
+impl ListedEntry {
     /// The state of the entry: valid or stale.
     pub fn status(&self) -> Status {
         self.stale.clone().map_or(Status::Valid, Status::from)

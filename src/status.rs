@@ -126,7 +126,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs().max(1));
-        write!(f, "{} ({age} s ago; tried again in {retry_in} s)", Escaped::new(&self.reason))
+        write!(f, "{} ({age} s ago; retry in {retry_in} s)", Escaped::new(&self.reason))
     }
 }
 
@@ -151,7 +151,7 @@ impl Dependency {
 /// The result of [`Cache::collect_garbage`](crate::Cache::collect_garbage): what was removed, and what was
 /// skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
+pub struct GarbageReport {
     /// Emulators that no longer exist, whose entries were removed; sorted.
     pub emulators: Vec<PathBuf>,
     /// The number of damaged entries.
@@ -168,9 +168,9 @@ pub struct Collected {
     pub skipped: Vec<(PathBuf, String)>,
 }
 
-impl Collected {
+impl GarbageReport {
     /// Returns whether nothing was removed or skipped.
     pub fn is_empty(&self) -> bool {
-        *self == Collected::default()
+        *self == GarbageReport::default()
     }
 }

@@ -94,10 +94,10 @@ fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
     let mut works = Vec::new();
     let mut add = |name: &str, work: Result<Work>| -> Result<()> {
         eprintln!("measured: {name}");
-        works.push(work.with_context(|| format!("measuring {name}"))?);
+        works.push(work.with_context(|| format!("cannot measure {name}"))?);
         Ok(())
     };
-    let [answers, once] = reading::answers(forms, rounds(100)).context("measuring reading")?;
+    let [answers, once] = reading::answers(forms, rounds(100)).context("cannot measure reading")?;
     add("reading", Ok(answers))?;
     add("reading once", Ok(once))?;
     add("everything", reading::everything(forms, rounds(100)))?;

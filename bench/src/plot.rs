@@ -24,7 +24,7 @@ pub(crate) fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>> {
     for work in report.works.iter().filter(|work| work.sides.len() > 1) {
         let file = directory.join(work.name).with_extension("svg");
         bars(work, &report.host.line(), &file)
-            .map_err(|error| anyhow!("{}: {error}", file.display()))?;
+            .map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))?;
         files.push(file);
     }
     Ok(files)

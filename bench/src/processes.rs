@@ -17,7 +17,10 @@ const VIRSH: &str = "virsh domcapabilities";
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let program = here.parent().context("this program has no directory")?.join(name);
-    ensure!(program.exists(), "{name}: not built; `cargo build --release --workspace` builds it");
+    ensure!(
+        program.exists(),
+        "cannot find {name}: it is not built; run `cargo build --release --workspace`"
+    );
     Ok(program)
 }
 
@@ -25,7 +28,7 @@ pub(crate) fn built(name: &str) -> Result<PathBuf> {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    ensure!(status.success(), "{command:?} failed: {status}");
+    ensure!(status.success(), "cannot run {command:?}: it ended with {status}");
     Ok(())
 }
 
@@ -63,7 +66,7 @@ pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<
     if let Some(why) = no_libvirt() {
         work.skipped.push(why);
     } else {
-        run(&mut virsh(&root, &["domcapabilities"])).context("filling libvirt's cache")?;
+        run(&mut virsh(&root, &["domcapabilities"])).context("cannot fill libvirt's cache")?;
         sides.push(Side::repeated(VIRSH, || run(&mut virsh(&root, &["domcapabilities"]))));
     }
     work.sides = in_turn(rounds, sides)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use capscache::{Cache, Capabilities, HostFacts, Lookup};
-use capscache_libvirt::{QemuCaps, Surroundings};
+use capscache_libvirt::{Host, QemuCaps};
 
 #[cfg(feature = "libxml2")]
 pub(crate) use self::libxml2::parse as parse_tree;
@@ -82,9 +82,8 @@ impl Forms {
     pub(crate) fn create(emulator: &Path, directory: &Path) -> Result<Forms> {
         let root = directory.join("root");
         let caps = Cache::open(&root)?.get(emulator)?;
-        let surroundings =
-            Surroundings { emulator: emulator.display().to_string(), ..Surroundings::default() };
-        let owned = QemuCaps::from_entry(&*caps, surroundings)?;
+        let host = Host { emulator: emulator.display().to_string(), ..Host::default() };
+        let owned = QemuCaps::from_entry(&*caps, host)?;
         let forms = Forms {
             emulator: emulator.to_owned(),
             root,
@@ -135,11 +134,8 @@ impl Forms {
 
     /// The digest of all content, which is the same on all sides.
     pub(crate) fn digest_of_mapped(&self) -> Result<u64> {
-        let surroundings = Surroundings {
-            emulator: self.emulator.display().to_string(),
-            ..Surroundings::default()
-        };
-        digest(&QemuCaps::from_entry(&*self.open_file()?, surroundings)?)
+        let host = Host { emulator: self.emulator.display().to_string(), ..Host::default() };
+        digest(&QemuCaps::from_entry(&*self.open_file()?, host)?)
     }
 }
 
@@ -166,7 +162,7 @@ pub(crate) fn digest(caps: &QemuCaps) -> Result<u64> {
 /// Opens each form and sends it twenty queries: repeatedly, and once after all the others.
 pub(crate) fn answers(forms: &Forms, rounds: usize) -> Result<[Work; 2]> {
     let queries = questions(&Owned::QuickXml.read(forms)?);
-    ensure!(queries.len() == 20, "there are {} questions", queries.len());
+    ensure!(queries.len() == 20, "cannot compare: there are {} queries", queries.len());
     let expected = forms.open()?.answer_all(&queries);
     for form in Owned::ALL {
         let answers = form.read(forms)?.answer_all(&queries);
@@ -321,7 +317,7 @@ pub(crate) fn growth(forms: &Forms, directory: &Path, rounds: usize) -> Result<W
     for (name, bytes) in sizes {
         let root = directory.join(name);
         let copied = copy_of_size(forms, &root, bytes)
-            .with_context(|| format!("making the {name} entry"))?;
+            .with_context(|| format!("cannot make the {name} entry"))?;
         files.push((format!("{name}, {} kB", copied.entry_bytes / 1000), copied));
     }
     let mut sides: Vec<Side<'_>> = Vec::new();

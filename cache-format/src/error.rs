@@ -7,13 +7,13 @@ use crate::hex::hex;
 #[non_exhaustive]
 pub enum ModelError {
     /// An emulator replied with far more values than any QEMU.
-    #[error("the answers hold more than {limit} distinct values: this is not a reply of QEMU")]
+    #[error("the answers hold more than {limit} distinct values")]
     TooManyValues {
         /// The limit, see [`MAX_DISTINCT`](crate::MAX_DISTINCT).
         limit: usize,
     },
     /// An emulator replied with arrays or objects that nest far deeper than those of any QEMU.
-    #[error("the answers nest more than {limit} deep: this is not a reply of QEMU")]
+    #[error("the answers nest more than {limit} deep")]
     TooDeep {
         /// The largest depth.
         limit: u32,

@@ -133,7 +133,7 @@ impl fmt::Display for VersionQuery {
 pub enum QueryError {
     /// The text is longer than [`Query::MAX_BYTES`].
     #[error(
-        "the query has {bytes} bytes, more than the limit of {}: send shorter queries",
+        "cannot parse the query: it has {bytes} bytes, more than {}; send a shorter one",
         Query::MAX_BYTES
     )]
     TooLong {
@@ -141,25 +141,33 @@ pub enum QueryError {
         bytes: usize,
     },
     /// The text lacks `KIND:`, or a name after it.
-    #[error("{0:?} is not a query: write KIND:NAME, where KIND is one of {QUERY_KINDS}")]
-    Shape(String),
+    #[error("cannot parse the query {query:?}: it is not KIND:NAME; kinds are {QUERY_KINDS}")]
+    Shape {
+        /// The query.
+        query: String,
+    },
     /// The kind is unknown.
-    #[error("unknown kind of query {kind:?}; known are {QUERY_KINDS}")]
+    #[error("cannot parse the query {query:?}: unknown kind; kinds are {QUERY_KINDS}")]
     UnknownKind {
-        /// The text before the colon.
-        kind: String,
+        /// The query.
+        query: String,
     },
     /// `cpu:NAME@ACCELERATOR` with an unknown accelerator.
-    #[error("unknown accelerator {0:?}; known are kvm, hvf, tcg, qtest")]
+    #[error("cannot parse the accelerator {0:?}: unknown name; names are kvm, hvf, tcg, qtest")]
     UnknownAccelerator(String),
     /// `property:` without a dot.
-    #[error("{0:?} does not name a property: write property:TYPE.PROPERTY")]
+    #[error("cannot parse the property {0:?}: it has no dot; write property:TYPE.PROPERTY")]
     MissingProperty(String),
     /// `version:` without a version of one to three numbers.
-    #[error("{0:?} is not a version: write version:8.2, or >=, >, <=, < or = before the number")]
+    #[error(
+        "cannot parse the version {0:?}: it is not one to three numbers; write version:8.2, or >=, >, <=, < or = before \
+         the number"
+    )]
     InvalidVersion(String),
     /// `gic:` without a number.
-    #[error("{0:?} is not a version of the GIC: write gic:2, gic:3 or gic:4")]
+    #[error(
+        "cannot parse the version of the GIC {0:?}: it is not a number; write gic:2, gic:3 or gic:4"
+    )]
     InvalidGicVersion(String),
 }
 
@@ -179,7 +187,7 @@ impl FromStr for Query {
         if text.len() > Query::MAX_BYTES {
             return Err(QueryError::TooLong { bytes: text.len() });
         }
-        let shape = || QueryError::Shape(text.to_owned());
+        let shape = || QueryError::Shape { query: text.to_owned() };
         let (kind, name) = text.split_once(':').ok_or_else(shape)?;
         if name.is_empty() {
             return Err(shape());
@@ -210,7 +218,7 @@ impl FromStr for Query {
                 Ok(version) if name.bytes().all(|b| b.is_ascii_digit()) => Query::Gic(version),
                 _ => return Err(QueryError::InvalidGicVersion(owned)),
             },
-            _ => return Err(QueryError::UnknownKind { kind: kind.to_owned() }),
+            _ => return Err(QueryError::UnknownKind { query: text.to_owned() }),
         })
     }
 }
@@ -468,9 +476,9 @@ mod tests {
     #[test]
     fn a_query_that_cannot_be_parsed_gives_the_reason() {
         let error = |text: &str| text.parse::<Query>().unwrap_err();
-        assert_eq!(error("q35"), QueryError::Shape("q35".into()));
-        assert_eq!(error("machine:"), QueryError::Shape("machine:".into()));
-        assert_eq!(error("colour:red"), QueryError::UnknownKind { kind: "colour".into() });
+        assert_eq!(error("q35"), QueryError::Shape { query: "q35".into() });
+        assert_eq!(error("machine:"), QueryError::Shape { query: "machine:".into() });
+        assert_eq!(error("colour:red"), QueryError::UnknownKind { query: "colour:red".into() });
         assert_eq!(error("cpu:EPYC@xyz"), QueryError::UnknownAccelerator("xyz".into()));
         assert_eq!(error("version:new"), QueryError::InvalidVersion("new".into()));
         assert_eq!(error("gic:v3"), QueryError::InvalidGicVersion("v3".into()));

@@ -76,8 +76,8 @@ pub enum Unanswered {
         /// The resource or permission that the prober lacked.
         reason: String,
     },
-    /// The group that holds it was not probed: get the entry with that group.
-    #[error("{what} {name:?} was not probed: get the entry with the group {group}")]
+    /// The group that holds it was not probed; get the entry with that group.
+    #[error("{what} {name:?} was not probed; get the entry with the group {group}")]
     NotProbed {
         /// The kind of object.
         what: &'static str,
@@ -95,7 +95,7 @@ pub enum Unanswered {
         name: String,
     },
     /// QEMU answered the query with an error, which is in the report.
-    #[error("QEMU refused the query for {what} {name:?}: see `refused` in the export")]
+    #[error("QEMU refused the query for {what} {name:?}; see `refused` in the export")]
     Refused {
         /// The kind of object.
         what: &'static str,
@@ -103,13 +103,13 @@ pub enum Unanswered {
         name: String,
     },
     /// The emulator should have run under the accelerator and did not; the reason is in the report.
-    #[error("the emulator did not run under {accelerator}: its report gives the reason")]
+    #[error("the emulator did not run under {accelerator}; see its report")]
     DidNotRun {
         /// The accelerator.
         accelerator: Accelerator,
     },
     /// The query crashes or hangs the emulator; the report has the details.
-    #[error("the query for {what} {name:?} ends the emulator: see `quarantined` in the export")]
+    #[error("the query for {what} {name:?} ends the emulator; see `quarantined` in the export")]
     Quarantined {
         /// The kind of object.
         what: &'static str,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use capscache::format::Version;
-use capscache::{Accelerator, Error, Group, Listed, Status};
+use capscache::{Accelerator, Error, Group, ListedEntry, Status};
 use capscache_service::interface as wire;
 use serde_json::{Value, json};
 
@@ -47,8 +47,8 @@ pub(crate) fn reason(status: &Status) -> Value {
     }
 }
 
-impl From<Result<Listed, Error>> for Entry {
-    fn from(listed: Result<Listed, Error>) -> Entry {
+impl From<Result<ListedEntry, Error>> for Entry {
+    fn from(listed: Result<ListedEntry, Error>) -> Entry {
         let listed = match listed {
             Ok(listed) => listed,
             Err(error) => {

@@ -10,20 +10,20 @@ use crate::session::Session;
 use crate::text::Text;
 
 pub(crate) fn run(session: &Session) -> Result<ExitCode> {
-    let collected = session.cache()?.collect_garbage()?;
+    let report = session.cache()?.collect_garbage()?;
     let mut text = Text::new();
-    for emulator in &collected.emulators {
+    for emulator in &report.emulators {
         text.line(format_args!("dropped: {}, which is gone", Escaped::new(emulator)));
     }
-    for release in &collected.releases {
+    for release in &report.releases {
         text.line(format_args!("removed: {}, of an older release", Escaped::new(release)));
     }
     let numbers = [
-        (collected.damaged, "damaged entry", "damaged entries"),
-        (collected.failures, "expired failure", "expired failures"),
-        (collected.temporaries, "leftover file of a writer", "leftover files of writers"),
+        (report.damaged, "damaged entry", "damaged entries"),
+        (report.failures, "expired failure", "expired failures"),
+        (report.temporaries, "leftover file of a writer", "leftover files of writers"),
         (
-            collected.scratch_directories,
+            report.scratch_directories,
             "leftover directory of a probe",
             "leftover directories of probes",
         ),
@@ -37,8 +37,8 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
         text.line("nothing to remove");
     }
     output::print(&text)?;
-    for (file, why) in &collected.skipped {
-        output::warn(format_args!("not removed: {}: {why}", Escaped::new(file)));
+    for (file, why) in &report.skipped {
+        output::warn(format_args!("cannot remove {}: {why}", Escaped::new(file)));
     }
     Ok(ExitCode::SUCCESS)
 }

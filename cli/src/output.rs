@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use serde_json::Value;
 
 use crate::document;
+use crate::remedy;
 use crate::text::Text;
 
 /// Exit code: an answer is *no*, something is stale, or something failed among others.
@@ -106,12 +107,12 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
 
 /// Prints an error on stderr.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    warn(format_args!("{}", chain(error.as_ref())));
+    warn(format_args!("{}{}", chain(error.as_ref()), remedy::of_error(error)));
 }
 
 /// Prints an error about `name` on stderr, and the name if the error does not contain it.
 pub(crate) fn print_error_about(name: &str, error: &anyhow::Error) {
-    let text = chain(error.as_ref());
+    let text = chain(error.as_ref()) + remedy::of_error(error);
     if text.contains(&Escaped::new(name).to_string()) {
         warn(format_args!("{text}"));
     } else {

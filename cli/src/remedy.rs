@@ -4,7 +4,7 @@
 const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["annot allocate memory", "ut of memory", "failed to allocate"],
-        "; give it more memory: `ulimit -v` and `ulimit -d` (`prlimit --as --data`) limit that of a process, \
+        "; raise the memory limit: `ulimit -v` and `ulimit -d` (`prlimit --as --data`) limit that of a process, \
          `memory.max` that of a cgroup",
     ),
     (
@@ -13,24 +13,24 @@ const REMEDIES: [(&[&str], &str); 8] = [
     ),
     (
         &["Too many open files", "No file descriptors available"],
-        "; give it more descriptors: `ulimit -n` (`prlimit --nofile`) limits them",
+        "; raise the limit of descriptors: `ulimit -n` (`prlimit --nofile`)",
     ),
     (
         &["Resource temporarily unavailable", "Failed to create thread"],
-        "; give it more processes: `ulimit -u` (`prlimit --nproc`) limits those of a user, `pids.max` those of a \
+        "; raise the limit of processes: `ulimit -u` (`prlimit --nproc`) limits those of a user, `pids.max` those of a \
          cgroup",
     ),
     (
         &["No space left on device"],
-        "; make room on the file system: `df` and `df -i` show which is full",
+        "; free space on the file system: `df` and `df -i` show which is full",
     ),
     (
         &["SIGKILL"],
         "; the kernel does that when memory is short: check `journalctl -k`, and raise `memory.max` where it limits \
          a cgroup",
     ),
-    (&["SIGXCPU"], "; give it more processor time: `ulimit -t` (`prlimit --cpu`) limits it"),
-    (&["SIGXFSZ"], "; let it write more: `ulimit -f` (`prlimit --fsize`) limits its files"),
+    (&["SIGXCPU"], "; raise the limit of processor time: `ulimit -t` (`prlimit --cpu`)"),
+    (&["SIGXFSZ"], "; raise the limit of file sizes: `ulimit -f` (`prlimit --fsize`)"),
 ];
 
 /// Returns the remedy for a shortage that a message shows, to append to it; empty if there is none.
@@ -41,6 +41,14 @@ pub(crate) fn of(text: &str) -> &'static str {
     }
     let shows = |(signs, _): &&(&[&str], &str)| signs.iter().any(|sign| text.contains(sign));
     REMEDIES.iter().find(shows).map_or("", |(_, remedy)| remedy)
+}
+
+/// Returns the remedy for an error whose message has none, to append to it; empty if there is none.
+pub(crate) fn of_error(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(capscache::Error::Root { .. }) => "; give another one with --root DIR",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -64,8 +72,7 @@ mod tests {
             assert!(remedy.starts_with("; ") && remedy.contains(limit), "{text}: {remedy}");
         }
         assert_eq!(of("was killed by signal 6 (SIGABRT)"), "");
-        let with_advice =
-            "memory or processes are short here; see `ulimit -a`: Cannot allocate memory";
+        let with_advice = "Cannot allocate memory; memory or processes are short: see `ulimit -a`";
         assert_eq!(of(with_advice), "");
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use capscache::probe::{MAX_TRANSCRIPT_BYTES, replay_under};
 use capscache::{Accelerator, Entry, Escaped};
-use capscache_libvirt::{QemuCaps, Surroundings};
+use capscache_libvirt::{Host, QemuCaps};
 use flate2::read::MultiGzDecoder;
 
 use crate::args::{self, Format, ReplayAccelerator};
@@ -25,12 +25,12 @@ pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
     match args.format {
         Format::Json => output::print_json(&entry)?,
         Format::LibvirtXml => {
-            let surroundings = Surroundings {
+            let host = Host {
                 emulator: args.emulator.clone().unwrap_or_default(),
                 microcode_version: args.microcode_version,
-                ..Surroundings::default()
+                ..Host::default()
             };
-            let mut caps = QemuCaps::from_entry(&entry, surroundings)?;
+            let mut caps = QemuCaps::from_entry(&entry, host)?;
             if args.emulator.is_none() {
                 caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
             }

@@ -135,7 +135,7 @@ impl Session {
             Ok(Lookup::Stale { reason, .. }) => {
                 format!("the entry is stale: {reason}")
             }
-            Ok(Lookup::Failed(failure)) => format!("cannot be probed: {failure}"),
+            Ok(Lookup::Failed(failure)) => format!("the last probe failed: {failure}"),
             Ok(_) => "there is no entry".to_owned(),
             Err(error) => output::chain(error),
         };
@@ -187,7 +187,7 @@ impl Session {
             }
             capscache::Error::Failed { .. } => {
                 let (emulator, advice) = (Escaped::new(emulator), self.advice(None));
-                anyhow!("{error}; run `capscache warm {emulator}` to try again now{advice}")
+                anyhow!("{error}; run `capscache warm {emulator}` to retry now{advice}")
             }
             capscache::Error::Probe { .. } | capscache::Error::Thread { .. } => {
                 let message = output::chain(&error);

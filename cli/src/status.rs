@@ -46,8 +46,8 @@ fn detail(status: &Status, name: &str) -> String {
         Status::Failed { reason, age, retry_in } => {
             let (age, retry_in) = (age.as_secs(), retry_in.as_secs().max(1));
             format!(
-                ": {reason} ({age} s ago; tried again in {retry_in} s); run `capscache warm {name}` \
-                 to try again now"
+                ": {reason} ({age} s ago; retry in {retry_in} s); run `capscache warm {name}` \
+                 to retry now"
             )
         }
         Status::Stale { input, path, recorded, found } => {

@@ -148,13 +148,13 @@ fn warm(
     };
     match cache.revalidate(emulator, groups) {
         Ok(Revalidated::Valid(hit)) => return Outcome::Cached(hit),
-        Ok(Revalidated::Stale(why)) => progress.aside(|| {
+        Ok(Revalidated::Stale(why)) => progress.suspend(|| {
             let emulator = Escaped::new(emulator);
             session.log(format_args!("{emulator} is stale: {why}"));
         }),
         Ok(Revalidated::Unusable(error)) => {
             let why = output::chain(&error);
-            progress.aside(|| output::warn(format_args!("{why}; probing again")));
+            progress.suspend(|| output::warn(format_args!("{why}; probing again")));
         }
         Ok(_) => {}
         Err(error) => return Outcome::Failed(error.into()),

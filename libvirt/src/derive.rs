@@ -12,7 +12,7 @@ use crate::values::{boolean, elements, is_true, some_text, text};
 
 /// Values that libvirt stores beside those of an emulator, and that QEMU does not report.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Surroundings {
+pub struct Host {
     /// The requested path.
     pub emulator: String,
     /// Change time of the emulator's inode, in seconds.
@@ -40,15 +40,16 @@ pub struct Surroundings {
 #[non_exhaustive]
 pub enum CapsError {
     /// Answers are missing because the prober lacked a resource or permission: libvirt would cache the gap.
-    #[error("the answers are incomplete, and libvirt would cache the gap permanently: {reason}")]
+    #[error(
+        "cannot export for libvirt: the answers are incomplete, and it would cache the gap permanently: {reason}"
+    )]
     Incomplete {
         /// The resource or permission that the prober lacked.
         reason: String,
     },
     /// libvirt has no name for the architecture.
     #[error(
-        "libvirt has no name for the architecture {arch:?}, and cannot use such an emulator; \
-         `export --format json` can"
+        "cannot export for libvirt: it has no name for the architecture {arch:?}; use `export --format json`"
     )]
     UnknownArchitecture {
         /// QEMU's name of the architecture.
@@ -56,12 +57,13 @@ pub enum CapsError {
     },
     /// It ran under none of libvirt's accelerators: for example one without TCG, where there is no KVM.
     #[error(
-        "the emulator runs under neither hardware nor TCG here, and libvirt cannot use it; \
-         `export --format json` can"
+        "cannot export for libvirt: the emulator runs under neither hardware nor TCG here; use `export --format json`"
     )]
     NoAccelerator,
     /// A query that libvirt requires was not sent, or its reply is incomplete: a recording may be cut.
-    #[error("there is no usable reply to {what}, and libvirt does not keep an emulator without it")]
+    #[error(
+        "cannot export for libvirt: there is no usable reply to {what}, and it keeps no emulator without one"
+    )]
     Missing {
         /// The QMP command.
         what: &'static str,
@@ -73,10 +75,7 @@ impl QemuCaps {
     ///
     /// # Errors
     /// [`CapsError`].
-    pub fn from_entry<B: AsRef<[u8]>>(
-        entry: &Entry<B>,
-        surroundings: Surroundings,
-    ) -> Result<QemuCaps, CapsError> {
+    pub fn from_entry<B: AsRef<[u8]>>(entry: &Entry<B>, host: Host) -> Result<QemuCaps, CapsError> {
         if let Some(incomplete) = entry.incomplete() {
             return Err(CapsError::Incomplete { reason: incomplete.reason });
         }
@@ -116,7 +115,7 @@ impl QemuCaps {
                 return Err(CapsError::Missing { what });
             }
         }
-        let Surroundings { kernel_version, host_cpu_signature, .. } = surroundings;
+        let Host { kernel_version, host_cpu_signature, .. } = host;
         let is_accelerated = emulator.hardware.is_some();
         let version = entry.version();
         let part = |number: u64| u32::try_from(number).unwrap_or(0);
@@ -128,13 +127,13 @@ impl QemuCaps {
         let hardware = emulator.hardware;
         let only = |accelerator| hardware == Some(accelerator);
         Ok(QemuCaps {
-            emulator: surroundings.emulator,
-            qemu_ctime: surroundings.qemu_ctime,
-            module_directory_mtime: surroundings.module_directory_mtime,
-            self_ctime: surroundings.self_ctime,
-            self_version: surroundings.self_version,
+            emulator: host.emulator,
+            qemu_ctime: host.qemu_ctime,
+            module_directory_mtime: host.module_directory_mtime,
+            self_ctime: host.self_ctime,
+            self_version: host.self_version,
             version,
-            microcode_version: surroundings.microcode_version,
+            microcode_version: host.microcode_version,
             host_cpu_signature: host_cpu_signature.filter(|_| is_accelerated),
             package: entry.package().to_owned(),
             kernel_version: kernel_version.filter(|_| is_accelerated),
@@ -147,9 +146,8 @@ impl QemuCaps {
             sev,
             sgx: sgx(&emulator).filter(|_| flags.has("sgx-epc")),
             hyperv: hyperv(&emulator, arch),
-            kvm_supports_nesting: surroundings.kvm_supports_nesting && only(Accelerator::Kvm),
-            kvm_supports_secure_guest: surroundings.kvm_supports_secure_guest
-                && only(Accelerator::Kvm),
+            kvm_supports_nesting: host.kvm_supports_nesting && only(Accelerator::Kvm),
+            kvm_supports_secure_guest: host.kvm_supports_secure_guest && only(Accelerator::Kvm),
             flags,
         })
     }

@@ -126,7 +126,10 @@ pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
 #[non_exhaustive]
 pub enum UnknownFlag {
     /// libvirt never had the flag.
-    #[error("libvirt {} has no flag {name:?}; the nearest are {nearest}", crate::table::RELEASE)]
+    #[error(
+        "cannot query the flag {name:?}: libvirt {} does not have it; the nearest are {nearest}",
+        crate::table::RELEASE
+    )]
     Never {
         /// The name.
         name: String,
@@ -134,7 +137,9 @@ pub enum UnknownFlag {
         nearest: String,
     },
     /// libvirt retired the flag.
-    #[error("libvirt retired the flag {name:?}: every QEMU that it supports has it, or none does")]
+    #[error(
+        "cannot query the flag {name:?}: libvirt retired it, as every QEMU that it supports has it, or none does"
+    )]
     Retired {
         /// The name.
         name: &'static str,

@@ -22,7 +22,7 @@ pub use caps::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
     Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
-pub use derive::{CapsError, Surroundings};
+pub use derive::{CapsError, Host};
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};
 pub use table::{FLAGS, Flag, RELEASE, Source};

@@ -17,15 +17,13 @@ const MAX_DEPTH: usize = 32;
 #[non_exhaustive]
 pub enum XmlError {
     /// It is too long.
-    #[error(
-        "the document has {bytes} bytes, more than any cache file of libvirt ({MAX_XML_BYTES})"
-    )]
+    #[error("cannot parse the document: it has {bytes} bytes, more than {MAX_XML_BYTES}")]
     TooLong {
         /// The length in bytes.
         bytes: usize,
     },
     /// It is not well formed.
-    #[error("not XML at byte {at}: {}", Escaped::new(what))]
+    #[error("cannot parse the document: not XML at byte {at}: {}", Escaped::new(what))]
     Syntax {
         /// The byte offset.
         at: u64,
@@ -33,25 +31,27 @@ pub enum XmlError {
         what: String,
     },
     /// It has a document type, which a cache file never has: entities could expand without bound.
-    #[error("a document type at byte {at}: a cache file of libvirt does not have one")]
+    #[error(
+        "cannot parse the document: it has a document type at byte {at}, and a cache file of libvirt has none"
+    )]
     DocumentType {
         /// The byte offset.
         at: u64,
     },
     /// The root is another element.
-    #[error("the root is <{}>, not <qemuCaps>", Escaped::new(found))]
+    #[error("cannot parse the document: the root is <{}>, not <qemuCaps>", Escaped::new(found))]
     Root {
         /// The root's name.
         found: String,
     },
     /// A part that libvirt requires is missing.
-    #[error("there is no {what}")]
+    #[error("cannot parse the document: there is no {what}")]
     Missing {
         /// The element or attribute.
         what: &'static str,
     },
     /// An element or attribute has an invalid value.
-    #[error("{what} cannot be {found:?}")]
+    #[error("cannot parse the document: {what} cannot be {found:?}")]
     Value {
         /// The element or attribute.
         what: &'static str,

@@ -61,7 +61,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 /// The text has no subject, which is always the emulator: “was killed by signal 6 (SIGABRT)”.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Loss {
+pub enum SessionError {
     /// Its process ended.
     #[error("{exit}{}", cause(output))]
     Exited {
@@ -92,13 +92,13 @@ pub enum Loss {
         limit_bytes: usize,
     },
     /// With its data, the whole probe exceeded [`Limits::total_bytes`](crate::Limits::total_bytes).
-    #[error("sent more than the {limit_bytes} bytes that a whole probe may")]
+    #[error("sent more than {limit_bytes} bytes in one probe")]
     TooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
     /// With its answers, those of the whole probe are longer than any QEMU's.
-    #[error("answered with more than {limit_bytes} bytes, which no QEMU does")]
+    #[error("answered with more than {limit_bytes} bytes in one probe")]
     AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
@@ -204,16 +204,19 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The path is a directory.
-    #[error("{} is a directory; give the path of a QEMU system emulator", Escaped::new(path))]
+    #[error(
+        "cannot execute {}: it is a directory; give the path of a QEMU system emulator",
+        Escaped::new(path)
+    )]
     IsDirectory {
         /// The path of the emulator.
         path: PathBuf,
     },
     /// The user that it should run as may not execute it (EACCES).
     #[error(
-        "{} may not be executed{}: check its mode, the directories above it, and for a noexec mount{security}",
+        "cannot execute {}{}: permission denied; check its mode, the directories above it, and for a noexec mount{security}",
         Escaped::new(path),
-        by(*uid)
+        as_user(*uid)
     )]
     NotExecutable {
         /// The path of the emulator.
@@ -225,11 +228,11 @@ pub enum StartError {
     },
     /// The kernel does not permit executing it with the capabilities of this process (EPERM).
     #[error(
-        "the kernel does not permit {} to be executed{}: it has file capabilities that this process may not have \
-         (`getcap`), a set-user-ID bit that no_new_privs bars, or a seccomp filter or a security module such as \
-         AppArmor or SELinux refuses it: see `journalctl -k` and `ausearch -m avc`{security}",
+        "cannot execute {}{}: operation not permitted; check for file capabilities that this process may not have \
+         (`getcap`), a set-user-ID bit that no_new_privs bars, a seccomp filter, and a security module such as \
+         AppArmor or SELinux (`journalctl -k`, `ausearch -m avc`){security}",
         Escaped::new(path),
-        by(*uid)
+        as_user(*uid)
     )]
     NotPermitted {
         /// The path of the emulator.
@@ -240,16 +243,16 @@ pub enum StartError {
         security: SecurityModules,
     },
     /// The kernel found it, and failed to execute it for another reason.
-    #[error("cannot execute {}{}", Escaped::new(path), advice(source))]
+    #[error("cannot execute {}: {}{}", Escaped::new(path), without_number(error), advice(error))]
     NotExecuted {
         /// The path of the emulator.
         path: PathBuf,
-        /// The error of execve(2).
-        source: io::Error,
+        /// The error of execve(2). It is part of the message, and not a `source`, since advice follows it.
+        error: io::Error,
     },
     /// This process may not become the given user.
     #[error(
-        "cannot run {} as user {uid}: that takes root, or CAP_SETUID and CAP_SETGID",
+        "cannot run {} as user {uid}: this requires root, or CAP_SETUID and CAP_SETGID",
         Escaped::new(path)
     )]
     User {
@@ -271,7 +274,7 @@ pub enum StartError {
     },
     /// It is neither a script nor a program for this machine (ENOEXEC).
     #[error(
-        "{} is not a program that this host can run: it is neither a script that begins with #! nor a program for {}, \
+        "cannot execute {}: it is neither a script that begins with #! nor a program for {}, \
          and nothing in /proc/sys/fs/binfmt_misc takes it; give the path of a QEMU system emulator",
         Escaped::new(path),
         std::env::consts::ARCH
@@ -283,8 +286,8 @@ pub enum StartError {
     /// It makes mounts of its own, which Landlock denies, and no mount namespace can be made to confine it
     /// otherwise.
     #[error(
-        "{} runs behind mounts of its own, which only a user namespace can confine, and none can be made here: allow \
-         them (`sysctl user.max_user_namespaces`, for AppArmor `kernel.apparmor_restrict_unprivileged_userns`), or \
+        "cannot confine {}: it mounts file systems, and no user namespace can be created; allow them \
+         (`sysctl user.max_user_namespaces`, for AppArmor `kernel.apparmor_restrict_unprivileged_userns`), or \
          give QEMU's own path",
         Escaped::new(path)
     )]
@@ -313,35 +316,37 @@ pub enum StartError {
     /// It ran and did not send a greeting. Most often it exited because it is not a QEMU, lacks the accelerator,
     /// or misses a library.
     #[error(
-        "{} did not greet as a QEMU system emulator does{}",
+        "cannot start {}: it sent no QMP greeting: {}{}",
         Escaped::new(path),
+        describe(cause),
         remedy(output)
     )]
     NoGreeting {
         /// The path of the emulator.
         path: PathBuf,
-        /// The reason.
-        source: Loss,
+        /// The reason. It is part of the message, and not a `source`, since a remedy may follow it.
+        cause: SessionError,
         /// The end of its stdout and stderr.
         output: String,
     },
     /// QEMU ran, and the descriptor of its monitor did not reach it.
     #[error(
-        "{} did not get its monitor: the program that starts QEMU there closes inherited descriptors; make it pass on \
-         descriptor 3 (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
-        Escaped::new(path)
+        "cannot connect to the monitor of {}: the program that starts QEMU there closed descriptor 3: {}; make it pass \
+         on that descriptor (`exec` does in a shell, `pass_fds=[3]` in Python's subprocess), or give QEMU's own path",
+        Escaped::new(path),
+        describe(cause)
     )]
     NoMonitor {
         /// The path of the emulator.
         path: PathBuf,
-        /// The reason.
-        source: Loss,
+        /// The reason. It is part of the message, and not a `source`, since a remedy follows it.
+        cause: SessionError,
         /// The end of its stdout and stderr.
         output: String,
     },
     /// Its first line is JSON, but not QMP's greeting.
     #[error(
-        "{} did not greet as a QEMU system emulator does: {}",
+        "cannot start {}: it sent no QMP greeting, but {}",
         Escaped::new(path),
         Escaped::new(line)
     )]
@@ -354,12 +359,12 @@ pub enum StartError {
         output: String,
     },
     /// It greeted, and was lost before it accepted commands.
-    #[error("{} greeted, but did not accept commands", Escaped::new(path))]
+    #[error("cannot negotiate QMP with {}", Escaped::new(path))]
     NotReady {
         /// The path of the emulator.
         path: PathBuf,
         /// The reason.
-        source: Loss,
+        source: SessionError,
         /// The end of its stdout and stderr.
         output: String,
     },
@@ -393,7 +398,7 @@ impl StartError {
 fn remedy(output: &str) -> &'static str {
     let output = output.to_lowercase();
     if ["permission denied", "read-only file system"].iter().any(|error| output.contains(error)) {
-        " It may write to its temporary directory ($TMPDIR) alone: allow further paths with --writable \
+        "; it can write only to its temporary directory ($TMPDIR): allow further paths with --writable \
          (Options::writable)"
     } else {
         ""
@@ -403,47 +408,58 @@ fn remedy(output: &str) -> &'static str {
 /// Returns what to do about an error of execve(2), as an addition to a message.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::ETXTBSY) => {
-            ", which a process has open for writing; try again when it is installed"
-        }
+        Some(libc::ETXTBSY) => "; a process has it open for writing: retry when it is installed",
         Some(libc::ELOOP) => {
-            ": links or interpreters lead to one another without end (`namei -l` shows the links); fix them"
+            "; its links or interpreters form a loop: fix them (`namei -l` shows the links)"
         }
         Some(libc::ENAMETOOLONG) => {
-            ": its path, or that of its interpreter, is too long; give a shorter one"
+            "; its path, or that of its interpreter, is too long: give a shorter one"
         }
         Some(libc::EIO) => {
-            ", as it cannot be read from its disk or over its network; see `journalctl -k`"
+            "; it cannot be read from its disk or over its network: see `journalctl -k`"
         }
         Some(libc::ENOMEM | libc::EAGAIN) => {
-            ": memory or processes are short here; see `ulimit -a` and the limits of the cgroup"
+            "; memory or processes are short: see `ulimit -a` and the limits of the cgroup"
         }
         _ => "",
     }
 }
 
-fn by(uid: Option<u32>) -> String {
-    uid.map_or_else(String::new, |uid| format!(" by user {uid}"))
+fn as_user(uid: Option<u32>) -> String {
+    uid.map_or_else(String::new, |uid| format!(" as user {uid}"))
 }
 
-/// The error of an interview: the queries and replies of one pass, over all processes of the emulator. `E` is the
-/// error of replies that cannot be used.
+/// Returns the text of an error with that of its cause.
+fn describe(error: &SessionError) -> String {
+    match error {
+        SessionError::Io(source) => format!("{error}: {}", without_number(source)),
+        _ => error.to_string(),
+    }
+}
+
+/// Returns the text of an error of the system without its number.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(&*text, |(text, _)| text).to_owned()
+}
+
+/// The error of an exchange: the queries and replies of one pass, over all processes of the emulator. `E` is the
+/// error of answers that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InterviewError<E: std::error::Error + 'static> {
+pub enum ExchangeError<E: std::error::Error + 'static> {
     /// The emulator could not be started.
     #[error(transparent)]
     Start(StartError),
     /// The time for the whole probe was over.
     #[error(
-        "the probe was not done within the {} s that a whole probe may take: {unanswered} queries are unanswered, \
-         {restarts} restarts were needed",
+        "cannot complete the probe within {} s: {unanswered} queries are unanswered, {restarts} restarts were needed",
         limit.as_secs_f64()
     )]
     Deadline {
         /// The time of the whole probe: [`Limits::probe`](crate::Limits::probe).
         limit: Duration,
-        /// The time since the start of the interview, which may be later than that of the probe.
+        /// The time since the start of the exchange, which may be later than that of the probe.
         waited: Duration,
         /// The number of queries without an answer.
         unanswered: usize,
@@ -451,7 +467,9 @@ pub enum InterviewError<E: std::error::Error + 'static> {
         restarts: u32,
     },
     /// The emulator was lost more often than [`Limits::restarts`](crate::Limits::restarts) allows.
-    #[error("the emulator was lost again after {restarts} restarts: it {last}")]
+    #[error(
+        "cannot complete the probe: the emulator failed again after {restarts} restarts: it {last}"
+    )]
     TooManyRestarts {
         /// The number of restarts.
         restarts: u32,
@@ -459,21 +477,25 @@ pub enum InterviewError<E: std::error::Error + 'static> {
         last: String,
     },
     /// The emulator sent more than [`Limits::total_bytes`](crate::Limits::total_bytes), all its processes together.
-    #[error("the emulator sent more than the {limit_bytes} bytes that a whole probe may")]
+    #[error(
+        "cannot read the replies: the emulator sent more than {limit_bytes} bytes in one probe"
+    )]
     TooMuchOutput {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
     /// The answers, of all its processes together, are longer than any QEMU's.
-    #[error("the emulator answered with more than {limit_bytes} bytes, which no QEMU does")]
+    #[error(
+        "cannot read the replies: the emulator answered with more than {limit_bytes} bytes in one probe"
+    )]
     AnsweredTooMuch {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
     /// After a restart another emulator ran: it was replaced in the meantime. Probe again.
-    #[error("the emulator was replaced during the probe: try again")]
+    #[error("cannot complete the probe: the emulator was replaced; retry")]
     Replaced,
     /// A reply cannot be used.
     #[error(transparent)]
-    Interviewer(E),
+    Answer(E),
 }

@@ -38,14 +38,14 @@ impl Reading {
     pub(crate) fn start(executable: Executable, deadline: Instant) -> io::Result<Self> {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&is_stopped);
-        let may_go_on = move || match stop.load(Ordering::Relaxed) {
+        let check_deadline = move || match stop.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::Interrupted.into()),
             false if Instant::now() >= deadline => Err(too_large()),
             false => Ok(()),
         };
         let thread = std::thread::Builder::new()
             .name("capscache-hash".to_owned())
-            .spawn(move || read(executable, may_go_on))?;
+            .spawn(move || read(executable, check_deadline))?;
         Ok(Self { thread: Some(thread), is_stopped })
     }
 
@@ -66,7 +66,7 @@ impl Drop for Reading {
     }
 }
 
-fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::Result<Read> {
+fn read(executable: Executable, check_deadline: impl Fn() -> io::Result<()>) -> io::Result<Read> {
     let mut file = &executable.file;
     let mut hasher = Sha256::new();
     let mut named = BTreeSet::new();
@@ -74,7 +74,7 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
     // The end of one block is kept before the next, so that no name is cut in two.
     let mut kept = 0;
     loop {
-        may_go_on()?;
+        check_deadline()?;
         let read = file.read(&mut buffer[kept..])?;
         if read == 0 {
             break;
@@ -83,7 +83,9 @@ fn read(executable: Executable, may_go_on: impl Fn() -> io::Result<()>) -> io::R
         hasher.update(&buffer[kept..end]);
         named_module_directories(&buffer[..end], &mut named);
         if named.len() > MAX_NAMED {
-            return Err(io::Error::other("it names more module directories than any QEMU"));
+            return Err(io::Error::other(format!(
+                "it names more than {MAX_NAMED} module directories"
+            )));
         }
         let keep_from = end.saturating_sub(OVERLAP_BYTES);
         buffer.copy_within(keep_from..end, 0);
@@ -162,6 +164,6 @@ mod tests {
         let executable = Executable::not_running(path.clone(), File::open(&path).unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
         let error = Reading::start(executable, deadline).unwrap().finish().unwrap_err();
-        assert_eq!(error.to_string(), "it names more module directories than any QEMU");
+        assert_eq!(error.to_string(), format!("it names more than {MAX_NAMED} module directories"));
     }
 }

@@ -26,9 +26,9 @@
 
 mod cpuid;
 mod error;
+mod exchange;
 mod executable;
 mod host;
-mod interview;
 mod limits;
 mod model_builder;
 mod modules;
@@ -43,7 +43,7 @@ mod spawn;
 mod transcript;
 mod user;
 
-pub use error::{Exit, InterviewError, Loss, StartError};
+pub use error::{ExchangeError, Exit, SessionError, StartError};
 pub use executable::module_directories_of;
 pub use host::{is_native, kvm_opens};
 pub use limits::Limits;

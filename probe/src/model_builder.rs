@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use crate::queries::{
     COMMANDS, CORE_DEVICES, CORE_OBJECTS, DEVICE, DEVICE_PROPERTIES, EXPAND, OBJECT_PROPERTIES,
-    TYPES, USER_CREATABLE, Wanted, all_types, implementations,
+    Selection, TYPES, USER_CREATABLE, all_types, implementations,
 };
 use crate::session::Request;
 
@@ -54,7 +54,7 @@ impl Outcome {
 /// Collects the answers of one pass into a model.
 #[derive(Debug)]
 pub(crate) struct ModelBuilder {
-    wanted: Wanted,
+    selection: Selection,
     model: Model,
     facts: Vec<(Group, FactKind, Fact<Handle>)>,
     /// Property lists, by group and type name.
@@ -72,17 +72,17 @@ pub(crate) struct ModelBuilder {
 }
 
 impl ModelBuilder {
-    pub(crate) fn new(wanted: Wanted) -> ModelBuilder {
+    pub(crate) fn new(selection: Selection) -> ModelBuilder {
         let mut lists = HashMap::new();
         for (group, kind) in
             [(Group::Devices, FactKind::Devices), (Group::Objects, FactKind::Objects)]
         {
-            if wanted.group(group) {
+            if selection.group(group) {
                 lists.insert((group, kind), IndexMap::new());
             }
         }
         ModelBuilder {
-            wanted,
+            selection,
             model: Model::default(),
             facts: Vec::new(),
             lists,
@@ -177,7 +177,7 @@ impl ModelBuilder {
         pass: PassReport,
     ) -> Result<Model, ModelError> {
         let pool = &mut self.model.pool;
-        if self.wanted.core {
+        if self.selection.core {
             self.facts.push((Group::Core, FactKind::Ran, Fact::Answered(Handle::bool(true))));
             let host_cpu = pool.array(self.host_cpu)?;
             self.facts.push((Group::Core, FactKind::HostCpu, Fact::Answered(host_cpu)));
@@ -186,7 +186,7 @@ impl ModelBuilder {
                 pool.object(aliases.iter().map(|(alias, machine)| (alias.as_str(), *machine)))?;
             self.facts.push((Group::Core, FactKind::MachineAliases, Fact::Answered(aliases)));
         }
-        if self.wanted.group(Group::CpuModels) {
+        if self.selection.group(Group::CpuModels) {
             let mut models = Vec::new();
             for (name, expansions) in &self.cpu_models {
                 let expansions = expansions.iter().map(|(kind, value)| (kind.as_str(), *value));
@@ -203,7 +203,7 @@ impl ModelBuilder {
             self.model.set(FactKey { group, accelerator, kind }, fact);
         }
         let report = &mut self.model.report;
-        report.passes = passes(self.wanted, accelerator, pass, self.commands);
+        report.passes = passes(self.selection, accelerator, pass, self.commands);
         report.refused = self
             .refused
             .into_iter()
@@ -230,7 +230,7 @@ impl ModelBuilder {
 
     /// Adds an answer that is one fact of the core group.
     fn add_fact(&mut self, kind: FactKind, outcome: &Outcome) -> Option<Group> {
-        if !self.wanted.core || (is_binary(kind) && !self.wanted.binary) {
+        if !self.selection.core || (is_binary(kind) && !self.selection.binary) {
             return None;
         }
         if let (FactKind::Machines, Outcome::Answered(machines)) = (kind, outcome) {
@@ -251,7 +251,8 @@ impl ModelBuilder {
     ) -> Result<Option<Group>, BuildError> {
         let typename = argument(request, "/typename")?;
         let mut belongs_to = None;
-        if let Some(lists) = self.lists.get_mut(&(group, kind)).filter(|_| self.wanted.group(group))
+        if let Some(lists) =
+            self.lists.get_mut(&(group, kind)).filter(|_| self.selection.group(group))
         {
             lists.insert(typename.clone(), outcome.value());
             belongs_to = Some(group);
@@ -259,7 +260,7 @@ impl ModelBuilder {
         let is_core = CORE_DEVICES.contains(&typename.as_str())
             || CORE_OBJECTS.contains(&typename.as_str())
             || typename.ends_with("-machine");
-        if self.wanted.core && self.wanted.binary && (is_core || belongs_to.is_none()) {
+        if self.selection.core && self.selection.binary && (is_core || belongs_to.is_none()) {
             self.lists.entry((Group::Core, kind)).or_default().insert(typename, outcome.value());
             belongs_to = Some(Group::Core);
         }
@@ -275,12 +276,12 @@ impl ModelBuilder {
     ) -> Result<Option<Group>, BuildError> {
         let has_props = arguments(request)?.pointer("/model/props").is_some();
         let mut belongs_to = None;
-        if self.wanted.group(Group::CpuModels) && !has_props {
+        if self.selection.group(Group::CpuModels) && !has_props {
             let (name, kind) = (argument(request, "/model/name")?, argument(request, "/type")?);
             self.cpu_models.entry(name).or_default().insert(kind, outcome.value());
             belongs_to = Some(Group::CpuModels);
         }
-        if self.wanted.core && about_host {
+        if self.selection.core && about_host {
             belongs_to = Some(Group::Core);
             if !matches!(outcome, Outcome::Quarantined { .. }) {
                 let arguments = self.parse(request.arguments.as_deref().unwrap_or("{}"))?;
@@ -303,11 +304,11 @@ pub fn note_failure(
     accelerator: Accelerator,
     reason: &str,
 ) {
-    let wanted = [
+    let requested = [
         (Group::Core, FactKind::Ran, core),
         (Group::CpuModels, FactKind::CpuModels, groups.contains(Group::CpuModels)),
     ];
-    for (group, kind, _) in wanted.into_iter().filter(|(.., is_wanted)| *is_wanted) {
+    for (group, kind, _) in requested.into_iter().filter(|(.., is_requested)| *is_requested) {
         model.set(FactKey { group, accelerator, kind }, Fact::Refused);
         let source = Source::new(group, accelerator);
         model.report.passes.retain(|pass| pass.source != source || pass.failure.is_none());
@@ -328,7 +329,7 @@ pub enum BuildError {
     #[error("it is not JSON that a model can hold")]
     Json(#[from] serde_json::Error),
     /// The answers of one pass hold far more than those of any QEMU.
-    #[error("the answers hold more than {limit} values, which no QEMU's do")]
+    #[error("the answers hold more than {limit} values")]
     TooManyValues {
         /// The bound.
         limit: usize,
@@ -398,13 +399,13 @@ fn is_binary(kind: FactKind) -> bool {
 /// Returns one report for each group, whose times add up to that of the pass: the first one has the
 /// parts common to all of them: the start, the restarts and the output.
 fn passes(
-    wanted: Wanted,
+    selection: Selection,
     accelerator: Accelerator,
     pass: PassReport,
     commands: IndexMap<(Option<Group>, String), CommandReport>,
 ) -> Vec<PassReport> {
     let all = [Group::Core, Group::Devices, Group::Objects, Group::CpuModels];
-    let mut groups = all.into_iter().filter(|group| wanted.group(*group));
+    let mut groups = all.into_iter().filter(|group| selection.group(*group));
     let first = Source::new(groups.next().unwrap_or(Group::Core), accelerator);
     let mut passes = vec![PassReport { source: first, ..pass }];
     passes.extend(groups.map(|group| PassReport {

@@ -1,4 +1,4 @@
-//! One pass: the interview under one accelerator, from which a model and, if requested, a recording is made.
+//! One pass: the exchange under one accelerator, from which a model and, if requested, a recording is made.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use capscache_format::{Accelerator, Escaped, Group, Handle, Model, ModelError, P
 use rustix::process::Pid;
 
 use crate::cpuid::supported_cpuid;
+use crate::exchange::Handler;
 use crate::executable::{Read, Reading};
-use crate::interview::Interviewer;
 use crate::model_builder::{BuildError, ModelBuilder, Outcome};
 use crate::modules::module_directories;
 use crate::process::{Executable, Mapped};
-use crate::queries::{QueryPlan, TYPES, Wanted};
+use crate::queries::{QueryPlan, Selection, TYPES};
 use crate::session::{Reply, Request};
 use crate::transcript::Recorder;
 
@@ -22,7 +22,7 @@ use crate::transcript::Recorder;
 #[non_exhaustive]
 pub enum AnswerError {
     /// An answer cannot be added to the model.
-    #[error("the answer to {} cannot be used", Escaped::new(command))]
+    #[error("cannot use the reply to {}", Escaped::new(command))]
     Unusable {
         /// The command.
         command: String,
@@ -32,7 +32,7 @@ pub enum AnswerError {
     },
     /// The emulator runs under another accelerator than the requested one.
     #[error(
-        "{requested} was requested, but query-kvm reports that KVM is {}",
+        "cannot probe under {requested}: query-kvm reports that KVM is {}",
         if *.kvm { "in use" } else { "not in use" }
     )]
     OtherAccelerator {
@@ -42,7 +42,7 @@ pub enum AnswerError {
         kvm: bool,
     },
     /// An answer leads to more queries than any QEMU's answers.
-    #[error("the answer to {} leads to more queries than any QEMU's does", Escaped::new(command))]
+    #[error("cannot use the reply to {}: it leads to too many queries", Escaped::new(command))]
     TooManyQueries {
         /// The command.
         command: String,
@@ -51,7 +51,7 @@ pub enum AnswerError {
     #[error("cannot start a thread to read the executable")]
     Thread(#[source] io::Error),
     /// The emulator did not answer a command without which no model can be made.
-    #[error("the emulator does not answer {}: {}", Escaped::new(command), Escaped::new(desc))]
+    #[error("cannot continue without a reply to {}: {}", Escaped::new(command), Escaped::new(desc))]
     Essential {
         /// The command.
         command: String,
@@ -79,7 +79,7 @@ pub struct RanExecutable {
     pub replaced: Vec<PathBuf>,
 }
 
-/// Handles the replies of one interview.
+/// Handles the replies of one exchange.
 #[derive(Debug)]
 pub(crate) struct Pass {
     /// True if it runs under KVM, false if under TCG or qtest.
@@ -101,14 +101,14 @@ impl Pass {
     /// reads it.
     pub(crate) fn new(
         kvm: bool,
-        wanted: Wanted,
+        selection: Selection,
         reads_until: Option<Instant>,
         record: bool,
     ) -> Pass {
         Pass {
             kvm,
-            plan: QueryPlan::new(wanted),
-            builder: ModelBuilder::new(wanted),
+            plan: QueryPlan::new(selection),
+            builder: ModelBuilder::new(selection),
             recorder: record.then(Recorder::default),
             reads_until,
             reading: None,
@@ -130,7 +130,7 @@ impl Pass {
         }
     }
 
-    /// Returns the result of the pass, once its interview is over.
+    /// Returns the result of the pass, once its exchange is over.
     pub(crate) fn finish(self, report: PassReport) -> Result<PassResult, ModelError> {
         let accelerator = self.accelerator();
         Ok(PassResult {
@@ -210,7 +210,7 @@ impl PassResult {
     }
 }
 
-impl Interviewer for Pass {
+impl Handler for Pass {
     type Error = AnswerError;
 
     fn on_greeting(&mut self, greeting: &str, executable: Executable) -> Result<(), AnswerError> {
@@ -242,7 +242,7 @@ impl Interviewer for Pass {
         took: Duration,
     ) -> Result<Vec<Request>, AnswerError> {
         if let Some(recorder) = &mut self.recorder {
-            recorder.exchange(request, &reply);
+            recorder.reply(request, &reply);
         }
         let command = || request.execute.clone();
         let mut queries = Vec::new();

@@ -11,14 +11,14 @@ use capscache_format::{Accelerator, Group, Groups, Model, ModelError, PassReport
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{InterviewError, StartError};
+use crate::error::{ExchangeError, StartError};
+use crate::exchange::{ExchangeReport, LostEmulator, exchange};
 use crate::host;
-use crate::interview::{InterviewReport, LostEmulator, interview};
 use crate::limits::{Budget, Limits};
 use crate::model_builder::note_failure;
 use crate::pass::{AnswerError, Pass, PassResult, RanExecutable};
 use crate::process::Executable;
-use crate::queries::Wanted;
+use crate::queries::Selection;
 use crate::scratch::Scratch;
 use crate::session::Session;
 use crate::spawn::Launch;
@@ -174,7 +174,7 @@ pub struct Probed {
 pub enum ProbeError {
     /// The emulator could not be started or queried.
     #[error(transparent)]
-    Interview(#[from] InterviewError<AnswerError>),
+    Exchange(#[from] ExchangeError<AnswerError>),
     /// The file that ran could not be read.
     #[error("cannot read the executable that runs as the emulator")]
     Hash(#[source] std::io::Error),
@@ -182,7 +182,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The passes ran different files: the emulator was replaced meanwhile.
-    #[error("the emulator was replaced while it was probed: try again")]
+    #[error("cannot complete the probe: the emulator was replaced; retry")]
     Replaced,
     /// The thread or the runtime of the probe could not be made.
     #[error("cannot start the probe")]
@@ -202,15 +202,15 @@ pub enum TimedOut {
 impl ProbeError {
     /// Returns the time limit that was exceeded, if that is the error: on a slow host a longer one helps.
     pub fn timed_out(&self) -> Option<TimedOut> {
-        use crate::error::Loss;
-        let ProbeError::Interview(error) = self else { return None };
+        use crate::error::SessionError;
+        let ProbeError::Exchange(error) = self else { return None };
         match error {
-            InterviewError::Deadline { .. } => Some(TimedOut::Probe),
-            InterviewError::Start(
-                StartError::NoGreeting { source, .. } | StartError::NotReady { source, .. },
+            ExchangeError::Deadline { .. } => Some(TimedOut::Probe),
+            ExchangeError::Start(
+                StartError::NoGreeting { cause: source, .. } | StartError::NotReady { source, .. },
             ) => match source {
-                Loss::Silent { .. } => Some(TimedOut::Start),
-                Loss::OutOfTime { .. } => Some(TimedOut::Probe),
+                SessionError::Silent { .. } => Some(TimedOut::Start),
+                SessionError::OutOfTime { .. } => Some(TimedOut::Probe),
                 _ => None,
             },
             _ => None,
@@ -238,7 +238,7 @@ pub fn probe(emulator: &Path, options: &Options) -> Result<Probed, ProbeError> {
 /// executes or starts last. Sends no queries; otherwise the same as [`probe`].
 ///
 /// # Errors
-/// [`ProbeError::Interview`] for an emulator that cannot be started, [`ProbeError::Start`].
+/// [`ProbeError::Exchange`] for an emulator that cannot be started, [`ProbeError::Start`].
 pub fn locate(emulator: &Path, options: &Options) -> Result<Executable, ProbeError> {
     on_own_thread(emulator, options, async |probe| probe.locate().await)
 }
@@ -303,7 +303,7 @@ impl Probe<'_> {
         let first = work(&self).await;
         let is_denied = match &first {
             // A mount namespace of another user would take capabilities that the child has given up by then.
-            Err(ProbeError::Interview(InterviewError::Start(error))) => {
+            Err(ProbeError::Exchange(ExchangeError::Start(error))) => {
                 error.suggests_denied_mount()
                     && self.sandbox.denies_mounts()
                     && self.options.run_as.is_none()
@@ -315,7 +315,7 @@ impl Probe<'_> {
         }
         self.sandbox = Sandbox::mounts(writable);
         match work(&self).await {
-            Err(ProbeError::Interview(InterviewError::Start(StartError::Sandbox { .. }))) => first,
+            Err(ProbeError::Exchange(ExchangeError::Start(StartError::Sandbox { .. }))) => first,
             again => again,
         }
     }
@@ -327,7 +327,7 @@ impl Probe<'_> {
         let named = host::arch_from_name(self.emulator);
         // If this process may not become that user, starting the emulator as that user fails, with an error.
         let kvm_opens =
-            self.wants_host() && host::kvm_opens(self.options.run_as.as_ref()).unwrap_or(false);
+            self.needs_host() && host::kvm_opens(self.options.run_as.as_ref()).unwrap_or(false);
         let (binary, kvm) = if kvm_opens && named.is_some_and(host::is_native) {
             let (binary, kvm) = tokio::join!(self.pass(Role::Binary), self.pass(Role::Host));
             (binary, Some(kvm))
@@ -364,13 +364,13 @@ impl Probe<'_> {
     }
 
     /// Returns whether any requested answer depends on the accelerator.
-    fn wants_host(&self) -> bool {
+    fn needs_host(&self) -> bool {
         let further = self.options.groups.contains(Group::CpuModels);
         self.options.kvm && (self.options.core || further)
     }
 
     async fn locate(&self) -> Result<Executable, ProbeError> {
-        let failed = |error| ProbeError::Interview(InterviewError::Start(error));
+        let failed = |error| ProbeError::Exchange(ExchangeError::Start(error));
         let launch = self.launch(ANY_ACCELERATOR);
         let mut session = Session::start(&launch, &self.budget).await.map_err(failed)?;
         let executable = session.take_executable();
@@ -391,7 +391,7 @@ impl Probe<'_> {
 
     async fn pass(&self, role: Role) -> Result<PassResult, ProbeError> {
         let Options { core, groups, record, .. } = self.options;
-        let wanted = Wanted {
+        let selection = Selection {
             core: *core,
             groups: *groups,
             binary: role != Role::Host,
@@ -400,11 +400,11 @@ impl Probe<'_> {
         let kvm = role != Role::Binary;
         // One of the passes reads the executable.
         let reads = role != Role::Host || !self.options.binary;
-        let mut pass = Pass::new(kvm, wanted, reads.then_some(self.budget.deadline), *record);
+        let mut pass = Pass::new(kvm, selection, reads.then_some(self.budget.deadline), *record);
         let launch = self.launch(if kvm { "kvm" } else { BINARY_ACCELERATOR });
         let began = Instant::now();
-        let interviewed = interview(&launch, &self.budget, &mut pass).await?;
-        Ok(pass.finish(report(interviewed, began))?)
+        let exchanged = exchange(&launch, &self.budget, &mut pass).await?;
+        Ok(pass.finish(report(exchanged, began))?)
     }
 
     fn probed(&self, mut first: PassResult, second: Second<'_>) -> Result<Probed, ProbeError> {
@@ -462,8 +462,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn report(interviewed: InterviewReport, began: Instant) -> PassReport {
-    let InterviewReport { starts, lost, output } = interviewed;
+fn report(exchanged: ExchangeReport, began: Instant) -> PassReport {
+    let ExchangeReport { starts, lost, output } = exchanged;
     // The output of a lost emulator may have the cause.
     let mut output_tail = String::new();
     for LostEmulator { reason, output } in lost {

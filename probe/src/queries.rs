@@ -102,7 +102,7 @@ const MAX_QUERY_BYTES: usize = 4 << 20;
 
 /// Selects the answers of a pass.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Selection {
     /// The core group.
     pub(crate) core: bool,
     /// Further groups.
@@ -113,7 +113,7 @@ pub(crate) struct Wanted {
     pub(crate) host_models: &'static [&'static str],
 }
 
-impl Wanted {
+impl Selection {
     /// Returns whether a group is requested.
     pub(crate) fn group(self, group: Group) -> bool {
         match group {
@@ -127,7 +127,7 @@ impl Wanted {
 /// Decides the next queries from the answers so far.
 #[derive(Debug)]
 pub(crate) struct QueryPlan {
-    wanted: Wanted,
+    selection: Selection,
     version: Version,
     package: String,
     arch: String,
@@ -141,9 +141,9 @@ pub(crate) struct QueryPlan {
 }
 
 impl QueryPlan {
-    pub(crate) fn new(wanted: Wanted) -> QueryPlan {
+    pub(crate) fn new(selection: Selection) -> QueryPlan {
         QueryPlan {
-            wanted,
+            selection,
             version: Version::default(),
             package: String::new(),
             arch: String::new(),
@@ -193,7 +193,7 @@ impl QueryPlan {
     /// Returns whether an expansion is about the CPU that a guest can have here, and not only about one
     /// of all models.
     pub(crate) fn is_about_host(&self, request: &Request) -> bool {
-        self.about_host.contains(request) || !self.wanted.group(Group::CpuModels)
+        self.about_host.contains(request) || !self.selection.group(Group::CpuModels)
     }
 
     /// Returns the first queries, which depend on no answer.
@@ -202,13 +202,13 @@ impl QueryPlan {
     /// out.
     pub(crate) fn initial_queries(&mut self) -> Vec<Request> {
         let mut requests = vec![Request::new("query-target"), Request::new(COMMANDS)];
-        if self.wanted.binary {
+        if self.selection.binary {
             requests.push(Request::new(TYPES));
             requests.push(all_types());
             requests.extend([DEVICE, USER_CREATABLE].map(implementations));
         }
-        if self.wanted.core {
-            if self.wanted.binary {
+        if self.selection.core {
+            if self.selection.binary {
                 requests.extend(BINARY_COMMANDS.map(Request::new));
             }
             requests.extend(["query-kvm", "query-machines"].map(Request::new));
@@ -237,17 +237,17 @@ impl QueryPlan {
                 self.add_type_queries(&mut requests);
             }
             (TYPES, Some(_))
-                if *request == implementations(DEVICE) && self.wanted.group(Group::Devices) =>
+                if *request == implementations(DEVICE) && self.selection.group(Group::Devices) =>
             {
                 requests.extend(for_each_name(pool, answer, DEVICE_PROPERTIES));
             }
             (TYPES, Some(_))
                 if *request == implementations(USER_CREATABLE)
-                    && self.wanted.group(Group::Objects) =>
+                    && self.selection.group(Group::Objects) =>
             {
                 requests.extend(for_each_name(pool, answer, OBJECT_PROPERTIES));
             }
-            ("query-machines", _) if self.wanted.binary && self.wanted.core => {
+            ("query-machines", _) if self.selection.binary && self.selection.core => {
                 let machines =
                     CORE_MACHINES.iter().filter_map(|name| canonical(pool, answer, name));
                 requests.extend(
@@ -255,14 +255,14 @@ impl QueryPlan {
                 );
             }
             ("query-cpu-definitions", _)
-                if self.wanted.group(Group::CpuModels) && self.commands.contains(EXPAND) =>
+                if self.selection.group(Group::CpuModels) && self.commands.contains(EXPAND) =>
             {
                 for model in names(pool, answer).take(MAX_QUERIES) {
                     requests.push(expand("static", &json!({"name": model})));
                     requests.push(expand("full", &json!({"name": model})));
                 }
             }
-            (EXPAND, Some(arguments)) if self.wanted.core => {
+            (EXPAND, Some(arguments)) if self.selection.core => {
                 self.add_expansion_queries(arguments, pool, answer, &mut requests);
             }
             _ => {}
@@ -288,8 +288,8 @@ impl QueryPlan {
 
     fn add_command_queries(&mut self, requests: &mut Vec<Request>) {
         let has = |command: &&str| self.commands.contains(*command);
-        if self.wanted.core {
-            if self.wanted.binary {
+        if self.selection.core {
+            if self.selection.binary {
                 requests.extend(
                     SOME_BINARY_COMMANDS.iter().filter(|c| has(c)).map(|c| Request::new(*c)),
                 );
@@ -302,14 +302,14 @@ impl QueryPlan {
                 requests.extend(about_host.iter().cloned());
                 self.about_host.extend(about_host);
             }
-        } else if self.wanted.group(Group::CpuModels) && has(&"query-cpu-definitions") {
+        } else if self.selection.group(Group::CpuModels) && has(&"query-cpu-definitions") {
             requests.push(Request::new("query-cpu-definitions"));
         }
     }
 
     fn host_queries(&self) -> Vec<Request> {
         let mut requests = Vec::new();
-        for model in self.wanted.host_models {
+        for model in self.selection.host_models {
             requests.push(expand(self.host_expansion(), &json!({"name": model})));
             // Its list of deprecated features may differ from the static one's. QEMU's schema has
             // whether there is one, but a pass under KVM does not query it.
@@ -324,7 +324,7 @@ impl QueryPlan {
     }
 
     fn add_type_queries(&self, requests: &mut Vec<Request>) {
-        if self.wanted.core {
+        if self.selection.core {
             let known = |name: &&str| self.types.contains(*name);
             let devices = CORE_DEVICES.iter().filter(|name| known(name));
             requests.extend(devices.map(|name| list(DEVICE_PROPERTIES, name)));
@@ -352,7 +352,7 @@ impl QueryPlan {
         let is_static = arguments["type"] == "static";
         if is_static
             && self.arch == "i386"
-            && self.wanted.host_models.contains(&name)
+            && self.selection.host_models.contains(&name)
             && let Some(model) = pool.get(answer, "model")
         {
             let full = expand("full", &to_json(pool, model));
@@ -360,7 +360,7 @@ impl QueryPlan {
             requests.push(full);
         }
         let is_first = arguments["type"] == self.host_expansion() && model.get("props").is_none();
-        if is_first && self.is_x86() && self.wanted.host_models.contains(&name) {
+        if is_first && self.is_x86() && self.selection.host_models.contains(&name) {
             let props = json!({"migratable": false});
             let again = expand(self.host_expansion(), &json!({"name": name, "props": props}));
             self.about_host.insert(again.clone());

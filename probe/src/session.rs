@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::{Loss, SHOWN_CHARS, StartError};
+use crate::error::{SHOWN_CHARS, SessionError, StartError};
 use crate::limits::{Budget, Exceeded};
 use crate::process::Executable;
 use crate::spawn::{Launch, MONITOR_OPTION, spawn};
@@ -105,14 +105,14 @@ impl<'t> Session<'t> {
 
         let (greeting, peer) = match connection.greeting().await {
             Ok(greeted) => greeted,
-            Err(source) => {
+            Err(cause) => {
                 let output = connection.end().await;
                 let path = path.to_owned();
                 // QEMU names the option that it cannot apply.
                 return Err(if output.contains(MONITOR_OPTION) {
-                    StartError::NoMonitor { path, source, output }
+                    StartError::NoMonitor { path, cause, output }
                 } else {
-                    StartError::NoGreeting { path, source, output }
+                    StartError::NoGreeting { path, cause, output }
                 });
             }
         };
@@ -135,7 +135,7 @@ impl<'t> Session<'t> {
         let executable = Executable::of(peer);
         let ready = match session.reply().await {
             Ok((_, Reply::Return(_), _)) => Ok(()),
-            Ok((_, Reply::Error { class, desc }, _)) => Err(Loss::Malformed {
+            Ok((_, Reply::Error { class, desc }, _)) => Err(SessionError::Malformed {
                 what: "qmp_capabilities was refused".into(),
                 line: format!("{class}: {desc}"),
             }),
@@ -191,15 +191,15 @@ impl<'t> Session<'t> {
     ///
     /// # Errors
     ///
-    /// Any [`Loss`]: there will be no further reply.
-    pub(crate) async fn reply(&mut self) -> Result<(u64, Reply, Duration), Loss> {
+    /// Any [`SessionError`]: there will be no further reply.
+    pub(crate) async fn reply(&mut self) -> Result<(u64, Reply, Duration), SessionError> {
         loop {
             let text = self.connection.next().await?;
             let Some((id, sent, reply)) = parse_message(text, &mut self.pending)? else { continue };
             if let Reply::Return(answer) = &reply {
-                self.budget
-                    .answered(answer.len())
-                    .map_err(|Exceeded(limit_bytes)| Loss::AnsweredTooMuch { limit_bytes })?;
+                self.budget.answered(answer.len()).map_err(|Exceeded(limit_bytes)| {
+                    SessionError::AnsweredTooMuch { limit_bytes }
+                })?;
             }
             let now = Instant::now();
             let took = now.saturating_duration_since(sent.max(self.last_reply));
@@ -249,10 +249,10 @@ struct Refusal {
 fn parse_message(
     line: &str,
     pending: &mut BTreeMap<u64, Instant>,
-) -> Result<Option<(u64, Instant, Reply)>, Loss> {
+) -> Result<Option<(u64, Instant, Reply)>, SessionError> {
     // Serde's messages quote the input, however long.
     let malformed =
-        |what: String| Loss::Malformed { what: beginning(&what), line: beginning(line) };
+        |what: String| SessionError::Malformed { what: beginning(&what), line: beginning(line) };
     let message: Message<'_> =
         serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
     // Ids are compared as text: 7.0 and "7" are not 7.

@@ -197,10 +197,10 @@ fn above_monitor(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, MONITOR + 1)?)
 }
 
-fn not_executed(launch: &Launch<'_>, source: io::Error) -> StartError {
+fn not_executed(launch: &Launch<'_>, error: io::Error) -> StartError {
     let path = launch.emulator.to_owned();
     let uid = launch.user.map(|user| user.uid);
-    match Errno::from_io_error(&source) {
+    match Errno::from_io_error(&error) {
         Some(Errno::NOENT) if path.exists() => StartError::NoInterpreter { path },
         Some(Errno::NOENT | Errno::NOTDIR) => StartError::NotFound { path },
         Some(Errno::ACCESS | Errno::PERM) if path.is_dir() => StartError::IsDirectory { path },
@@ -211,6 +211,6 @@ fn not_executed(launch: &Launch<'_>, source: io::Error) -> StartError {
             StartError::NotPermitted { path, uid, security: SecurityModules::active() }
         }
         Some(Errno::NOEXEC) => StartError::WrongFormat { path },
-        _ => StartError::NotExecuted { path, source },
+        _ => StartError::NotExecuted { path, error },
     }
 }

@@ -21,7 +21,7 @@ use zlink::{Call, Reply, Service};
 
 use crate::interface::{DESCRIPTION, NAME};
 use crate::peer::Peer;
-use crate::transport::Broken;
+use crate::transport::ConnectionError;
 
 /// JSON values in one message, at most: parsed in a few milliseconds, whatever they are. A longer message
 /// within this limit is long text.
@@ -75,8 +75,8 @@ pub(crate) enum Parsed<'m> {
 /// Parses one message.
 ///
 /// # Errors
-/// [`Broken::Garbage`] for a message that is not a call: the connection cannot be used any more.
-pub(crate) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
+/// [`ConnectionError::NotACall`] for a message that is not a call: the connection cannot be used any more.
+pub(crate) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), ConnectionError> {
     let head: Head<'_> = serde_json::from_slice(message)?;
     if values(message) > MAX_VALUES {
         let parameter = "parameters".into();
@@ -105,7 +105,7 @@ pub(crate) fn parse(message: &[u8]) -> Result<(Head<'_>, Parsed<'_>), Broken> {
 ///
 /// # Errors
 /// Those of [`parse`].
-pub(crate) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, Broken> {
+pub(crate) async fn answer(peer: &mut Peer, message: &[u8]) -> Result<Answer, ConnectionError> {
     let (head, parsed) = parse(message)?;
     debug!("{}", head.method);
     match parsed {
@@ -124,7 +124,7 @@ async fn dispatch(
     peer: &mut Peer,
     head: &Head<'_>,
     call: &Call<MethodCall<'_>>,
-) -> Result<Answer, Broken> {
+) -> Result<Answer, ConnectionError> {
     let mut unused = Connection::new(NullSocket);
     let (reply, descriptors) = peer.handle(call, &mut unused, Vec::new()).await;
     match reply {
@@ -153,7 +153,7 @@ async fn dispatch(
 
 impl Replies {
     /// Returns the next reply; `None` after the last.
-    pub(crate) async fn next(&mut self) -> Result<Option<Message>, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, ConnectionError> {
         let Some((item, descriptors)) = self.0.next().await else { return Ok(None) };
         let bytes = match item {
             Ok(reply) => encode(&reply)?,
@@ -163,13 +163,13 @@ impl Replies {
     }
 }
 
-fn encode(message: &impl Serialize) -> Result<Vec<u8>, Broken> {
+fn encode(message: &impl Serialize) -> Result<Vec<u8>, ConnectionError> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(0);
     Ok(bytes)
 }
 
-pub(crate) fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, Broken> {
+pub(crate) fn refuse(head: &Head<'_>, error: &Standard<'_>) -> Result<Answer, ConnectionError> {
     if head.oneway {
         return Ok(Answer::Nothing);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use capscache::{Capabilities, Escaped, Group, Groups, Status};
 use zlink::tokio::unix::{Connection, connect};
 
-use crate::interface::{self, Dropped, Entries, Entry, Got, Info, State};
+use crate::interface::{self, Dropped, Entries, Entry, GetReply, Info, State};
 
 /// Methods that the client calls; zlink implements them for its `Connection`.
 #[zlink::proxy("io.capscache.Cache")]
@@ -20,7 +20,7 @@ trait Methods {
         emulator: &str,
         no_probe: bool,
         groups: &[&str],
-    ) -> zlink::Result<(Result<Got, interface::Error>, Vec<OwnedFd>)>;
+    ) -> zlink::Result<(Result<GetReply, interface::Error>, Vec<OwnedFd>)>;
     async fn list(&mut self) -> zlink::Result<Result<Entries, interface::Error>>;
     async fn status(
         &mut self,
@@ -53,17 +53,17 @@ pub enum ClientError {
     #[error(transparent)]
     Refused(#[from] interface::Error),
     /// The service has no valid entry, and was not to probe.
-    #[error("the service's entry is {}", state.name())]
+    #[error("cannot use the service's entry: it is {}", state.name())]
     NotValid {
         /// State of the entry.
         state: State,
     },
-    /// The service could not write the entry, which is in no file.
-    #[error("the service could not store the answers")]
-    NotKept,
+    /// The service could not store the entry, which is in no file.
+    #[error("cannot open the entry: the service stored none")]
+    NotPersisted,
     /// The service passed no descriptor, and the file that it named cannot be opened.
-    #[error("the service passed no file, only {}", Escaped::new(path))]
-    NotPassed {
+    #[error("cannot open {}, for which the service passed no descriptor", Escaped::new(path))]
+    NoDescriptor {
         /// The path of the entry.
         path: PathBuf,
         /// The cause.
@@ -127,15 +127,15 @@ impl Client {
             let (got, files) = service.get(&emulator, no_probe, &names).await?;
             Ok((got?, files))
         };
-        let (Got { state, entry, .. }, files) = self.call(get)?;
+        let (GetReply { state, entry, .. }, files) = self.call(get)?;
         if state != State::Valid {
             return Err(ClientError::NotValid { state });
         }
         let file = match files.into_iter().next() {
             Some(file) => File::from(file),
             None => {
-                let path = PathBuf::from(entry.ok_or(ClientError::NotKept)?);
-                File::open(&path).map_err(|source| ClientError::NotPassed { path, source })?
+                let path = PathBuf::from(entry.ok_or(ClientError::NotPersisted)?);
+                File::open(&path).map_err(|source| ClientError::NoDescriptor { path, source })?
             }
         };
         Ok(Capabilities::in_file(&file)?)

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::call::{Answer, Replies, answer};
 use crate::limits::Admission;
 use crate::peer::Peer;
-use crate::transport::{Broken, Inbox, send};
+use crate::transport::{ConnectionError, Inbox, send};
 
 /// An admitted connection.
 pub(crate) struct Connection {
@@ -24,7 +24,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Answers calls until the peer sends no more, or the service ends.
-    pub(crate) async fn serve(mut self) -> Result<(), Broken> {
+    pub(crate) async fn serve(mut self) -> Result<(), ConnectionError> {
         let mut inbox = Inbox::default();
         let mut is_closing = false;
         loop {
@@ -61,7 +61,11 @@ impl Connection {
     }
 
     /// Sends all replies; returns false if the peer closed the connection before the last.
-    async fn send_all(&self, mut replies: Replies, inbox: &mut Inbox) -> Result<bool, Broken> {
+    async fn send_all(
+        &self,
+        mut replies: Replies,
+        inbox: &mut Inbox,
+    ) -> Result<bool, ConnectionError> {
         loop {
             let next = tokio::select! {
                 next = replies.next() => next?,

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capscache::{Accelerator, Capabilities, Error, FailureCause, Group, Listed, Status, chain};
+use capscache::{
+    Accelerator, Capabilities, Error, FailureCause, Group, ListedEntry, Status, chain,
+};
 
 use crate::interface::{self as wire, Entry, Reason, State, Version};
 
 /// Converts one entry of a list.
-pub(crate) fn entry(listed: &Result<Listed, Error>) -> Entry {
+pub(crate) fn entry(listed: &Result<ListedEntry, Error>) -> Entry {
     let listed = match listed {
         Ok(listed) => listed,
         Err(error) => return unusable_entry(error.status()),

@@ -6,10 +6,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tracing::{info, warn};
 
-use crate::interface::{Event, Events, Happening};
+use crate::interface::{Event, EventKind, Events};
 
 /// Events that are kept for subscribers that read slowly; older ones are counted as missed.
-const KEPT: usize = 1024;
+const EVENT_CAPACITY: usize = 1024;
 
 /// Events in one reply, at most.
 const EVENTS_PER_REPLY: usize = 64;
@@ -24,7 +24,7 @@ pub(crate) struct Subscription(broadcast::Receiver<Event>);
 
 impl Publisher {
     pub(crate) fn new() -> Publisher {
-        Publisher(broadcast::Sender::new(KEPT))
+        Publisher(broadcast::Sender::new(EVENT_CAPACITY))
     }
 
     /// Logs an event and sends it to all subscribers.
@@ -68,11 +68,11 @@ impl Subscription {
 /// Converts an event of the watcher into one of the interface.
 fn convert(event: &WatchEvent) -> Event {
     let (kind, emulator) = match event {
-        WatchEvent::Appeared { emulator } => (Happening::Appeared, Some(emulator)),
-        WatchEvent::Dropped { emulator, .. } => (Happening::Dropped, Some(emulator)),
-        WatchEvent::Refreshed { emulator, .. } => (Happening::Refreshed, Some(emulator)),
-        WatchEvent::Failed { emulator, .. } => (Happening::Failed, Some(emulator)),
-        _ => (Happening::Notice, None),
+        WatchEvent::Appeared { emulator } => (EventKind::Appeared, Some(emulator)),
+        WatchEvent::Dropped { emulator, .. } => (EventKind::Dropped, Some(emulator)),
+        WatchEvent::Refreshed { emulator, .. } => (EventKind::Refreshed, Some(emulator)),
+        WatchEvent::Failed { emulator, .. } => (EventKind::Failed, Some(emulator)),
+        _ => (EventKind::Notice, None),
     };
     let (probed, took) = match event {
         WatchEvent::Refreshed { probed, took, .. } => (Some(*probed), Some(took)),
@@ -102,12 +102,12 @@ mod tests {
     async fn a_slow_subscriber_gets_the_number_of_missed_events_and_the_rest_in_order() {
         let publisher = Publisher::new();
         let mut subscription = publisher.subscribe();
-        for number in 0..KEPT + 10 {
+        for number in 0..EVENT_CAPACITY + 10 {
             let (emulator, reason) = ("/emulator".into(), number.to_string());
             publisher.publish(&WatchEvent::Dropped { emulator, reason });
         }
         let (mut missed, mut numbers) = (0, Vec::<usize>::new());
-        while numbers.len() < KEPT {
+        while numbers.len() < EVENT_CAPACITY {
             let next = subscription.next().await;
             assert!(next.events.len() <= EVENTS_PER_REPLY);
             missed += next.missed;
@@ -116,6 +116,6 @@ mod tests {
             );
         }
         assert_eq!(missed, 10);
-        assert_eq!(numbers, (10..KEPT + 10).collect::<Vec<usize>>());
+        assert_eq!(numbers, (10..EVENT_CAPACITY + 10).collect::<Vec<usize>>());
     }
 }

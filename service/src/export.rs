@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
-use capscache_libvirt::{CapsError, QemuCaps, Surroundings};
+use capscache_libvirt::{CapsError, Host, QemuCaps};
 
 /// Format of a document.
 #[derive(Clone, Copy, Debug)]
@@ -69,33 +69,33 @@ pub fn libvirt_xml(
     self_ctime: i64,
     self_version: u32,
 ) -> Result<String, ExportError> {
-    let surroundings = Surroundings { self_ctime, self_version, ..surroundings(emulator, entry)? };
-    Ok(QemuCaps::from_entry(&**entry, surroundings)?.to_xml())
+    let host = Host { self_ctime, self_version, ..host(emulator, entry)? };
+    Ok(QemuCaps::from_entry(&**entry, host)?.to_xml())
 }
 
 /// Returns the facts of this host that libvirt keeps with an emulator's capabilities.
-fn surroundings(emulator: &Path, entry: &Capabilities) -> Result<Surroundings, ExportError> {
+fn host(emulator: &Path, entry: &Capabilities) -> Result<Host, ExportError> {
     let path = std::path::absolute(emulator).unwrap_or_else(|_| emulator.to_owned());
     let status = fs::metadata(&path)
         .map_err(|source| ExportError::Emulator { path: path.clone(), source })?;
     let modules = module_directories().into_iter().find_map(|path| fs::metadata(path).ok());
-    let mut surroundings = Surroundings {
+    let mut host = Host {
         emulator: path.to_string_lossy().into_owned(),
         qemu_ctime: status.ctime(),
         module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
-        ..Surroundings::default()
+        ..Host::default()
     };
     if capscache_libvirt::flag(entry, "kvm").is_ok_and(capscache::Tri::is_yes) {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
         let kernel = [uname.release(), uname.version()].map(|part| part.to_string_lossy());
-        surroundings.kernel_version = Some(kernel.join(" "));
-        surroundings.host_cpu_signature = signature(&cpuinfo);
-        surroundings.microcode_version = microcode(&cpuinfo);
-        surroundings.kvm_supports_nesting = supports_nesting();
-        surroundings.kvm_supports_secure_guest = supports_secure_guest();
+        host.kernel_version = Some(kernel.join(" "));
+        host.host_cpu_signature = signature(&cpuinfo);
+        host.microcode_version = microcode(&cpuinfo);
+        host.kvm_supports_nesting = supports_nesting();
+        host.kvm_supports_secure_guest = supports_secure_guest();
     }
-    Ok(surroundings)
+    Ok(host)
 }
 
 /// Returns the directories where libvirt, as distributions build it, searches for QEMU's modules.

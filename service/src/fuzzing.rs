@@ -2,7 +2,7 @@
 
 use crate::call::{Answer, MethodCall, Parsed, parse, refuse};
 use crate::parameters;
-use crate::transport::{Inbox, LONGEST_MESSAGE};
+use crate::transport::{Inbox, MAX_MESSAGE_BYTES};
 
 /// Bytes of a refusal beside what it repeats of a message, and bytes that an escaped byte of it takes.
 const FRAME: usize = 1024;
@@ -15,7 +15,10 @@ pub fn received(data: &[u8]) {
     while let Ok(Some(at)) = inbox.complete() {
         let message = inbox.message(at);
         taken += message.len() + 1;
-        assert!(message.len() <= LONGEST_MESSAGE && taken <= data.len(), "no byte is taken twice");
+        assert!(
+            message.len() <= MAX_MESSAGE_BYTES && taken <= data.len(),
+            "no byte is taken twice"
+        );
         let most = FRAME + ESCAPED * message.len();
         if let Ok(text) = std::str::from_utf8(message) {
             // No parameter is repeated at length.

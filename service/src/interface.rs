@@ -133,7 +133,7 @@ pub(crate) struct Warmed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 #[serde(rename_all = "lowercase")]
 #[zlink(rename_all = "lowercase")]
-pub(crate) enum Happening {
+pub(crate) enum EventKind {
     Appeared,
     Dropped,
     Refreshed,
@@ -145,7 +145,7 @@ pub(crate) enum Happening {
 /// dropped, failed and notice have a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomType)]
 pub(crate) struct Event {
-    pub(crate) kind: Happening,
+    pub(crate) kind: EventKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) emulator: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ pub(crate) struct Info {
 
 /// Reply of `Get`.
 #[derive(Clone, Debug, Serialize, Deserialize, Type)]
-pub(crate) struct Got {
+pub(crate) struct GetReply {
     pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) entry: Option<String>,
@@ -250,19 +250,26 @@ impl fmt::Display for Error {
             Error::NoSuchEmulator { emulator, reason } => {
                 write!(f, "cannot stat the emulator {emulator}: {reason}")
             }
-            Error::NotAnEmulator { emulator, reason } => {
-                write!(f, "{emulator} is not an emulator: {reason}")
-            }
             // The reason names the emulator.
-            Error::ProbeFailed { reason, .. } | Error::BadQuery { reason, .. } => {
-                f.write_str(reason)
+            Error::NotAnEmulator { reason, .. }
+            | Error::ProbeFailed { reason, .. }
+            | Error::BadQuery { reason, .. } => f.write_str(reason),
+            Error::NotPermitted { reason } => {
+                write!(f, "cannot complete the call: not permitted: {reason}")
             }
-            Error::NotPermitted { reason } => write!(f, "not permitted: {reason}"),
             Error::UnknownFormat { format, known } => {
-                write!(f, "unknown format {format:?}; known are {}", known.join(", "))
+                write!(
+                    f,
+                    "cannot export as {format:?}: unknown format; formats are {}",
+                    known.join(", ")
+                )
             }
             Error::UnknownGroup { group, known } => {
-                write!(f, "unknown group {group:?}; known are {}", known.join(", "))
+                write!(
+                    f,
+                    "cannot get the group {group:?}: unknown group; groups are {}",
+                    known.join(", ")
+                )
             }
             Error::CacheUnusable { reason } => write!(f, "cannot use the cache: {reason}"),
         }

@@ -58,7 +58,7 @@ const LONG: Duration = Duration::from_millis(1);
 const DELAY_FACTOR: u32 = 3;
 
 /// Longest delay: no message alone causes a longer one.
-const LONGEST_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_millis(500);
 
 /// Documents of all unprivileged users that are made or written at a time; one user has one.
 const ALL_DOCUMENTS: usize = 8;
@@ -226,7 +226,7 @@ impl Admission {
     pub(crate) fn charge_time(&self, busy: Duration) {
         if busy > LONG {
             let delay = self.user.delay.get() + busy * DELAY_FACTOR;
-            self.user.delay.set(delay.min(LONGEST_DELAY));
+            self.user.delay.set(delay.min(MAX_DELAY));
         }
     }
 

@@ -20,8 +20,8 @@ use crate::backend::{Backend, run_blocking};
 use crate::convert;
 use crate::export::{Format, document};
 use crate::interface::{
-    Answer, Answers, Dropped, Entries, Entry, Error, Event, Events, Got, Happening, Info, Outcome,
-    Progress, Reason, State, Status, Version, Warmed,
+    Answer, Answers, Dropped, Entries, Entry, Error, Event, EventKind, Events, GetReply, Info,
+    Outcome, Progress, Reason, State, Status, Version, Warmed,
 };
 use crate::limits::{Admission, Permit};
 use crate::parameters;
@@ -89,7 +89,7 @@ impl Peer {
         &self,
         emulator: PathBuf,
         thorough: bool,
-    ) -> Result<(Status, Got, Vec<OwnedFd>), Error> {
+    ) -> Result<(Status, GetReply, Vec<OwnedFd>), Error> {
         let (cache, is_privileged) = (self.backend.cache.clone(), self.caller.is_privileged);
         let lookup = move || {
             let lookup = match (thorough, is_privileged) {
@@ -98,8 +98,8 @@ impl Peer {
                 (true, false) => cache.lookup_with(&emulator, Validation::Thorough),
                 (true, true) => cache.lookup_with(&emulator, Validation::Start),
             };
-            let (got, files) = match &lookup {
-                Ok(Lookup::Hit(hit)) => got(hit),
+            let (reply, files) = match &lookup {
+                Ok(Lookup::Hit(hit)) => get_reply(hit),
                 _ => (missing(), Vec::new()),
             };
             let status: Status = match lookup {
@@ -107,7 +107,7 @@ impl Peer {
                 Err(error) if error.is_damage() => error.status().into(),
                 Err(error) => return Err(convert::error(error, &emulator)),
             };
-            Ok((status.clone(), Got { state: status.state, ..got }, files))
+            Ok((status.clone(), GetReply { state: status.state, ..reply }, files))
         };
         run_blocking(&self.admission, lookup).await
     }
@@ -145,22 +145,22 @@ impl Peer {
         emulator: String,
         no_probe: bool,
         groups: Option<Vec<String>>,
-    ) -> Result<(Got, Vec<OwnedFd>), Refusal> {
+    ) -> Result<(GetReply, Vec<OwnedFd>), Refusal> {
         let emulator = parameters::path(emulator)?;
         let groups = parameters::groups(&groups.unwrap_or_default())?;
         if no_probe {
-            let (_, got, files) = self.lookup(emulator, false).await?;
-            return Ok((got, files));
+            let (_, reply, files) = self.lookup(emulator, false).await?;
+            return Ok((reply, files));
         }
         for _ in 1..OPEN_ATTEMPTS {
             let entry = self.entry(&emulator, groups).await?;
-            let (got, files) = got(&entry);
+            let (reply, files) = get_reply(&entry);
             // An entry without a file was replaced just now, or could not be written.
             if !files.is_empty() || entry.persist_error().is_some() {
-                return Ok((got, files));
+                return Ok((reply, files));
             }
         }
-        Ok(got(&self.entry(&emulator, groups).await?))
+        Ok(get_reply(&self.entry(&emulator, groups).await?))
     }
 
     async fn make_document(
@@ -214,7 +214,7 @@ impl Peer {
 /// Unknown parameters are ignored, and later versions of the service only add to the interface.
 #[zlink::service(
     interface = "io.capscache.Cache",
-    types = [State, Answer, Version, Reason, Entry, Outcome, Warmed, Happening, Event],
+    types = [State, Answer, Version, Reason, Entry, Outcome, Warmed, EventKind, Event],
     vendor = "capscache",
     product = "capscache",
     version = env!("CARGO_PKG_VERSION"),
@@ -240,9 +240,9 @@ impl Peer {
         emulator: String,
         no_probe: Option<bool>,
         groups: Option<Vec<String>>,
-    ) -> (Result<Got, Refusal>, Vec<OwnedFd>) {
+    ) -> (Result<GetReply, Refusal>, Vec<OwnedFd>) {
         match self.get_entry(emulator, no_probe.unwrap_or(false), groups).await {
-            Ok((got, files)) => (Ok(got), files),
+            Ok((reply, files)) => (Ok(reply), files),
             Err(refusal) => (Err(refusal), Vec::new()),
         }
     }
@@ -377,17 +377,23 @@ fn answers(queries: &[Query], entry: &Capabilities) -> Vec<Answer> {
 }
 
 /// Returns the reply of `Get` for a valid entry, and its file.
-fn got(entry: &Capabilities) -> (Got, Vec<OwnedFd>) {
-    let got = Got {
+fn get_reply(entry: &Capabilities) -> (GetReply, Vec<OwnedFd>) {
+    let reply = GetReply {
         state: State::Valid,
         entry: entry.file_path().map(|path| path.to_string_lossy().into_owned()),
         version: Some(convert::version(entry)),
         arch: Some(entry.arch().to_owned()),
         accelerators: convert::accelerators(entry),
     };
-    (got, entry.file().into_iter().map(OwnedFd::from).collect())
+    (reply, entry.file().into_iter().map(OwnedFd::from).collect())
 }
 
-fn missing() -> Got {
-    Got { state: State::Missing, entry: None, version: None, arch: None, accelerators: Vec::new() }
+fn missing() -> GetReply {
+    GetReply {
+        state: State::Missing,
+        entry: None,
+        version: None,
+        arch: None,
+        accelerators: Vec::new(),
+    }
 }

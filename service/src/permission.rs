@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capscache::trust::is_root_or_unmapped;
+use capscache::trust::{Untrusted, is_root_or_unmapped};
 use capscache::{Cache, Escaped};
 use capscache_watcher::check_probe;
 
@@ -27,7 +27,9 @@ pub(crate) fn check(cache: &Cache, emulator: &Path) -> Result<(), String> {
     let own = entries.filter(|entry| entry.emulator() == emulator);
     let ran_before: Vec<_> = own.flat_map(|entry| entry.depends_on()).collect();
     let names_all =
-        check_probe(emulator, &ran_before).map_err(|untrusted| untrusted.to_string())?;
+        check_probe(emulator, &ran_before).map_err(|Untrusted { path, distrust, .. }| {
+            format!("{} {distrust}", Escaped::new(&path))
+        })?;
     if !names_all {
         return Err(format!("{shown} is a script whose text does not name all that it runs"));
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use capscache::format::QueryError as Unparsable;
+use capscache::format::QueryError as EntryQueryError;
 use capscache::{Bytes, Capabilities, Entry, Groups, Query as EntryQuery, Tri};
 use capscache_libvirt::{Flag, UnknownFlag};
 
@@ -28,14 +28,20 @@ const KINDS: &str = "machine, cpu, cpu-model, machine-deprecated, version, gic, 
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// It is not a query about an entry.
+    /// It is a malformed query about an entry.
     #[error(transparent)]
-    Entry(#[from] Unparsable),
+    Entry(#[from] EntryQueryError),
+    /// It lacks `KIND:`, or a name after it.
+    #[error("cannot parse the query {query:?}: it is not KIND:NAME; kinds are {KINDS}")]
+    Shape {
+        /// The query.
+        query: String,
+    },
     /// Its kind is unknown.
-    #[error("unknown kind of query {kind:?}; known are {KINDS}")]
+    #[error("cannot parse the query {query:?}: unknown kind; kinds are {KINDS}")]
     UnknownKind {
-        /// The text before the colon.
-        kind: String,
+        /// The query.
+        query: String,
     },
     /// libvirt has no such flag.
     #[error(transparent)]
@@ -47,7 +53,7 @@ impl FromStr for Query {
 
     fn from_str(text: &str) -> Result<Query, QueryError> {
         if text.len() > EntryQuery::MAX_BYTES {
-            return Err(Unparsable::TooLong { bytes: text.len() }.into());
+            return Err(EntryQueryError::TooLong { bytes: text.len() }.into());
         }
         match text.split_once(':') {
             Some(("flag", name)) if !name.is_empty() => {
@@ -55,7 +61,8 @@ impl FromStr for Query {
             }
             Some(("firmware", names)) if !names.is_empty() => Ok(Query::Firmware(names.to_owned())),
             _ => text.parse().map(Query::Entry).map_err(|error| match error {
-                Unparsable::UnknownKind { kind } => QueryError::UnknownKind { kind },
+                EntryQueryError::UnknownKind { query } => QueryError::UnknownKind { query },
+                EntryQueryError::Shape { query } => QueryError::Shape { query },
                 other => other.into(),
             }),
         }
@@ -136,10 +143,10 @@ mod tests {
             ours.collect::<Vec<_>>(),
             capscache::format::QUERY_KINDS.split(", ").collect::<Vec<_>>()
         );
-        assert_eq!(
-            QueryError::UnknownKind { kind: "x".into() }.to_string().matches("flag").count(),
-            1
-        );
+        for text in ["x:y", "x", "flag:", "firmware:"] {
+            let error = text.parse::<Query>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("; kinds are {KINDS}")), "{error}");
+        }
     }
 
     #[test]
@@ -148,7 +155,7 @@ mod tests {
             let text = format!("{kind}:{}", ",".repeat(EntryQuery::MAX_BYTES));
             let bytes = text.len();
             let error = text.parse::<Query>().unwrap_err();
-            let too_long = matches!(error, QueryError::Entry(Unparsable::TooLong { bytes: counted }) if counted == bytes);
+            let too_long = matches!(error, QueryError::Entry(EntryQueryError::TooLong { bytes: counted }) if counted == bytes);
             assert!(too_long, "{kind}: {error}");
         }
     }

@@ -109,7 +109,12 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
     };
     match timeout(GRACE, all_ended).await {
         Ok(()) => info!("stopped"),
-        Err(_) => warn!("stopped; {} calls were not done in time", server.limits.connections()),
+        Err(_) => {
+            let (calls, limit_ms) = (server.limits.connections(), GRACE.as_millis());
+            warn!(
+                "cannot complete {calls} calls: they were not done {limit_ms} ms after the signal"
+            );
+        }
     }
     Ok(())
 }
@@ -122,7 +127,7 @@ fn start_watcher(cache: &Cache, options: &Options, publisher: Publisher) -> Opti
         .rewarm(options.rewarm)
         .jobs(options.jobs);
     let watcher = Watcher::start(cache.clone(), options, move |event| publisher.publish(&event));
-    watcher.inspect_err(|error| warn!("nothing is watched: {}", chain(error))).ok()
+    watcher.inspect_err(|error| warn!("{}", chain(error))).ok()
 }
 
 /// State that admitting a connection needs.
@@ -174,7 +179,7 @@ async fn accept(socket: StdUnixListener, accepted: mpsc::Sender<UnixStream>) -> 
             }
             Err(error) => {
                 if logged.is_none_or(|logged| logged.elapsed() > WARNING_INTERVAL) {
-                    warn!("cannot accept a connection: {error}; trying again");
+                    warn!("cannot accept a connection: {error}; retrying");
                     logged = Some(Instant::now());
                 }
                 sleep(ACCEPT_RETRY).await;
@@ -187,7 +192,7 @@ fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        warn!("a connection ended by a fault of this service, please report it: {error}");
+        warn!("cannot serve a connection: {error}; please report it");
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::limits::{Admission, Permit};
 
 /// The longest message that is accepted, in bytes without its NUL.
-pub(crate) const LONGEST_MESSAGE: usize = 1 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Bytes that a connection may buffer without being counted, and the least that are read at a time.
 const CHUNK: usize = 4096;
@@ -36,17 +36,17 @@ const HANGUP_CHECK: Duration = Duration::from_secs(1);
 
 /// The reason why a connection is closed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("a message of more than {LONGEST_MESSAGE} bytes")]
+pub(crate) enum ConnectionError {
+    #[error("cannot receive a call: it has more than {MAX_MESSAGE_BYTES} bytes")]
     TooLong,
-    #[error("a message that was not complete after {} s", RECEIVE_TIMEOUT.as_secs())]
+    #[error("cannot receive a call: it was not complete after {} s", RECEIVE_TIMEOUT.as_secs())]
     TooSlow,
-    #[error("too many unfinished messages of one user, or of all")]
+    #[error("cannot receive a call: too many of this user, or of all, are incomplete")]
     TooMuch,
-    #[error("a reply that was not read within {} s", SEND_TIMEOUT.as_secs())]
+    #[error("cannot send a reply: it was not read within {} s", SEND_TIMEOUT.as_secs())]
     Unread,
-    #[error("a message that is not a call: {0}")]
-    Garbage(#[from] serde_json::Error),
+    #[error("cannot parse a call: {0}")]
+    NotACall(#[from] serde_json::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -76,7 +76,7 @@ impl Inbox {
         &mut self,
         stream: &UnixStream,
         admission: &Admission,
-    ) -> Result<Option<Range<usize>>, Broken> {
+    ) -> Result<Option<Range<usize>>, ConnectionError> {
         loop {
             if let Some(found) = self.complete()? {
                 return Ok(Some(found));
@@ -95,7 +95,7 @@ impl Inbox {
     /// Waits until the peer has closed the connection; one that shut down only its sending half may still
     /// wait for replies. Bytes that arrive meanwhile are kept, up to the limit of a message.
     pub(crate) async fn wait_for_hangup(&mut self, stream: &UnixStream, admission: &Admission) {
-        while self.bytes.len() - self.begin <= LONGEST_MESSAGE {
+        while self.bytes.len() - self.begin <= MAX_MESSAGE_BYTES {
             match self.receive_once(stream, admission).await {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -108,15 +108,15 @@ impl Inbox {
     }
 
     /// Returns the range of the next message, if it is complete.
-    pub(crate) fn complete(&mut self) -> Result<Option<Range<usize>>, Broken> {
+    pub(crate) fn complete(&mut self) -> Result<Option<Range<usize>>, ConnectionError> {
         let Some(length) = memchr::memchr(0, &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();
-            let is_too_long = self.bytes.len() - self.begin > LONGEST_MESSAGE;
-            return if is_too_long { Err(Broken::TooLong) } else { Ok(None) };
+            let is_too_long = self.bytes.len() - self.begin > MAX_MESSAGE_BYTES;
+            return if is_too_long { Err(ConnectionError::TooLong) } else { Ok(None) };
         };
         let message = self.begin..self.searched + length;
-        if message.len() > LONGEST_MESSAGE {
-            return Err(Broken::TooLong);
+        if message.len() > MAX_MESSAGE_BYTES {
+            return Err(ConnectionError::TooLong);
         }
         self.begin = message.end + 1;
         self.searched = self.begin;
@@ -129,13 +129,13 @@ impl Inbox {
         &mut self,
         stream: &UnixStream,
         admission: &Admission,
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, ConnectionError> {
         let received = match self.since {
             None => self.receive_once(stream, admission).await?,
             Some(since) => {
                 timeout_at(since + RECEIVE_TIMEOUT, self.receive_once(stream, admission))
                     .await
-                    .map_err(|_| Broken::TooSlow)??
+                    .map_err(|_| ConnectionError::TooSlow)??
             }
         };
         Ok(received > 0)
@@ -145,7 +145,7 @@ impl Inbox {
         &mut self,
         stream: &UnixStream,
         admission: &Admission,
-    ) -> Result<usize, Broken> {
+    ) -> Result<usize, ConnectionError> {
         loop {
             if let Some(received) = self.try_receive(stream, admission)? {
                 return Ok(received);
@@ -160,7 +160,7 @@ impl Inbox {
         &mut self,
         stream: &UnixStream,
         admission: &Admission,
-    ) -> Result<Option<usize>, Broken> {
+    ) -> Result<Option<usize>, ConnectionError> {
         self.make_room(admission)?;
         match stream.try_read_buf(&mut self.bytes) {
             Ok(received) => {
@@ -181,7 +181,7 @@ impl Inbox {
     }
 
     /// Drops the messages that were returned, and reserves room for more bytes.
-    fn make_room(&mut self, admission: &Admission) -> Result<(), Broken> {
+    fn make_room(&mut self, admission: &Admission) -> Result<(), ConnectionError> {
         if self.begin > 0 {
             self.bytes.drain(..self.begin);
             self.searched -= self.begin;
@@ -192,9 +192,9 @@ impl Inbox {
             }
         }
         if self.bytes.len() == self.bytes.capacity() {
-            let more = self.bytes.len().clamp(CHUNK, LONGEST_MESSAGE);
+            let more = self.bytes.len().clamp(CHUNK, MAX_MESSAGE_BYTES);
             if !self.bytes.is_empty() {
-                let charge = admission.charge_bytes(more).ok_or(Broken::TooMuch)?;
+                let charge = admission.charge_bytes(more).ok_or(ConnectionError::TooMuch)?;
                 match &mut self.charge {
                     Some(charged) => charged.merge(charge),
                     None => self.charge = Some(charge),
@@ -218,10 +218,10 @@ pub(crate) async fn send(
     stream: &UnixStream,
     bytes: &[u8],
     descriptors: &[OwnedFd],
-) -> Result<(), Broken> {
+) -> Result<(), ConnectionError> {
     timeout(SEND_TIMEOUT, send_all(stream, bytes, descriptors))
         .await
-        .map_err(|_| Broken::Unread)??;
+        .map_err(|_| ConnectionError::Unread)??;
     Ok(())
 }
 
@@ -280,7 +280,7 @@ mod tests {
     async fn messages_arrive_whole_however_they_are_cut() {
         let admission = admission();
         let messages: Vec<Vec<u8>> =
-            [0, 1, 10, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, LONGEST_MESSAGE, 5]
+            [0, 1, 10, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, MAX_MESSAGE_BYTES, 5]
                 .iter()
                 .map(|length| vec![b'm'; *length])
                 .collect();
@@ -332,7 +332,7 @@ mod tests {
             }
         };
         tokio::select! {
-            broken = inbox.next(&ours, &admission) => assert!(matches!(broken, Err(Broken::TooSlow))),
+            broken = inbox.next(&ours, &admission) => assert!(matches!(broken, Err(ConnectionError::TooSlow))),
             () = write => {}
         }
         assert_eq!(began.elapsed().as_secs(), RECEIVE_TIMEOUT.as_secs());
@@ -342,7 +342,7 @@ mod tests {
     async fn a_peer_that_does_not_read_is_disconnected() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let reply = vec![b'r'; 16 << 20];
-        assert!(matches!(send(&ours, &reply, &[]).await, Err(Broken::Unread)));
+        assert!(matches!(send(&ours, &reply, &[]).await, Err(ConnectionError::Unread)));
     }
 
     #[tokio::test]
@@ -367,7 +367,7 @@ mod tests {
             () = inbox.wait_for_hangup(&ours, &admission) => panic!("the peer is connected"),
             sent = sending => assert!(sent.is_err(), "it is not read for ever"),
         }
-        assert!(inbox.bytes.capacity() <= 3 * LONGEST_MESSAGE);
+        assert!(inbox.bytes.capacity() <= 3 * MAX_MESSAGE_BYTES);
         drop(theirs);
     }
 }

@@ -16,7 +16,7 @@ use capscache_format::{Input, Scope, Variable};
 use crate::capabilities::{Capabilities, Loaded};
 use crate::error::Error;
 use crate::inputs::{self, Check, HostFacts, Kvm, Present};
-use crate::lookup::{Listed, Lookup};
+use crate::lookup::{ListedEntry, Lookup};
 use crate::status::Stale;
 use crate::store::Store;
 
@@ -161,15 +161,15 @@ impl Entries {
     ///
     /// # Errors
     /// [`Error::Entry`] if the directory cannot be read.
-    pub(crate) fn list(&self) -> Result<Vec<Result<Listed, Error>>, Error> {
+    pub(crate) fn list(&self) -> Result<Vec<Result<ListedEntry, Error>>, Error> {
         let listed = self.read_all()?.map(|(file, entry)| {
             let loaded = entry?;
             let stale = self.environment_differs(&loaded).or_else(|| {
                 if loaded.is_unchanged() { None } else { self.full_check(&loaded, false).1 }
             });
-            Ok(Listed { file, capabilities: Capabilities(Arc::new(loaded)), stale })
+            Ok(ListedEntry { file, capabilities: Capabilities(Arc::new(loaded)), stale })
         });
-        let mut listed: Vec<Result<Listed, Error>> = listed.collect();
+        let mut listed: Vec<Result<ListedEntry, Error>> = listed.collect();
         listed.sort_by_key(|entry| match entry {
             Ok(entry) => (0, entry.capabilities.emulator()),
             Err(_) => (1, PathBuf::new()),

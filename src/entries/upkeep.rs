@@ -10,9 +10,9 @@ use capscache_format::Scope;
 
 use super::Entries;
 use crate::capabilities::Loaded;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::lookup::Lookup;
-use crate::status::{Collected, Stale};
+use crate::status::{GarbageReport, Stale};
 use crate::trust::is_inaccessible;
 
 impl Entries {
@@ -55,9 +55,9 @@ impl Entries {
     ) -> Result<Option<Stale>, Error> {
         let Lookup::Stale { reason, entry } = examined else { return Ok(None) };
         let path = self.store.entry_path(emulator);
-        let is_to_go =
+        let is_removable =
             reason.scope == Scope::Binary && !is_inaccessible(&reason.path) && entry.0.is_in(&path);
-        if is_to_go {
+        if is_removable {
             let lock = self.store.lock(&path, Duration::ZERO);
             if lock.is_some() && entry.0.is_current() {
                 self.store.remove(&path)?;
@@ -71,20 +71,20 @@ impl Entries {
     ///
     /// # Errors
     /// [`Error::Entry`].
-    pub(crate) fn collect_garbage(&self) -> Result<Collected, Error> {
-        let mut collected = Collected::default();
+    pub(crate) fn collect_garbage(&self) -> Result<GarbageReport, Error> {
+        let mut report = GarbageReport::default();
         for file in self.store.entries()? {
-            self.collect_entry(&file, &mut collected)?;
+            self.collect_entry(&file, &mut report)?;
         }
-        collected.emulators.sort();
+        report.emulators.sort();
         for file in self.store.failures()? {
-            self.collect_failure(&file, &mut collected)?;
+            self.collect_failure(&file, &mut report)?;
         }
-        self.store.collect_leftovers(&mut collected)?;
-        Ok(collected)
+        self.store.collect_leftovers(&mut report)?;
+        Ok(report)
     }
 
-    fn collect_entry(&self, file: &Path, collected: &mut Collected) -> Result<(), Error> {
+    fn collect_entry(&self, file: &Path, report: &mut GarbageReport) -> Result<(), Error> {
         // A process that holds the lock is about to write a good entry.
         let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(()) };
         let emulator = match self.store.read(file) {
@@ -92,7 +92,7 @@ impl Entries {
             Ok(None) => return Ok(()),
             Err(error) if error.is_damage() => None,
             Err(error) => {
-                skip(collected, file, &error);
+                skip(report, file, &error);
                 return Ok(());
             }
         };
@@ -100,26 +100,26 @@ impl Entries {
             Some(emulator) if !is_gone(&emulator) => {}
             Some(emulator) => {
                 self.store.remove(file)?;
-                collected.emulators.push(emulator);
+                report.emulators.push(emulator);
             }
-            None => collected.damaged += usize::from(self.store.remove(file)?),
+            None => report.damaged += usize::from(self.store.remove(file)?),
         }
         Ok(())
     }
 
-    fn collect_failure(&self, file: &Path, collected: &mut Collected) -> Result<(), Error> {
+    fn collect_failure(&self, file: &Path, report: &mut GarbageReport) -> Result<(), Error> {
         let Some(_lock) = self.store.lock(file, Duration::ZERO) else { return Ok(()) };
         let holds = match self.store.read(file) {
             Ok(Some(stored)) => self.failure_in(&Loaded::new(stored, &self.host())).is_some(),
             Ok(None) => return Ok(()),
             Err(error) if error.is_damage() => false,
             Err(error) => {
-                skip(collected, file, &error);
+                skip(report, file, &error);
                 return Ok(());
             }
         };
         if !holds {
-            collected.failures += usize::from(self.store.remove(file)?);
+            report.failures += usize::from(self.store.remove(file)?);
         }
         Ok(())
     }
@@ -131,11 +131,11 @@ fn is_gone(emulator: &Path) -> bool {
     fs::metadata(emulator).is_err_and(|error| is_absent(error.kind()))
 }
 
-fn skip(collected: &mut Collected, file: &Path, error: &Error) {
+fn skip(report: &mut GarbageReport, file: &Path, error: &Error) {
     let why = match error {
-        Error::Entry { source, .. } => source.to_string(),
+        Error::Entry { source, .. } => chain(source),
         Error::Unsafe { why, .. } => why.clone(),
-        error => error.to_string(),
+        error => chain(error),
     };
-    collected.skipped.push((file.to_owned(), why));
+    report.skipped.push((file.to_owned(), why));
 }

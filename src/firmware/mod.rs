@@ -133,15 +133,14 @@ pub enum FirmwareError {
     },
     /// A file is not JSON, or lacks a member that a descriptor must have.
     #[error(
-        "cannot parse the firmware descriptor {}: fix it, or hide it by an empty file",
+        "cannot parse the firmware descriptor {}: {error}; fix it, or hide it by an empty file",
         Escaped::new(path)
     )]
     Syntax {
         /// The path of the file.
         path: PathBuf,
-        /// The error of the parser.
-        #[source]
-        source: serde_json::Error,
+        /// The error of the parser. It is part of the message, and not a `source`, since a remedy follows it.
+        error: serde_json::Error,
     },
 }
 
@@ -183,7 +182,7 @@ impl FirmwareList {
     ///
     /// # Errors
     /// [`Unanswered`] for a machine that the emulator does not have, or did not report.
-    pub fn fitting<'a, B: AsRef<[u8]>>(
+    pub fn matching<'a, B: AsRef<[u8]>>(
         &'a self,
         entry: &Entry<B>,
         machine: &str,
@@ -255,7 +254,7 @@ fn read(path: PathBuf) -> Result<Option<Firmware>, FirmwareError> {
         }
         Ok(Some(bytes)) => match parse(&bytes) {
             Ok((descriptor, document)) => Ok(Some(Firmware { path, descriptor, document })),
-            Err(source) => Err(FirmwareError::Syntax { path, source }),
+            Err(error) => Err(FirmwareError::Syntax { path, error }),
         },
         Ok(None) => Err(FirmwareError::NoFile { path }),
         Err(source) => Err(FirmwareError::Read { path, source }),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::FirmwareError;
 
 /// The path under each of the directories for configuration and data.
-const WITHIN: &str = "qemu/firmware";
+const SUBDIRECTORY: &str = "qemu/firmware";
 
 /// Returns the directories of firmware descriptors, the most specific first: that of this user, under
 /// `XDG_CONFIG_HOME` or `~/.config`, that of the host's administrator, that of its packages.
@@ -24,7 +24,7 @@ fn directories(config: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf>
         |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
     let config = valid(config).or_else(|| Some(valid(home)?.join(".config")));
     let all = config.into_iter().chain(["/etc", "/usr/share"].map(PathBuf::from));
-    all.map(|directory| directory.join(WITHIN)).collect()
+    all.map(|directory| directory.join(SUBDIRECTORY)).collect()
 }
 
 /// Finds the files that are in effect, by name. Errors of directories that cannot be read go to `broken`.

@@ -13,7 +13,7 @@ use crate::file::open_nonblocking;
 use crate::status::Stale;
 
 /// The time during which incomplete answers serve, in seconds.
-const SERVES_SECONDS: i64 = 60;
+const TTL_SECONDS: i64 = 60;
 
 /// Compares the time and the prober of incomplete answers.
 pub(super) struct IncompleteAnswers;
@@ -47,7 +47,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 pub(super) fn expired(incomplete: &Incomplete) -> Option<Stale> {
     let age = boot_seconds().saturating_sub(incomplete.at);
     // The age first: of an old one the rights of this process need not be examined.
-    let found = if !(0..SERVES_SECONDS).contains(&age) {
+    let found = if !(0..TTL_SECONDS).contains(&age) {
         format!("that was {age} s ago")
     } else if incomplete.context != context_digest() {
         "a caller with other rights or limits".to_owned()
@@ -113,8 +113,8 @@ mod tests {
         };
         let own = context_digest();
         assert_eq!(expired(0, &own, &[]), None);
-        assert_eq!(expired(SERVES_SECONDS - 2, &own, &[]), None);
-        assert!(expired(SERVES_SECONDS, &own, &[]).is_some_and(|found| found.contains("s ago")));
+        assert_eq!(expired(TTL_SECONDS - 2, &own, &[]), None);
+        assert!(expired(TTL_SECONDS, &own, &[]).is_some_and(|found| found.contains("s ago")));
         assert!(expired(-1000, &own, &[]).is_some(), "recorded before a reboot");
         assert!(expired(0, "other", &[]).is_some_and(|found| found.contains("other rights")));
         let opened = expired(0, &own, &[directory.path()]).unwrap();

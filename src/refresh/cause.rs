@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use capscache_format::FailureCause;
-use capscache_probe::{InterviewError, Loss, ProbeError, StartError};
+use capscache_probe::{ExchangeError, ProbeError, SessionError, StartError};
 
 use super::shortage;
 use crate::error::{Error, chain};
@@ -19,7 +19,7 @@ pub(super) fn probe_error(emulator: &Path, source: ProbeError) -> Error {
 /// Returns whether an error may be one of this process, such as a lack of memory or time: another probe may
 /// succeed at any time, so it is not remembered.
 pub(super) fn is_transient(error: &ProbeError) -> bool {
-    matches!(error, ProbeError::Start(_)) || shortage::is_shown_in(&chain(error))
+    matches!(error, ProbeError::Start(_)) || shortage::shows_shortage(&chain(error))
 }
 
 fn cause_of(error: &ProbeError) -> FailureCause {
@@ -30,9 +30,9 @@ fn cause_of(error: &ProbeError) -> FailureCause {
         return FailureCause::Shortage;
     }
     match error {
-        ProbeError::Interview(InterviewError::Start(error)) => cause_of_start(error),
-        ProbeError::Interview(InterviewError::Replaced) => FailureCause::Other,
-        ProbeError::Interview(_) => FailureCause::Crashed,
+        ProbeError::Exchange(ExchangeError::Start(error)) => cause_of_start(error),
+        ProbeError::Exchange(ExchangeError::Replaced) => FailureCause::Other,
+        ProbeError::Exchange(_) => FailureCause::Crashed,
         _ => FailureCause::Other,
     }
 }
@@ -46,9 +46,9 @@ fn cause_of_start(error: &StartError) -> FailureCause {
         | StartError::WrongFormat { .. }
         | StartError::NotQmp { .. } => FailureCause::NotAnEmulator,
         StartError::NotPermitted { .. } | StartError::User { .. } => FailureCause::NotPermitted,
-        StartError::NoGreeting { source, .. } => match source {
-            Loss::Silent { .. } | Loss::OutOfTime { .. } => FailureCause::TimedOut,
-            Loss::Io(_) => FailureCause::Other,
+        StartError::NoGreeting { cause, .. } => match cause {
+            SessionError::Silent { .. } | SessionError::OutOfTime { .. } => FailureCause::TimedOut,
+            SessionError::Io(_) => FailureCause::Other,
             _ => FailureCause::NotAnEmulator,
         },
         StartError::NoMonitor { .. } | StartError::NotReady { .. } => FailureCause::Crashed,

@@ -27,7 +27,7 @@ use self::in_flight::{InFlight, InFlightProbe};
 pub use self::revalidate::Revalidated;
 
 /// The time that another process's probe is waited for beyond the time that a probe may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_MARGIN: Duration = Duration::from_secs(5);
 
 /// Fills the entries of one cache.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Refresher {
         let (this, path) = (Arc::clone(self), emulator.to_owned());
         self.in_flight.join(emulator, groups, move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                this.obtain(&path, groups)
+                this.get_or_probe(&path, groups)
             }));
             this.in_flight.remove(&path);
             result.unwrap_or_else(|_| Err(Error::Abandoned { path }))

@@ -122,7 +122,9 @@ pub struct Slot {
 
 /// Too many probes of an unprivileged user wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many probes of this user wait already: try again when some are done")]
+#[error(
+    "cannot queue the probe: too many probes of this user wait already; retry when some are done"
+)]
 pub struct TooMany;
 
 impl ProbeQueue {

@@ -21,7 +21,7 @@ pub enum Revalidated {
     /// The entry cannot be used.
     Unusable(Error),
     /// There is no entry, or it lacks a group.
-    Lacking,
+    Missing,
 }
 
 impl Refresher {
@@ -48,6 +48,6 @@ impl Refresher {
             }
             Lookup::Hit(_) | Lookup::Missing => {}
         }
-        Ok(Revalidated::Lacking)
+        Ok(Revalidated::Missing)
     }
 }

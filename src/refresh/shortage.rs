@@ -10,7 +10,7 @@ use crate::inputs::shortage;
 
 /// Messages of programs in the C locale that lack a resource (errno(3): ENOMEM, EAGAIN, EMFILE, ENFILE,
 /// ENOSPC; of glibc and musl), and signals and timeouts that a limit or the kernel may have caused.
-const SIGNS: [&str; 14] = [
+const SHORTAGE_MESSAGES: [&str; 14] = [
     "Cannot allocate memory",
     "Out of memory",
     "out of memory",
@@ -24,12 +24,12 @@ const SIGNS: [&str; 14] = [
     "SIGXCPU",
     "SIGXFSZ",
     "gave no answer within",
-    "was not done within",
+    "cannot complete the probe within",
 ];
 
 /// Returns whether a text, such as an error with its causes or the output of an emulator, shows a shortage.
-pub(super) fn is_shown_in(text: &str) -> bool {
-    SIGNS.iter().any(|sign| text.contains(sign))
+pub(super) fn shows_shortage(text: &str) -> bool {
+    SHORTAGE_MESSAGES.iter().any(|sign| text.contains(sign))
 }
 
 /// Records in a model the answers that are missing from it, if any are: those of an accelerator that is built
@@ -67,7 +67,7 @@ pub(super) fn note(model: &mut Model, closed_kvm: bool) {
     let short = shortage();
     let quarantined = model.report.quarantined.iter();
     let lost_query = quarantined
-        .filter(|lost| short.is_some() || is_shown_in(&lost.reason))
+        .filter(|lost| short.is_some() || shows_shortage(&lost.reason))
         .map(|lost| format!("{}: it {}", lost.command, lost.reason))
         .next();
     let lost_binary = !binary.is_empty() || lost_query.is_some() || !unopened.is_empty();

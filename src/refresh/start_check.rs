@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use capscache_format::{Escaped, Evidence, Input, InputKind, Scope, Signature, Variable};
-use capscache_probe::{InterviewError, ProbeError, StartError, locate};
+use capscache_probe::{ExchangeError, ProbeError, StartError, locate};
 
 use super::Refresher;
 use crate::capabilities::Capabilities;
@@ -52,7 +52,7 @@ impl Refresher {
             // A failure of the prober is not one of the wrapper.
             Err(
                 ProbeError::Start(_)
-                | ProbeError::Interview(InterviewError::Start(StartError::Spawn { .. })),
+                | ProbeError::Exchange(ExchangeError::Start(StartError::Spawn { .. })),
             ) => return None,
             Err(error) => chain(&error),
         };

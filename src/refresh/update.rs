@@ -11,7 +11,7 @@ use capscache_probe::{Options, Probed, RanExecutable, note_failure, probe};
 use rustix::fs::Stat;
 
 use super::record::{Before, record_files, record_host};
-use super::{PATIENCE, Refresher, cause, shortage};
+use super::{LOCK_MARGIN, Refresher, cause, shortage};
 use crate::capabilities::{Capabilities, Loaded, recorded_inputs};
 use crate::error::{Error, chain};
 use crate::file::{open_regular, signature};
@@ -20,11 +20,11 @@ use crate::lookup::Lookup;
 use crate::store::Bytes;
 
 /// The number of probes of an emulator that is replaced while it is probed.
-const TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 impl Refresher {
     /// The entry with all `groups`: from disk, or from a probe for all that it lacks.
-    pub(super) fn obtain(
+    pub(super) fn get_or_probe(
         self: &Arc<Self>,
         emulator: &Path,
         groups: Groups,
@@ -40,7 +40,7 @@ impl Refresher {
             return Ok(shared);
         }
         let path = self.entries.store.entry_path(emulator);
-        let _lock = self.entries.store.lock(&path, self.settings.limits.probe + PATIENCE);
+        let _lock = self.entries.store.lock(&path, self.settings.limits.probe + LOCK_MARGIN);
         let examined = self.entries.examine(emulator, false);
         if let Some(hit) = filled(&examined, groups) {
             return Ok(hit);
@@ -91,7 +91,7 @@ impl Refresher {
     /// Probes for everything.
     fn probe(&self, emulator: &Path, groups: Groups) -> Result<Capabilities, Error> {
         let mut recorded = Vec::new();
-        for tries_left in (0..TRIES).rev() {
+        for tries_left in (0..MAX_ATTEMPTS).rev() {
             let before = Before::now(emulator, &self.entries.variables());
             let status = stat(emulator)?;
             let options = self.probe_options().groups(groups);
@@ -138,7 +138,7 @@ impl Refresher {
         if old.accelerators().all(Accelerator::needs_host) {
             return Ok(None);
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let mut whole = self.model_of(emulator, old)?;
             whole.drop_host_facts();
             // A state that is the same before and after the probe was the same during it.

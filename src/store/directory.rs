@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// Flags with which links are refused, and a pipe, a terminal or a device does not block this process.
-const SAFE: OFlags =
+const OPEN_FLAGS: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// An open directory.
@@ -32,7 +32,7 @@ impl Directory {
 
     /// Opens a directory in this one; a link is refused as [`io::ErrorKind::NotADirectory`].
     pub(crate) fn inside(&self, name: &OsStr) -> io::Result<Directory> {
-        match rustix::fs::openat(&self.fd, name, SAFE | OFlags::DIRECTORY, Mode::empty()) {
+        match rustix::fs::openat(&self.fd, name, OPEN_FLAGS | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Directory { fd, path: self.path.join(name) }),
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a link or not a directory"))
@@ -66,7 +66,7 @@ impl Directory {
     /// Opens a regular file; files of other types are errors.
     pub(super) fn file(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
         let mode = Mode::from_raw_mode(mode);
-        let file = File::from(rustix::fs::openat(&self.fd, name, flags | SAFE, mode)?);
+        let file = File::from(rustix::fs::openat(&self.fd, name, flags | OPEN_FLAGS, mode)?);
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind == FileType::RegularFile {
             Ok(file)

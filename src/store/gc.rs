@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use super::lock::{Locked, try_lock};
 use super::{Directory, ENTRY, FAILURE, Store};
 use crate::error::Error;
-use crate::status::Collected;
+use crate::status::GarbageReport;
 
 impl Store {
     /// Removes temporary files, temporary directories and older releases that no process uses.
     ///
     /// # Errors
     /// [`Error::Entry`].
-    pub(crate) fn collect_leftovers(&self, collected: &mut Collected) -> Result<(), Error> {
+    pub(crate) fn collect_leftovers(&self, report: &mut GarbageReport) -> Result<(), Error> {
         for file in self.temporaries()? {
-            collected.temporaries += usize::from(self.remove_abandoned(&file)?);
+            report.temporaries += usize::from(self.remove_abandoned(&file)?);
         }
         for directory in self.scratch_directories()? {
-            collected.scratch_directories += usize::from(self.remove_abandoned(&directory)?);
+            report.scratch_directories += usize::from(self.remove_abandoned(&directory)?);
         }
-        collected.releases = self.remove_older_releases()?;
+        report.releases = self.remove_older_releases()?;
         Ok(())
     }
 

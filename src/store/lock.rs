@@ -16,7 +16,7 @@ use super::{Directory, LOCK, Store, create_beside, name_of};
 /// waiting processes must not take the processor time of the one that they wait for.
 const INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(40)];
 
-/// The time for which a lock is opened again, without patience, if other processes replace it again and again.
+/// The time for which a lock is opened again, without a timeout, if other processes replace it again and again.
 const RETRIES: Duration = Duration::from_millis(100);
 
 /// The file that is locked while a lock is taken over, so that no two waiting processes replace the same one.
@@ -47,29 +47,29 @@ pub(super) fn try_lock(file: &File) -> io::Result<Locked> {
 }
 
 impl Store {
-    /// Takes the lock of an entry, waiting for another holder as long as `patience` allows.
+    /// Takes the lock of an entry, waiting for another holder as long as `timeout` allows.
     ///
     /// The kernel gives the lock of a process that died to the next one. A holder that lives and does nothing,
-    /// such as a stopped one, loses it after `patience` to the first of the waiting processes, and the others
-    /// wait for that one: all of them together lose one `patience`, and none more than two.
+    /// such as a stopped one, loses it after `timeout` to the first of the waiting processes, and the others
+    /// wait for that one: all of them together lose one `timeout`, and none more than two.
     ///
-    /// Returns `None` if another process holds it and there is no patience left, or if the directory cannot be
+    /// Returns `None` if another process holds it until the timeout is over, or if the directory cannot be
     /// written or its file system has no locks. The caller goes on without: two probes at once cost time and
     /// do no harm.
-    pub(crate) fn lock(&self, path: &Path, patience: Duration) -> Option<File> {
+    pub(crate) fn lock(&self, path: &Path, timeout: Duration) -> Option<File> {
         let directory = self.make().ok()?;
         let path = path.with_extension(LOCK);
         let name = name_of(&path);
         let open = || self.open_private(&directory, name).ok();
         let mut file = open()?;
-        // A caller without patience may have to open the lock again if another process replaced it.
-        let end = Instant::now() + if patience.is_zero() { RETRIES } else { 2 * patience };
-        let mut until = Instant::now() + patience;
+        // A caller without a timeout may have to open the lock again if another process replaced it.
+        let end = Instant::now() + if timeout.is_zero() { RETRIES } else { 2 * timeout };
+        let mut until = Instant::now() + timeout;
         let [mut interval, longest] = INTERVALS;
         loop {
             let taken = match try_lock(&file).ok()? {
                 Locked::Yes => true,
-                Locked::ByAnother if patience.is_zero() => return None,
+                Locked::ByAnother if timeout.is_zero() => return None,
                 Locked::ByAnother => false,
             };
             let now = Instant::now();
@@ -81,7 +81,7 @@ impl Store {
                 }
                 // Its holder lost it: the lock in effect is another file now.
                 file = open()?;
-                until = now + patience;
+                until = now + timeout;
             } else if taken {
                 return Some(file);
             } else {
@@ -149,7 +149,7 @@ mod tests {
     use crate::store::tests::store;
 
     #[test]
-    fn a_caller_without_patience_does_not_wait_for_a_lock() {
+    fn a_caller_without_a_timeout_does_not_wait_for_a_lock() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let held = store.lock(&path, Duration::ZERO).unwrap();
@@ -183,9 +183,9 @@ mod tests {
     }
 
     /// Takes a lock on another thread: the test goes on if it is never taken.
-    fn lock_within_a_minute(store: Store, path: &Path, patience: Duration) -> Option<File> {
+    fn lock_within_a_minute(store: Store, path: &Path, timeout: Duration) -> Option<File> {
         let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
-        std::thread::spawn(move || sender.send(store.lock(&path, patience)));
+        std::thread::spawn(move || sender.send(store.lock(&path, timeout)));
         receiver.recv_timeout(Duration::from_secs(60)).expect("the wait has an end")
     }
 

@@ -300,7 +300,7 @@ fn name_of(path: &Path) -> &OsStr {
 }
 
 /// The number of names that are tried for a new file.
-const TRIES: usize = 1000;
+const MAX_ATTEMPTS: usize = 1000;
 
 /// Creates a file beside an entry and locks it, so that `gc` does not consider its writer dead.
 /// Another process may have the same pid, in another pid namespace, or may have had it before it died:
@@ -308,7 +308,7 @@ const TRIES: usize = 1000;
 fn create_beside(directory: &Directory, path: &Path, mode: u32) -> io::Result<(OsString, File)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{TEMPORARY}", std::process::id());
         let temporary = name_of(&path.with_extension(name)).to_owned();

@@ -25,7 +25,7 @@ const STICKY: u32 = 0o1000;
 
 /// A file, or a directory or link on the way to it, that another user could have put there or replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} {distrust}: it is not run in the background", Escaped::new(path))]
+#[error("cannot run the emulator in the background: {} {distrust}", Escaped::new(path))]
 #[non_exhaustive]
 pub struct Untrusted {
     /// The file, directory or link.
@@ -64,14 +64,14 @@ impl From<Untrusted> for Error {
     fn from(Untrusted { path, distrust }: Untrusted) -> Error {
         let why = match distrust {
             Distrust::Owner(owner) => format!(
-                "it belongs to the user {owner}, who is neither root nor you: trust that user by name, or \
+                "it belongs to the user {owner}, who is neither root nor you; trust that user by name, or \
                  use another root"
             ),
             Distrust::Writable(mode) => format!(
-                "its mode {mode:o} lets others write to it: `chmod go-w` it, or use a directory in it that \
+                "its mode {mode:o} lets others write to it; `chmod go-w` it, or use a directory in it that \
                  only you may write to"
             ),
-            Distrust::NotSearchable => format!("it {distrust}: use another root"),
+            Distrust::NotSearchable => format!("it {distrust}; use another root"),
         };
         Error::Unsafe { path, why }
     }

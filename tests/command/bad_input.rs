@@ -14,15 +14,15 @@ fn other_paths(dir: &Dir) -> Vec<(String, &'static str)> {
     let made = std::process::Command::new("mkfifo").arg(dir.path("pipe")).status();
     assert!(made.is_ok_and(|status| status.success()));
     vec![
-        (text(&dir.path("pipe")), "may not be executed"),
+        (text(&dir.path("pipe")), "permission denied; check its mode"),
         (text(&dir.path("gone")), "cannot find the emulator"),
         ("gone".to_owned(), "neither in the working directory nor on PATH"),
-        (text(&dir.path("directory")), "is a directory"),
-        (text(&dir.path("plain")), "may not be executed"),
-        (dir.program("text", "a text\n"), "is not a program"),
+        (text(&dir.path("directory")), "it is a directory"),
+        (text(&dir.path("plain")), "permission denied; check its mode"),
+        (dir.program("text", "a text\n"), "it is neither a script"),
         (dir.program("script", "#!/none/such\n"), "interpreter"),
-        ("/bin/true".to_owned(), "did not greet as a QEMU system emulator does"),
-        ("/bin/cat".to_owned(), "did not greet as a QEMU system emulator does"),
+        ("/bin/true".to_owned(), "it sent no QMP greeting"),
+        ("/bin/cat".to_owned(), "it sent no QMP greeting"),
     ]
 }
 
@@ -60,19 +60,19 @@ fn a_query_that_cannot_be_parsed_is_reported_before_any_probe() {
     let shown = dir.session(&commands.each_ref().map(|command| &command[..]));
     dir.assert_snapshot(&shown, str![[r#"
 $ capscache query /usr/bin/qemu-system-avr machine:uno colour:red
-! capscache: unknown kind of query "colour"; known are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
+! capscache: cannot parse the query "colour:red": unknown kind; kinds are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno q35
-! capscache: "q35" is not a query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+! capscache: cannot parse the query "q35": it is not KIND:NAME; kinds are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno machine:
-! capscache: "machine:" is not a query: write KIND:NAME, where KIND is one of machine, cpu, cpu-model, machine-deprecated, version, gic, device, property, type, command, event, option, schema
+! capscache: cannot parse the query "machine:": it is not KIND:NAME; kinds are machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, command, event, option, schema, flag
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno cpu:EPYC@xyz
-! capscache: unknown accelerator "xyz"; known are kvm, hvf, tcg, qtest
+! capscache: cannot parse the accelerator "xyz": unknown name; names are kvm, hvf, tcg, qtest
 exit code: 2
 $ capscache query /usr/bin/qemu-system-avr machine:uno property:virtio
-! capscache: "virtio" does not name a property: write property:TYPE.PROPERTY
+! capscache: cannot parse the property "virtio": it has no dot; write property:TYPE.PROPERTY
 exit code: 2
 
 "#]]);
@@ -87,8 +87,10 @@ fn a_root_that_is_not_a_directory_is_reported_with_a_remedy() {
         for arguments in [&["list"][..], &["query", &avr(), "machine:uno"], &["warm", &avr()]] {
             let run = dir.run(&[&["--root", root], arguments].concat());
             assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments:?}");
-            let begin = format!("cannot use {root} as the root of the cache: give another one: ");
-            assert!(run.complaint().starts_with(&begin), "{run:?}");
+            let complaint = run.complaint();
+            let begin = format!("cannot use {root} as the root of the cache: ");
+            assert!(complaint.starts_with(&begin), "{run:?}");
+            assert!(complaint.ends_with("; give another one with --root DIR"), "{run:?}");
         }
     }
 }

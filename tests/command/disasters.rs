@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use capscache::{Cache, Capabilities, Collected, Lookup};
+use capscache::{Cache, Capabilities, GarbageReport, Lookup};
 use test_support::has;
 use test_support::rights::{can_mount, can_trace};
 
@@ -180,10 +180,10 @@ fn a_writer_that_is_killed_at_any_time_leaves_only_files_that_gc_removes() {
         assert!(bad.is_empty(), "round {round}: {bad:?}");
         let collected = cache.collect_garbage().expect("it can");
         removed += collected.temporaries + collected.scratch_directories;
-        let expected_of_gc = Collected {
+        let expected_of_gc = GarbageReport {
             temporaries: collected.temporaries,
             scratch_directories: collected.scratch_directories,
-            ..Collected::default()
+            ..GarbageReport::default()
         };
         assert_eq!(collected, expected_of_gc, "round {round}");
         if release.exists() {

@@ -18,10 +18,17 @@ fn a_flag_that_libvirt_never_had_is_reported_before_any_probe() {
     let never = dir.run(&["query", &x86_64(), "flag:qxxl"]);
     assert_eq!((never.code, never.stdout.as_str()), (Some(2), ""));
     let complaint = never.complaint();
-    assert!(complaint.contains("has no flag \"qxxl\"; the nearest are qxl"), "{complaint}");
+    assert!(
+        complaint.starts_with("cannot query the flag \"qxxl\": libvirt ")
+            && complaint.contains(" does not have it; the nearest are qxl"),
+        "{complaint}"
+    );
     let retired = dir.run(&["query", &x86_64(), "flag:vnc-colon"]);
     assert_eq!(retired.code, Some(2));
-    assert!(retired.complaint().contains("libvirt retired the flag \"vnc-colon\""), "{retired:?}");
+    assert!(
+        retired.complaint().contains("cannot query the flag \"vnc-colon\": libvirt retired it"),
+        "{retired:?}"
+    );
     let kind = dir.run(&["query", &x86_64(), "colour:red"]);
     assert!(kind.complaint().ends_with("option, schema, flag"), "{kind:?}");
     assert!(!dir.root().exists());
@@ -54,7 +61,11 @@ fn an_architecture_that_libvirt_has_no_name_for_is_a_clear_error() {
     let run = dir.run(&["export", &avr(), "--format", "libvirt-xml"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
     let complaint = run.complaint();
-    assert!(complaint.contains("libvirt has no name for the architecture \"avr\""), "{complaint}");
+    assert!(
+        complaint
+            .contains("cannot export for libvirt: it has no name for the architecture \"avr\""),
+        "{complaint}"
+    );
     assert!(complaint.contains("--format json"), "{complaint}");
     assert_eq!(dir.run(&["query", &avr(), "flag:kvm"]).stdout, "flag:kvm\tno\n");
 }

@@ -77,13 +77,13 @@ fn a_shortage_is_reported_with_the_limit_to_raise() {
         let short = run(command.args(arguments));
         assert_eq!(short.code, Some(code), "{arguments:?}: {short:?}");
         const EXPECTED: &str =
-            "Too many open files; give it more descriptors: `ulimit -n` (`prlimit --nofile`)";
+            "Too many open files; raise the limit of descriptors: `ulimit -n` (`prlimit --nofile`)";
         let output = format!("{}{}", short.stdout, short.stderr);
         assert!(output.contains(EXPECTED), "{arguments:?}: {short:?}");
     }
     // Under KVM there are answers, and otherwise none.
     let short = query_under(&Dir::new(), &["prlimit", "--data=60000000"]);
-    assert!(short.stderr.contains("; give it more memory: "), "{short:?}");
+    assert!(short.stderr.contains("; raise the memory limit: "), "{short:?}");
 }
 
 #[test]

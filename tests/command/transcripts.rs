@@ -86,16 +86,16 @@ fn a_truncated_transcript_is_reported() {
     let shown = dir.session(&commands.each_ref().map(|command| &command[..]));
     dir.assert_snapshot(&shown, str![[r#"
 $ capscache replay in-a-line
-! capscache: cannot replay in-a-line: object [..] of the transcript is damaged or cut off: EOF while parsing [..]
+! capscache: cannot replay in-a-line: cannot read the transcript: object [..] is damaged or cut off: EOF while parsing [..]
 exit code: 2
 $ capscache replay behind-a-command
-! capscache: cannot replay behind-a-command: the transcript is cut off: query-qmp-schema has no reply
+! capscache: cannot replay behind-a-command: cannot read the transcript: it is cut off: query-qmp-schema has no reply
 exit code: 2
 $ capscache replay empty
-! capscache: cannot replay empty: the transcript contains no pass
+! capscache: cannot replay empty: cannot read the transcript: it contains no pass
 exit code: 2
 $ capscache replay text
-! capscache: cannot replay text: object 1 of the transcript is damaged or cut off: expected ident at line 1 column 2
+! capscache: cannot replay text: cannot read the transcript: object 1 is damaged or cut off: expected ident at line 1 column 2
 exit code: 2
 $ capscache replay gone
 ! capscache: cannot read gone: No such file or directory

@@ -71,7 +71,7 @@ $ capscache warm --jobs 1 /bin/true /usr/bin/qemu-system-avr
 true             FAILED
 qemu-system-avr  [..]avr          tcg        probed in [..] s
 2 emulators in [..] s: 1 probed, 1 failed
-! capscache: /bin/true did not greet as a QEMU system emulator does: exited with status 0
+! capscache: cannot start /bin/true: it sent no QMP greeting: exited with status 0
 exit code: 1
 
 "#]],
@@ -242,7 +242,7 @@ fn an_entry_that_cannot_be_read_stops_neither_verify_nor_gc() {
     let gc = dir.run(&["gc"]);
     assert_eq!(gc.code, Some(0));
     assert_eq!(gc.stdout, format!("dropped: {gone}, which is gone\n"));
-    let left = |name: &Path| gc.stderr.contains(&format!("not removed: {}: ", name.display()));
+    let left = |name: &Path| gc.stderr.contains(&format!("cannot remove {}: ", name.display()));
     assert!(names.iter().all(|name| left(name)), "{gc:?}");
     assert_eq!(gc.stderr.lines().count(), names.len(), "{gc:?}");
 }
@@ -283,9 +283,9 @@ fn a_failure_is_remembered_shown_by_status_and_tried_again_by_warm() {
     let once = runs();
     let again = dir.run(&query);
     let complaint = again.complaint();
-    assert!(complaint.contains("no luck today") && complaint.contains("ago; tried again in"));
+    assert!(complaint.contains("no luck today") && complaint.contains("ago; retry in"));
     assert!(
-        complaint.ends_with(&format!("run `capscache warm {broken}` to try again now")),
+        complaint.ends_with(&format!("run `capscache warm {broken}` to retry now")),
         "{complaint}"
     );
     let status = dir.run(&["status", &broken]);

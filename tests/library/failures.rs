@@ -71,7 +71,7 @@ fn a_failure_is_remembered_by_every_process_and_costs_one_probe() {
         let error = other.get_with(&broken.emulator, groups).expect_err("it is remembered");
         assert!(matches!(error, Error::Failed { .. }), "{error}");
         let text = error.to_string();
-        assert!(text.contains("no luck today") && text.contains("tried again in"), "{text}");
+        assert!(text.contains("no luck today") && text.contains("retry in"), "{text}");
     }
     assert_eq!(broken.runs(), runs);
 }

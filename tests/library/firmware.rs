@@ -295,14 +295,14 @@ fn firmware_fits_the_machines_of_an_emulator_by_architecture_and_pattern_and_by_
     host.write("share/40-arm.json", &descriptor("aarch64", &["virt-*", "sbsa-ref"]));
     host.write("share/50-one.json", &descriptor("x86_64", &["microvm", "pc-q35-7.2"]));
     let list = host.read();
-    let fitting = |fixture: &str, machine: &str| {
+    let matching = |fixture: &str, machine: &str| {
         let (_, transcript) = crate::replay::fixtures()
             .into_iter()
             .find(|(name, _)| name == fixture)
             .expect("a fixture");
         let model = capscache::probe::replay(&transcript).expect("a model");
         let entry = Entry::open(model.encode().expect("a file")).expect("an entry");
-        let found = list.fitting(&entry, machine)?;
+        let found = list.matching(&entry, machine)?;
         let names = found.iter().map(|firmware| host.name(&firmware.path));
         let names = names.map(|name| name["share/10-".len()..].replace(".json", ""));
         Ok::<_, Unanswered>(names.collect::<Vec<_>>())
@@ -315,7 +315,7 @@ fn firmware_fits_the_machines_of_an_emulator_by_architecture_and_pattern_and_by_
         (ARM, "virt", &["arm"]),
         (ARM, "raspi3b", &[]),
     ] {
-        assert_eq!(fitting(fixture, machine).expect("a machine"), expected, "{fixture} {machine}");
+        assert_eq!(matching(fixture, machine).expect("a machine"), expected, "{fixture} {machine}");
     }
-    assert!(matches!(fitting(X86, "none-such"), Err(Unanswered::Absent { .. })));
+    assert!(matches!(matching(X86, "none-such"), Err(Unanswered::Absent { .. })));
 }

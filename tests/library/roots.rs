@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use capscache::{Accelerator, Cache, Collected, Error, HostFacts, Lookup};
+use capscache::{Accelerator, Cache, Error, GarbageReport, HostFacts, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 
@@ -261,7 +261,7 @@ fn garbage_is_removed_and_everything_else_stays() {
         entries.find(|entry| entry.capabilities.emulator() == emulator).expect("it is listed").file
     };
     let release = entry(Path::new(AVR)).parent().expect("a directory").to_owned();
-    assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
+    assert_eq!(cache.collect_garbage().expect("it can"), GarbageReport::default());
 
     fs::remove_file(&gone).expect("a file");
     fs::remove_file(&broken).expect("a file");
@@ -285,7 +285,7 @@ fn garbage_is_removed_and_everything_else_stays() {
     let collected = cache.collect_garbage().expect("it can");
     let mut releases = older.to_vec();
     releases.sort();
-    let expected = Collected {
+    let expected = GarbageReport {
         emulators: vec![gone],
         damaged: 1,
         failures: 1,
@@ -298,7 +298,7 @@ fn garbage_is_removed_and_everything_else_stays() {
     assert!(!left.exists() && !scratch.exists() && working.exists());
     assert!(older.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
     assert!(matches!(roots.cache("root").lookup(AVR), Ok(Lookup::Hit(_))));
-    assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
+    assert_eq!(cache.collect_garbage().expect("it can"), GarbageReport::default());
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn an_older_release_that_a_process_uses_is_left_alone() {
         }
         let working = fs::File::open(&path).expect("it was made");
         working.try_lock().expect("a lock");
-        assert_eq!(cache.collect_garbage().expect("it can"), Collected::default());
+        assert_eq!(cache.collect_garbage().expect("it can"), GarbageReport::default());
         assert_eq!(fs::read_dir(&older).expect("it exists").count(), 3);
         drop(working);
         // Every user who can read an entry can lock it.

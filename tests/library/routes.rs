@@ -203,7 +203,7 @@ fn a_decision_that_a_wrapper_makes_when_it_runs_is_detected_by_a_lookup_that_sta
     assert_eq!(found.found, SECOND);
     fs::remove_file(place.path("current")).expect("a removal");
     let found = stale(place.cache.lookup_with(&wrapper, Validation::Start)).expect("stale");
-    assert!(found.found.contains("did not greet"), "{found}");
+    assert!(found.found.contains("it sent no QMP greeting"), "{found}");
 }
 
 /// The dynamic loader of this host's programs.

@@ -176,7 +176,7 @@ impl Scene {
             String::from_utf8_lossy(&refused.stderr)
         });
         let is_unnamed = their_error.contains("Unknown QEMU arch")
-            && our_error.contains("libvirt has no name for the architecture");
+            && our_error.contains("it has no name for the architecture");
         let has_no_accelerator = !self.has_kvm
             && their_error.contains("invalid accelerator tcg")
             && our_error.contains("runs under neither hardware nor TCG");

@@ -81,7 +81,7 @@ fn a_refusal_of_the_service_is_reported_with_its_reason() {
     assert_eq!(dropped.code, Some(2));
     assert_eq!(
         dropped.stderr,
-        "capscache: not permitted: only root and the service's own user drop entries\n"
+        "capscache: cannot complete the call: not permitted: only root and the service's own user drop entries\n"
     );
     let wrapper = dir.wrapper("qemu-system-mine", &avr());
     let run_by_user = run(&dir, &["query", &wrapper, "machine:uno"]);
@@ -92,7 +92,10 @@ fn a_refusal_of_the_service_is_reported_with_its_reason() {
     );
     let unprobed = run(&dir, &["query", "--no-probe", &emulator("rx"), "machine:none"]);
     assert_eq!(unprobed.code, Some(2));
-    assert!(unprobed.stderr.contains("the service's entry is missing"), "{unprobed:?}");
+    assert!(
+        unprobed.stderr.contains("cannot use the service's entry: it is missing"),
+        "{unprobed:?}"
+    );
 }
 
 #[test]

@@ -122,14 +122,14 @@ fn errors_are_typed_and_have_a_reason() {
     for _ in 0..2 {
         let (error, reason) = get(&mut client, "/bin/true");
         assert_eq!(error, "NotAnEmulator");
-        assert!(reason.contains("did not greet as a QEMU system emulator does"), "{reason}");
+        assert!(reason.contains("it sent no QMP greeting"), "{reason}");
     }
     assert_eq!(get(&mut client, "/usr").0, "NotAnEmulator");
 
     let (error, facts) =
         client.error("Query", json!({"emulator": avr(), "queries": ["machine:uno", "colour:red"]}));
     assert_eq!((error.as_str(), &facts["query"]), ("BadQuery", &"colour:red".into()));
-    assert!(facts["reason"].as_str().unwrap().contains("known are machine, "), "{facts}");
+    assert!(facts["reason"].as_str().unwrap().contains("kinds are machine, "), "{facts}");
     let (error, facts) = client.error("Export", json!({"emulator": avr(), "format": "tar"}));
     assert_eq!((error.as_str(), &facts["format"]), ("UnknownFormat", &"tar".into()));
     assert_eq!(client.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));

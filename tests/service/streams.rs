@@ -69,7 +69,7 @@ fn warm_reports_each_emulator_and_the_number_that_is_left() {
     assert_eq!(outcome(&emulator("rx")), "probed");
     assert_eq!(outcome("/bin/true"), "failed");
     let failed = warmed.iter().find(|warmed| warmed["outcome"] == "failed").unwrap();
-    assert!(failed["reason"].as_str().unwrap().contains("is not an emulator"), "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("it sent no QMP greeting"), "{failed}");
     // The connection is good for more.
     assert_eq!(client.call("Status", json!({"emulator": emulator("rx")}))["state"], "valid");
 }
@@ -124,7 +124,7 @@ fn monitor_reports_operations_of_other_clients() {
     client.call("Get", json!({"emulator": avr()}));
     client.error("Get", json!({"emulator": "/bin/true"}));
     let failed = both("failed", "/bin/true");
-    assert!(failed["reason"].as_str().unwrap().contains("did not greet"), "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("it sent no QMP greeting"), "{failed}");
     client.error("Get", json!({"emulator": "/bin/true"}));
     client.call("Invalidate", json!({"emulators": [avr()]}));
     let dropped = both("dropped", &avr());

@@ -36,7 +36,7 @@ pub use trust::check_probe;
 
 /// The error of [`Watcher::start`].
 #[derive(Debug, thiserror::Error)]
-#[error("cannot watch the entries: no descriptor or no thread is available")]
+#[error("cannot start the watcher: no descriptor or no thread is available")]
 pub struct Error(#[from] io::Error);
 
 /// Watches until it is dropped.

@@ -129,9 +129,9 @@ impl Watches {
 enum WatchError {
     #[error("it was removed")]
     Gone,
-    #[error("the limit of watches is reached: raise fs.inotify.max_user_watches")]
+    #[error("the limit of watches is reached; raise fs.inotify.max_user_watches")]
     Limit,
-    #[error("inotify cannot be used ({0}): see fs.inotify.max_user_instances")]
+    #[error("cannot use inotify: {0}; raise fs.inotify.max_user_instances")]
     Instance(String),
     #[error("{0}")]
     Other(String),

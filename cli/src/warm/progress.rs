@@ -123,7 +123,7 @@ impl Progress {
                 text.append(&quarantined(caps));
             }
         }
-        self.aside(|| {
+        self.suspend(|| {
             if let Some(error) = &error {
                 output::print_error_about(self.name(emulator), error);
             }
@@ -159,7 +159,7 @@ impl Progress {
     }
 
     /// Runs `write` while the lines of running probes are hidden.
-    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.lines {
             Some(lines) => lines.suspend(write),
             None => write(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use capscache_format::{Accelerator, Entry};
-use capscache_libvirt::{QemuCaps, Surroundings};
+use capscache_libvirt::{Host, QemuCaps};
 use capscache_probe::replay_under;
 
 /// The recordings, which lie beside the project and are not part of it.
@@ -32,12 +32,12 @@ fn written(recording: &Path) -> (QemuCaps, String) {
     let first = is_hvf.then_some(Accelerator::Hvf);
     let model = replay_under(&fs::read_to_string(recording).unwrap(), first).unwrap();
     let entry = Entry::open(model.encode().unwrap()).unwrap();
-    let surroundings = Surroundings {
+    let host = Host {
         emulator: text("emulator"),
         microcode_version: text("microcodeVersion").parse().unwrap(),
-        ..Surroundings::default()
+        ..Host::default()
     };
-    (QemuCaps::from_entry(&entry, surroundings).unwrap(), expected)
+    (QemuCaps::from_entry(&entry, host).unwrap(), expected)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn the_order_of_queries_in_a_recording_does_not_matter() {
         let first = is_hvf.then_some(Accelerator::Hvf);
         let of = |text: &str| {
             let entry = Entry::open(replay_under(text, first).unwrap().encode().unwrap()).unwrap();
-            QemuCaps::from_entry(&entry, Surroundings::default()).unwrap().to_xml()
+            QemuCaps::from_entry(&entry, Host::default()).unwrap().to_xml()
         };
         assert!(of(&turned) == of(&text), "{}", recording.display());
     }

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use capscache_format::Entry;
-use capscache_libvirt::{CapsError, QemuCaps, Surroundings};
+use capscache_libvirt::{CapsError, Host, QemuCaps};
 use capscache_probe::replay;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -39,8 +39,8 @@ fn every_fixture_yields_the_reviewed_xml() {
         let text = unpacked(&fixtures().join(format!("{name}.qmp.gz")));
         let entry = Entry::open(replay(&text).unwrap().encode().unwrap()).unwrap();
         let emulator = format!("/usr/bin/qemu-system-{}", entry.arch());
-        let surroundings = Surroundings { emulator, ..Surroundings::default() };
-        let caps = match QemuCaps::from_entry(&entry, surroundings) {
+        let host = Host { emulator, ..Host::default() };
+        let caps = match QemuCaps::from_entry(&entry, host) {
             Ok(caps) => caps,
             Err(CapsError::UnknownArchitecture { arch }) => {
                 assert_eq!(arch, "avr", "{name}");

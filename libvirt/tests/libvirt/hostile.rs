@@ -1,6 +1,6 @@
 //! Files that libvirt did not write.
 
-use capscache_libvirt::{MAX_XML_BYTES, QemuCaps, Surroundings, XmlError};
+use capscache_libvirt::{Host, MAX_XML_BYTES, QemuCaps, XmlError};
 
 use crate::replies::{Replies, entry_of};
 
@@ -115,7 +115,7 @@ fn a_recording_that_is_truncated_anywhere_is_an_error() {
     let whole = Replies::with_kvm("x86_64").text();
     let keeps = |text: &str| -> Result<QemuCaps, String> {
         let entry = entry_of(text, None).map_err(|error| error.to_string())?;
-        let caps = QemuCaps::from_entry(&entry, Surroundings::default());
+        let caps = QemuCaps::from_entry(&entry, Host::default());
         caps.map_err(|error| error.to_string())
     };
     assert!(keeps(&whole).is_ok());

@@ -1,7 +1,7 @@
 //! Synthetic QMP sessions, in the form of libvirt's recordings.
 
 use capscache_format::{Accelerator, Entry};
-use capscache_libvirt::{QemuCaps, Surroundings};
+use capscache_libvirt::{Host, QemuCaps};
 use capscache_probe::{TranscriptError, replay_under};
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ impl Replies {
     }
 
     pub(crate) fn caps(&self) -> QemuCaps {
-        QemuCaps::from_entry(&self.entry(), Surroundings::default()).unwrap()
+        QemuCaps::from_entry(&self.entry(), Host::default()).unwrap()
     }
 
     pub(crate) fn xml(&self) -> String {

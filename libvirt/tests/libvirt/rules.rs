@@ -1,7 +1,7 @@
 //! Rules without an example in libvirt's recordings, on synthetic replies.
 
 use capscache_format::Accelerator;
-use capscache_libvirt::{CapsError, CpuValue, Cpuid, QemuCaps, Surroundings, flags};
+use capscache_libvirt::{CapsError, CpuValue, Cpuid, Host, QemuCaps, flags};
 use serde_json::{Value, json};
 
 use crate::replies::Replies;
@@ -44,8 +44,8 @@ fn text_is_escaped_as_libvirt_does_and_also_where_libvirt_could_not_read_it_back
     replies.reply("query-version", version);
     let machine = json!({"name": "x<>&\"'\u{1}\u{1b}\t", "cpu-max": 1});
     replies.reply("query-machines", json!([machine]));
-    let surroundings = Surroundings { emulator: "/opt/<q>/é".into(), ..Surroundings::default() };
-    let caps = QemuCaps::from_entry(&replies.entry(), surroundings).unwrap();
+    let host = Host { emulator: "/opt/<q>/é".into(), ..Host::default() };
+    let caps = QemuCaps::from_entry(&replies.entry(), host).unwrap();
     let xml = caps.to_xml();
     assert!(xml.contains("<emulator>/opt/&lt;q&gt;/é</emulator>"), "{xml}");
     assert!(xml.contains("<package>a&lt;b&amp;c'd>]]&gt;</package>"), "{xml}");
@@ -142,7 +142,7 @@ fn architectures_have_libvirts_names() {
     }
     for unknown in ["avr", "rx", "tricore", "hppa", "or1k", "nios2"] {
         let entry = Replies::new(unknown).entry();
-        let error = QemuCaps::from_entry(&entry, Surroundings::default()).unwrap_err();
+        let error = QemuCaps::from_entry(&entry, Host::default()).unwrap_err();
         assert!(error.to_string().contains(&format!("{unknown:?}")), "{error}");
         assert!(!flags(&entry).get("kvm").unwrap());
     }
@@ -261,9 +261,8 @@ fn sev_is_kept_for_snp_alone_and_without_the_identity_of_the_first_cpu() {
 
 #[test]
 fn without_a_reply_that_libvirt_requires_there_are_no_capabilities() {
-    let keeps = |replies: &Replies| {
-        QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|_| ())
-    };
+    let keeps =
+        |replies: &Replies| QemuCaps::from_entry(&replies.entry(), Host::default()).map(|_| ());
     for what in [
         "query-qmp-schema",
         "query-kvm",
@@ -383,7 +382,7 @@ fn the_second_pass_expands_the_maximal_cpu_and_the_first_the_host_cpu() {
 #[test]
 fn an_emulator_without_an_accelerator_of_libvirt_has_no_capabilities() {
     let caps = |replies: Replies| {
-        QemuCaps::from_entry(&replies.entry(), Surroundings::default()).map(|caps| caps.arch)
+        QemuCaps::from_entry(&replies.entry(), Host::default()).map(|caps| caps.arch)
     };
     let without = caps(Replies::new("x86_64").under(Accelerator::Qtest));
     assert_eq!(without, Err(CapsError::NoAccelerator));

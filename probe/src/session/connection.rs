@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::net::{UnixStream, unix::pipe};
 
-use crate::error::Loss;
+use crate::error::SessionError;
 use crate::limits::{Budget, Exceeded};
 use crate::spawn::{Emulator, Spawned};
 
@@ -72,13 +72,13 @@ impl<'t> Connection<'t> {
     }
 
     /// Waits for the first line; returns it with the process that sent it.
-    pub(super) async fn greeting(&mut self) -> Result<(String, Pid), Loss> {
+    pub(super) async fn greeting(&mut self) -> Result<(String, Pid), SessionError> {
         let peer = loop {
             match self.monitor.try_io(Interest::READABLE, || receive(&self.monitor)) {
                 Ok((bytes, peer)) if !bytes.is_empty() => {
                     self.incoming.buffer.extend_from_slice(&bytes);
                     self.count(bytes.len())?;
-                    let unknown = || Loss::Io(io::Error::from(io::ErrorKind::InvalidData));
+                    let unknown = || SessionError::Io(io::Error::from(io::ErrorKind::InvalidData));
                     break peer.ok_or_else(unknown)?;
                 }
                 Ok(_) => return Err(self.lost().await),
@@ -92,7 +92,7 @@ impl<'t> Connection<'t> {
     }
 
     /// Returns the next line that is not blank; writes the queue while it waits.
-    pub(super) async fn next(&mut self) -> Result<&str, Loss> {
+    pub(super) async fn next(&mut self) -> Result<&str, SessionError> {
         let range = loop {
             if let Some(range) = self.incoming.next()? {
                 if self.incoming.buffer[range.clone()].trim_ascii().is_empty() {
@@ -109,11 +109,11 @@ impl<'t> Connection<'t> {
         };
         let line = self.incoming.buffer[range].trim_ascii();
         std::str::from_utf8(line)
-            .map_err(|error| Loss::NotUtf8 { valid_bytes: error.valid_up_to() })
+            .map_err(|error| SessionError::NotUtf8 { valid_bytes: error.valid_up_to() })
     }
 
     /// Writes as much of the queue as the socket takes.
-    fn write(&mut self) -> Result<(), Loss> {
+    fn write(&mut self) -> Result<(), SessionError> {
         while !self.outgoing.is_empty() {
             let (bytes, _) = self.outgoing.as_slices();
             let sent = self.monitor.try_io(Interest::WRITABLE, || {
@@ -129,7 +129,7 @@ impl<'t> Connection<'t> {
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                         self.outgoing.clear();
                     }
-                    _ => return Err(Loss::Io(error)),
+                    _ => return Err(SessionError::Io(error)),
                 },
             }
         }
@@ -138,25 +138,27 @@ impl<'t> Connection<'t> {
 
     /// Counts bytes that were read. Checks the deadline too: while an emulator sends without a pause, `wait` is never
     /// called.
-    fn count(&mut self, bytes: usize) -> Result<(), Loss> {
-        self.budget.sent(bytes).map_err(|Exceeded(limit_bytes)| Loss::TooMuch { limit_bytes })?;
+    fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
+        self.budget
+            .sent(bytes)
+            .map_err(|Exceeded(limit_bytes)| SessionError::TooMuch { limit_bytes })?;
         if Instant::now() >= self.deadline {
             return Err(self.silent());
         }
         Ok(())
     }
 
-    fn silent(&self) -> Loss {
+    fn silent(&self) -> SessionError {
         let limits = self.budget.limits;
         if self.deadline < self.budget.deadline {
-            Loss::Silent { waited: limits.start }
+            SessionError::Silent { waited: limits.start }
         } else {
-            Loss::OutOfTime { limit: limits.probe }
+            SessionError::OutOfTime { limit: limits.probe }
         }
     }
 
     /// Handles the error of a read: waits if there was nothing to read yet.
-    async fn recover(&mut self, error: io::Error) -> Result<(), Loss> {
+    async fn recover(&mut self, error: io::Error) -> Result<(), SessionError> {
         match error.kind() {
             // All its data arrived before its end was noticed, so it was read by now.
             io::ErrorKind::WouldBlock if self.ended => Err(self.lost().await),
@@ -164,12 +166,12 @@ impl<'t> Connection<'t> {
             io::ErrorKind::Interrupted => Ok(()),
             // It ended, and left some commands unread.
             io::ErrorKind::ConnectionReset => Err(self.lost().await),
-            _ => Err(Loss::Io(error)),
+            _ => Err(SessionError::Io(error)),
         }
     }
 
     /// Waits until there is something to do on the monitor, the process ends, or its time is over.
-    async fn wait(&mut self) -> Result<(), Loss> {
+    async fn wait(&mut self) -> Result<(), SessionError> {
         let interest = if self.outgoing.is_empty() {
             Interest::READABLE
         } else {
@@ -177,7 +179,7 @@ impl<'t> Connection<'t> {
         };
         tokio::select! {
             biased;
-            ready = self.monitor.ready(interest) => drop(ready.map_err(Loss::Io)?),
+            ready = self.monitor.ready(interest) => drop(ready.map_err(SessionError::Io)?),
             () = tokio::time::sleep_until(self.deadline.into()) => {
                 return Err(self.silent());
             }
@@ -188,13 +190,13 @@ impl<'t> Connection<'t> {
     }
 
     /// Returns the loss of an emulator that closed its monitor or ended.
-    async fn lost(&mut self) -> Loss {
+    async fn lost(&mut self) -> SessionError {
         if tokio::time::timeout(CLOSE_TIMEOUT, self.emulator.ended()).await.is_err() {
-            return Loss::ClosedMonitor;
+            return SessionError::ClosedMonitor;
         }
         match self.emulator.end(KILL_TIMEOUT).await {
-            Some(exit) => Loss::Exited { exit, output: self.output() },
-            None => Loss::ClosedMonitor,
+            Some(exit) => SessionError::Exited { exit, output: self.output() },
+            None => SessionError::ClosedMonitor,
         }
     }
 
@@ -272,7 +274,7 @@ impl LineBuffer {
     }
 
     /// Returns the range of the next whole line, without its line feed. Valid until [`space`](Self::space) is called.
-    fn next(&mut self) -> Result<Option<Range<usize>>, Loss> {
+    fn next(&mut self) -> Result<Option<Range<usize>>, SessionError> {
         let mut rest = &self.buffer[self.searched..];
         // The one search in std that compares many bytes at a time. Reading from a slice cannot fail.
         let passed = rest.skip_until(b'\n').unwrap_or(0);
@@ -280,7 +282,7 @@ impl LineBuffer {
         self.searched += passed;
         let line = self.start..self.searched - usize::from(whole);
         if line.len() > self.limit {
-            return Err(Loss::LineTooLong { limit_bytes: self.limit });
+            return Err(SessionError::LineTooLong { limit_bytes: self.limit });
         }
         if whole {
             self.start = self.searched;
@@ -303,7 +305,7 @@ pub(super) fn split_lines(
     pieces: &[u8],
     mut bytes: &[u8],
     limit: usize,
-    mut on_line: impl FnMut(&str) -> Result<(), Loss>,
+    mut on_line: impl FnMut(&str) -> Result<(), SessionError>,
 ) {
     let mut buffer = LineBuffer::new(limit);
     for size in pieces.iter().cycle() {

@@ -10,7 +10,11 @@ async fn start<'t>(fake: &Fake, budget: &'t Budget<'t>) -> Result<Session<'t>, S
 }
 
 /// Starts a fake, sends `commands`, and returns the replies up to the loss, and the output.
-fn query(fake: &Fake, limits: &Limits, commands: &[&str]) -> (Vec<(u64, Reply)>, Loss, String) {
+fn query(
+    fake: &Fake,
+    limits: &Limits,
+    commands: &[&str],
+) -> (Vec<(u64, Reply)>, SessionError, String) {
     block_on(async {
         let budget = Budget::new(limits);
         let mut session = start(fake, &budget).await.unwrap();
@@ -42,7 +46,8 @@ fn returned(text: &str) -> Reply {
 fn an_emulator_that_never_greets_times_out() {
     let began = Instant::now();
     let error = start_error("echo starting >&2; sleep 1000", &short());
-    let StartError::NoGreeting { source: Loss::Silent { waited }, output, .. } = error else {
+    let StartError::NoGreeting { cause: SessionError::Silent { waited }, output, .. } = error
+    else {
         panic!("{error:?}")
     };
     assert_eq!((waited, output.as_str()), (Duration::from_millis(700), "starting\n"));
@@ -52,16 +57,17 @@ fn an_emulator_that_never_greets_times_out() {
 #[test]
 fn the_error_of_an_emulator_that_exits_before_it_greets_has_its_status_and_last_line() {
     let error = start_error("echo one; echo 'invalid accelerator kvm' >&2; exit 3", &short());
-    let StartError::NoGreeting { source, output, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(source.to_string(), "exited with status 3: invalid accelerator kvm");
+    let StartError::NoGreeting { cause, output, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), "exited with status 3: invalid accelerator kvm");
     assert_eq!(output, "one\ninvalid accelerator kvm\n");
-    assert!(error.to_string().ends_with("did not greet as a QEMU system emulator does"), "{error}");
+    let expected = format!(": it sent no QMP greeting: {cause}");
+    assert!(error.to_string().ends_with(&expected), "{error}");
 }
 
 #[test]
 fn an_emulator_that_greets_and_exits_is_not_ready() {
     let error = start_error("greet; exit 4", &short());
-    let StartError::NotReady { source: Loss::Exited { exit, .. }, .. } = error else {
+    let StartError::NotReady { source: SessionError::Exited { exit, .. }, .. } = error else {
         panic!("{error:?}")
     };
     assert_eq!(exit, Exit::Status(4));
@@ -147,7 +153,7 @@ fn a_line_that_is_not_utf8_is_a_loss() {
     let fake =
         Fake::new(r#"negotiate; receive; printf '{"return": "\377", "id": 1}\n' >&3; sleep 1000"#);
     let (_, loss, _) = query(&fake, &short(), &["one"]);
-    assert!(matches!(loss, Loss::NotUtf8 { valid_bytes: 12 }), "{loss:?}");
+    assert!(matches!(loss, SessionError::NotUtf8 { valid_bytes: 12 }), "{loss:?}");
 }
 
 #[test]
@@ -164,7 +170,7 @@ fn endless_lines_are_refused() {
     let fake = Fake::new(r#"negotiate; receive; yes '{"event": "X"}' >&3"#);
     let limits = Limits { total_bytes: 4 << 20, ..Limits::default() };
     let (_, loss, _) = query(&fake, &limits, &["one"]);
-    assert_eq!(loss.to_string(), "sent more than the 4194304 bytes that a whole probe may");
+    assert_eq!(loss.to_string(), "sent more than 4194304 bytes in one probe");
 }
 
 #[test]
@@ -178,7 +184,7 @@ fn an_emulator_that_sends_events_without_answering_times_out() {
 fn an_emulator_that_closes_its_monitor_and_runs_on_is_distinguished_from_one_that_ended() {
     let fake = Fake::new("negotiate; receive; exec 3>&-; sleep 1000");
     let (_, loss, _) = query(&fake, &Limits::default(), &["one"]);
-    assert!(matches!(loss, Loss::ClosedMonitor), "{loss:?}");
+    assert!(matches!(loss, SessionError::ClosedMonitor), "{loss:?}");
     fake.assert_gone();
 }
 

@@ -12,7 +12,7 @@ use rustix::thread::{self, UnshareFlags};
 
 use super::fork::{Failure, Stage};
 use super::sandbox::{self, Sandbox};
-use super::sys::{HIGHEST_WALKED, change_mask, last_errno, limit};
+use super::sys::{MAX_CLOSED_FD, change_mask, last_errno, limit};
 use crate::user::Identity;
 
 /// The descriptor of an emulator's monitor. Not 0: some queries make QEMU close its stdin.
@@ -167,8 +167,8 @@ fn close_others_on_exec() {
         return;
     }
     // Linux before 5.11, or a seccomp filter that refuses the call.
-    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST_WALKED);
-    for fd in first..RawFd::try_from(end.min(HIGHEST_WALKED)).unwrap_or(RawFd::MAX) {
+    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(MAX_CLOSED_FD);
+    for fd in first..RawFd::try_from(end.min(MAX_CLOSED_FD)).unwrap_or(RawFd::MAX) {
         // JUSTIFICATION: these descriptors have no owner in the child.
         // SAFETY: a number without a descriptor fails with EBADF, which is what most of them do.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -15,7 +15,7 @@ use rustix::process::{
 };
 
 use super::fork::{Failure, Stage, fork};
-use super::sys::{HIGHEST_WALKED, change_mask, limit, reset_signals, signal_set};
+use super::sys::{MAX_CLOSED_FD, change_mask, limit, reset_signals, signal_set};
 
 /// The time that killed processes have to end before the children are listed again.
 const POLL_INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -142,8 +142,8 @@ fn close_all() {
         return;
     }
     // Linux before 5.9, or a seccomp filter that refuses the call.
-    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST_WALKED);
-    for fd in 0..c_int::try_from(end.min(HIGHEST_WALKED)).unwrap_or(c_int::MAX) {
+    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(MAX_CLOSED_FD);
+    for fd in 0..c_int::try_from(end.min(MAX_CLOSED_FD)).unwrap_or(c_int::MAX) {
         // JUSTIFICATION: the same.
         // SAFETY: as above; a number without a descriptor fails with EBADF.
         unsafe { libc::close(fd) };

@@ -9,7 +9,7 @@ use rustix::process::{self, Resource, Rlimit};
 
 /// Bound on a walk over descriptors: without close_range(2) none above this one is closed. A limit of a thousand
 /// million descriptors, as containers have it, would take minutes to walk.
-pub(super) const HIGHEST_WALKED: u64 = 1 << 16;
+pub(super) const MAX_CLOSED_FD: u64 = 1 << 16;
 
 pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)

@@ -13,7 +13,7 @@ use crate::session::{Reply, Request};
 #[non_exhaustive]
 pub enum TranscriptError {
     /// It ends inside an object, or contains something other than JSON objects.
-    #[error("object {number} of the transcript is damaged or cut off")]
+    #[error("cannot read the transcript: object {number} is damaged or cut off")]
     Syntax {
         /// The number of the object, counted from 1.
         number: usize,
@@ -22,19 +22,19 @@ pub enum TranscriptError {
         source: serde_json::Error,
     },
     /// It ends after a command.
-    #[error("the transcript is cut off: {} has no reply", Escaped::new(command))]
+    #[error("cannot read the transcript: it is cut off: {} has no reply", Escaped::new(command))]
     NoReply {
         /// The command.
         command: String,
     },
     /// It has no end, or objects were removed from it.
-    #[error("the transcript is cut off: it has only {found} of its objects")]
+    #[error("cannot read the transcript: it is cut off: it has only {found} of its objects")]
     CutOff {
         /// The number of objects.
         found: usize,
     },
     /// An object is not the one expected there.
-    #[error("object {number} of the transcript is out of place: {what}")]
+    #[error("cannot read the transcript: object {number} is out of place: {what}")]
     OutOfPlace {
         /// The number of the object, counted from 1.
         number: usize,
@@ -42,25 +42,27 @@ pub enum TranscriptError {
         what: &'static str,
     },
     /// Another release wrote it.
-    #[error("the transcript has version {found}, but this release reads version {VERSION}")]
+    #[error(
+        "cannot read the transcript: its version is {found}, and this release reads version {VERSION}"
+    )]
     OtherVersion {
         /// Its version.
         found: u32,
     },
     /// It names an accelerator that is unknown.
-    #[error("the transcript names the unknown accelerator {0:?}")]
+    #[error("cannot read the transcript: it names the unknown accelerator {0:?}")]
     UnknownAccelerator(String),
     /// It contains no pass.
-    #[error("the transcript contains no pass")]
+    #[error("cannot read the transcript: it contains no pass")]
     Empty,
     /// It lacks the answer to a command that every probe sends.
-    #[error("the transcript has no answer to {command}")]
+    #[error("cannot read the transcript: it has no answer to {command}")]
     Incomplete {
         /// The command.
         command: &'static str,
     },
     /// An answer cannot be added to the model.
-    #[error("object {number} of the transcript cannot be used")]
+    #[error("cannot read the transcript: object {number} cannot be used")]
     Unusable {
         /// The number of the object, counted from 1.
         number: usize,
@@ -117,7 +119,7 @@ struct QuarantinedItem {
     reason: String,
 }
 
-/// One pass: the accelerator, if it is recorded, and the exchanges.
+/// One pass: the accelerator, if it is recorded, and the queries.
 #[derive(Default)]
 pub(super) struct RecordedPass {
     pub(super) accelerator: Option<Accelerator>,
@@ -127,20 +129,20 @@ pub(super) struct RecordedPass {
     pub(super) greeting: String,
     /// The leaves that KVM supports, with the number of their object.
     pub(super) supported_cpuid: Option<(usize, String)>,
-    pub(super) exchanges: Vec<Exchange>,
+    pub(super) queries: Vec<RecordedQuery>,
 }
 
 /// A command and its reply.
-pub(super) struct Exchange {
+pub(super) struct RecordedQuery {
     pub(super) number: usize,
     pub(super) request: Request,
     /// The reply, or the reason of a quarantine.
     pub(super) reply: Result<Reply, String>,
 }
 
-impl Exchange {
+impl RecordedQuery {
     /// Returns the command and its arguments, parsed, so that equal ones compare equal.
-    pub(super) fn query(&self) -> (&str, Option<serde_json::Value>) {
+    pub(super) fn parsed(&self) -> (&str, Option<serde_json::Value>) {
         let Request { execute, arguments } = &self.request;
         (execute, arguments.as_ref().and_then(|text| serde_json::from_str(text).ok()))
     }
@@ -151,12 +153,12 @@ impl RecordedPass {
     /// under KVM if `query-kvm` reports so; there is a second one, under TCG, only if the first was under a
     /// hardware accelerator.
     pub(super) fn guess_accelerator(&self, index: usize, has_second: bool) -> Accelerator {
-        let reports_kvm = |exchange: &Exchange| {
-            exchange.request.execute == "query-kvm"
-                && matches!(&exchange.reply, Ok(Reply::Return(json)) if is_enabled(json))
+        let reports_kvm = |query: &RecordedQuery| {
+            query.request.execute == "query-kvm"
+                && matches!(&query.reply, Ok(Reply::Return(json)) if is_enabled(json))
         };
         match index {
-            0 if self.exchanges.iter().any(reports_kvm) => Accelerator::Kvm,
+            0 if self.queries.iter().any(reports_kvm) => Accelerator::Kvm,
             0 if has_second => Accelerator::Hvf,
             _ => Accelerator::Tcg,
         }
@@ -225,7 +227,7 @@ pub(super) fn read(transcript: &str) -> Result<(Subject, Vec<RecordedPass>), Tra
         }
         let pass =
             passes.last_mut().ok_or_else(|| misplaced("a command before any qmp_capabilities"))?;
-        pass.exchanges.push(Exchange { number, request, reply });
+        pass.queries.push(RecordedQuery { number, request, reply });
     }
     match pending {
         Some((request, _)) => Err(TranscriptError::NoReply { command: request.execute }),

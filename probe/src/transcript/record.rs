@@ -50,7 +50,7 @@ impl Recorder {
         self.lines.push('\n');
     }
 
-    pub(crate) fn exchange(&mut self, request: &Request, reply: &Reply) {
+    pub(crate) fn reply(&mut self, request: &Request, reply: &Reply) {
         let id = self.command(request);
         match reply {
             Reply::Return(json) => {

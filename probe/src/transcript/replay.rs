@@ -6,10 +6,10 @@ use capscache_format::{
     Accelerator, Evidence, Fact, FactKind, Group, Groups, Input, Model, PassReport, Scope,
 };
 
-use super::read::{Exchange, TranscriptError, read};
+use super::read::{RecordedQuery, TranscriptError, read};
 use super::record::Subject;
 use crate::model_builder::{ModelBuilder, Outcome, note_failure};
-use crate::queries::{QueryPlan, Wanted};
+use crate::queries::{QueryPlan, Selection};
 use crate::session::Reply;
 
 /// Returns the model of a probe from its transcript.
@@ -48,7 +48,7 @@ pub fn replay_under(
         let given = first.filter(|_| index == 0);
         let accelerator =
             pass.accelerator.or(given).unwrap_or_else(|| pass.guess_accelerator(index, has_second));
-        let wanted = Wanted {
+        let selection = Selection {
             core: true,
             groups,
             binary: index == 0 || !accelerator.needs_host(),
@@ -57,14 +57,14 @@ pub fn replay_under(
                 _ => &["host", "max"],
             },
         };
-        let mut builder = ModelBuilder::new(wanted);
+        let mut builder = ModelBuilder::new(selection);
         // The plan of a probe decides which expansions are about the host's CPU.
-        let mut plan = QueryPlan::new(wanted);
+        let mut plan = QueryPlan::new(selection);
         plan.set_greeting(&pass.greeting);
         let mut answered = HashSet::new();
-        for exchange in &pass.exchanges {
-            if answered.insert(exchange.query()) {
-                add_exchange(&mut builder, exchange, &mut plan)?;
+        for query in &pass.queries {
+            if answered.insert(query.parsed()) {
+                add_query(&mut builder, query, &mut plan)?;
             }
         }
         if let Some((number, json)) = &pass.supported_cpuid {
@@ -90,12 +90,12 @@ pub fn replay_under(
     Ok(model)
 }
 
-fn add_exchange(
+fn add_query(
     builder: &mut ModelBuilder,
-    exchange: &Exchange,
+    query: &RecordedQuery,
     plan: &mut QueryPlan,
 ) -> Result<(), TranscriptError> {
-    let Exchange { number, request, reply } = exchange;
+    let RecordedQuery { number, request, reply } = query;
     let unusable = |source| TranscriptError::Unusable { number: *number, source };
     let outcome = match reply {
         Ok(Reply::Return(json)) => {

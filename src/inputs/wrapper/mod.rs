@@ -314,7 +314,7 @@ impl Resolver {
     }
 
     fn add_path(&mut self, path: &Path) {
-        let path = &tidy(path);
+        let path = &normalize(path);
         if self.seen.len() >= MAX_FILES || !self.seen.insert(path.clone()) {
             return;
         }
@@ -351,7 +351,7 @@ fn variable(rest: &[u8]) -> (&[u8], &[u8], &[u8]) {
 }
 
 /// Removes `.` and repeated slashes from a path.
-fn tidy(path: &Path) -> PathBuf {
+fn normalize(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
@@ -506,7 +506,7 @@ mod tests {
             let wrapper = place.file("wrapper", &format!("#!/bin/sh\n{script}\n"));
             let (found, _) = place.found(&wrapper);
             for file in expected {
-                let normal = tidy(Path::new(file)).display().to_string();
+                let normal = normalize(Path::new(file)).display().to_string();
                 assert!(found.contains(&normal), "{script}: {file} is not among {found:?}");
             }
             assert!(!found.contains(&"nothing".to_owned()), "{script}: {found:?}");

@@ -31,7 +31,7 @@ fn ten_watches() {
         fixture.cache.get(emulator).unwrap();
     }
     let (watching, events) = fixture.begin(rewarm().sweep_interval(SWEEP));
-    let limit = "the limit of watches is reached: raise fs.inotify.max_user_watches";
+    let limit = "the limit of watches is reached; raise fs.inotify.max_user_watches";
     assert!(events.iter().any(|event| is_sweeping(event, limit)), "{events:?}");
     let Some(Event::Notice(Notice::Watching { directories, entries })) = events.last() else {
         unreachable!("it was waited for")
@@ -72,7 +72,7 @@ fn no_inotify() {
     let none = |event: &Event| {
         matches!(event, Event::Notice(Notice::Watching { directories: 0, entries: 1 }))
     };
-    assert!(is_sweeping(&events[0], "see fs.inotify.max_user_instances"), "{events:?}");
+    assert!(is_sweeping(&events[0], "raise fs.inotify.max_user_instances"), "{events:?}");
     assert!(none(&events[1]), "{events:?}");
     fixture.upgrade("qemu");
     watching.dropped(&emulator);

@@ -51,7 +51,7 @@ fn a_user_who_may_not_run_the_emulator_is_named() {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(fake.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let expected = format!(
-        "{} may not be executed by user 65534: check its mode, the directories above it, and for a noexec mount",
+        "cannot execute {} as user 65534: permission denied; check its mode, the directories above it, and for a noexec mount",
         fake.path.display()
     );
     assert_eq!(start(&task, &[]).wait(), Err(expected));
@@ -65,7 +65,7 @@ fn a_prober_that_may_not_become_another_user_reports_that() {
     let fake = Fake::qemu("");
     let error = start(&as_nobody(&fake, &[]), &["setpriv", "--bounding-set", "-setuid"]).wait();
     let expected = format!(
-        "cannot run {} as user 65534: that takes root, or CAP_SETUID and CAP_SETGID: \
+        "cannot run {} as user 65534: this requires root, or CAP_SETUID and CAP_SETGID: \
          Operation not permitted (os error 1)",
         fake.path.display()
     );

@@ -28,7 +28,7 @@ fn one(command: &str, reason: &str) -> Vec<(String, String)> {
     vec![(command.to_owned(), reason.to_owned())]
 }
 
-const NO_GREETING: &str = "EMULATOR did not greet as a QEMU system emulator does";
+const NO_GREETING: &str = "cannot start EMULATOR: it sent no QMP greeting";
 
 #[test]
 fn a_correct_emulator_is_probed_and_nothing_is_left() {
@@ -75,7 +75,10 @@ fn one_whose_answer_is_a_line_without_end() {
 fn one_that_sends_five_gigabytes_of_lines() {
     let cases = r#"query-kvm) yes '{"event": "X"}' | head -c 5368709120 >&3;;"#;
     let error = probe_fake(cases, Task::default()).unwrap_err();
-    assert_eq!(error, "the emulator sent more than the 67108864 bytes that a whole probe may");
+    assert_eq!(
+        error,
+        "cannot read the replies: the emulator sent more than 67108864 bytes in one probe"
+    );
 }
 
 #[test]
@@ -86,7 +89,7 @@ fn one_that_sends_too_much_over_all_its_processes_under_all_accelerators() {
     // 40 MB under each accelerator, over two processes.
     let noise = r#"yes '{"event": "X"}' | head -c 20000000 >&3"#;
     let cases = format!("query-kvm) {noise}; exit 1;;");
-    let limit = "sent more than the 67108864 bytes that a whole probe may";
+    let limit = "sent more than 67108864 bytes in one probe";
     let error = probed(&Fake::native_qemu(&cases), Task::default());
     let error = error.map_or_else(|error| error, |outcome| outcome.failures.join("\n"));
     assert!(error.contains(limit), "{error}");
@@ -103,7 +106,7 @@ fn one_that_sends_what_is_not_utf8() {
 fn one_whose_answer_nests_deep() {
     let cases = r#"query-kvm) printf '{"return": ' >&3; flood [ 1000000; flood ] 1000000; say ", \"id\": $id}";;"#;
     let error = probe_fake(cases, Task::default()).unwrap_err();
-    let expected = "the answer to query-kvm cannot be used: it is not JSON that a model can hold: \
+    let expected = "cannot use the reply to query-kvm: it is not JSON that a model can hold: \
                     recursion limit exceeded at line 1 column 128";
     assert_eq!(error, expected);
 }
@@ -154,27 +157,30 @@ fn one_that_answers_under_a_wrong_id_only() {
 #[test]
 fn one_that_does_not_greet() {
     let said = failure("id=0; answer '{}'; sleep 1000", brief());
-    let expected = "EMULATOR did not greet as a QEMU system emulator does: \
+    let expected = "cannot start EMULATOR: it sent no QMP greeting, but \
                     {\"return\": {}, \"id\": 0}";
     assert_eq!(said, expected);
     let said = failure("say hello; sleep 1000", brief());
-    assert!(said.ends_with("as a QEMU system emulator does: hello"), "{said}");
+    assert!(said.ends_with(": it sent no QMP greeting, but hello"), "{said}");
 }
 
 #[test]
 fn one_whose_wrapper_closes_its_monitor() {
     let Some(qemu) = Fake::installed("qemu-system-x86_64") else { return };
     let error = failure(&format!("exec {} \"$@\" 3<&-", qemu.path.display()), Task::default());
-    let expected = "EMULATOR did not get its monitor: the program that starts QEMU there closes \
-                    inherited descriptors; make it pass on descriptor 3";
+    let expected = "cannot connect to the monitor of EMULATOR: the program that starts QEMU there \
+                    closed descriptor 3: exited with status 1: ";
     assert!(error.starts_with(expected), "{error}");
-    assert!(error.contains("exited with status 1: ") && error.contains("fd=3"), "{error}");
+    assert!(
+        error.contains("fd=3") && error.contains("; make it pass on that descriptor ("),
+        "{error}"
+    );
 }
 
 #[test]
 fn one_that_ends_after_its_greeting() {
     let error = failure("greet; echo 'cannot go on' >&2; exit 4", brief());
-    let expected = "EMULATOR greeted, but did not accept commands: exited with status 4: \
+    let expected = "cannot negotiate QMP with EMULATOR: exited with status 4: \
                     cannot go on";
     assert_eq!(error, expected);
 }
@@ -226,7 +232,7 @@ fn machines(from: u32, to: u32) -> String {
 fn one_with_a_million_machines() {
     let error = probe_fake(&machines(1_000_001, 2_000_000), Task::default()).unwrap_err();
     let reason = "it sent a line of more than 8388608 bytes";
-    assert_eq!(error, format!("the emulator does not answer query-machines: {reason}"));
+    assert_eq!(error, format!("cannot continue without a reply to query-machines: {reason}"));
 }
 
 #[test]
@@ -235,8 +241,8 @@ fn one_with_as_many_machines_as_a_model_can_hold() {
     assert_eq!(outcome.quarantined, []);
     assert!(outcome.bytes > 3_000_000, "{} bytes", outcome.bytes);
     let error = probe_fake(&machines(1, 201_000), Task::default()).unwrap_err();
-    let reason = "the answers hold more than 200000 distinct values: this is not a reply of QEMU";
-    let start = "the answer to query-machines cannot be used: it is not JSON that a model can hold";
+    let reason = "the answers hold more than 200000 distinct values";
+    let start = "cannot use the reply to query-machines: it is not JSON that a model can hold";
     assert!(error.starts_with(&format!("{start}: {reason}")), "{error}");
 }
 
@@ -245,7 +251,7 @@ fn one_with_a_hundred_thousand_devices() {
     let cases = r#"qom-list-types) printf '{"return":[' >&3
         seq -f '{"name":"%.0f"},' 1 100000 | tr -d '\n' >&3; say "{}],\"id\":$id}";;"#;
     let error = probe_fake(cases, Task { devices: true, ..Task::default() }).unwrap_err();
-    let expected = "the answer to qom-list-types leads to more queries than any QEMU's does";
+    let expected = "cannot use the reply to qom-list-types: it leads to too many queries";
     assert_eq!(error, expected);
 }
 
@@ -253,7 +259,7 @@ fn one_with_a_hundred_thousand_devices() {
 fn one_whose_devices_have_endless_names() {
     let cases = r#"qom-list-types) printf '{"return":[{"name":"' >&3; flood x 5000000; say "\"}],\"id\":$id}";;"#;
     let error = probe_fake(cases, Task { devices: true, ..Task::default() }).unwrap_err();
-    let expected = "the answer to qom-list-types leads to more queries than any QEMU's does";
+    let expected = "cannot use the reply to qom-list-types: it leads to too many queries";
     assert_eq!(error, expected);
 }
 
@@ -286,23 +292,24 @@ fn objects(count: u32) -> String {
 #[test]
 fn one_whose_answers_are_longer_than_any_qemus() {
     let error = probe_fake(&eight_times(&text(8_000_000)), Task::default()).unwrap_err();
-    let expected = "the emulator answered with more than 25165824 bytes, which no QEMU does";
+    let expected =
+        "cannot read the replies: the emulator answered with more than 25165824 bytes in one probe";
     assert_eq!(error, expected);
 }
 
 #[test]
 fn one_whose_answers_hold_more_values_than_any_qemus() {
     let error = probe_fake(&eight_times(&numbers(2_000_000)), Task::default()).unwrap_err();
-    let reason = "the answers hold more than 2097152 values, which no QEMU's do";
-    assert!(error.ends_with(&format!("cannot be used: {reason}")), "{error}");
+    let reason = "the answers hold more than 2097152 values";
+    assert!(error.ends_with(&format!(": {reason}")), "{error}");
 }
 
 #[test]
 fn one_whose_answers_hold_more_distinct_values_than_any_qemus() {
     let error = probe_fake(&eight_times(&objects(210_000)), Task::default()).unwrap_err();
     let reason = "it is not JSON that a model can hold: the answers hold more than 200000 distinct \
-                  values: this is not a reply of QEMU at line 1 column";
-    assert!(error.contains(&format!("cannot be used: {reason}")), "{error}");
+                  values at line 1 column";
+    assert!(error.contains(&format!(": {reason}")), "{error}");
 }
 
 #[test]
@@ -378,7 +385,7 @@ fn one_that_stops_responding_after_an_answer() {
 fn one_that_runs_under_another_accelerator_than_the_requested_one() {
     let error =
         probe_fake(r#"query-kvm) answer '{"enabled": true}';;"#, Task::default()).unwrap_err();
-    assert_eq!(error, "TCG was requested, but query-kvm reports that KVM is in use");
+    assert_eq!(error, "cannot probe under TCG: query-kvm reports that KVM is in use");
     if !kvm_works() {
         return;
     }
@@ -387,7 +394,7 @@ fn one_that_runs_under_another_accelerator_than_the_requested_one() {
     assert_eq!(outcome.ran.iter().collect::<Vec<_>>(), ["tcg"]);
     assert_eq!(
         outcome.failures,
-        ["KVM was requested, but query-kvm reports that KVM is not in use"]
+        ["cannot probe under KVM: query-kvm reports that KVM is not in use"]
     );
 }
 

@@ -1,12 +1,12 @@
 //! Sends many queries to an emulator, although some of them may kill it.
 //!
-//! An *interview* is the sequence of queries and replies of one pass, over as many processes of the emulator as it
+//! An *exchange* is the sequence of queries and replies of one pass, over as many processes of the emulator as it
 //! takes. All queries that are known are sent at once. A reply counts when the emulator was alive after it, that is, when
 //! another reply followed; so the last one is held back, and followed by a harmless query. When an emulator is lost, two
 //! queries are suspects: the first without a reply, and the one whose reply was held back (some are answered, and leave
 //! an emulator that does not respond). Each is isolated: sent alone, as the first query of a fresh emulator. If the
 //! emulator is lost again, the query is *quarantined*; otherwise its reply counts. So every loss settles at least one
-//! query, and an interview comes to an end.
+//! query, and an exchange comes to an end.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::error::{InterviewError, Loss, StartError};
+use crate::error::{ExchangeError, SessionError, StartError};
 use crate::limits::Budget;
 use crate::process::Executable;
 use crate::session::{Reply, Request, Session};
@@ -26,9 +26,9 @@ use crate::spawn::Launch;
 /// A query that no emulator is lost by.
 const HARMLESS: &str = "query-version";
 
-/// Decides the queries of an interview, and receives the replies.
-pub(crate) trait Interviewer {
-    /// The error with which it ends the interview.
+/// Decides the queries of an exchange, and receives the replies.
+pub(crate) trait Handler {
+    /// The error with which it ends the exchange.
     type Error: Error + 'static;
 
     /// Called once, after the first start, with the text of the greeting and the file that runs.
@@ -59,9 +59,9 @@ pub(crate) trait Interviewer {
     fn on_quarantine(&mut self, request: &Request, reason: String) -> Result<(), Self::Error>;
 }
 
-/// The report of an interview.
+/// The report of an exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct InterviewReport {
+pub(crate) struct ExchangeReport {
     /// The number of processes that were started: one more than there were restarts.
     pub starts: u32,
     /// The emulators that were lost, in order.
@@ -70,7 +70,7 @@ pub(crate) struct InterviewReport {
     pub output: String,
 }
 
-/// An emulator that was lost during an interview.
+/// An emulator that was lost during an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LostEmulator {
     /// The reason, without a subject: “was killed by signal 6 (SIGABRT)”.
@@ -79,39 +79,39 @@ pub(crate) struct LostEmulator {
     pub output: String,
 }
 
-/// Sends all queries of `interviewer` to an emulator, and makes it quit or kills it.
+/// Sends all queries of `handler` to an emulator, and makes it quit or kills it.
 ///
 /// See [`spawn`](crate::spawn::spawn) for the thread this must be called from. Cancelling kills the emulator.
 ///
 /// # Errors
 ///
-/// [`InterviewError`]. A query that the emulator refuses, or that kills it, is not an error.
-pub(crate) async fn interview<I: Interviewer>(
+/// [`ExchangeError`]. A query that the emulator refuses, or that kills it, is not an error.
+pub(crate) async fn exchange<H: Handler>(
     launch: &Launch<'_>,
     budget: &Budget<'_>,
-    interviewer: &mut I,
-) -> Result<InterviewReport, InterviewError<I::Error>> {
-    let mut interview = Interview {
+    handler: &mut H,
+) -> Result<ExchangeReport, ExchangeError<H::Error>> {
+    let mut exchange = Exchange {
         launch,
         budget,
         began: Instant::now(),
-        interviewer,
+        handler,
         greeting: None,
         identity: None,
         waiting: VecDeque::new(),
         suspects: VecDeque::new(),
         repeated: Vec::new(),
-        report: InterviewReport::default(),
+        report: ExchangeReport::default(),
     };
-    interview.run().await?;
-    Ok(interview.report)
+    exchange.run().await?;
+    Ok(exchange.report)
 }
 
-struct Interview<'a, I> {
+struct Exchange<'a, H> {
     launch: &'a Launch<'a>,
     budget: &'a Budget<'a>,
     began: Instant,
-    interviewer: &'a mut I,
+    handler: &'a mut H,
     /// The first emulator's. None before the first start.
     greeting: Option<String>,
     /// Device and inode of the first emulator's executable.
@@ -122,10 +122,10 @@ struct Interview<'a, I> {
     suspects: VecDeque<Request>,
     /// Queries to repeat after each restart.
     repeated: Vec<Request>,
-    report: InterviewReport,
+    report: ExchangeReport,
 }
 
-/// The part of an interview that one process of the emulator takes.
+/// The part of an exchange that one process of the emulator takes.
 struct Run<'t> {
     session: Session<'t>,
     /// Only the first suspect is sent.
@@ -160,12 +160,12 @@ struct Held {
 
 /// The reason why a run ended before all queries were sent.
 enum Stop<E> {
-    Lost(Loss),
-    Interviewer(E),
+    Lost(SessionError),
+    Handler(E),
 }
 
-impl<E> From<Loss> for Stop<E> {
-    fn from(loss: Loss) -> Self {
+impl<E> From<SessionError> for Stop<E> {
+    fn from(loss: SessionError) -> Self {
         Self::Lost(loss)
     }
 }
@@ -177,8 +177,8 @@ impl Run<'_> {
     }
 }
 
-impl<'a, I: Interviewer> Interview<'a, I> {
-    async fn run(&mut self) -> Result<(), InterviewError<I::Error>> {
+impl<'a, H: Handler> Exchange<'a, H> {
+    async fn run(&mut self) -> Result<(), ExchangeError<H::Error>> {
         while self.greeting.is_none() || !self.waiting.is_empty() || !self.suspects.is_empty() {
             self.check_limits()?;
             let Some(session) = self.start().await? else { continue };
@@ -186,16 +186,16 @@ impl<'a, I: Interviewer> Interview<'a, I> {
             let mut run = Run { session, is_isolated, sent: VecDeque::new(), held: None };
             let stop = self.query(&mut run).await.err();
             if stop.is_none() && self.waiting.is_empty() && self.suspects.is_empty() {
-                self.interviewer.on_finish(run.session.pid());
+                self.handler.on_finish(run.session.pid());
             }
             let Run { session, is_isolated, sent, held } = run;
             let output = if stop.is_none() { session.quit().await } else { session.end().await };
             match stop {
                 None => self.report.output = output,
-                Some(Stop::Interviewer(error)) => return Err(InterviewError::Interviewer(error)),
+                Some(Stop::Handler(error)) => return Err(ExchangeError::Answer(error)),
                 Some(Stop::Lost(loss)) => {
                     let found = self.find_suspects(is_isolated, sent, held, &loss);
-                    found.map_err(InterviewError::Interviewer)?;
+                    found.map_err(ExchangeError::Answer)?;
                     self.report_loss(&loss, output)?;
                 }
             }
@@ -204,42 +204,42 @@ impl<'a, I: Interviewer> Interview<'a, I> {
     }
 
     /// Starts an emulator. `None` if this one was lost before it took commands, but an earlier one was not.
-    async fn start(&mut self) -> Result<Option<Session<'a>>, InterviewError<I::Error>> {
+    async fn start(&mut self) -> Result<Option<Session<'a>>, ExchangeError<H::Error>> {
         self.report.starts += 1;
         let mut session = match Session::start(self.launch, self.budget).await {
             Ok(session) => session,
             Err(
-                StartError::NoGreeting { source, output, .. }
+                StartError::NoGreeting { cause: source, output, .. }
                 | StartError::NotReady { source, output, .. },
             ) if self.greeting.is_some() => {
                 self.report_loss(&source, output)?;
                 return Ok(None);
             }
-            Err(error) => return Err(InterviewError::Start(error)),
+            Err(error) => return Err(ExchangeError::Start(error)),
         };
         let executable = session.take_executable();
         let identity = executable.as_ref().and_then(Executable::identity);
         match &self.greeting {
             Some(greeting) if greeting != session.greeting() || self.identity != identity => {
-                return Err(InterviewError::Replaced);
+                return Err(ExchangeError::Replaced);
             }
             Some(_) => {}
             None => {
                 self.greeting = Some(session.greeting().to_owned());
                 self.identity = identity;
                 if let Some(executable) = executable {
-                    self.interviewer
+                    self.handler
                         .on_greeting(session.greeting(), executable)
-                        .map_err(InterviewError::Interviewer)?;
+                        .map_err(ExchangeError::Answer)?;
                 }
-                self.waiting.extend(self.interviewer.initial_queries());
+                self.waiting.extend(self.handler.initial_queries());
             }
         }
         Ok(Some(session))
     }
 
     /// Sends queries to one emulator: all, or the first suspect and then all others unless there is another suspect.
-    async fn query(&mut self, run: &mut Run<'_>) -> Result<(), Stop<I::Error>> {
+    async fn query(&mut self, run: &mut Run<'_>) -> Result<(), Stop<H::Error>> {
         for request in &self.repeated {
             run.send(request.clone(), Purpose::Repeat);
         }
@@ -268,7 +268,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
             }
             let (id, reply, took) = run.session.reply().await?;
             if let Some(held) = run.held.take() {
-                self.pass_on(held).map_err(Stop::Interviewer)?;
+                self.pass_on(held).map_err(Stop::Handler)?;
             }
             let position = run.sent.iter().position(|sent| sent.id == id);
             let answered = position.and_then(|position| run.sent.remove(position));
@@ -278,9 +278,9 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         }
     }
 
-    fn pass_on(&mut self, Held { request, reply, took }: Held) -> Result<(), I::Error> {
-        self.waiting.extend(self.interviewer.on_reply(&request, reply, took)?);
-        if self.interviewer.must_be_repeated(&request) {
+    fn pass_on(&mut self, Held { request, reply, took }: Held) -> Result<(), H::Error> {
+        self.waiting.extend(self.handler.on_reply(&request, reply, took)?);
+        if self.handler.must_be_repeated(&request) {
             self.repeated.push(request);
         }
         Ok(())
@@ -292,8 +292,8 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         is_isolated: bool,
         mut sent: VecDeque<Sent>,
         held: Option<Held>,
-        loss: &Loss,
-    ) -> Result<(), I::Error> {
+        loss: &SessionError,
+    ) -> Result<(), H::Error> {
         let unanswered = sent.pop_front();
         let queries = sent.into_iter().filter(|sent| sent.purpose == Purpose::Query);
         if let Some(Sent { purpose: Purpose::Repeat, request, .. }) = unanswered {
@@ -308,12 +308,12 @@ impl<'a, I: Interviewer> Interview<'a, I> {
             let Some(suspect) = self.suspects.pop_front() else { return Ok(()) };
             let reason = match loss {
                 _ if held.is_none() => loss.to_string(),
-                Loss::Silent { .. } | Loss::OutOfTime { .. } => {
+                SessionError::Silent { .. } | SessionError::OutOfTime { .. } => {
                     "answered, then stopped responding".into()
                 }
                 _ => format!("answered, then {loss}"),
             };
-            self.interviewer.on_quarantine(&suspect, reason)?;
+            self.handler.on_quarantine(&suspect, reason)?;
             // This explains the loss for which the others are suspects.
             let others = std::mem::take(&mut self.suspects);
             self.put_back(others.into_iter());
@@ -333,14 +333,18 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         self.waiting.extend(later);
     }
 
-    /// Adds a lost emulator to the report, unless the loss ends the interview.
-    fn report_loss(&mut self, loss: &Loss, output: String) -> Result<(), InterviewError<I::Error>> {
+    /// Adds a lost emulator to the report, unless the loss ends the exchange.
+    fn report_loss(
+        &mut self,
+        loss: &SessionError,
+        output: String,
+    ) -> Result<(), ExchangeError<H::Error>> {
         match *loss {
-            Loss::TooMuch { limit_bytes } => {
-                return Err(InterviewError::TooMuchOutput { limit_bytes });
+            SessionError::TooMuch { limit_bytes } => {
+                return Err(ExchangeError::TooMuchOutput { limit_bytes });
             }
-            Loss::AnsweredTooMuch { limit_bytes } => {
-                return Err(InterviewError::AnsweredTooMuch { limit_bytes });
+            SessionError::AnsweredTooMuch { limit_bytes } => {
+                return Err(ExchangeError::AnsweredTooMuch { limit_bytes });
             }
             _ => {}
         }
@@ -349,10 +353,10 @@ impl<'a, I: Interviewer> Interview<'a, I> {
     }
 
     /// Checks that there is time for another start, and that there were not too many.
-    fn check_limits(&self) -> Result<(), InterviewError<I::Error>> {
+    fn check_limits(&self) -> Result<(), ExchangeError<H::Error>> {
         let restarts = self.report.starts.saturating_sub(1);
         if Instant::now() >= self.budget.deadline {
-            return Err(InterviewError::Deadline {
+            return Err(ExchangeError::Deadline {
                 limit: self.budget.limits.probe,
                 waited: self.began.elapsed(),
                 unanswered: self.waiting.len() + self.suspects.len(),
@@ -361,7 +365,7 @@ impl<'a, I: Interviewer> Interview<'a, I> {
         }
         match self.report.lost.last() {
             Some(last) if restarts >= self.budget.limits.restarts => {
-                Err(InterviewError::TooManyRestarts { restarts, last: last.reason.clone() })
+                Err(ExchangeError::TooManyRestarts { restarts, last: last.reason.clone() })
             }
             _ => Ok(()),
         }

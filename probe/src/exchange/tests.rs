@@ -34,7 +34,7 @@ impl Log {
     }
 }
 
-impl Interviewer for Log {
+impl Handler for Log {
     type Error = Infallible;
 
     fn on_greeting(&mut self, greeting: &str, executable: Executable) -> Result<(), Infallible> {
@@ -72,9 +72,9 @@ fn run(
     accelerator: &str,
     limits: &Limits,
     log: &mut Log,
-) -> Result<InterviewReport, InterviewError<Infallible>> {
+) -> Result<ExchangeReport, ExchangeError<Infallible>> {
     let budget = Budget::new(limits);
-    let result = block_on(interview(&fake.launch(accelerator), &budget, log));
+    let result = block_on(exchange(&fake.launch(accelerator), &budget, log));
     fake.assert_gone();
     result
 }
@@ -101,11 +101,11 @@ fn all_queries_are_sent_and_replies_lead_to_further_ones() {
     assert_eq!(log.replies(), ["one", "two", "three", "four", "five", "six", "seven", "eight"]);
     assert_eq!(log.replies[0].1, Reply::Return("\"one\"".into()));
     assert_eq!(log.greetings.len(), 1);
-    assert_eq!(report, InterviewReport { starts: 1, lost: vec![], output: String::new() });
+    assert_eq!(report, ExchangeReport { starts: 1, lost: vec![], output: String::new() });
 }
 
 #[test]
-fn an_interviewer_without_queries_receives_the_greeting_only() {
+fn a_handler_without_queries_receives_the_greeting_only() {
     let mut log = Log::default();
     let report = run(&answering(""), "tcg", &short(), &mut log).unwrap();
     assert_eq!((report.starts, log.greetings.len(), log.replies.len()), (1, 1, 0));
@@ -218,9 +218,7 @@ fn an_emulator_that_is_lost_at_every_query_is_given_up() {
     let names: Vec<_> = (0..40).map(|number| format!("query-{number}")).collect();
     let mut log = Log::querying(names.iter().map(Request::new).collect());
     let error = run(&Fake::new("negotiate; receive; exit 7"), "tcg", &short(), &mut log);
-    let Err(InterviewError::TooManyRestarts { restarts, last }) = error else {
-        panic!("{error:?}")
-    };
+    let Err(ExchangeError::TooManyRestarts { restarts, last }) = error else { panic!("{error:?}") };
     assert_eq!((restarts, last.as_str()), (32, "exited with status 7"));
     assert_eq!(log.replies(), [""; 0]);
 }
@@ -231,18 +229,18 @@ fn an_emulator_that_starts_only_once_is_given_up() {
         Fake::new(r#"[ -e "$0.once" ] && exit 8; : > "$0.once"; negotiate; receive; exit 7"#);
     let mut log = Log::querying(commands(&FIVE));
     let error = run(&fake, "tcg", &short(), &mut log);
-    let Err(InterviewError::TooManyRestarts { last, .. }) = error else { panic!("{error:?}") };
+    let Err(ExchangeError::TooManyRestarts { last, .. }) = error else { panic!("{error:?}") };
     assert_eq!(last, "exited with status 8");
 }
 
 #[test]
-fn an_emulator_that_is_replaced_during_the_interview_is_noticed() {
+fn an_emulator_that_is_replaced_during_the_exchange_is_noticed() {
     let fake = Fake::new(
         r#"[ -e "$0.once" ] && { say '{"QMP": {"version": 2}}'; receive; answer 1; receive; }
         : > "$0.once"; negotiate; receive; exit 7"#,
     );
     let error = run(&fake, "tcg", &short(), &mut Log::querying(commands(&FIVE)));
-    assert!(matches!(error, Err(InterviewError::Replaced)), "{error:?}");
+    assert!(matches!(error, Err(ExchangeError::Replaced)), "{error:?}");
 }
 
 #[test]
@@ -251,7 +249,7 @@ fn the_deadline_of_the_probe_ends_all_restarts() {
     let mut log = Log::querying(commands(&FIVE));
     let limits = Limits { probe: Duration::from_secs(1), ..short() };
     let error = run(&fake, "tcg", &limits, &mut log);
-    let Err(InterviewError::Deadline { waited, unanswered, .. }) = error else {
+    let Err(ExchangeError::Deadline { waited, unanswered, .. }) = error else {
         panic!("{error:?}")
     };
     assert!(waited >= limits.probe && waited < 2 * limits.probe, "{waited:?}");
@@ -264,7 +262,7 @@ fn the_data_of_all_processes_together_is_limited() {
     let limits = Limits { total_bytes: 500_000, ..Limits::default() };
     let error = run(&fake, "tcg", &limits, &mut Log::querying(commands(&FIVE)));
     assert!(
-        matches!(error, Err(InterviewError::TooMuchOutput { limit_bytes: 500_000 })),
+        matches!(error, Err(ExchangeError::TooMuchOutput { limit_bytes: 500_000 })),
         "{error:?}"
     );
 }
@@ -273,10 +271,10 @@ fn the_data_of_all_processes_together_is_limited() {
 fn an_accelerator_that_an_emulator_lacks_is_an_error_of_the_start() {
     let Some(qemu) = Fake::installed("qemu-system-aarch64") else { return };
     let error = run(&qemu, "nonesuch", &Limits::default(), &mut Log::default());
-    let Err(InterviewError::Start(StartError::NoGreeting { source, output, .. })) = error else {
+    let Err(ExchangeError::Start(StartError::NoGreeting { cause, output, .. })) = error else {
         panic!("{error:?}")
     };
-    assert!(source.to_string().starts_with("exited with status 1: "), "{source}");
+    assert!(cause.to_string().starts_with("exited with status 1: "), "{cause}");
     assert!(output.contains("invalid accelerator nonesuch"), "{output}");
 }
 
