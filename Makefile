@@ -40,11 +40,12 @@ test-packages: ## install, remove and upgrade packages under the service, in a s
 	fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" packages
 	$(CARGO) test --locked --package capscache-cli --test service packages -- --nocapture --test-threads 1
 
-bench: ## XML against the mapped cache, the probe against its limit: tables, JSON and plots in target/bench
+bench: ## XML against the mapped cache, the probe against its limit, addresses: tables, JSON and plots in target/bench
 	@scripts/install-deps.sh cargo cc qemu libxml2
 	$(CARGO) build --release --locked --workspace --features capscache-bench/libxml2
 	$(CARGO) run --release --locked --package capscache-bench --features libxml2 -- \
 		--json target/bench/bench.json --plot target/bench
+	$(CARGO) bench --locked --package capscache-bench --bench devaddr
 
 bench-peers: ## as bench, with libvirt beside it (lists changes of the machine, and waits for confirmation unless CI=true)
 	@scripts/install-peers.sh

@@ -39,6 +39,11 @@ absent tokio -e normal -p capscache --no-default-features
 absent signal-hook-registry -e normal -p capscache --all-features
 # Nothing runs beside the calls of the library, so there is nothing to be woken.
 absent notify -e normal -p capscache --all-features
+# Addresses are computed away from any hypervisor: no processes, no files, no runtime.
+absent capscache-probe -e normal -p capscache-devaddr
+absent capscache -e normal -p capscache-devaddr
+absent rustix -e normal -p capscache-devaddr
+absent capscache-format -e normal -p capscache-domain
 # The service is a library: its errors are types, and it parses no command lines.
 absent anyhow -e normal -p capscache-service
 absent clap -e normal -p capscache-service
