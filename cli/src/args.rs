@@ -147,6 +147,8 @@ pub(crate) enum Command {
     Record(Record),
     /// Export the answers in a transcript, without QEMU.
     Replay(Replay),
+    /// Give every device of a guest an address, as libvirt does, and add the controllers that it needs.
+    Devaddr(Devaddr),
     /// Answer over a Varlink socket, for programs that may not read the cache or are not written in
     /// Rust.
     Serve(Serve),
@@ -444,6 +446,91 @@ pub(crate) struct Replay {
     /// identify only that.
     #[arg(long, value_enum)]
     pub(crate) accelerator: Option<ReplayAccelerator>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What has an address keeps it: a guest that was completed before does not change, and a device that is
+added to it gets a free place. Facts about QEMU's devices come from --emulator or --transcript, otherwise
+from a table of what QEMU since 4.2 has; no emulator is started and nothing is written.
+
+Tunables on the command line replace those of --policy. docs/devaddr.md describes policies and JSON.")]
+pub(crate) struct Devaddr {
+    /// The guest, in libvirt's XML or in JSON; `-` for standard input.
+    #[arg(value_name = "GUEST")]
+    pub(crate) guest: PathBuf,
+
+    /// Print the guest as JSON, with the policy and the reason for each address.
+    #[arg(long, group = "view", conflicts_with = "keep_unknown")]
+    pub(crate) json: bool,
+
+    /// Print why each device is where it is, one line each, instead of the guest.
+    #[arg(long, group = "view")]
+    pub(crate) explain: bool,
+
+    /// Draw buses and devices as a tree, instead of printing the guest.
+    #[arg(long, group = "view")]
+    pub(crate) tree: bool,
+
+    /// Draw buses and devices as an SVG picture, instead of printing the guest.
+    #[arg(long, group = "view")]
+    pub(crate) svg: bool,
+
+    /// Carry elements and attributes of the XML through that are not understood, which otherwise are errors.
+    #[arg(long)]
+    pub(crate) keep_unknown: bool,
+
+    /// Take the facts from the entry of this emulator, which is probed if it has no valid one.
+    #[arg(long, value_name = "EMULATOR", group = "facts")]
+    pub(crate) emulator: Option<PathBuf>,
+
+    /// Take the facts from this transcript of a probe; see `record`.
+    #[arg(long, value_name = "FILE", group = "facts")]
+    pub(crate) transcript: Option<PathBuf>,
+
+    /// Take the policy from this file, in JSON; it replaces that of a guest in JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) tunables: Tunables,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
+}
+
+// The common tunables of a policy, for all devices of a guest. (A doc comment would replace the command's.)
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Tunables {
+    /// Keep this many hotpluggable slots free, also after devices are added.
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    pub(crate) spare: Option<u32>,
+
+    /// Place devices that can be on either on conventional PCI or on PCIe.
+    #[arg(long, value_enum, help_heading = "Policy")]
+    pub(crate) slot: Option<Slot>,
+
+    /// Let devices on PCIe be unplugged while the guest runs, or not.
+    #[arg(long, value_name = "true|false", help_heading = "Policy")]
+    pub(crate) hotplug: Option<bool>,
+
+    /// Put up to eight devices into a slot, as its functions.
+    #[arg(long, help_heading = "Policy")]
+    pub(crate) packed: bool,
+
+    /// Give every NUMA node of the guest an expander bus with a free slot.
+    #[arg(long, help_heading = "Policy")]
+    pub(crate) expanders: bool,
+
+    /// Treat the guest as one that libvirt defined before: USB devices without a port stay without.
+    #[arg(long, help_heading = "Policy")]
+    pub(crate) existing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Slot {
+    Pci,
+    Pcie,
 }
 
 const SERVICE: &str = "\

@@ -4,11 +4,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod args;
+mod devaddr;
 mod diff;
 mod document;
 mod entries;
 mod export;
 mod gc;
+mod input;
 mod inspect;
 mod invalidate;
 mod list;
@@ -77,6 +79,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Export(args) => export::run(&session, &args),
         Command::Record(args) => record::run(&session, &args),
         Command::Replay(args) => replay::run(&args),
+        Command::Devaddr(args) => devaddr::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod bad_input;
+mod devaddr;
 mod disasters;
 mod firmware;
 mod kvm;
