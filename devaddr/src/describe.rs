@@ -44,7 +44,7 @@ pub fn describe(device: &Device) -> String {
     }
 }
 
-/// Returns names that tell devices of a guest apart: those of [`describe`], or the kind and the position, as in
+/// Returns a name for each device of a guest, no two alike: those of [`describe`], or the kind and the position, as in
 /// policies, where that has no more than the kind or another device has the same.
 pub(crate) fn names(devices: &[Device]) -> Vec<String> {
     let mut names: Vec<String> = devices.iter().map(describe).collect();

@@ -1,5 +1,8 @@
 //! Errors of assigning addresses.
 
+/// The remedy where a device cannot be plugged.
+pub(crate) const PLUG_REMEDY: &str = "keep spare slots, or add it while the guest does not run";
+
 /// Error of a guest whose devices cannot all have addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

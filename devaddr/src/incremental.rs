@@ -6,7 +6,7 @@ use capscache_domain::{
 
 use crate::assign::{assign, complete};
 use crate::describe::describe;
-use crate::error::Error;
+use crate::error::{Error, PLUG_REMEDY};
 use crate::explain::Report;
 use crate::facts::Facts;
 use crate::policy::Policy;
@@ -30,9 +30,6 @@ pub fn add(
     *guest = extended;
     Ok(report)
 }
-
-/// The remedy where a device cannot be plugged.
-pub(crate) const PLUG_REMEDY: &str = "keep spare slots, or add it while the guest does not run";
 
 /// Adds a device to a guest that runs: as [`add`], but without controllers, which cannot be plugged.
 ///

@@ -5,8 +5,7 @@ use capscache_domain::{Address, PciAddress};
 use super::kind::Need;
 use super::space::{Problem, Space};
 use crate::devices::Id;
-use crate::error::Error;
-use crate::incremental::PLUG_REMEDY;
+use crate::error::{Error, PLUG_REMEDY};
 use crate::plan::Plan;
 
 /// A place that could not be taken.
