@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use capscache_domain::{Device, Guest};
+use capscache_domain::{Device, DeviceKind, Guest};
 use serde::{Deserialize, Serialize};
 
 use crate::describe::names;
@@ -110,32 +110,34 @@ impl fmt::Display for Why {
 }
 
 impl Report {
-    /// Returns one line for each device that has an address or was added: device, address, reasons. A device without a
-    /// name of its own has its kind and position, as in [`DevicePolicy::device`](crate::DevicePolicy::device).
+    /// Returns one line for each device of the guest: device, address, reasons. A device without a name of its own has
+    /// its kind and position, as in [`DevicePolicy::device`](crate::DevicePolicy::device).
     pub fn lines(&self, guest: &Guest) -> Vec<String> {
-        let names = names(&guest.devices);
-        let mut lines: Vec<(usize, String)> = Vec::new();
+        let mut reasons: Vec<Vec<String>> = vec![Vec::new(); guest.devices.len()];
         for reason in &self.reasons {
-            match lines.last_mut() {
-                Some((device, line)) if *device == reason.device => {
-                    line.push_str("; ");
-                    line.push_str(&reason.why.to_string());
-                }
-                _ => {
-                    let device = guest.devices.get(reason.device);
-                    if let (Some(device), Some(name)) = (device, names.get(reason.device)) {
-                        lines.push((reason.device, line(name, device, reason.why)));
-                    }
-                }
+            if let Some(of_device) = reasons.get_mut(reason.device) {
+                of_device.push(reason.why.to_string());
             }
         }
-        lines.into_iter().map(|(_, line)| line).collect()
+        let devices = names(&guest.devices).into_iter().zip(&guest.devices);
+        // libvirt lists the path of the emulator among the devices.
+        let is_device = |device: &Device| !matches!(device.device, DeviceKind::Emulator(_));
+        devices
+            .zip(reasons)
+            .filter(|((_, device), _)| is_device(device))
+            .map(|((name, device), reasons)| line(&name, device, &reasons))
+            .collect()
     }
 }
 
-fn line(name: &str, device: &Device, why: Why) -> String {
+fn line(name: &str, device: &Device, reasons: &[String]) -> String {
+    let reasons = match reasons {
+        [] if device.address.is_none() => "it needs no address".to_owned(),
+        [] => Why::Given.to_string(),
+        reasons => reasons.join("; "),
+    };
     match &device.address {
-        Some(address) => format!("{name} at {address}: {why}"),
-        None => format!("{name}: {why}"),
+        Some(address) => format!("{name} at {address}: {reasons}"),
+        None => format!("{name}: {reasons}"),
     }
 }
