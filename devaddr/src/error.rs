@@ -233,15 +233,22 @@ pub enum Error {
     },
     /// The policy names a NUMA node that the guest does not have.
     #[error(
-        "cannot place {device} near NUMA node {node}: the guest has {nodes} nodes; add the node, or use another one"
+        "cannot place {device} near NUMA node {node}: the guest has {}; add the node, or use another one",
+        list_nodes(nodes)
     )]
     UnknownNode {
         /// The device.
         device: String,
         /// The node.
         node: u32,
-        /// The number of nodes.
-        nodes: usize,
+        /// The nodes that the guest has.
+        nodes: Box<[u32]>,
+    },
+    /// Two NUMA cells of the guest have the same id.
+    #[error("cannot number NUMA nodes: two cells have the id {node}; use another id for one")]
+    DuplicateNode {
+        /// The id.
+        node: u32,
     },
     /// Other devices need the one that is to be removed.
     #[error("cannot remove {device}: {dependent} needs it; remove that first")]
@@ -282,10 +289,14 @@ pub enum Error {
         limit: u32,
     },
     /// The guest has more than can be numbered.
-    #[error("cannot assign addresses: {what} exceeds the limit of {limit}; use a smaller one")]
+    #[error(
+        "cannot assign addresses: {what} is {found}, and the limit is {limit}; use a smaller one"
+    )]
     TooMany {
         /// The thing that is too great.
         what: &'static str,
+        /// The number that the guest has.
+        found: usize,
         /// The limit.
         limit: u32,
     },
@@ -300,4 +311,16 @@ fn fits(free: &Option<Box<str>>) -> String {
 
 fn list(names: &[&str]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+/// Lists NUMA nodes.
+pub(crate) fn list_nodes(ids: &[u32]) -> String {
+    match ids {
+        [] => "no NUMA nodes".to_owned(),
+        [id] => format!("node {id} only"),
+        [ids @ .., last] => {
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            format!("nodes {} and {last}", ids.join(", "))
+        }
+    }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) vcpus: u32,
     pub(crate) memory_slots: u32,
     pub(crate) has_ps2: bool,
-    pub(crate) nodes: usize,
+    /// The ids of the NUMA cells.
+    pub(crate) nodes: Vec<u32>,
     /// True if the guest runs.
     pub(crate) plugs: bool,
     /// The devices that have a rule of their own, with its position in the policy.
@@ -48,7 +49,12 @@ impl<'a> Plan<'a> {
         policy: &'a Policy,
     ) -> Result<Plan<'a>, Error> {
         if devices.len() > MAX_DEVICES as usize {
-            return Err(Error::TooMany { what: "the number of devices", limit: MAX_DEVICES });
+            let found = devices.len();
+            return Err(Error::TooMany {
+                what: "the number of devices",
+                found,
+                limit: MAX_DEVICES,
+            });
         }
         for device in &devices {
             let Some(address) = &device.address else { continue };
@@ -88,7 +94,7 @@ impl<'a> Plan<'a> {
             vcpus: guest.vcpus,
             memory_slots: guest.max_memory.as_ref().map_or(0, |max| max.slots),
             has_ps2,
-            nodes: guest.numa.len(),
+            nodes: guest.numa.iter().map(|cell| cell.id).collect(),
             plugs: false,
             rules: HashMap::new(),
             port_nodes: HashMap::new(),

@@ -79,8 +79,9 @@ fn node_fault(
         (Some(_), _) if !has_node => {
             Some(("its bus cannot belong to a NUMA node".into(), "remove the node"))
         }
-        (Some(node), _) if usize::try_from(node).is_ok_and(|node| node >= plan.nodes) => {
-            let cause = format!("NUMA node {node} is not one of the guest's {}", plan.nodes);
+        (Some(node), _) if !plan.nodes.contains(&node) => {
+            let nodes = crate::error::list_nodes(&plan.nodes);
+            let cause = format!("there is no NUMA node {node}: the guest has {nodes}");
             Some((cause, "add the node to the guest, or use another one"))
         }
         (_, Some(target)) if (target == 0) != (index == 0) => Some((

@@ -1,5 +1,7 @@
 //! Refusals of what libvirt does not permit for single devices, and of what its rules leave open.
 
+use std::collections::HashSet;
+
 use capscache_domain::{
     Address, Controller, ControllerModel, ControllerType, Device, DeviceKind, Disk, DiskBus,
     DiskDevice, Input, InputBus, InputType, Iommu, IommuModel, Kind, Memory, Panic, PanicModel,
@@ -13,6 +15,15 @@ use crate::plan::Plan;
 use crate::target::disk_index;
 
 type Fault = (String, &'static str);
+
+/// Refuses NUMA cells of the same id.
+pub(super) fn check_nodes(plan: &Plan<'_>) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    match plan.nodes.iter().find(|node| !seen.insert(**node)) {
+        Some(node) => Err(Error::DuplicateNode { node: *node }),
+        None => Ok(()),
+    }
+}
 
 /// Checks each device of a guest by the rules of its kind.
 pub(super) fn check(plan: &Plan<'_>) -> Result<(), Error> {

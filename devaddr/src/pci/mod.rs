@@ -149,7 +149,7 @@ fn keep_spare(plan: &Plan<'_>, space: &mut Space, last_given: u32) -> Result<(),
         take(need, 0)?;
     }
     if plan.policy.expanders {
-        for node in 0..u32::try_from(plan.nodes).unwrap_or(0) {
+        for node in plan.nodes.iter().copied() {
             for _ in 0..plan.policy.spare.unwrap_or(1).max(1) {
                 // The bus of a conventional expander is not hotpluggable.
                 let hotplug = need.hotplug.filter(|_| plan.machine.has_pcie());

@@ -21,7 +21,7 @@ pub(super) fn find_devices(plan: &mut Plan<'_>) -> Result<(), Error> {
         bus: "PCI bus of a NUMA node",
         remedy: "leave nodes and expanders out of the policy",
     };
-    if plan.policy.expanders && plan.nodes > 0 && !has_node_buses {
+    if plan.policy.expanders && !plan.nodes.is_empty() && !has_node_buses {
         return Err(no_node_bus("a spare slot".to_owned()));
     }
     if plan.policy.devices.is_empty() {
@@ -46,9 +46,10 @@ pub(super) fn find_devices(plan: &mut Plan<'_>) -> Result<(), Error> {
             return Err(no_node_bus(plan.describe(id)));
         }
         if let Some(node) = rule.node
-            && usize::try_from(node).is_ok_and(|node| node >= plan.nodes)
+            && !plan.nodes.contains(&node)
         {
-            return Err(Error::UnknownNode { device: plan.describe(id), node, nodes: plan.nodes });
+            let nodes = plan.nodes.clone().into_boxed_slice();
+            return Err(Error::UnknownNode { device: plan.describe(id), node, nodes });
         }
         if let Some(other) = rules.insert(id, position) {
             let first = plan.policy.devices.get(other);

@@ -115,7 +115,7 @@ fn controllers_that_contradict_each_other() {
     );
     let node = "<controller type='pci' index='1' model='pcie-expander-bus'><target><node>2</node></target></controller>";
     assert!(
-        matches!(error("q35", node), Error::Controller { cause, .. } if cause == "NUMA node 2 is not one of the guest's 2")
+        matches!(error("q35", node), Error::Controller { cause, .. } if cause == "there is no NUMA node 2: the guest has nodes 0 and 1")
     );
 }
 
@@ -188,7 +188,10 @@ fn a_number_that_is_too_great_is_named_with_its_device_and_the_limit() {
 fn more_devices_than_any_machine_has() {
     let devices = "<rng model='virtio'/>".repeat(20_000);
     let limit = 16384;
-    assert_eq!(error("q35", &devices), Error::TooMany { what: "the number of devices", limit });
+    assert_eq!(
+        error("q35", &devices),
+        Error::TooMany { what: "the number of devices", found: 20_000, limit }
+    );
 }
 
 #[test]

@@ -61,6 +61,44 @@ fn more_spare_slots_than_a_guest_has_place_for_are_refused() {
 }
 
 #[test]
+fn a_node_is_one_of_the_ids_of_the_cells_and_not_of_their_positions() {
+    let with_cells = |ids: [u32; 2]| {
+        let mut of = guest("x86_64", "q35", DISKS);
+        for (cell, id) in of.numa.iter_mut().zip(ids) {
+            cell.id = id;
+        }
+        of
+    };
+    let near = |node| {
+        let rule = DevicePolicy { node: Some(node), ..for_device("vda") };
+        Policy { devices: vec![rule], ..Policy::default() }
+    };
+    let facts = Facts::built_in("x86_64");
+    for node in [0, 1, 2, 6, 8] {
+        let error = assign(&mut with_cells([5, 7]), &facts, &near(node)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot place disk vda near NUMA node {node}: the guest has nodes 5 and 7; add the node, or use \
+                 another one"
+            )
+        );
+    }
+    for node in [5, 7] {
+        let mut of = with_cells([5, 7]);
+        assign(&mut of, &facts, &near(node)).unwrap();
+        assert_eq!(node_of(&of, &addresses(&of, Kind::Disk)[0]), Some(node));
+    }
+    let mut of = with_cells([5, 7]);
+    let expanders = Policy { expanders: true, ..Policy::default() };
+    assign(&mut of, &facts, &expanders).unwrap();
+    let nodes = controllers(&of, ControllerType::Pci).into_iter().filter_map(|c| c.node);
+    assert_eq!(nodes.collect::<Vec<_>>(), [5, 7]);
+    let error = assign(&mut with_cells([5, 5]), &facts, &Policy::default()).unwrap_err();
+    assert_eq!(error, Error::DuplicateNode { node: 5 });
+}
+
+#[test]
 fn two_rules_for_one_device_are_refused() {
     for (first, second) in [("vdb", "vdb"), ("vdb", "disk/1"), ("disk/1", "VDB")] {
         let rules = ["vda", first, second].map(for_device);
@@ -191,7 +229,10 @@ fn a_rule_for_a_device_that_is_not_there_is_an_error() {
     let near = DevicePolicy { node: Some(7), ..for_device("disk/1") };
     let policy = Policy { devices: vec![near], ..Policy::default() };
     let error = assign(&mut guest, &Facts::built_in("x86_64"), &policy).unwrap_err();
-    assert_eq!(error, Error::UnknownNode { device: "disk vdb".into(), node: 7, nodes: 2 });
+    assert_eq!(
+        error,
+        Error::UnknownNode { device: "disk vdb".into(), node: 7, nodes: [0, 1].into() }
+    );
 }
 
 #[test]
