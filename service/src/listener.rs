@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use capscache::Escaped;
 use listenfd::ListenFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Pid, test_kill_process};
 
 use crate::error::Error;
 
@@ -88,15 +90,27 @@ fn make(path: &Path) -> Result<(UnixListener, OwnSocket), Error> {
     })
 }
 
-/// Returns whether a process listens on a socket, even one that is too busy to accept at once.
+/// Returns whether a process listens on a socket, even one that is too busy to accept at once. Must be called within a
+/// runtime.
 fn is_listened_on(path: &Path) -> io::Result<bool> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::AGAIN) => Ok(true),
+        Ok(()) => is_listener_alive(socket),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns whether the process that began to listen at the other end is there. If not, only a process that it was
+/// starting when it was killed still has its socket, and it accepts no connection.
+fn is_listener_alive(socket: OwnedFd) -> io::Result<bool> {
+    // The credentials are those of listen(2); see SO_PEERCRED in unix(7).
+    let listener = tokio::net::UnixStream::from_std(socket.into())?.peer_cred()?.pid();
+    // A process of another PID namespace has no number here.
+    let listener = listener.and_then(Pid::from_raw);
+    Ok(listener.is_none_or(|pid| test_kill_process(pid) != Err(Errno::SRCH)))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

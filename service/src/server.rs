@@ -49,13 +49,16 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Error`] if the service cannot start. Later failures are logged, and end at most one connection.
 pub fn serve(cache: Cache, options: &Options) -> Result<(), Error> {
-    let listeners = Listeners::open(&options.socket)?;
     let start = |source| Error::Start { source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS)
         .build()
         .map_err(start)?;
+    let listeners = {
+        let _context = runtime.enter();
+        Listeners::open(&options.socket)?
+    };
     let served = LocalSet::new().block_on(&runtime, run(cache, &listeners, options));
     // What still runs is a probe without a caller, or a check on a file system that hangs.
     runtime.shutdown_background();

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::{Dir, avr, emulator, wait_until};
+use crate::{Dir, avr, emulator, has, wait_until};
 
 #[test]
 fn every_user_may_connect_to_the_socket_and_it_is_removed_at_the_end() {
@@ -145,6 +146,30 @@ fn a_second_service_on_one_socket_is_refused_and_the_first_goes_on() {
     let complaint = String::from_utf8(second.stderr).unwrap();
     assert!(complaint.contains("answers there") && complaint.contains("already"), "{complaint}");
     assert_eq!(service.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_socket_of_a_dead_process_is_replaced_while_another_process_has_it() {
+    if !has("python3") {
+        return;
+    }
+    let dir = Dir::new();
+    // A process that listens ends, and leaves its socket to one that it forked: a prober that was killed at that moment.
+    let leave = "import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+child = os.fork()
+if child == 0:
+    os.close(1), os.close(2)
+    time.sleep(600)
+print(child, flush=True)";
+    let left = Command::new("python3").args(["-c", leave]).arg(dir.socket()).output().unwrap();
+    let child = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(left.status.success() && UnixStream::connect(dir.socket()).is_ok(), "{left:?}");
+    let service = dir.serve(&[]);
+    assert_eq!(service.call("GetInfo", json!({}))["version"], env!("CARGO_PKG_VERSION"));
+    assert!(Command::new("kill").args(["-s", "KILL", child.trim()]).status().unwrap().success());
 }
 
 #[test]
