@@ -95,11 +95,7 @@ impl Cache {
         emulator: impl AsRef<Path>,
         validation: Validation,
     ) -> Result<Status, Error> {
-        match self.lookup_with(emulator, validation) {
-            Ok(lookup) => Ok(lookup.into()),
-            Err(error) if error.is_damage() => Ok(error.status()),
-            Err(error) => Err(error),
-        }
+        Status::of(self.lookup_with(emulator, validation))
     }
 
     /// Returns the entry of an emulator without any check of what it depends on: its answers may be stale.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::capabilities::Capabilities;
+use crate::error::Error;
 use crate::status::{Failure, Stale, Status};
 
 /// The result of a lookup, which never probes.
@@ -32,6 +33,20 @@ impl From<Lookup> for Status {
             Lookup::Stale { reason, .. } => reason.into(),
             Lookup::Failed(failure) => failure.into(),
             Lookup::Missing => Status::Missing,
+        }
+    }
+}
+
+impl Status {
+    /// Returns the state that a lookup found. A damaged entry is a state, not an error.
+    ///
+    /// # Errors
+    /// Any other error of the lookup.
+    pub fn of(lookup: Result<Lookup, Error>) -> Result<Status, Error> {
+        match lookup {
+            Ok(lookup) => Ok(lookup.into()),
+            Err(error) if error.is_damage() => Ok(error.status()),
+            Err(error) => Err(error),
         }
     }
 }

@@ -3,40 +3,20 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use capscache::probe::replay_under;
-use capscache::{Entry, Escaped, Groups};
+use capscache::{Escaped, Groups};
 use capscache_devaddr::picture::{svg, tree};
 use capscache_devaddr::{Definition, Document, Facts, Policy, SlotKind, Source, assign};
 use capscache_domain::{Guest, MAX_BYTES, ReadError, Unknown};
 
 use crate::args::{self, Slot, Tunables};
 use crate::document::escape_xml;
-use crate::input::{read, read_transcript};
+use crate::input;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Devaddr) -> Result<ExitCode> {
-    let name = Escaped::new(&args.guest);
-    let text =
-        read(&args.guest, MAX_BYTES as u64).with_context(|| format!("cannot read {name}"))?;
-    let mut document = if text.trim_start().starts_with('{') {
-        serde_json::from_str(&text).with_context(|| format!("cannot read the guest in {name}"))?
-    } else {
-        let unknown = if args.keep_unknown { Unknown::Keep } else { Unknown::Refuse };
-        let guest = Guest::from_xml_with(&text, unknown).map_err(|error| {
-            let ReadError { position, path, cause } = error;
-            anyhow!("cannot read the guest in {name}: {position}: {path}: {cause}")
-        })?;
-        Document { guest, policy: Policy::default(), facts: None, reasons: Vec::new() }
-    };
-    if let Some(file) = &args.policy {
-        let name = Escaped::new(file);
-        let text = read(file, MAX_BYTES as u64).with_context(|| format!("cannot read {name}"))?;
-        document.policy = serde_json::from_str(&text)
-            .with_context(|| format!("cannot read the policy in {name}"))?;
-    }
-    apply(args.tunables, &mut document.policy);
+    let mut document = read(args)?;
     let facts = facts(session, args, &document.guest)?;
     let report = assign(&mut document.guest, &facts, &document.policy)?;
     if report.facts == Source::BuiltIn {
@@ -61,6 +41,29 @@ pub(crate) fn run(session: &Session, args: &args::Devaddr) -> Result<ExitCode> {
         output::print_document(&escape_xml(&document.guest.to_xml()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the guest and the policy for it.
+fn read(args: &args::Devaddr) -> Result<Document> {
+    const LIMIT: u64 = MAX_BYTES as u64;
+    let name = Escaped::new(&args.guest);
+    let text = input::read(&args.guest, LIMIT)?;
+    let mut document = if text.trim_start().starts_with('{') {
+        serde_json::from_str(&text).with_context(|| format!("cannot read the guest in {name}"))?
+    } else {
+        let unknown = if args.keep_unknown { Unknown::Keep } else { Unknown::Refuse };
+        let guest = Guest::from_xml_with(&text, unknown).map_err(|error| {
+            let ReadError { position, path, cause } = error;
+            anyhow!("cannot read the guest in {name}: {position}: {path}: {cause}")
+        })?;
+        Document { guest, policy: Policy::default(), facts: None, reasons: Vec::new() }
+    };
+    if let Some(file) = &args.policy {
+        document.policy = serde_json::from_str(&input::read(file, LIMIT)?)
+            .with_context(|| format!("cannot read the policy in {}", Escaped::new(file)))?;
+    }
+    apply(args.tunables, &mut document.policy);
+    Ok(document)
 }
 
 /// Replaces rules of a policy by those of the command line.
@@ -88,10 +91,7 @@ fn facts(session: &Session, args: &args::Devaddr, guest: &Guest) -> Result<Facts
         return Ok(Facts::from_entry(&entry));
     }
     if let Some(file) = &args.transcript {
-        let name = Escaped::new(file);
-        let text = read_transcript(file).with_context(|| format!("cannot read {name}"))?;
-        let model = replay_under(&text, None).with_context(|| format!("cannot replay {name}"))?;
-        return Ok(Facts::from_entry(&Entry::open(model.encode()?)?));
+        return Ok(Facts::from_entry(&input::replay(file, None)?));
     }
     match &guest.os.arch {
         Some(arch) => Ok(Facts::built_in(arch)),

@@ -5,16 +5,29 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use capscache::probe::MAX_TRANSCRIPT_BYTES;
+use capscache::probe::{MAX_TRANSCRIPT_BYTES, replay_under};
+use capscache::{Accelerator, Entry, Escaped};
 use flate2::read::MultiGzDecoder;
 
 /// Reads a text of at most so many bytes.
 pub(crate) fn read(file: &Path, max_bytes: u64) -> Result<String> {
-    read_text(open(file)?, max_bytes)
+    let text = open(file).and_then(|input| read_text(input, max_bytes));
+    text.with_context(|| cannot_read(file))
 }
 
-/// Reads a transcript, decompressed if it begins with the magic number of gzip.
-pub(crate) fn read_transcript(file: &Path) -> Result<String> {
+/// Reads a transcript, decompressed if it begins with the magic number of gzip, and replays it.
+pub(crate) fn replay(file: &Path, first: Option<Accelerator>) -> Result<Entry<Vec<u8>>> {
+    let text = read_transcript(file).with_context(|| cannot_read(file))?;
+    let model = replay_under(&text, first)
+        .with_context(|| format!("cannot replay {}", Escaped::new(file)))?;
+    Ok(Entry::open(model.encode()?)?)
+}
+
+fn cannot_read(file: &Path) -> String {
+    format!("cannot read {}", Escaped::new(file))
+}
+
+fn read_transcript(file: &Path) -> Result<String> {
     let mut input = open(file)?;
     let mut start = Vec::new();
     input.by_ref().take(2).read_to_end(&mut start)?;

@@ -2,24 +2,18 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use capscache::probe::replay_under;
-use capscache::{Accelerator, Entry, Escaped};
+use anyhow::Result;
+use capscache::Accelerator;
 use capscache_libvirt::{Host, QemuCaps};
 
 use crate::args::{self, Format, ReplayAccelerator};
 use crate::document::escape_xml;
-use crate::input::read_transcript;
+use crate::input;
 use crate::output;
 
 pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
-    let file = &args.file;
-    let text =
-        read_transcript(file).with_context(|| format!("cannot read {}", Escaped::new(file)))?;
     let first = args.accelerator.map(|ReplayAccelerator::Hvf| Accelerator::Hvf);
-    let model = replay_under(&text, first)
-        .with_context(|| format!("cannot replay {}", Escaped::new(file)))?;
-    let entry = Entry::open(model.encode()?)?;
+    let entry = input::replay(&args.file, first)?;
     match args.format {
         Format::Json => output::print_json(&entry)?,
         Format::LibvirtXml => {

@@ -102,11 +102,8 @@ impl Peer {
                 Ok(Lookup::Hit(hit)) => get_reply(hit),
                 _ => (missing(), Vec::new()),
             };
-            let status: Status = match lookup {
-                Ok(lookup) => capscache::Status::from(lookup).into(),
-                Err(error) if error.is_damage() => error.status().into(),
-                Err(error) => return Err(convert::error(error, &emulator)),
-            };
+            let status = capscache::Status::of(lookup);
+            let status: Status = status.map_err(|error| convert::error(error, &emulator))?.into();
             Ok((status.clone(), GetReply { state: status.state, ..reply }, files))
         };
         run_blocking(&self.admission, lookup).await

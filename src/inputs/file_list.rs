@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use capscache_format::{Evidence, Input};
+use capscache_format::Input;
 
 use super::{Check, Compare, Present, differs, find, with_signature};
 
@@ -28,18 +28,9 @@ pub(super) fn full_check(
         };
     }
     let again = record(found.since);
-    let has_same_contents = has_contents(&again) && again.evidence == input.evidence;
+    let has_same_contents = compare.has_contents(&again) && again.evidence == input.evidence;
     match again.sha256 == input.sha256 || has_same_contents {
         true => Check::Moved(again),
         false => differs(input, compare.describe(input), compare.describe(&again)),
-    }
-}
-
-/// Returns whether the contents of all files could be read.
-fn has_contents(input: &Input) -> bool {
-    match &input.evidence {
-        Evidence::Modules { contents } => contents.is_some(),
-        Evidence::Libraries { builds, .. } => builds.is_some(),
-        _ => false,
     }
 }

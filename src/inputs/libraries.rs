@@ -78,6 +78,10 @@ impl Compare for Libraries {
         file_list::full_check(self, input, present, stats, |since| record(path, objects, since))
     }
 
+    fn has_contents(&self, input: &Input) -> bool {
+        matches!(input.evidence, Evidence::Libraries { builds: Some(_), .. })
+    }
+
     fn has_changed_since(&self, input: &Input, began: SystemTime) -> bool {
         objects(input).iter().any(|object| is_since(object, began))
     }

@@ -61,6 +61,11 @@ trait Compare {
         false
     }
 
+    /// Returns whether the contents of all files of a list could be read. By default an input is not a list.
+    fn has_contents(&self, _input: &Input) -> bool {
+        false
+    }
+
     /// Returns whether a process with the KVM that `kvm` returns may write the input with a new signature. By
     /// default any may.
     fn may_be_written(&self, _input: &Input, _kvm: &dyn Fn() -> Kvm) -> bool {

@@ -46,6 +46,10 @@ impl Compare for Modules {
         stat(input.path()).ok() == input.signature && stats(input.path()) == input.sha256
     }
 
+    fn has_contents(&self, input: &Input) -> bool {
+        matches!(input.evidence, Evidence::Modules { contents: Some(_) })
+    }
+
     fn has_changed_since(&self, input: &Input, began: SystemTime) -> bool {
         let modules = files_in(input.path()).unwrap_or_default();
         modules.iter().map(PathBuf::as_path).chain([input.path()]).any(|path| is_since(path, began))
