@@ -29,6 +29,7 @@ pub(crate) fn complete(
     policy: &Policy,
     plugs: bool,
 ) -> Result<Report, Error> {
+    check::check_ranges(&guest.devices)?;
     let mut devices = guest.devices.clone();
     implicit::prepare(&mut devices);
     let mut plan = Plan::new(guest, devices, facts, policy)?;

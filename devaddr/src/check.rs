@@ -1,17 +1,39 @@
-//! Types of addresses that each kind of device can have.
+//! Checks of given addresses: ranges, and types that each kind of device and the machine can have.
 
 use capscache_domain::{
-    AddressType, ControllerModel, ControllerType, DeviceKind, DiskBus, FilesystemDriver,
-    HostdevModel, HostdevType, InputBus, IommuModel, MemoryModel, PanicModel, SerialType,
-    SoundModel, VideoModel, WatchdogModel,
+    Address, AddressType, ControllerModel, ControllerType, Device, DeviceKind, DiskBus,
+    FilesystemDriver, HostdevModel, HostdevType, InputBus, IommuModel, MemoryModel, OutOfRange,
+    PanicModel, SerialType, SoundModel, VideoModel, WatchdogModel,
 };
 
+use crate::describe::describe;
+use crate::devices::Id;
 use crate::error::Error;
-use crate::implicit::check_address;
+use crate::machine::{Board, Family};
 use crate::plan::Plan;
+use crate::virtio::is_virtio_interface;
 
 const VIRTIO: &[AddressType] =
     &[AddressType::Pci, AddressType::Ccw, AddressType::VirtioMmio, AddressType::VirtioS390];
+
+/// The largest number of devices: no machine has room for more, and no guest should take long to refuse.
+const MAX_DEVICES: u32 = 16384;
+
+/// Refuses guests with too many devices, and addresses with a part that is out of its range.
+pub(crate) fn check_ranges(devices: &[Device]) -> Result<(), Error> {
+    if devices.len() > MAX_DEVICES as usize {
+        let (what, found) = ("the number of devices", devices.len());
+        return Err(Error::TooMany { what, found, limit: MAX_DEVICES });
+    }
+    for device in devices {
+        let Some(address) = &device.address else { continue };
+        if let Some(OutOfRange { part, found, max }) = address.out_of_range() {
+            let (device, address) = (describe(device), address.to_string());
+            return Err(Error::NotAnAddress { device, address, part, found, max });
+        }
+    }
+    Ok(())
+}
 
 /// Refuses addresses of types that devices cannot have.
 pub(crate) fn check_types(plan: &Plan<'_>) -> Result<(), Error> {
@@ -28,6 +50,24 @@ pub(crate) fn check_types(plan: &Plan<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses addresses of types that the machine does not have, and of hidden devices.
+fn check_address(plan: &Plan<'_>, id: Id, address: &Address) -> Result<(), Error> {
+    let expected = match (address, plan.kind(id)) {
+        (Address::Ccw(_) | Address::VirtioS390, _) if plan.machine.family != Family::S390 => {
+            "an address of its machine"
+        }
+        (Address::VirtioMmio, _) if !plan.machine.has_mmio() => "an address of its machine",
+        (Address::SpaprVio(_), _) if plan.machine.board != Board::Pseries => {
+            "an address of its machine"
+        }
+        (Address::Unassigned, DeviceKind::Hostdev(_) | DeviceKind::Interface(_)) => return Ok(()),
+        (Address::Unassigned, _) => "an address, which only devices of the host can be without",
+        _ => return Ok(()),
+    };
+    let (device, address) = (plan.describe(id), address.to_string());
+    Err(Error::WrongAddressType { device, address, expected })
 }
 
 /// The types of addresses of a device, and their names; `None` where any is accepted.
@@ -117,11 +157,8 @@ fn types(kind: &DeviceKind) -> Option<(&'static [AddressType], &'static str)> {
         DeviceKind::Smartcard(_) => (&[AddressType::Ccid], "a ccid address"),
         DeviceKind::Filesystem(f) if f.driver == Some(FilesystemDriver::Mtp) => USB,
         DeviceKind::Filesystem(_) => ANY_VIRTIO,
-        DeviceKind::Interface(i) => match i.model.as_deref() {
-            Some("usb-net") => USB,
-            Some("virtio" | "virtio-transitional" | "virtio-non-transitional") => ANY_VIRTIO,
-            _ => return None,
-        },
+        DeviceKind::Interface(i) if i.model.as_deref() == Some("usb-net") => USB,
+        DeviceKind::Interface(i) if is_virtio_interface(i) => ANY_VIRTIO,
         DeviceKind::Rng(_)
         | DeviceKind::Crypto(_)
         | DeviceKind::Vsock(_)

@@ -1,6 +1,8 @@
 //! The devices of a guest in libvirt's order.
 
-use capscache_domain::{Controller, ControllerType, Device, DeviceKind, Disk, DiskBus, Kind};
+use capscache_domain::{
+    Controller, ControllerModel, ControllerType, Device, DeviceKind, Disk, DiskBus, Kind,
+};
 
 use crate::target::disk_index;
 
@@ -94,6 +96,11 @@ impl Devices {
         let all = self.of(Kind::Controller).iter();
         let all = all.filter_map(|id| Some((*id, self.get(*id).controller()?)));
         all.filter(move |(_, controller)| controller.r#type == of)
+    }
+
+    /// Returns true if a USB controller of model none says that the guest has no USB.
+    pub(crate) fn is_usb_disabled(&self) -> bool {
+        self.controllers(ControllerType::Usb).any(|(_, c)| c.model == Some(ControllerModel::None))
     }
 
     pub(crate) fn controller(&self, id: Id) -> Option<&Controller> {

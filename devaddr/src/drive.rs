@@ -10,9 +10,7 @@ use crate::devices::Id;
 use crate::error::Error;
 use crate::machine::Board;
 use crate::plan::Plan;
-
-/// The number of units of a bus, from which a free one is suggested.
-const UNITS: u32 = 16;
+use crate::target::SCSI_UNITS;
 
 /// Checks that drives are on places that their controllers have, and that no two are on the same one.
 pub(crate) fn check(plan: &Plan<'_>) -> Result<(), Error> {
@@ -27,7 +25,7 @@ pub(crate) fn check(plan: &Plan<'_>) -> Result<(), Error> {
         let Some(bus) = bus else { continue };
         check_range(plan, *id, bus, address)?;
         if let Some(other) = used.insert((bus, address), *id) {
-            let mut units = 0..UNITS;
+            let mut units = 0..SCSI_UNITS;
             let free = units.find(|unit| {
                 let candidate = DriveAddress { unit: *unit, ..address.clone() };
                 let is_own = bus == DiskBus::Scsi && *unit == 7;

@@ -24,11 +24,9 @@ pub fn add(
     facts: &Facts,
     policy: &Policy,
 ) -> Result<Report, Error> {
-    let mut extended = guest.clone();
-    extended.devices.push(device);
-    let report = assign(&mut extended, facts, policy)?;
-    *guest = extended;
-    Ok(report)
+    guest.devices.push(device);
+    let report = assign(guest, facts, policy);
+    report.inspect_err(|_| drop(guest.devices.pop()))
 }
 
 /// Adds a device to a guest that runs: as [`add`], but without controllers, which cannot be plugged.

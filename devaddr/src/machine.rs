@@ -2,6 +2,9 @@
 
 use crate::facts::{Facts, Part};
 
+/// The largest target index of a host bridge of pseries: QEMU has 31 of them.
+pub(crate) const MAX_TARGET_INDEX: u32 = 30;
+
 /// The family of an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {

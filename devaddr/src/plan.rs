@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 
 use capscache_domain::{
-    Address, Controller, ControllerModel, ControllerType, Device, DeviceKind, Guest, OutOfRange,
-    Switch,
+    Address, Controller, ControllerModel, ControllerType, Device, DeviceKind, Guest, Switch,
 };
 
 use crate::describe::describe;
 use crate::devices::{Devices, Id};
 use crate::error::Error;
 use crate::explain::Why;
-use crate::facts::{Facts, Source};
+use crate::facts::Facts;
 use crate::machine::Machine;
 use crate::policy::Policy;
 
@@ -37,9 +36,6 @@ pub(crate) struct Plan<'a> {
     reasons: Vec<(Id, Why)>,
 }
 
-/// The largest number of devices: no machine has room for more, and no guest should take long to refuse.
-const MAX_DEVICES: u32 = 16384;
-
 impl<'a> Plan<'a> {
     /// Takes the devices of a guest.
     pub(crate) fn new(
@@ -48,33 +44,8 @@ impl<'a> Plan<'a> {
         facts: &'a Facts,
         policy: &'a Policy,
     ) -> Result<Plan<'a>, Error> {
-        if devices.len() > MAX_DEVICES as usize {
-            let found = devices.len();
-            return Err(Error::TooMany {
-                what: "the number of devices",
-                found,
-                limit: MAX_DEVICES,
-            });
-        }
-        for device in &devices {
-            let Some(address) = &device.address else { continue };
-            if let Some(OutOfRange { part, found, max }) = address.out_of_range() {
-                let (device, address) = (describe(device), address.to_string());
-                return Err(Error::NotAnAddress { device, address, part, found, max });
-            }
-        }
         let arch = guest.os.arch.as_deref().unwrap_or(facts.arch());
-        // An emulator for 64 bits has the boards for 32 bits too.
-        let is_same = arch == facts.arch()
-            || matches!(
-                (arch, facts.arch()),
-                ("i686" | "x86_64", "i686" | "x86_64")
-                    | ("armv6l" | "armv7l", "aarch64")
-                    | ("armv6l", "armv7l")
-                    | ("ppc" | "ppc64le", "ppc64")
-                    | ("s390", "s390x")
-            );
-        if facts.source() == Source::Emulator && !is_same {
+        if !facts.hold_for(arch) {
             let (guest, facts) = (arch.to_owned(), facts.arch().to_owned());
             return Err(Error::OtherArchitecture { guest, facts });
         }
@@ -153,6 +124,17 @@ impl<'a> Plan<'a> {
 
     pub(crate) fn describe(&self, id: Id) -> String {
         describe(self.devices.get(id))
+    }
+
+    /// Describes the device at an address, other than one that is to be there.
+    pub(crate) fn occupant(
+        &self,
+        not: Option<Id>,
+        is_there: impl Fn(&Address) -> bool,
+    ) -> Option<String> {
+        let mut others = self.devices.iter().filter(|(id, _)| Some(*id) != not);
+        let (id, _) = others.find(|(_, other)| other.address.as_ref().is_some_and(&is_there))?;
+        Some(self.describe(id))
     }
 
     /// The devices in libvirt's order, and the reasons with their positions.

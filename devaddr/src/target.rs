@@ -2,6 +2,9 @@
 
 use capscache_domain::{DiskBus, DriveAddress};
 
+/// The number of units of a SCSI bus.
+pub(crate) const SCSI_UNITS: u32 = 16;
+
 /// Prefixes of names, with the bus of a disk that does not say on which it is.
 const PREFIXES: &[(&str, DiskBus)] = &[
     ("fd", DiskBus::Fdc),

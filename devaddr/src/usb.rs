@@ -135,11 +135,9 @@ fn is_usb(kind: &DeviceKind) -> bool {
 
 /// Refuses USB devices in a guest without USB.
 fn check_disabled(plan: &Plan<'_>, devices: &[Id]) -> Result<(), Error> {
-    let mut controllers = plan.devices.controllers(ControllerType::Usb);
-    let is_disabled = controllers.any(|(_, c)| c.model == Some(ControllerModel::None));
     let mut on_usb = plan.devices.of(Kind::Hub).iter().chain(devices);
     match on_usb.next() {
-        Some(id) if is_disabled => Err(Error::Conflict {
+        Some(id) if plan.devices.is_usb_disabled() => Err(Error::Conflict {
             device: plan.describe(*id),
             cause: "USB is disabled for this guest".to_owned(),
             remedy: "remove the USB controller of model none",
@@ -276,7 +274,9 @@ impl Buses {
             return Err(Error::AddressInUse {
                 device: plan.describe(id),
                 address: shown(),
-                occupant: occupant(plan, id, address),
+                occupant: plan
+                    .occupant(Some(id), |a| matches!(a, Address::Usb(other) if other == address))
+                    .unwrap_or_else(|| "another device".to_owned()),
                 free,
             });
         }
@@ -302,11 +302,4 @@ fn out_of_range(
         range: format!("{} ports", node.used.len() - 1),
         free,
     }
-}
-
-fn occupant(plan: &Plan<'_>, not: Id, address: &UsbAddress) -> String {
-    let mut others = plan.devices.iter().filter(|(id, _)| *id != not);
-    let found =
-        others.find(|(_, d)| matches!(&d.address, Some(Address::Usb(other)) if other == address));
-    found.map_or_else(|| "another device".to_owned(), |(id, _)| plan.describe(id))
 }

@@ -1,18 +1,15 @@
 //! Devices of virtio, which s390 has as channel devices and Arm can have in memory.
 
 use capscache_domain::{
-    ControllerModel, ControllerType, DeviceKind, DiskBus, HostdevType, InputBus, MemballoonModel,
-    MemoryModel, SoundModel, VideoModel,
+    ChannelType, ConsoleType, ControllerModel, ControllerType, DeviceKind, DiskBus, HostdevType,
+    InputBus, Interface, MemballoonModel, MemoryModel, SoundModel, VideoModel,
 };
 
 /// Returns true for a virtio device that can be on s390's channel bus or on virtio-mmio.
 pub(crate) fn is_virtio(kind: &DeviceKind) -> bool {
     match kind {
         DeviceKind::Disk(disk) => disk.bus == Some(DiskBus::Virtio),
-        DeviceKind::Interface(interface) => matches!(
-            interface.model.as_deref(),
-            Some("virtio" | "virtio-transitional" | "virtio-non-transitional")
-        ),
+        DeviceKind::Interface(interface) => is_virtio_interface(interface),
         DeviceKind::Video(video) => video.model == Some(VideoModel::Virtio),
         DeviceKind::Input(input) => input.bus == Some(InputBus::Virtio),
         DeviceKind::Controller(controller) => match controller.r#type {
@@ -32,6 +29,23 @@ pub(crate) fn is_virtio(kind: &DeviceKind) -> bool {
         }
         DeviceKind::Sound(sound) => sound.model == SoundModel::Virtio,
         DeviceKind::Rng(_) | DeviceKind::Crypto(_) => true,
+        _ => false,
+    }
+}
+
+/// Returns true for a network interface of a virtio model.
+pub(crate) fn is_virtio_interface(interface: &Interface) -> bool {
+    matches!(
+        interface.model.as_deref(),
+        Some("virtio" | "virtio-transitional" | "virtio-non-transitional")
+    )
+}
+
+/// Returns true for a port of a virtio-serial controller.
+pub(crate) fn is_virtio_port(kind: &DeviceKind) -> bool {
+    match kind {
+        DeviceKind::Channel(channel) => channel.target_type == Some(ChannelType::Virtio),
+        DeviceKind::Console(console) => console.target_type == Some(ConsoleType::Virtio),
         _ => false,
     }
 }

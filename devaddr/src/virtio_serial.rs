@@ -1,14 +1,13 @@
 //! Ports of virtio-serial controllers.
 
-use capscache_domain::{
-    Address, ChannelType, ConsoleType, ControllerType, DeviceKind, Kind, VirtioSerialAddress,
-};
+use capscache_domain::{Address, ControllerType, Kind, VirtioSerialAddress};
 
 use crate::bits::Bits;
 use crate::devices::Id;
 use crate::error::Error;
 use crate::explain::Why;
 use crate::plan::Plan;
+use crate::virtio::is_virtio_port;
 
 /// The number of ports of a controller that names none.
 const PORTS: u32 = 31;
@@ -27,7 +26,7 @@ pub(crate) fn assign(plan: &mut Plan<'_>) -> Result<(), Error> {
     let ports: Vec<Id> = [Kind::Channel, Kind::Console]
         .iter()
         .flat_map(|kind| plan.devices.ids(*kind))
-        .filter(|id| is_virtio(plan, *id))
+        .filter(|id| is_virtio_port(plan.kind(*id)))
         .collect();
     if ports.is_empty() {
         return Ok(());
@@ -49,25 +48,17 @@ pub(crate) fn assign(plan: &mut Plan<'_>) -> Result<(), Error> {
         }
     }
     for id in plan.devices.ids(Kind::Console) {
-        if is_virtio(plan, id) && given(plan, id).is_none_or(|a| a.port == 0) {
+        if is_virtio_port(plan.kind(id)) && given(plan, id).is_none_or(|a| a.port == 0) {
             next(plan, &mut controllers, id, true)?;
         }
     }
     for id in plan.devices.ids(Kind::Channel) {
-        if is_virtio(plan, id) && given(plan, id).is_none_or(|a| a.port == 0) {
+        if is_virtio_port(plan.kind(id)) && given(plan, id).is_none_or(|a| a.port == 0) {
             let address = next(plan, &mut controllers, id, false)?;
             plan.place(id, Address::VirtioSerial(address), Why::LowestPort);
         }
     }
     Ok(())
-}
-
-fn is_virtio(plan: &Plan<'_>, id: Id) -> bool {
-    match plan.kind(id) {
-        DeviceKind::Channel(channel) => channel.target_type == Some(ChannelType::Virtio),
-        DeviceKind::Console(console) => console.target_type == Some(ConsoleType::Virtio),
-        _ => false,
-    }
 }
 
 fn given<'p>(plan: &'p Plan<'_>, id: Id) -> Option<&'p VirtioSerialAddress> {
@@ -106,20 +97,13 @@ fn reserve(
         return Err(Error::AddressInUse {
             device: plan.describe(id),
             address: shown(),
-            occupant: occupant(plan, id, address),
+            occupant: plan
+                .occupant(Some(id), |a| matches!(a, Address::VirtioSerial(a) if a == address))
+                .unwrap_or_else(|| "a console".to_owned()),
             free,
         });
     }
     Ok(())
-}
-
-fn occupant(plan: &Plan<'_>, not: Id, address: &VirtioSerialAddress) -> String {
-    let mut others = plan.devices.iter().filter(|(id, _)| *id != not);
-    let found = others.find(|(_, d)| match &d.address {
-        Some(Address::VirtioSerial(a)) => a == address,
-        _ => false,
-    });
-    found.map_or_else(|| "a console".to_owned(), |(id, _)| plan.describe(id))
 }
 
 /// Takes the next free port: of the controller that the address names, or of any.

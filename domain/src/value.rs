@@ -66,70 +66,42 @@ pub(crate) fn number<N: FromStr + TryFrom<u64>>(text: &str) -> Option<N> {
     N::try_from(number).ok()
 }
 
-/// A number that libvirt writes as two hexadecimal digits with `0x`.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Default,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-#[serde(transparent)]
-pub struct Hex(pub u32);
+/// Defines numbers that libvirt writes as hexadecimal digits with `0x`.
+macro_rules! hex {
+    ($($(#[$meta:meta])* pub struct $name:ident(pub $number:ty);)+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+        #[serde(transparent)]
+        pub struct $name(pub $number);
 
-impl Value for Hex {
-    const EXPECTED: &'static str = "a number";
+        impl Value for $name {
+            const EXPECTED: &'static str = "a number";
 
-    fn parse(text: &str) -> Option<Hex> {
-        number(text).map(Hex)
-    }
+            fn parse(text: &str) -> Option<$name> {
+                number(text).map($name)
+            }
 
-    fn format(&self) -> String {
-        format!("0x{:x}", self.0)
-    }
+            fn format(&self) -> String {
+                self.to_string()
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "0x{:x}", self.0)
+            }
+        }
+    )+};
 }
 
-impl Display for Hex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "0x{:x}", self.0)
-    }
-}
+hex! {
+    /// A number that libvirt writes as two hexadecimal digits with `0x`.
+    pub struct Hex(pub u32);
 
-/// A physical address, which libvirt writes as hexadecimal digits with `0x`.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Default,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-#[serde(transparent)]
-pub struct HexLong(pub u64);
-
-impl Value for HexLong {
-    const EXPECTED: &'static str = "a number";
-
-    fn parse(text: &str) -> Option<HexLong> {
-        number(text).map(HexLong)
-    }
-
-    fn format(&self) -> String {
-        format!("0x{:x}", self.0)
-    }
+    /// A physical address, which libvirt writes as hexadecimal digits with `0x`.
+    pub struct HexLong(pub u64);
 }
 
 /// Defines an enum of libvirt's words.

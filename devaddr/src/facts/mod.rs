@@ -81,6 +81,21 @@ impl Facts {
         &self.arch
     }
 
+    /// Returns true if the facts are about guests of an architecture: a table holds for all, and an emulator for 64 bits
+    /// has the boards for 32 bits, too.
+    pub(crate) fn hold_for(&self, arch: &str) -> bool {
+        self.source == Source::BuiltIn
+            || arch == self.arch
+            || matches!(
+                (arch, self.arch.as_str()),
+                ("i686" | "x86_64", "i686" | "x86_64")
+                    | ("armv6l" | "armv7l", "aarch64")
+                    | ("armv6l", "armv7l")
+                    | ("ppc" | "ppc64le", "ppc64")
+                    | ("s390", "s390x")
+            )
+    }
+
     /// The version of the emulator; `None` for facts that belong to no particular one.
     pub fn version(&self) -> Option<Version> {
         self.version
@@ -103,6 +118,11 @@ impl Facts {
             self.parts &= !bit(*part);
         }
         self
+    }
+
+    /// Returns what belongs to the first of the devices that the emulator has.
+    pub(crate) fn first<T: Copy>(&self, parts: &[(Part, T)]) -> Option<T> {
+        parts.iter().find(|(part, _)| self.has(*part)).map(|(_, of)| *of)
     }
 
     pub(crate) fn has(&self, part: Part) -> bool {

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use capscache_domain::{
-    Address, CcidAddress, ChannelType, ConsoleType, ControllerModel, ControllerType, DeviceKind,
-    DiskBus, HostdevType, Kind,
+    Address, CcidAddress, ControllerModel, ControllerType, DeviceKind, DiskBus, HostdevType, Kind,
 };
 
 use crate::devices::Id;
 use crate::error::Error;
 use crate::explain::Why;
 use crate::plan::Plan;
+use crate::virtio::is_virtio_port;
 
 /// The largest index of a controller: each up to it may be added.
-const MAX_INDEX: u32 = 1023;
+pub(super) const MAX_INDEX: u32 = 1023;
 
 /// Numbers the controllers that have no index, and checks that no index is there twice.
 pub(super) fn number(plan: &mut Plan<'_>) -> Result<(), Error> {
@@ -157,17 +157,13 @@ fn add_up_to(
 }
 
 fn add_virtio_serial(plan: &mut Plan<'_>) -> Result<(), Error> {
-    let needs = |id: &Id| match plan.kind(*id) {
-        DeviceKind::Channel(channel) => channel.target_type == Some(ChannelType::Virtio),
-        DeviceKind::Console(console) => console.target_type == Some(ConsoleType::Virtio),
-        _ => false,
-    };
     let ports = plan.devices.of(Kind::Channel).iter().chain(plan.devices.of(Kind::Console));
     let index = |id: &Id| match plan.address(*id) {
         Some(Address::VirtioSerial(address)) => (address.controller, *id),
         _ => (0, *id),
     };
-    let indexes: Vec<(u32, Id)> = ports.filter(|id| needs(id)).map(index).collect();
+    let indexes: Vec<(u32, Id)> =
+        ports.filter(|id| is_virtio_port(plan.kind(**id))).map(index).collect();
     for (index, id) in indexes {
         check_controller(plan, id, index)?;
         plan.ensure_controller(ControllerType::VirtioSerial, index, None, Why::NeededByDevice);
@@ -186,13 +182,7 @@ fn place_smartcards(plan: &mut Plan<'_>) -> Result<(), Error> {
     for id in plan.devices.ids(Kind::Smartcard) {
         let controller = match plan.address(id) {
             Some(Address::Ccid(address)) => address.controller,
-            Some(other) => {
-                return Err(Error::WrongAddressType {
-                    device: plan.describe(id),
-                    address: other.to_string(),
-                    expected: "a ccid address",
-                });
-            }
+            Some(_) => continue,
             None => {
                 let slot = next.unwrap_or(0);
                 next = slot.checked_add(1).or(next);

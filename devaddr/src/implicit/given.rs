@@ -26,15 +26,20 @@ fn prepare_device(device: &mut Device) {
             };
         }
         DeviceKind::Controller(controller) => {
-            let first_port = match controller.model {
-                Some(ControllerModel::Ich9Uhci1) => 0,
-                Some(ControllerModel::Ich9Uhci2) => 2,
-                Some(ControllerModel::Ich9Uhci3) => 4,
-                _ => return,
-            };
-            controller.master_startport.get_or_insert(first_port);
+            let first_port = controller.model.and_then(first_port);
+            controller.master_startport = controller.master_startport.or(first_port);
         }
         _ => {}
+    }
+}
+
+/// Returns the first of the ports that a companion has of its USB 2 controller.
+pub(super) fn first_port(model: ControllerModel) -> Option<u32> {
+    match model {
+        ControllerModel::Ich9Uhci1 => Some(0),
+        ControllerModel::Ich9Uhci2 => Some(2),
+        ControllerModel::Ich9Uhci3 => Some(4),
+        _ => None,
     }
 }
 
@@ -117,11 +122,9 @@ fn check_video(plan: &Plan<'_>) -> Result<(), Error> {
 /// Refuses further USB controllers in a guest that says that there is none.
 pub(super) fn check_disabled(plan: &Plan<'_>) -> Result<(), Error> {
     let mut usb = plan.devices.controllers(ControllerType::Usb);
-    let has_none = usb.any(|(_, c)| c.model == Some(ControllerModel::None));
-    let mut usb = plan.devices.controllers(ControllerType::Usb);
     let other = usb.find(|(_, c)| c.model != Some(ControllerModel::None));
     match other {
-        Some((id, _)) if has_none => Err(Error::Conflict {
+        Some((id, _)) if plan.devices.is_usb_disabled() => Err(Error::Conflict {
             device: plan.describe(id),
             cause: "USB is disabled for this guest".to_owned(),
             remedy: "remove it, or the USB controller of model none",

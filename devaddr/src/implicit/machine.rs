@@ -6,6 +6,8 @@ use capscache_domain::{
     Serial, Video, VideoModel, Watchdog, WatchdogModel, YesNo,
 };
 
+use super::given::first_port;
+use super::models::{NEC, OHCI, PIIX3, XHCI};
 use crate::error::Error;
 use crate::explain::Why;
 use crate::facts::Part;
@@ -179,16 +181,13 @@ fn add_usb(plan: &mut Plan<'_>) {
     if !is_added || model != Some(ControllerModel::Ich9Ehci1) {
         return;
     }
-    let companions = [
-        (ControllerModel::Ich9Uhci1, 0),
-        (ControllerModel::Ich9Uhci2, 2),
-        (ControllerModel::Ich9Uhci3, 4),
-    ];
-    for (model, first_port) in companions {
+    let companions =
+        [ControllerModel::Ich9Uhci1, ControllerModel::Ich9Uhci2, ControllerModel::Ich9Uhci3];
+    for model in companions {
         let companion = Controller {
             index: Some(0),
             model: Some(model),
-            master_startport: Some(first_port),
+            master_startport: first_port(model),
             ..Controller::new(ControllerType::Usb)
         };
         plan.add(Device::new(companion), Why::ByDefault);
@@ -214,25 +213,17 @@ fn add_usb_inputs(plan: &mut Plan<'_>) {
 
 /// Returns the model of the USB controller that a guest gets; `None` if it gets none.
 fn usb(plan: &Plan<'_>) -> Option<Option<ControllerModel>> {
-    let first = |parts: &[(Part, ControllerModel)]| {
-        parts.iter().find(|(part, _)| plan.facts.has(*part)).map(|(_, model)| *model)
-    };
-    const OHCI: (Part, ControllerModel) = (Part::PciOhci, ControllerModel::PciOhci);
-    const PIIX3: (Part, ControllerModel) = (Part::Piix3Uhci, ControllerModel::Piix3Uhci);
+    let first = |parts| plan.facts.first::<ControllerModel>(parts);
+    let of_machine = || super::models::usb(plan, false);
     match (plan.machine.family, plan.machine.board) {
         (_, Board::Q35) => {
-            let model = first(&[
-                (Part::QemuXhci, ControllerModel::QemuXhci),
-                (Part::NecXhci, ControllerModel::NecXhci),
-                (Part::Ich9Ehci, ControllerModel::Ich9Ehci1),
-            ]);
-            model.map(Some)
+            first(&[XHCI, NEC, (Part::Ich9Ehci, ControllerModel::Ich9Ehci1)]).map(Some)
         }
         (Family::X86, Board::Isapc | Board::Microvm) => None,
         (Family::X86, _) => Some(first(&[PIIX3])),
         (Family::Arm, Board::ArmPci) => first(&[OHCI]).map(Some),
-        (Family::Ppc | Family::Ppc64, _) => Some(super::models::usb(plan, false)),
-        (Family::Other, _) if plan.machine.root.is_some() => Some(super::models::usb(plan, false)),
+        (Family::Ppc | Family::Ppc64, _) => Some(of_machine()),
+        (Family::Other, _) if plan.machine.root.is_some() => Some(of_machine()),
         _ => None,
     }
 }
@@ -275,10 +266,9 @@ fn has_balloon(plan: &Plan<'_>) -> bool {
 }
 
 fn add_panic(plan: &mut Plan<'_>) {
-    let model = match (plan.machine.family, plan.machine.board) {
-        (_, Board::Pseries) => PanicModel::Pseries,
-        (Family::S390, _) => PanicModel::S390,
-        _ => return,
+    // That of x86 is a device of its own.
+    let Some(model @ (PanicModel::Pseries | PanicModel::S390)) = super::models::panic(plan) else {
+        return;
     };
     let is_it = |id: &_| match plan.kind(*id) {
         DeviceKind::Panic(panic) => panic.model.is_none_or(|found| found == model),

@@ -28,4 +28,4 @@ pub(crate) fn complete(plan: &mut Plan<'_>) -> Result<(), Error> {
 
 pub(crate) use controllers::is_usb2;
 pub(crate) use given::prepare;
-pub(crate) use validate::check_address;
+pub(crate) use pci_controllers::device_names;

@@ -8,6 +8,7 @@ use capscache_domain::{
     SerialType, TpmModel, VideoModel,
 };
 
+use super::controllers::MAX_INDEX;
 use crate::devices::Id;
 use crate::error::Error;
 use crate::explain::Why;
@@ -15,7 +16,7 @@ use crate::facts::Part;
 use crate::machine::{Board, Family};
 use crate::plan::Plan;
 use crate::policy::Definition;
-use crate::target::{disk_index, drive_address};
+use crate::target::{SCSI_UNITS, disk_index, drive_address};
 
 /// The largest number of ports of an xHCI controller.
 const MAX_XHCI_PORTS: u32 = 15;
@@ -120,40 +121,31 @@ fn set_model(plan: &mut Plan<'_>, id: Id, model: Option<ControllerModel>) {
     }
 }
 
-/// Gives a disk the address that follows from its name, and checks the type of the one it has.
+/// Gives a disk the address that follows from its name.
 fn place_disk(plan: &mut Plan<'_>, id: Id) -> Result<(), Error> {
     let DeviceKind::Disk(disk) = plan.kind(id) else { return Ok(()) };
     let Some(bus) = disk.bus else {
         return Err(Error::DiskName { device: plan.describe(id) });
     };
     let is_drive = matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi | DiskBus::Fdc);
-    match plan.address(id) {
-        Some(Address::Drive(_)) if is_drive => Ok(()),
-        Some(address) if is_drive => Err(Error::WrongAddressType {
+    if !is_drive || plan.address(id).is_some() {
+        return Ok(());
+    }
+    let no_place = || Error::DiskName { device: plan.describe(id) };
+    let index = disk_index(&disk.dev).ok_or_else(no_place)?;
+    let address = drive_address(bus, index).ok_or_else(no_place)?;
+    if bus == DiskBus::Scsi
+        && let Some(other) = scsi_hostdev_at(plan, &address)
+    {
+        return Err(Error::AddressInUse {
             device: plan.describe(id),
             address: address.to_string(),
-            expected: "a drive address",
-        }),
-        Some(_) => Ok(()),
-        None if is_drive => {
-            let no_place = || Error::DiskName { device: plan.describe(id) };
-            let index = disk_index(&disk.dev).ok_or_else(no_place)?;
-            let address = drive_address(bus, index).ok_or_else(no_place)?;
-            if bus == DiskBus::Scsi
-                && let Some(other) = scsi_hostdev_at(plan, &address)
-            {
-                return Err(Error::AddressInUse {
-                    device: plan.describe(id),
-                    address: address.to_string(),
-                    occupant: plan.describe(other),
-                    free: None,
-                });
-            }
-            plan.place(id, Address::Drive(address), Why::FromName);
-            Ok(())
-        }
-        None => Ok(()),
+            occupant: plan.describe(other),
+            free: None,
+        });
     }
+    plan.place(id, Address::Drive(address), Why::FromName);
+    Ok(())
 }
 
 fn scsi_hostdev_at(plan: &Plan<'_>, wanted: &DriveAddress) -> Option<Id> {
@@ -163,8 +155,6 @@ fn scsi_hostdev_at(plan: &Plan<'_>, wanted: &DriveAddress) -> Option<Id> {
 
 /// Gives SCSI devices of the host the lowest free units.
 fn place_scsi_hostdevs(plan: &mut Plan<'_>) -> Result<(), Error> {
-    const UNITS: u32 = 16;
-    const MAX_CONTROLLER: u32 = 1023;
     let is_scsi = |plan: &Plan<'_>, id: Id| match plan.kind(id) {
         DeviceKind::Hostdev(hostdev) => hostdev.r#type == HostdevType::Scsi,
         _ => false,
@@ -172,21 +162,10 @@ fn place_scsi_hostdevs(plan: &mut Plan<'_>) -> Result<(), Error> {
     let mut used: Option<HashSet<(u32, u32)>> = None;
     // Also on controllers that are still to be added. The units before the one that is reached are taken.
     let mut units =
-        (0..=MAX_CONTROLLER).flat_map(|index| (0..UNITS).map(move |unit| (index, unit)));
+        (0..=MAX_INDEX).flat_map(|index| (0..SCSI_UNITS).map(move |unit| (index, unit)));
     for id in plan.devices.ids(Kind::Hostdev) {
-        if !is_scsi(plan, id) {
+        if !is_scsi(plan, id) || plan.address(id).is_some() {
             continue;
-        }
-        match plan.address(id) {
-            Some(Address::Drive(_)) => continue,
-            Some(other) => {
-                return Err(Error::WrongAddressType {
-                    device: plan.describe(id),
-                    address: other.to_string(),
-                    expected: "a drive address",
-                });
-            }
-            None => {}
         }
         let used = used.get_or_insert_with(|| {
             let on_scsi = |id: &&Id| match plan.kind(**id) {
@@ -310,13 +289,18 @@ pub(super) fn serial(plan: &mut Plan<'_>, id: Id) {
     }
 }
 
-fn complete_panic(plan: &mut Plan<'_>, id: Id) -> Result<(), Error> {
-    let model = match (plan.machine.family, plan.machine.board) {
+/// Returns the model of a panic notifier on this machine.
+pub(super) fn panic(plan: &Plan<'_>) -> Option<PanicModel> {
+    match (plan.machine.family, plan.machine.board) {
         (_, Board::Pseries) => Some(PanicModel::Pseries),
         (Family::S390, _) => Some(PanicModel::S390),
         (Family::X86, _) => Some(PanicModel::Isa),
         _ => None,
-    };
+    }
+}
+
+fn complete_panic(plan: &mut Plan<'_>, id: Id) -> Result<(), Error> {
+    let model = panic(plan);
     let machine = plan.machine.name.clone();
     let device = plan.describe(id);
     let address = plan.address(id).map(ToString::to_string);
@@ -368,15 +352,15 @@ fn scsi(plan: &Plan<'_>) -> Option<ControllerModel> {
     }
 }
 
+/// USB controllers, by the QOM types that decide whether they can be chosen.
+pub(super) const XHCI: (Part, ControllerModel) = (Part::QemuXhci, ControllerModel::QemuXhci);
+pub(super) const NEC: (Part, ControllerModel) = (Part::NecXhci, ControllerModel::NecXhci);
+pub(super) const OHCI: (Part, ControllerModel) = (Part::PciOhci, ControllerModel::PciOhci);
+pub(super) const PIIX3: (Part, ControllerModel) = (Part::Piix3Uhci, ControllerModel::Piix3Uhci);
+
 /// Returns the model of a USB controller that names none; `None` if it is left to QEMU.
 pub(super) fn usb(plan: &Plan<'_>, has_address: bool) -> Option<ControllerModel> {
-    let first = |parts: &[(Part, ControllerModel)]| {
-        parts.iter().find(|(part, _)| plan.facts.has(*part)).map(|(_, model)| *model)
-    };
-    const XHCI: (Part, ControllerModel) = (Part::QemuXhci, ControllerModel::QemuXhci);
-    const NEC: (Part, ControllerModel) = (Part::NecXhci, ControllerModel::NecXhci);
-    const OHCI: (Part, ControllerModel) = (Part::PciOhci, ControllerModel::PciOhci);
-    const PIIX3: (Part, ControllerModel) = (Part::Piix3Uhci, ControllerModel::Piix3Uhci);
+    let first = |parts| plan.facts.first::<ControllerModel>(parts);
     match plan.machine.family {
         Family::S390 if !has_address => Some(ControllerModel::None),
         Family::Ppc64 if plan.policy.definition == Definition::New => first(&[XHCI, NEC, OHCI]),

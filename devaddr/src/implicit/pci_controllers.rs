@@ -4,7 +4,7 @@ use capscache_domain::{Address, Controller, ControllerModel};
 
 use crate::devices::Id;
 use crate::error::Error;
-use crate::machine::{Board, Family};
+use crate::machine::{Board, Family, MAX_TARGET_INDEX};
 use crate::plan::Plan;
 
 /// Checks that a PCI controller can be on this machine, and that its options belong to its model.
@@ -126,7 +126,7 @@ fn range_fault(c: &Controller) -> Option<Fault> {
         ("chassis", c.chassis, 0, 255),
         ("port", c.port.map(|port| port.0), 0, 255),
         ("busNr", c.bus_nr, 1, 254),
-        ("target index", c.target_index, 0, 30),
+        ("target index", c.target_index, 0, MAX_TARGET_INDEX),
     ];
     let out = |(_, value, first, last): &&(_, Option<u32>, u32, u32)| {
         value.is_some_and(|value| value < *first || value > *last)
@@ -135,9 +135,9 @@ fn range_fault(c: &Controller) -> Option<Fault> {
     Some((format!("{name} is not from {first} to {last}"), "use another number"))
 }
 
-/// Finds a device of QEMU that implements another model.
-fn name_fault(controller: &Controller, model: ControllerModel) -> Option<Fault> {
-    let names: &[&str] = match model {
+/// Returns QEMU's devices for a model of PCI controllers.
+pub(crate) fn device_names(model: ControllerModel) -> &'static [&'static str] {
+    match model {
         ControllerModel::PciRoot => &["spapr-pci-host-bridge"],
         ControllerModel::PciBridge => &["pci-bridge"],
         ControllerModel::DmiToPciBridge => &["i82801b11-bridge"],
@@ -148,7 +148,12 @@ fn name_fault(controller: &Controller, model: ControllerModel) -> Option<Fault> 
         ControllerModel::PciExpanderBus => &["pxb"],
         ControllerModel::PcieExpanderBus => &["pxb-pcie"],
         _ => &[],
-    };
+    }
+}
+
+/// Finds a device of QEMU that implements another model.
+fn name_fault(controller: &Controller, model: ControllerModel) -> Option<Fault> {
+    let names = device_names(model);
     let name = controller.model_name.as_deref()?;
     (!names.contains(&name))
         .then(|| (format!("{name} does not implement {model}"), "leave the name out"))

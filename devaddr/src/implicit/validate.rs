@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use capscache_domain::{
-    Address, Controller, ControllerModel, ControllerType, Device, DeviceKind, Disk, DiskBus,
-    DiskDevice, Input, InputBus, InputType, Iommu, IommuModel, Kind, Memory, Panic, PanicModel,
-    Video, VideoModel, Watchdog, WatchdogModel, YesNo,
+    Controller, ControllerModel, ControllerType, Device, DeviceKind, Disk, DiskBus, DiskDevice,
+    Input, InputBus, InputType, Iommu, IommuModel, Kind, Memory, Panic, PanicModel, Video,
+    VideoModel, Watchdog, WatchdogModel, YesNo,
 };
 
 use crate::devices::Id;
@@ -190,22 +190,4 @@ fn controller_fault(plan: &Plan<'_>, device: &Device, c: &Controller) -> Option<
         }
         _ => None,
     }
-}
-
-/// Refuses addresses of types that the machine does not have, and of hidden devices.
-pub(crate) fn check_address(plan: &Plan<'_>, id: Id, address: &Address) -> Result<(), Error> {
-    let expected = match (address, plan.kind(id)) {
-        (Address::Ccw(_) | Address::VirtioS390, _) if plan.machine.family != Family::S390 => {
-            "an address of its machine"
-        }
-        (Address::VirtioMmio, _) if !plan.machine.has_mmio() => "an address of its machine",
-        (Address::SpaprVio(_), _) if plan.machine.board != Board::Pseries => {
-            "an address of its machine"
-        }
-        (Address::Unassigned, DeviceKind::Hostdev(_) | DeviceKind::Interface(_)) => return Ok(()),
-        (Address::Unassigned, _) => "an address, which only devices of the host can be without",
-        _ => return Ok(()),
-    };
-    let (device, address) = (plan.describe(id), address.to_string());
-    Err(Error::WrongAddressType { device, address, expected })
 }

@@ -121,8 +121,6 @@ fn occupant(plan: &Plan<'_>, not: Option<Id>, address: &PciAddress) -> String {
         (a.domain, a.bus, a.slot, a.function)
             == (address.domain, address.bus, address.slot, address.function)
     };
-    let mut others = plan.devices.iter().filter(|(id, _)| Some(*id) != not);
-    let found =
-        others.find(|(_, d)| matches!(&d.address, Some(Address::Pci(other)) if is_there(other)));
-    found.map_or_else(|| "a part of the chipset".to_owned(), |(id, _)| plan.describe(id))
+    let found = plan.occupant(not, |a| matches!(a, Address::Pci(other) if is_there(other)));
+    found.unwrap_or_else(|| "a part of the chipset".to_owned())
 }

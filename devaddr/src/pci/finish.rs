@@ -9,11 +9,9 @@ use capscache_domain::{
 use crate::devices::Id;
 use crate::error::Error;
 use crate::facts::Part;
-use crate::machine::Board;
+use crate::implicit::device_names;
+use crate::machine::{Board, MAX_TARGET_INDEX};
 use crate::plan::Plan;
-
-/// The largest target index of a host bridge of pseries: QEMU has 31 of them.
-const MAX_TARGET_INDEX: u32 = 30;
 
 /// Completes the options of PCI controllers, and marks slots with several functions.
 pub(super) fn finish(plan: &mut Plan<'_>) -> Result<(), Error> {
@@ -104,21 +102,16 @@ fn set(controller: &mut Controller, name: Option<&str>, index: u32, address: &Pc
     }
 }
 
-/// QEMU's device for a PCI controller.
+/// QEMU's device for a PCI controller; `None` for the root, which is part of the machine.
 fn name(plan: &Plan<'_>, model: Option<ControllerModel>) -> Option<&'static str> {
-    Some(match model? {
-        ControllerModel::PciBridge => "pci-bridge",
-        ControllerModel::DmiToPciBridge => "i82801b11-bridge",
-        ControllerModel::PcieToPciBridge => "pcie-pci-bridge",
-        ControllerModel::PcieRootPort if plan.facts.has(Part::PcieRootPort) => "pcie-root-port",
-        ControllerModel::PcieRootPort => "ioh3420",
-        ControllerModel::PcieSwitchUpstreamPort => "x3130-upstream",
-        ControllerModel::PcieSwitchDownstreamPort => "xio3130-downstream",
-        ControllerModel::PciExpanderBus => "pxb",
-        ControllerModel::PcieExpanderBus => "pxb-pcie",
-        ControllerModel::PciRoot if plan.machine.board == Board::Pseries => "spapr-pci-host-bridge",
-        _ => return None,
-    })
+    let model = model?;
+    let mut names = device_names(model).iter().copied();
+    match model {
+        ControllerModel::PciRoot if plan.machine.board != Board::Pseries => None,
+        // Its successor is older than some emulators.
+        ControllerModel::PcieRootPort if !plan.facts.has(Part::PcieRootPort) => names.nth(1),
+        _ => names.next(),
+    }
 }
 
 /// Returns a bus number for an expander below the lowest one: libvirt leaves room for a bridge within it. If the

@@ -190,15 +190,15 @@ fn take(plan: &Plan<'_>, space: &mut Space, address: &PciAddress) -> Result<(), 
     let need = Need { kinds: super::kind::Kinds::ENDPOINTS, ..Need::NONE };
     let taken = space.take(address, need, 0);
     taken.map(|_| ()).map_err(|_| {
-        let at = |d: &capscache_domain::Device| match &d.address {
-            Some(Address::Pci(a)) => {
+        let is_there = |a: &Address| match a {
+            Address::Pci(a) => {
                 (a.bus, a.slot, a.function) == (address.bus, address.slot, address.function)
             }
             _ => false,
         };
-        let there = plan.devices.iter().find(|(_, device)| at(device));
+        let there = plan.occupant(None, is_there);
         Error::AddressInUse {
-            device: there.map_or_else(|| "a device".to_owned(), |(id, _)| plan.describe(id)),
+            device: there.unwrap_or_else(|| "a device".to_owned()),
             address: format!("PCI {address}"),
             occupant: "a part of the chipset".to_owned(),
             free: None,

@@ -2,6 +2,27 @@
 
 use capscache_domain::ControllerModel;
 
+/// Defines the names of the kinds, in the order of their bits, and the names of their slots.
+macro_rules! names {
+    ($($name:literal,)+) => {
+        const NAMES: &[&str] = &[$($name),+];
+        const SLOTS: &[&str] = &[$(concat!("a slot for ", $name)),+];
+    };
+}
+
+names! {
+    "conventional PCI devices",
+    "PCIe devices",
+    "pcie-root-port",
+    "pcie-switch-upstream-port",
+    "pcie-switch-downstream-port",
+    "dmi-to-pci-bridge",
+    "pci-bridge",
+    "pcie-to-pci-bridge",
+    "pci-expander-bus",
+    "pcie-expander-bus",
+}
+
 /// A set of kinds of PCI devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Kinds(u16);
@@ -19,32 +40,6 @@ impl Kinds {
     pub(crate) const PCIE_EXPANDER: Kinds = Kinds(1 << 9);
     pub(crate) const ENDPOINTS: Kinds = Kinds(0b11);
 
-    const NAMES: &[&str] = &[
-        "conventional PCI devices",
-        "PCIe devices",
-        "pcie-root-port",
-        "pcie-switch-upstream-port",
-        "pcie-switch-downstream-port",
-        "dmi-to-pci-bridge",
-        "pci-bridge",
-        "pcie-to-pci-bridge",
-        "pci-expander-bus",
-        "pcie-expander-bus",
-    ];
-
-    const SLOTS: &[&str] = &[
-        "a slot for conventional PCI devices",
-        "a slot for PCIe devices",
-        "a slot for pcie-root-port",
-        "a slot for pcie-switch-upstream-port",
-        "a slot for pcie-switch-downstream-port",
-        "a slot for dmi-to-pci-bridge",
-        "a slot for pci-bridge",
-        "a slot for pcie-to-pci-bridge",
-        "a slot for pci-expander-bus",
-        "a slot for pcie-expander-bus",
-    ];
-
     pub(crate) const fn or(self, other: Kinds) -> Kinds {
         Kinds(self.0 | other.0)
     }
@@ -55,14 +50,14 @@ impl Kinds {
 
     /// Returns the names of the kinds, for a message.
     pub(crate) fn names(self) -> Box<[&'static str]> {
-        let named = Kinds::NAMES.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1);
+        let named = NAMES.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1);
         named.map(|(_, name)| *name).collect()
     }
 
     /// Returns the name of the slots of the first of the kinds.
     pub(crate) fn slot(self) -> &'static str {
         let first = usize::try_from(self.0.trailing_zeros()).unwrap_or(0);
-        Kinds::SLOTS.get(first).copied().unwrap_or("no slot")
+        SLOTS.get(first).copied().unwrap_or("no slot")
     }
 }
 

@@ -14,7 +14,7 @@ mod zpci;
 
 use std::collections::HashSet;
 
-use capscache_domain::{Address, Controller, ControllerModel, ControllerType, PciAddress, Switch};
+use capscache_domain::{Address, ControllerModel, ControllerType, DeviceKind, PciAddress, Switch};
 
 use crate::devices::Id;
 use crate::error::Error;
@@ -63,7 +63,7 @@ fn refuse_addresses(plan: &mut Plan<'_>, groups: &groups::Groups) -> Result<(), 
     let needs_pci = |id: &Id| {
         plan.machine.lacks_pci()
             && is_wanted(plan, *id)
-            && !is_built_in(plan, *id)
+            && !is_built_in(plan.kind(*id))
             && !need_of(plan, *id).is_none()
     };
     let refused = |id: &Id| is_pci(id) || needs_pci(id);
@@ -78,10 +78,9 @@ fn refuse_addresses(plan: &mut Plan<'_>, groups: &groups::Groups) -> Result<(), 
     }
 }
 
-/// Returns true for the IDE controller that a board has without PCI.
-fn is_built_in(plan: &Plan<'_>, id: Id) -> bool {
-    let is_ide = |c: &Controller| c.r#type == ControllerType::Ide && c.index == Some(0);
-    plan.devices.controller(id).is_some_and(is_ide)
+/// Returns true for the IDE controller that a board has itself.
+fn is_built_in(kind: &DeviceKind) -> bool {
+    matches!(kind, DeviceKind::Controller(c) if c.r#type == ControllerType::Ide && c.index == Some(0))
 }
 
 /// Adds the controllers for which there will be devices.

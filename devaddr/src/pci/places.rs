@@ -9,7 +9,7 @@ use super::explain_errors::Trouble;
 use super::groups::Groups;
 use super::kind::Kinds;
 use super::space::Space;
-use super::{is_wanted, need_of};
+use super::{is_built_in, is_companion, is_wanted, need_of};
 use crate::devices::Id;
 use crate::error::Error;
 use crate::explain::Why;
@@ -26,8 +26,7 @@ pub(super) fn place_all(
         if !is_wanted(plan, id) {
             continue;
         }
-        let is_companion = plan.devices.controller(id).is_some_and(|c| is_usb2(c.model));
-        if is_companion {
+        if is_companion(plan, id) {
             place_companion(plan, space, id)?;
         } else {
             place_next(plan, space, id, groups)?;
@@ -44,13 +43,12 @@ fn order(plan: &Plan<'_>) -> Vec<Id> {
     };
     let is_host_interface = |kind: &DeviceKind| matches!(kind, DeviceKind::Interface(i) if i.r#type == InterfaceType::Hostdev);
     let is_pci_controller = |kind: &DeviceKind| matches!(kind, DeviceKind::Controller(c) if c.r#type == ControllerType::Pci);
-    let is_on_board = |kind: &DeviceKind| matches!(kind, DeviceKind::Controller(c) if c.r#type == ControllerType::Ide && c.index == Some(0));
     let any = |_: &DeviceKind| true;
     add(Kind::Controller, &is_pci_controller);
     add(Kind::Filesystem, &any);
     add(Kind::Interface, &|kind| !is_host_interface(kind));
     add(Kind::Sound, &any);
-    add(Kind::Controller, &|kind| !is_pci_controller(kind) && !is_on_board(kind));
+    add(Kind::Controller, &|kind| !is_pci_controller(kind) && !is_built_in(kind));
     add(Kind::Disk, &|kind| matches!(kind, DeviceKind::Disk(d) if d.bus == Some(DiskBus::Virtio)));
     // Interfaces that are devices of the host are placed with those.
     add(Kind::Interface, &is_host_interface);

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use capscache_domain::{Address, ControllerType, DeviceKind, HostdevType, Kind};
+use capscache_domain::{Address, DeviceKind, HostdevType, Kind};
 
-use super::is_wanted;
 use super::kind::{Kinds, Need};
 use super::need::need;
+use super::{is_companion, is_wanted};
 use crate::devices::Id;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -164,11 +164,8 @@ pub(super) fn apply(plan: &Plan<'_>, id: Id, mut need: Need) -> Need {
     if plan.plugs {
         need.hotplug = Some(true);
     }
-    let is_companion = plan
-        .devices
-        .controller(id)
-        .is_some_and(|c| c.r#type == ControllerType::Usb && crate::implicit::is_usb2(c.model));
-    need.packs = !is_companion && own.and_then(|own| own.packed).unwrap_or(plan.policy.packed);
+    need.packs =
+        !is_companion(plan, id) && own.and_then(|own| own.packed).unwrap_or(plan.policy.packed);
     if by_node {
         need.node = Some(own.and_then(|own| own.node));
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use capscache_domain::Guest;
+use quick_xml::escape::escape;
 
 use super::topology::{Family, Node, Topology};
 
@@ -130,8 +131,8 @@ impl Drawing {
              <tspan class=\"machine\" font-size=\"12\" font-weight=\"normal\">{}</tspan></text>",
             escape(&both),
             MARGIN + 15,
-            escape(&shorten(name, MAX_NAME)),
-            escape(&shorten(machine, MAX_NAME)),
+            escape(shorten(name, MAX_NAME)),
+            escape(shorten(machine, MAX_NAME)),
         );
         for bus in &self.buses {
             self.write_line(bus, topology, out);
@@ -176,7 +177,7 @@ impl Drawing {
                 right - 4,
                 left + PADDING,
                 top + 15,
-                escape(&header(node, bus.from.is_some())),
+                escape(header(node, bus.from.is_some())),
             );
         }
         for (row, child) in node.children.iter().enumerate() {
@@ -303,20 +304,4 @@ fn text_columns(text: &str) -> usize {
 /// Returns the columns that a character needs: two for those of scripts whose characters are wide.
 fn char_columns(c: char) -> usize {
     if ('\u{1100}'..'\u{1160}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }
-}
-
-/// Escapes what is markup. Characters that XML does not have were escaped before.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

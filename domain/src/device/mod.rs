@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::error::{Cause, Fault};
+use crate::error::Fault;
+use crate::fields::check_repeated;
 use crate::tree::Element;
 
 pub use character::{
@@ -55,7 +56,7 @@ pub struct Device {
 }
 
 /// The elements of a device that typed fields are read from.
-const READ_ONCE: &[&str] = &["target", "model", "driver", "alias"];
+const READ_ONCE: &[&str] = &["target", "model", "driver", "alias", "address"];
 
 /// The element of a device that was not read.
 static NO_ELEMENT: Element = Element::empty();
@@ -222,14 +223,9 @@ impl Device {
         let device = DeviceKind::read(&element).map_err(below)?;
         let mut address = None;
         if device != DeviceKind::Unknown {
-            crate::fields::check_repeated(&element, READ_ONCE).map_err(below)?;
-            for child in element.elements().filter(|child| child.name == "address") {
-                if address.is_some() {
-                    return Err(below(Fault::new(child.offset, "/address", Cause::Repeated)));
-                }
-                let read = Address::read(child);
-                address = Some(read.map_err(|fault| below(fault.below("/address")))?);
-            }
+            check_repeated(&element, READ_ONCE).map_err(below)?;
+            let read = element.child("address").map(Address::read).transpose();
+            address = read.map_err(|fault| below(fault.below("/address")))?;
         }
         let alias = element.child("alias").and_then(|e| e.attribute("name")).map(str::to_owned);
         Ok(Device { device, address, alias, element: Some(Arc::new(element)) })
