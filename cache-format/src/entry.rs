@@ -37,6 +37,11 @@ impl<B: AsRef<[u8]>> Entry<B> {
         Ok(Entry { bytes, sections })
     }
 
+    /// The same entry, with its bytes borrowed.
+    pub fn as_ref(&self) -> Entry<&[u8]> {
+        Entry { bytes: self.bytes.as_ref(), sections: self.sections.clone() }
+    }
+
     /// The bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_ref()

@@ -120,6 +120,9 @@ pub struct Guest {
     /// The `<domain>` that was read, with an empty `<devices>`.
     #[serde(skip)]
     pub(crate) tree: Option<Arc<Element>>,
+    /// The offsets at which the lines of the text start that was read.
+    #[serde(skip)]
+    pub(crate) lines: Option<Arc<[u32]>>,
 }
 
 /// The tree of a guest that was not read.
@@ -152,6 +155,7 @@ impl Guest {
             numa: Vec::new(),
             devices: Vec::new(),
             tree: None,
+            lines: None,
         }
     }
 
@@ -165,6 +169,13 @@ impl Guest {
     /// The `<domain>` that was read, without its devices: what the typed fields do not hold.
     pub fn tree(&self) -> &Element {
         self.tree.as_deref().unwrap_or(&NO_TREE)
+    }
+
+    /// Returns the line, from 1, of an element or attribute at an offset in the text that was read; `None` for what was
+    /// not read.
+    pub fn line(&self, offset: u32) -> Option<u32> {
+        let lines = self.lines.as_deref().filter(|_| offset > 0)?;
+        u32::try_from(lines.partition_point(|start| *start <= offset)).ok()
     }
 
     /// Sorts the devices into the order in which libvirt writes them; those of a kind keep their order.

@@ -66,5 +66,6 @@ pub use error::{Cause, Position, ReadError};
 pub use guest::{DomainType, Features, Guest, MaxMemory, NumaCell, Os};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use read::Unknown;
+pub use size::{bytes, kib};
 pub use tree::{Attribute, Element, Node};
 pub use value::{Hex, HexLong, Switch, YesNo};

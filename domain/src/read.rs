@@ -82,6 +82,10 @@ fn read(text: &str, unknown: Unknown) -> Result<Guest, Fault> {
     let mut guest = read_facts(&tree).map_err(|fault| fault.below("/domain"))?;
     guest.devices = devices;
     guest.tree = Some(Arc::new(tree));
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    // A text has at most MAX_BYTES, which fit.
+    let starts = ends.filter_map(|(at, _)| u32::try_from(at + 1).ok());
+    guest.lines = Some(std::iter::once(0).chain(starts).collect());
     Ok(guest)
 }
 
@@ -112,6 +116,7 @@ fn read_facts(tree: &Element) -> Result<Guest, Fault> {
         numa: numa(tree)?,
         devices: Vec::new(),
         tree: None,
+        lines: None,
     })
 }
 

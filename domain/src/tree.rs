@@ -110,6 +110,22 @@ impl Element {
         self.children.retain(|node| !matches!(node, Node::Element(e) if e.name == name));
     }
 
+    /// Takes over the offsets of an element that this one replaces, and those of its parts with the same names.
+    pub(crate) fn keep_offsets(&mut self, old: &Element) {
+        self.offset = old.offset;
+        for attribute in &mut self.attributes {
+            let same = old.attributes.iter().find(|other| other.name == attribute.name);
+            attribute.offset = same.map_or(0, |other| other.offset);
+        }
+        for node in &mut self.children {
+            if let Node::Element(child) = node
+                && let Some(other) = old.child(&child.name)
+            {
+                child.keep_offsets(other);
+            }
+        }
+    }
+
     /// Adds a child at the end.
     pub fn push(&mut self, child: Element) {
         self.children.push(Node::Element(child));

@@ -51,9 +51,10 @@ impl Value for u64 {
     }
 }
 
-/// Parses a decimal number, or a hexadecimal one with `0x`.
+/// Parses a decimal number, or a hexadecimal one with `0x`. A number that starts with 0 is not valid if it is another one in
+/// octal, as which libvirt reads some.
 pub(crate) fn number<N: FromStr + TryFrom<u64>>(text: &str) -> Option<N> {
-    let text = text.trim();
+    let text = text.trim_start();
     let digits = |text: &str, radix| {
         // A sign is not a digit.
         let valid = text.starts_with(|c: char| c.is_ascii_hexdigit());
@@ -61,9 +62,17 @@ pub(crate) fn number<N: FromStr + TryFrom<u64>>(text: &str) -> Option<N> {
     };
     let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hexadecimal) => digits(hexadecimal, 16)?,
-        None => digits(text, 10)?,
+        None => digits(text, 10)
+            .filter(|number| !text.starts_with('0') || digits(text, 8) == Some(*number))?,
     };
     N::try_from(number).ok()
+}
+
+/// Parses a hexadecimal number, with or without `0x`.
+pub(crate) fn hexadecimal(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let is_valid = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_valid.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// Defines numbers that libvirt writes as hexadecimal digits with `0x`.

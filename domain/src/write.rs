@@ -13,6 +13,19 @@ impl Guest {
     /// All that was read is there, with the present values of the typed fields. Devices are in libvirt's order;
     /// those of a kind are in the order of [`Guest::devices`].
     pub fn to_xml(&self) -> String {
+        format(&self.to_element())
+    }
+
+    /// Writes the guest as [`Guest::to_xml`] does, but without the passwords of consoles and the cookies of disks: as
+    /// `virsh dumpxml` does without `--security-info`.
+    pub fn to_public_xml(&self) -> String {
+        let mut tree = self.to_element();
+        hide(&mut tree);
+        format(&tree)
+    }
+
+    /// Returns the `<domain>` with the present values of the typed fields, and its devices in libvirt's order.
+    pub fn to_element(&self) -> Element {
         let mut tree = self.tree().clone();
         if tree.name.is_empty() {
             tree = Element::new("domain");
@@ -39,7 +52,7 @@ impl Guest {
         devices.sort_by_key(|device| device.device.kind());
         let elements = devices.iter().map(|device| Node::Element(device.to_element()));
         tree.child_or_new("devices").children = elements.collect();
-        format(&tree)
+        tree
     }
 }
 
@@ -47,6 +60,22 @@ impl Device {
     /// Writes the element of the device.
     pub fn to_xml(&self) -> String {
         format(&self.to_element())
+    }
+}
+
+/// Removes passwords of consoles and cookies of disks.
+fn hide(element: &mut Element) {
+    match element.name.as_str() {
+        "graphics" => element.unset("passwd"),
+        // Of other programs.
+        "metadata" => return,
+        _ => {}
+    }
+    element.remove_children("cookies");
+    for node in &mut element.children {
+        if let Node::Element(child) = node {
+            hide(child);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::error::{Cause, Fault};
 use crate::fields::{Field, shorten};
 use crate::tree::Element;
-use crate::value::Hex;
+use crate::value;
 
 impl Address {
     /// Reads an `<address>` element.
@@ -39,52 +39,55 @@ impl Address {
                 },
             }),
             AddressType::Drive => Address::Drive(DriveAddress {
-                controller: get("@controller", u32::MAX)?,
-                bus: get("@bus", u32::MAX)?,
-                target: get("@target", u32::MAX)?,
-                unit: get("@unit", u32::MAX)?,
+                controller: decimal(element, "@controller")?,
+                bus: decimal(element, "@bus")?,
+                target: decimal(element, "@target")?,
+                unit: decimal(element, "@unit")?,
             }),
             AddressType::VirtioSerial => Address::VirtioSerial(VirtioSerialAddress {
-                controller: get("@controller", u32::MAX)?,
-                bus: get("@bus", u32::MAX)?,
-                port: get("@port", u32::MAX)?,
+                controller: decimal(element, "@controller")?,
+                bus: decimal(element, "@bus")?,
+                port: decimal(element, "@port")?,
             }),
             AddressType::Ccid => Address::Ccid(CcidAddress {
-                controller: get("@controller", u32::MAX)?,
-                slot: get("@slot", u32::MAX)?,
+                controller: decimal(element, "@controller")?,
+                slot: decimal(element, "@slot")?,
             }),
             AddressType::Usb => {
                 let port: Option<UsbPort> = Field::read(element, "@port")?;
                 Address::Usb(UsbAddress {
-                    bus: get("@bus", u32::MAX)?,
+                    bus: decimal(element, "@bus")?,
                     port: port.unwrap_or_default(),
                 })
             }
             AddressType::SpaprVio => {
-                Address::SpaprVio(SpaprVioAddress { reg: Field::read(element, "@reg")? })
+                Address::SpaprVio(SpaprVioAddress { reg: hexadecimal(element, "@reg")? })
             }
-            AddressType::Ccw if element.attribute("devno").is_none() => {
+            AddressType::Ccw => {
                 // All parts of the number are given, or none.
-                let part =
-                    element.attributes.iter().find(|a| ["cssid", "ssid"].contains(&&*a.name));
-                if let Some(part) = part {
-                    return Err(Fault::new(part.offset, "@devno", Cause::Missing));
+                let is_missing =
+                    |place: &&str| element.attribute(place.trim_start_matches('@')).is_none();
+                let mut missing = ["@cssid", "@ssid", "@devno"].into_iter().filter(is_missing);
+                match (missing.clone().count(), missing.next()) {
+                    (3, _) => Address::Ccw(CcwAddress::UNASSIGNED),
+                    (_, Some(place)) => {
+                        return Err(Fault::new(element.offset, place, Cause::Missing));
+                    }
+                    (_, None) => Address::Ccw(CcwAddress {
+                        cssid: get("@cssid", 0xfe)?,
+                        ssid: get("@ssid", 3)?,
+                        devno: get("@devno", 0xffff)?,
+                    }),
                 }
-                Address::Ccw(CcwAddress::UNASSIGNED)
             }
-            AddressType::Ccw => Address::Ccw(CcwAddress {
-                cssid: get("@cssid", 0xfe)?,
-                ssid: get("@ssid", 3)?,
-                devno: get("@devno", 0xffff)?,
-            }),
             AddressType::Isa => {
-                let iobase: Option<Hex> = Field::read(element, "@iobase")?;
-                let irq: Option<Hex> = Field::read(element, "@irq")?;
-                Address::Isa(IsaAddress { iobase: iobase.map(|h| h.0), irq: irq.map(|h| h.0) })
+                let (iobase, irq) =
+                    (hexadecimal(element, "@iobase")?, hexadecimal(element, "@irq")?);
+                Address::Isa(IsaAddress { iobase, irq })
             }
             AddressType::Dimm => Address::Dimm(DimmAddress {
                 slot: Field::read(element, "@slot")?,
-                base: Field::read(element, "@base")?,
+                base: hexadecimal(element, "@base")?,
             }),
             AddressType::VirtioS390 => Address::VirtioS390,
             AddressType::VirtioMmio => Address::VirtioMmio,
@@ -173,6 +176,28 @@ impl Address {
         }
         element
     }
+}
+
+/// Reads a decimal number; 0 if it is missing.
+fn decimal(element: &Element, place: &str) -> Result<u32, Fault> {
+    let name = place.trim_start_matches('@');
+    let attribute = element.attributes.iter().find(|a| a.name == name);
+    match attribute.filter(|a| a.value.contains(['x', 'X'])) {
+        Some(a) => Err(wrong(a.offset, place, &a.value, "a decimal number")),
+        None => limited(element, place, u32::MAX),
+    }
+}
+
+/// Reads a number that is hexadecimal even without `0x`.
+fn hexadecimal<N: TryFrom<u64>>(element: &Element, place: &str) -> Result<Option<N>, Fault> {
+    let name = place.trim_start_matches('@');
+    let Some(a) = element.attributes.iter().find(|a| a.name == name) else { return Ok(None) };
+    let number = value::hexadecimal(&a.value).and_then(|number| N::try_from(number).ok());
+    number.map(Some).ok_or_else(|| wrong(a.offset, place, &a.value, "a hexadecimal number"))
+}
+
+fn wrong(offset: u32, place: &str, found: &str, expected: &'static str) -> Fault {
+    Fault::new(offset, place, Cause::Value { found: shorten(found), expected })
 }
 
 /// Reads a number that is at most `max`; 0 if it is missing.

@@ -250,7 +250,11 @@ impl Device {
             element.remove_children("address");
         }
         match (&self.address, element.child_mut("address")) {
-            (Some(address), Some(old)) => *old = address.to_element(),
+            (Some(address), Some(old)) => {
+                let mut new = address.to_element();
+                new.keep_offsets(old);
+                *old = new;
+            }
             (Some(address), None) => element.push(address.to_element()),
             (None, _) => element.remove_children("address"),
         }

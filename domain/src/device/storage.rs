@@ -239,12 +239,13 @@ impl Memory {
         kib(&self.block_size?.to_string(), self.block_size_unit.as_deref())?.checked_mul(1024)
     }
 
-    /// Returns the size that the guest sees, in bytes: an NVDIMM has its label at the end, and is aligned.
+    /// Returns the size that the guest sees, in bytes: an NVDIMM has its label at the end, the size of which is
+    /// aligned.
     ///
     /// `None` if there is no size or a unit is not valid.
     pub fn size_bytes(&self) -> Option<u64> {
-        /// The alignment of memory that names none.
-        const ALIGN_KIB: u64 = 2048;
+        /// The alignment of memory that names none: a page of most hosts.
+        const ALIGN_KIB: u64 = 4;
         let in_kib = |size: Option<u64>, unit: &Option<String>| match size {
             Some(size) => kib(&size.to_string(), unit.as_deref()),
             None => Some(0),
@@ -256,8 +257,8 @@ impl Memory {
                 0 => ALIGN_KIB,
                 align => align,
             };
-            size = size.saturating_sub(in_kib(self.label_size, &self.label_size_unit)?);
-            size -= size % align;
+            let label = in_kib(self.label_size, &self.label_size_unit)?;
+            size = size.saturating_sub(label.checked_next_multiple_of(align)?);
         }
         size.checked_mul(1024)
     }
