@@ -64,7 +64,10 @@ fn check_range(plan: &Plan<'_>, id: Id, bus: DiskBus, address: &DriveAddress) ->
             let controller = plan.devices.find_controller(ControllerType::Scsi, address.controller);
             let model = controller.and_then(|id| plan.devices.controller(id)?.model);
             let has_target = model != Some(ControllerModel::Lsilogic) || address.target == 0;
-            ("an lsilogic controller", true, has_target, "target 0")
+            match has_target {
+                true => ("a SCSI controller", address.bus == 0, true, "bus 0"),
+                false => ("an lsilogic controller", true, false, "target 0"),
+            }
         }
         _ => return Ok(()),
     };

@@ -61,4 +61,6 @@ pub use error::Error;
 pub use explain::{Reason, Report, Why};
 pub use facts::{Facts, Source};
 pub use incremental::{add, plug, remove};
+pub use machine::{Board, Family, Machine, Root};
 pub use policy::{Definition, DevicePolicy, Policy, SlotKind};
+pub use target::disk_index;

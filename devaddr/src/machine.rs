@@ -7,23 +7,35 @@ pub(crate) const MAX_TARGET_INDEX: u32 = 30;
 
 /// The family of an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// `i686` and `x86_64`.
     X86,
+    /// 32-bit and 64-bit Arm.
     Arm,
+    /// 32-bit PowerPC.
     Ppc,
+    /// `ppc64` and `ppc64le`.
     Ppc64,
+    /// `riscv32` and `riscv64`.
     Riscv,
+    /// `loongarch64`.
     Loongarch,
+    /// `s390` and `s390x`.
     S390,
+    /// Another one.
     Other,
 }
 
 /// A board: a machine type without its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Board {
+pub enum Board {
+    /// `isapc`.
     Isapc,
+    /// `pc`.
     I440fx,
+    /// `q35`.
     Q35,
+    /// `microvm`.
     Microvm,
     /// `virt` of Arm, RISC-V and LoongArch.
     Virt,
@@ -31,33 +43,43 @@ pub(crate) enum Board {
     ArmPci,
     /// Arm's `vexpress` boards, with virtio-mmio.
     Vexpress,
+    /// `pseries`.
     Pseries,
+    /// `s390-ccw-virtio`.
     Ccw,
+    /// Another one.
     Other,
 }
 
 /// The root of the PCI hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Root {
+pub enum Root {
+    /// `pci-root`.
     Pci,
+    /// `pcie-root`.
     Pcie,
 }
 
 /// A machine type of an architecture.
 #[derive(Clone, Debug)]
-pub(crate) struct Machine {
-    pub(crate) family: Family,
-    pub(crate) board: Board,
-    pub(crate) arch: String,
-    pub(crate) name: String,
+pub struct Machine {
+    /// The family of the architecture.
+    pub family: Family,
+    /// The board.
+    pub board: Board,
+    /// The architecture, in libvirt's words.
+    pub arch: String,
+    /// The name, with its version.
+    pub name: String,
     /// The root of PCI that the machine always has.
-    pub(crate) root: Option<Root>,
+    pub root: Option<Root>,
     /// True if PCI devices have identifiers of s390.
-    pub(crate) has_zpci: bool,
+    pub has_zpci: bool,
 }
 
 impl Machine {
-    pub(crate) fn new(arch: &str, name: &str, facts: &Facts) -> Machine {
+    /// Returns a machine by its name. The facts say which buses the emulator has.
+    pub fn new(arch: &str, name: &str, facts: &Facts) -> Machine {
         let family = family(arch);
         let board = board(family, name);
         let root = match (family, board) {
@@ -74,25 +96,36 @@ impl Machine {
         Machine { family, board, arch: arch.to_owned(), name: name.to_owned(), root, has_zpci }
     }
 
+    /// Returns whether the machine is a `q35`.
+    pub fn is_q35(&self) -> bool {
+        self.board == Board::Q35
+    }
+
+    /// Returns whether QEMU numbers the machine's PCI buses: the only bus of others is `pci`.
+    pub fn has_numbered_pci(&self) -> bool {
+        matches!(self.family, Family::X86 | Family::Ppc | Family::Ppc64 | Family::S390)
+            || self.board == Board::Virt
+    }
+
     /// Returns whether a device of type virtio is an express device if it can choose.
-    pub(crate) fn has_pcie(&self) -> bool {
+    pub fn has_pcie(&self) -> bool {
         self.root == Some(Root::Pcie)
     }
 
     /// Returns whether several PCI roots can exist side by side.
-    pub(crate) fn has_many_roots(&self) -> bool {
+    pub fn has_many_roots(&self) -> bool {
         self.board == Board::Pseries
     }
 
     /// Returns whether a bus can belong to a NUMA node: that of an expander, or of another PCI root.
-    pub(crate) fn has_node_buses(&self) -> bool {
+    pub fn has_node_buses(&self) -> bool {
         matches!(self.board, Board::I440fx | Board::Q35 | Board::Pseries)
             || (self.family, self.board) == (Family::Arm, Board::Virt)
     }
 
     /// Returns whether the board has virtio transports in memory. libvirt has no rules for `microvm`, which has no other
     /// place for virtio devices.
-    pub(crate) fn has_mmio(&self) -> bool {
+    pub fn has_mmio(&self) -> bool {
         matches!(
             (self.family, self.board),
             (Family::Arm, Board::Vexpress)
@@ -102,7 +135,7 @@ impl Machine {
     }
 
     /// Returns whether the board has a SCSI controller of its own.
-    pub(crate) fn has_builtin_scsi(&self) -> bool {
+    pub fn has_builtin_scsi(&self) -> bool {
         // Sun's boards, and two of MIPS.
         let sparc = ["LX", "SPARCClassic", "SPARCbook", "Voyager"].contains(&self.name.as_str())
             || self.name.starts_with("SS-");
@@ -111,21 +144,20 @@ impl Machine {
     }
 
     /// Returns whether the board has an IDE controller.
-    pub(crate) fn has_ide(&self) -> bool {
+    pub fn has_ide(&self) -> bool {
         self.board == Board::I440fx
-            || self.name == "isapc"
             || (self.arch.starts_with("mips") && self.name == "malta")
             || (self.arch == "sparc64" && self.name == "sun4u")
             || (self.arch.starts_with("ppc") && self.name == "g3beige")
     }
 
     /// Returns whether a device that needs PCI is refused where there is none; other boards may have it unknown.
-    pub(crate) fn lacks_pci(&self) -> bool {
+    pub fn lacks_pci(&self) -> bool {
         self.root.is_none() && !matches!(self.family, Family::Arm | Family::Riscv)
     }
 
     /// Returns whether the board has a PS/2 keyboard and mouse.
-    pub(crate) fn has_ps2(&self) -> bool {
+    pub fn has_ps2(&self) -> bool {
         matches!(self.board, Board::Isapc | Board::I440fx | Board::Q35)
             || (self.family == Family::X86 && self.board == Board::Other)
     }

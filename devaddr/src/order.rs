@@ -5,7 +5,7 @@ use capscache_domain::Kind;
 use crate::devices::Id;
 use crate::plan::Plan;
 
-/// Kinds of devices in the order in which channel devices and zPCI identifiers are numbered.
+/// Kinds of devices in the order in which channel devices, zPCI identifiers and USB ports are numbered.
 const VISITED: &[Kind] = &[
     Kind::Disk,
     Kind::Interface,

@@ -2,8 +2,8 @@
 
 use capscache_domain::{DiskBus, DriveAddress};
 
-/// The number of units of a SCSI bus.
-pub(crate) const SCSI_UNITS: u32 = 16;
+/// The number of units of a SCSI bus that get devices which name no address.
+pub(crate) const SCSI_UNITS: u32 = 7;
 
 /// Prefixes of names, with the bus of a disk that does not say on which it is.
 const PREFIXES: &[(&str, DiskBus)] = &[
@@ -21,7 +21,7 @@ pub(crate) fn disk_bus(name: &str) -> Option<DiskBus> {
 }
 
 /// Returns the index of a name: 0 for `sda`, 26 for `sdaa`. A partition number is ignored.
-pub(crate) fn disk_index(name: &str) -> Option<u32> {
+pub fn disk_index(name: &str) -> Option<u32> {
     let (prefix, _) = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
     let letters = name[prefix.len()..].trim_end_matches(|c: char| c.is_ascii_digit());
     if letters.is_empty() {
@@ -39,11 +39,7 @@ pub(crate) fn disk_index(name: &str) -> Option<u32> {
 pub(crate) fn drive_address(bus: DiskBus, index: u32) -> Option<DriveAddress> {
     let at = |controller, bus, unit| Some(DriveAddress { controller, bus, target: 0, unit });
     match bus {
-        // Sixteen units, of which the controller itself is unit 7.
-        DiskBus::Scsi => {
-            let unit = index % 15;
-            at(index / 15, 0, if unit >= 7 { unit + 1 } else { unit })
-        }
+        DiskBus::Scsi => at(index / SCSI_UNITS, 0, index % SCSI_UNITS),
         DiskBus::Ide => at(index / 4, index % 4 / 2, index % 2),
         DiskBus::Sata => at(index / 6, 0, index % 6),
         DiskBus::Fdc => at(index / 2, 0, index % 2),
@@ -66,10 +62,10 @@ mod tests {
     }
 
     #[test]
-    fn unit_7_of_a_scsi_bus_is_the_controller() {
-        let unit = |index| drive_address(DiskBus::Scsi, index).unwrap();
-        assert_eq!([unit(6).unit, unit(7).unit, unit(14).unit], [6, 8, 15]);
-        assert_eq!((unit(15).controller, unit(15).unit), (1, 0));
+    fn a_scsi_controller_gets_seven_disks() {
+        let address = |index| drive_address(DiskBus::Scsi, index).unwrap();
+        assert_eq!((address(6).controller, address(6).unit), (0, 6));
+        assert_eq!((address(15).controller, address(15).unit), (2, 1));
     }
 
     #[test]

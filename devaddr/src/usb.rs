@@ -10,6 +10,7 @@ use crate::bits::Bits;
 use crate::devices::Id;
 use crate::error::Error;
 use crate::explain::Why;
+use crate::order::visited;
 use crate::plan::Plan;
 use crate::policy::Definition;
 
@@ -99,19 +100,8 @@ pub(crate) fn assign(plan: &mut Plan<'_>) -> Result<(), Error> {
 
 /// The USB devices other than hubs, in the order in which they get ports.
 fn devices(plan: &Plan<'_>) -> Vec<Id> {
-    let kinds = [
-        Kind::Hostdev,
-        Kind::Disk,
-        Kind::Interface,
-        Kind::Controller,
-        Kind::Input,
-        Kind::Serial,
-        Kind::Sound,
-        Kind::Redirdev,
-        Kind::Filesystem,
-    ];
-    let all = kinds.iter().flat_map(|kind| plan.devices.of(*kind).iter().copied());
-    all.filter(|id| is_usb(plan.kind(*id))).collect()
+    let is_device = |id: &Id| !matches!(plan.kind(*id), DeviceKind::Hub(_));
+    visited(plan).into_iter().filter(|id| is_device(id) && is_usb(plan.kind(*id))).collect()
 }
 
 fn is_usb(kind: &DeviceKind) -> bool {

@@ -21,7 +21,16 @@ struct Ports {
     used: Bits,
 }
 
-/// Gives channels their ports. Port 0 is for consoles, which take ports and get no address.
+impl Ports {
+    /// Marks a port as used. Port 0 stays free: all consoles without an address share it.
+    fn take(&mut self, port: u32) {
+        if port > 0 {
+            self.used.insert(port);
+        }
+    }
+}
+
+/// Gives channels their ports. Port 0 is for consoles, which get no address.
 pub(crate) fn assign(plan: &mut Plan<'_>) -> Result<(), Error> {
     let ports: Vec<Id> = [Kind::Channel, Kind::Console]
         .iter()
@@ -113,11 +122,14 @@ fn next(
     id: Id,
     is_console: bool,
 ) -> Result<VirtioSerialAddress, Error> {
-    let only = given(plan, id).map(|address| address.controller);
+    // libvirt takes the port of a console from controller 0, whichever one the address names.
+    let controller =
+        |address: &VirtioSerialAddress| if is_console { 0 } else { address.controller };
+    let only = given(plan, id).map(controller);
     let first = u32::from(!is_console || only.is_some());
     for ports in controllers.iter_mut().filter(|c| only.is_none_or(|only| c.index == only)) {
         if let Some(port) = ports.used.next_clear(first) {
-            ports.used.insert(port);
+            ports.take(port);
             return Ok(VirtioSerialAddress { controller: ports.index, bus: 0, port });
         }
     }
@@ -131,7 +143,7 @@ fn next(
     let index = (0..).find(|index| controllers.iter().all(|c| c.index != *index)).unwrap_or(0);
     plan.ensure_controller(ControllerType::VirtioSerial, index, None, Why::NoFreeSlotLeft);
     let mut ports = Ports { index, used: Bits::new(PORTS) };
-    ports.used.insert(first);
+    ports.take(first);
     controllers.push(ports);
     controllers.sort_by_key(|ports| ports.index);
     Ok(VirtioSerialAddress { controller: index, bus: 0, port: first })

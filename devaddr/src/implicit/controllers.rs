@@ -89,8 +89,12 @@ fn check_unique(plan: &Plan<'_>, ids: &[Id]) -> Result<(), Error> {
             return Err(index_too_great(plan, *id, index));
         }
         // The companions of a USB controller have its index.
-        let companion = match controller.r#type {
-            ControllerType::Usb => controller.master_startport,
+        let companion = match controller.model {
+            Some(
+                ControllerModel::Ich9Uhci1
+                | ControllerModel::Ich9Uhci2
+                | ControllerModel::Ich9Uhci3,
+            ) => controller.master_startport,
             _ => None,
         };
         if !seen.insert((controller.r#type, index, companion)) {

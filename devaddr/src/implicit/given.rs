@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use capscache_domain::{
     Controller, ControllerModel, ControllerType, Device, DeviceKind, DiskBus, DiskDevice,
-    HostdevType, Kind, VideoModel, YesNo,
+    HostdevType, Kind, MemballoonModel, VideoModel, YesNo,
 };
 
 use crate::devices::Id;
@@ -12,24 +12,34 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::target::disk_bus;
 
-/// Completes what the order of devices depends on: buses of disks, and companions of USB 2 controllers.
+/// Completes what the order of devices depends on: companions of USB 2 controllers. A balloon that the guest does not
+/// have has no address.
 pub(crate) fn prepare(devices: &mut [Device]) {
-    devices.iter_mut().for_each(prepare_device);
+    for device in devices {
+        match &mut device.device {
+            DeviceKind::Controller(controller) => {
+                let first_port = controller.model.and_then(first_port);
+                controller.master_startport = controller.master_startport.or(first_port);
+            }
+            DeviceKind::Memballoon(balloon) if balloon.model == MemballoonModel::None => {
+                device.address = None;
+            }
+            _ => {}
+        }
+    }
 }
 
-fn prepare_device(device: &mut Device) {
-    match &mut device.device {
-        DeviceKind::Disk(disk) if disk.bus.is_none() => {
+/// Completes the buses of disks by their names. The order of disks is that of the buses that were given.
+pub(super) fn complete_buses(plan: &mut Plan<'_>) {
+    for id in plan.devices.ids(Kind::Disk) {
+        if let DeviceKind::Disk(disk) = &mut plan.devices.get_mut(id).device
+            && disk.bus.is_none()
+        {
             disk.bus = match disk.device {
                 Some(DiskDevice::Floppy) => Some(DiskBus::Fdc),
                 _ => disk_bus(&disk.dev),
             };
         }
-        DeviceKind::Controller(controller) => {
-            let first_port = controller.model.and_then(first_port);
-            controller.master_startport = controller.master_startport.or(first_port);
-        }
-        _ => {}
     }
 }
 
@@ -121,8 +131,8 @@ fn check_video(plan: &Plan<'_>) -> Result<(), Error> {
 
 /// Refuses further USB controllers in a guest that says that there is none.
 pub(super) fn check_disabled(plan: &Plan<'_>) -> Result<(), Error> {
-    let mut usb = plan.devices.controllers(ControllerType::Usb);
-    let other = usb.find(|(_, c)| c.model != Some(ControllerModel::None));
+    let usb = || plan.devices.controllers(ControllerType::Usb);
+    let other = usb().find(|(_, c)| c.model != Some(ControllerModel::None)).or(usb().nth(1));
     match other {
         Some((id, _)) if plan.devices.is_usb_disabled() => Err(Error::Conflict {
             device: plan.describe(id),

@@ -105,9 +105,11 @@ fn match_console(plan: &mut Plan<'_>) {
         }
         (Some(serial), None) => add_console(plan, serial),
         (Some(serial), Some(console)) if !is_serial(console) => {
+            let before = plan.devices.of(Kind::Console).len();
             add_console(plan, serial);
-            let last = plan.devices.of(Kind::Console).len() - 1;
-            plan.devices.move_to_front(Kind::Console, last);
+            if plan.devices.of(Kind::Console).len() > before {
+                plan.devices.move_to_front(Kind::Console, before);
+            }
         }
         _ => {}
     }
@@ -222,6 +224,7 @@ fn usb(plan: &Plan<'_>) -> Option<Option<ControllerModel>> {
         (Family::X86, Board::Isapc | Board::Microvm) => None,
         (Family::X86, _) => Some(first(&[PIIX3])),
         (Family::Arm, Board::ArmPci) => first(&[OHCI]).map(Some),
+        (Family::Arm, _) if plan.machine.name.starts_with("realview") => first(&[OHCI]).map(Some),
         (Family::Ppc | Family::Ppc64, _) => Some(of_machine()),
         (Family::Other, _) if plan.machine.root.is_some() => Some(of_machine()),
         _ => None,
@@ -259,8 +262,7 @@ fn add_root(plan: &mut Plan<'_>) -> Result<(), Error> {
 fn has_balloon(plan: &Plan<'_>) -> bool {
     match plan.machine.family {
         Family::Arm | Family::Loongarch => false,
-        Family::X86 => plan.machine.root.is_some(),
-        Family::Ppc | Family::Ppc64 | Family::S390 | Family::Riscv => true,
+        Family::X86 | Family::Ppc | Family::Ppc64 | Family::S390 | Family::Riscv => true,
         Family::Other => plan.machine.root.is_some(),
     }
 }

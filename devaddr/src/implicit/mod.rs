@@ -12,6 +12,7 @@ use crate::plan::Plan;
 
 /// Completes the models of devices and adds implicit devices.
 pub(crate) fn complete(plan: &mut Plan<'_>) -> Result<(), Error> {
+    given::complete_buses(plan);
     validate::check_nodes(plan)?;
     given::check_disabled(plan)?;
     controllers::number(plan)?;

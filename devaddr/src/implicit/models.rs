@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use capscache_domain::{
-    Address, ChannelType, Console, ConsoleType, ControllerModel, ControllerType, DeviceKind,
+    Address, Console, ConsoleType, Controller, ControllerModel, ControllerType, DeviceKind,
     DiskBus, DriveAddress, HostdevType, InputBus, InputType, InterfaceType, Kind, PanicModel,
     SerialType, TpmModel, VideoModel,
 };
@@ -20,6 +20,9 @@ use crate::target::{SCSI_UNITS, disk_index, drive_address};
 
 /// The largest number of ports of an xHCI controller.
 const MAX_XHCI_PORTS: u32 = 15;
+
+/// The number of ISA serial ports of a machine.
+const MAX_ISA_PORTS: u32 = 4;
 
 /// Completes the models of the devices that the guest names, and the addresses of drives.
 pub(super) fn complete(plan: &mut Plan<'_>) -> Result<(), Error> {
@@ -46,6 +49,7 @@ pub(super) fn complete(plan: &mut Plan<'_>) -> Result<(), Error> {
     }
     complete_controllers(plan)?;
     place_scsi_hostdevs(plan)?;
+    number_isa_ports(plan);
     for id in plan.devices.ids(Kind::Serial) {
         serial(plan, id);
     }
@@ -195,12 +199,12 @@ fn place_scsi_hostdevs(plan: &mut Plan<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the units that SCSI controllers have themselves; virtio-scsi and ibmvscsi have none.
+/// Returns the units that SCSI controllers lack: an lsisas1068 has two.
 fn own_units(plan: &Plan<'_>) -> impl Iterator<Item = (u32, u32)> {
-    plan.devices.controllers(ControllerType::Scsi).filter_map(|(_, c)| match c.model {
-        Some(ControllerModel::Lsilogic | ControllerModel::Vmpvscsi) => Some((c.index?, 7)),
-        _ => None,
-    })
+    let small = |c: &Controller| c.model == Some(ControllerModel::Lsisas1068);
+    let controllers = plan.devices.controllers(ControllerType::Scsi);
+    let indexes = controllers.filter(move |(_, c)| small(c)).filter_map(|(_, c)| c.index);
+    indexes.flat_map(|index| (2..SCSI_UNITS).map(move |unit| (index, unit)))
 }
 
 fn complete_inputs(plan: &mut Plan<'_>) {
@@ -218,6 +222,28 @@ fn complete_inputs(plan: &mut Plan<'_>) {
                 _ if family == Family::S390 => Some(InputBus::Virtio),
                 _ => Some(InputBus::Usb),
             };
+        }
+    }
+}
+
+/// Numbers the serial ports that the guest itself calls ISA ports: each gets the lowest number that no other of them has.
+fn number_isa_ports(plan: &mut Plan<'_>) {
+    let is_isa = |plan: &Plan<'_>, id: &Id| match plan.kind(*id) {
+        DeviceKind::Serial(serial) => serial.target_type == Some(SerialType::IsaSerial),
+        _ => false,
+    };
+    let port = |plan: &Plan<'_>, id: &Id| match plan.kind(*id) {
+        DeviceKind::Serial(serial) => serial.port,
+        _ => None,
+    };
+    let mut ids = plan.devices.ids(Kind::Serial);
+    ids.retain(|id| is_isa(plan, id));
+    let used: HashSet<u32> = ids.iter().filter_map(|id| port(plan, id)).collect();
+    let mut free = (0..MAX_ISA_PORTS).filter(|port| !used.contains(port));
+    ids.retain(|id| port(plan, id).is_none());
+    for id in ids {
+        if let DeviceKind::Serial(serial) = &mut plan.devices.get_mut(id).device {
+            serial.port = free.next();
         }
     }
 }
@@ -250,11 +276,6 @@ fn complete_ports(plan: &mut Plan<'_>) {
             &mut plan.devices.get_mut(id).device
         {
             target_type.get_or_insert(ConsoleType::Serial);
-        }
-    }
-    for id in plan.devices.ids(Kind::Channel) {
-        if let DeviceKind::Channel(channel) = &mut plan.devices.get_mut(id).device {
-            channel.target_type.get_or_insert(ChannelType::Virtio);
         }
     }
 }

@@ -33,6 +33,22 @@ pub(crate) struct Case {
     pub(crate) result: PathBuf,
 }
 
+impl Case {
+    /// The name of the recording of its emulator.
+    pub(crate) fn recording(&self) -> String {
+        let plus = if self.variant.is_empty() { "" } else { "+" };
+        format!("caps_{}_{}{plus}{}.replies", self.version, self.arch, self.variant)
+    }
+}
+
+/// Returns the entry of the emulator of a case; `None` if there is no recording of it.
+pub(crate) fn entry(folder: &Path, case: &Case) -> Option<Entry<Vec<u8>>> {
+    let text = fs::read_to_string(folder.join("corpus").join(case.recording())).ok()?;
+    let first = (case.variant == "hvf").then_some(Accelerator::Hvf);
+    let model = replay_under(&text, first).unwrap();
+    Some(Entry::open(model.encode().unwrap()).unwrap())
+}
+
 pub(crate) fn folder() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/libvirt");
     let folder = std::env::var_os("CAPSCACHE_LIBVIRT_CORPUS").map_or_else(beside, PathBuf::from);
@@ -83,18 +99,11 @@ pub(crate) struct Emulators {
 
 impl Emulators {
     pub(crate) fn facts(&mut self, case: &Case) -> Facts {
-        let plus = if case.variant.is_empty() { "" } else { "+" };
-        let name = format!("caps_{}_{}{plus}{}.replies", case.version, case.arch, case.variant);
-        let path = self.folder.join("corpus").join(&name);
-        let read = || match fs::read_to_string(&path) {
-            Ok(text) => {
-                let first = (case.variant == "hvf").then_some(Accelerator::Hvf);
-                let model = replay_under(&text, first).unwrap();
-                Facts::from_entry(&Entry::open(model.encode().unwrap()).unwrap())
-            }
-            Err(_) => Facts::built_in(&case.arch),
+        let read = || match entry(&self.folder, case) {
+            Some(entry) => Facts::from_entry(&entry),
+            None => Facts::built_in(&case.arch),
         };
-        self.known.entry(name).or_insert_with(read).clone()
+        self.known.entry(case.recording()).or_insert_with(read).clone()
     }
 }
 

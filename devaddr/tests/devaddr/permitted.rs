@@ -162,20 +162,22 @@ fn an_lsilogic_controller_has_one_target() {
 }
 
 #[test]
-fn only_some_scsi_controllers_have_a_unit_themselves() {
+fn an_lsisas1068_has_two_units_for_devices_of_the_host() {
     let hostdev = |n: u32| {
         format!(
             "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/>\
              <address bus='0' target='0' unit='{n}'/></source></hostdev>"
         )
     };
-    let hostdevs: String = (0..8).map(hostdev).collect();
-    for (model, unit) in [("virtio-scsi", 7), ("lsilogic", 8)] {
+    let hostdevs: String = (0..3).map(hostdev).collect();
+    for (model, place) in [
+        ("virtio-scsi", "controller 0 bus 0 target 0 unit 2"),
+        ("lsisas1068", "controller 1 bus 0 target 0 unit 0"),
+    ] {
         let controller = format!("<controller type='scsi' index='0' model='{model}'/>");
         let guest =
             assigned("x86_64", "pc", &format!("{controller}{hostdevs}"), &Policy::default());
-        let last = addresses(&guest, Kind::Hostdev).pop().unwrap();
-        assert!(last.ends_with(&format!("unit {unit}")), "{model}: {last}");
+        assert_eq!(addresses(&guest, Kind::Hostdev).pop().as_deref(), Some(place));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use capscache_devaddr::{Definition, Error, Facts, Policy, Source, assign};
 use capscache_domain::{
-    Address, ControllerModel as Model, ControllerType, Disk, DiskBus, Guest, Kind, Switch, Unknown,
+    Address, ControllerModel as Model, ControllerType, Device, DeviceKind, Disk, DiskBus, Guest,
+    Kind, Switch, Unknown,
 };
 
 use crate::guests::{addresses, assigned, controllers, guest, models};
@@ -116,9 +117,9 @@ fn a_conventional_bus_gets_a_bridge_before_it_is_full() {
 #[test]
 fn scsi_disks_are_placed_by_name_on_controllers_that_are_added() {
     let guest = libvirt("x86_64", "pc", "<disk><target dev='sdq' bus='scsi'/></disk>");
-    assert_eq!(addresses(&guest, Kind::Disk), ["controller 1 bus 0 target 0 unit 1"]);
+    assert_eq!(addresses(&guest, Kind::Disk), ["controller 2 bus 0 target 0 unit 2"]);
     let scsi = controllers(&guest, ControllerType::Scsi);
-    assert_eq!(scsi.len(), 2);
+    assert_eq!(scsi.len(), 3);
     assert_eq!(scsi[0].model, Some(Model::Lsilogic));
 }
 
@@ -139,6 +140,27 @@ fn disks_of_a_bus_are_sorted_by_name() {
         })
         .collect();
     assert_eq!(names, ["vda", "vdb", "sda"]);
+}
+
+#[test]
+fn a_disk_without_a_bus_is_sorted_apart_from_those_that_name_it() {
+    let disks = "<disk><target dev='vdb'/></disk><disk><target dev='vdc' bus='virtio'/></disk>
+        <disk><target dev='vda' bus='virtio'/></disk>";
+    let guest = libvirt("x86_64", "pc", disks);
+    let disk = |device: &Device| match &device.device {
+        DeviceKind::Disk(disk) => Some((disk.dev.clone(), disk.bus)),
+        _ => None,
+    };
+    let virtio = |dev: &str| (dev.to_owned(), Some(DiskBus::Virtio));
+    let disks: Vec<_> = guest.devices.iter().filter_map(disk).collect();
+    assert_eq!(disks, [virtio("vdb"), virtio("vda"), virtio("vdc")]);
+}
+
+#[test]
+fn a_balloon_that_the_guest_does_not_have_has_no_address() {
+    let balloon = "<memballoon model='none'><address type='pci' slot='2'/></memballoon>";
+    let guest = libvirt("x86_64", "pc", &format!("{balloon}<rng model='virtio'/>"));
+    assert_eq!(addresses(&guest, Kind::Rng), ["0000:00:02.0"]);
 }
 
 #[test]
@@ -172,12 +194,12 @@ fn usb_devices_of_an_older_guest_stay_without_ports() {
 }
 
 #[test]
-fn channels_take_ports_after_those_of_consoles() {
+fn consoles_share_port_0_and_channels_take_ports_from_1() {
     let channel = "<channel type='unix'><target type='virtio'/></channel>";
     let console = "<console type='pty'><target type='virtio'/></console>";
     let guest = libvirt("x86_64", "q35", &format!("{channel}{console}{console}{channel}"));
     let ports = addresses(&guest, Kind::Channel);
-    assert_eq!(ports, ["virtio-serial controller 0 port 2", "virtio-serial controller 0 port 3"]);
+    assert_eq!(ports, ["virtio-serial controller 0 port 1", "virtio-serial controller 0 port 2"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use capscache_domain::{
     ChannelType, ControllerModel as Model, Device, DeviceKind, DiskBus, SoundModel,
 };
 
-use crate::build::{Build, disk, nic, sd, tablet, usb};
+use crate::build::{Build, disk, nic, tablet, usb};
 use crate::check::{Outcome, run};
 use crate::guests;
 use crate::plan::{Plan, describe};
@@ -106,7 +106,6 @@ fn devices_of_s390_ccw_virtio_are_where_they_should_be() {
 fn qemu_refuses_some_places_of_libvirt_s_rules() {
     let pc = || Build::new("x86_64", "pc");
     for (name, guest, reason) in [
-        ("unit 8 of lsilogic", pc().many(8, sd), "bad scsi device id"),
         ("a second floppy controller", pc().many(3, |n| disk("fd", DiskBus::Fdc, n)), "in use"),
         (
             "a hub of USB 1 on USB 2",
