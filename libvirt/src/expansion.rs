@@ -166,6 +166,11 @@ impl<'a> Emulator<'a> {
         let props = expansions.expanded(&[])?.get("model")?.get("props")?;
         Some(HostCpuView { props, others: expansions.unmigratable() })
     }
+
+    /// The CPU that a guest can have under an accelerator, with all its properties; `None` if libvirt keeps none.
+    pub fn whole_host_cpu(&self, accelerator: Accelerator) -> Option<HostCpu> {
+        Expansions::new(self, self.arch?, accelerator).host_cpu()
+    }
 }
 
 /// The CPU that a guest can have, one property at a time.

@@ -9,6 +9,7 @@
 
 mod arch;
 mod caps;
+mod cpu_map;
 mod derive;
 mod expansion;
 mod flags;
@@ -22,6 +23,7 @@ pub use caps::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
     Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
+pub use cpu_map::{Comparison, CpuMap, CpuMapError, GuestCpu, Policy};
 pub use derive::{CapsError, Host};
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};

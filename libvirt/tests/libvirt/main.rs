@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod corpus;
+mod cpu_map;
 mod flags;
 mod golden;
 mod hostile;

@@ -1,0 +1,249 @@
+//! Reading of the map.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::bits::Place;
+use super::tags::{Malformed, Tag, Tags, number};
+use super::{Bits, CpuMap, Feature, FeatureBits, Model, Signature};
+
+/// The largest file of the map in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// The number of steppings, which have four bits.
+const STEPPINGS: u32 = 16;
+
+/// Error of a CPU map that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CpuMapError {
+    /// A file cannot be read.
+    #[error("cannot read {}, a file of libvirt's CPU map: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file has an unexpected content.
+    #[error("cannot read {}: it is not a file of libvirt's CPU map", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl CpuMap {
+    /// Reads the map in a folder: `/usr/share/libvirt/cpu_map`.
+    ///
+    /// # Errors
+    /// [`CpuMapError`].
+    pub fn read(folder: &Path) -> Result<CpuMap, CpuMapError> {
+        CpuMap::read_until(folder, |_| false)
+    }
+
+    /// Reads the part of the map that has features of these names; all of it if one is not there.
+    ///
+    /// # Errors
+    /// [`CpuMapError`].
+    pub fn read_features(folder: &Path, names: &[&str]) -> Result<CpuMap, CpuMapError> {
+        CpuMap::read_until(folder, |map| names.iter().all(|name| map.has_feature(name)))
+    }
+
+    fn read_until(
+        folder: &Path,
+        is_enough: impl Fn(&CpuMap) -> bool,
+    ) -> Result<CpuMap, CpuMapError> {
+        let mut map = CpuMap::default();
+        let mut text = String::new();
+        let mut includes = Vec::new();
+        read_file(&folder.join("index.xml"), &mut text, |tags| read_index(tags, &mut includes))?;
+        for include in includes {
+            if is_enough(&map) {
+                break;
+            }
+            // A name leads to no other folder.
+            let name = Path::new(&include).file_name().unwrap_or_default();
+            read_file(&folder.join(name), &mut text, |tags| map.add(tags))?;
+        }
+        Ok(map)
+    }
+
+    /// Adds what a file has.
+    pub(super) fn add(&mut self, tags: &mut Tags<'_>) -> Result<(), Malformed> {
+        let Some(root) = tags.child()? else { return Ok(()) };
+        while let Some(tag) = tags.child_of(&root)? {
+            match tag.name {
+                "vendor" => {
+                    let vendor = (tag.required("string")?, tag.required("name")?);
+                    self.vendors.push((vendor.0.to_owned(), vendor.1.to_owned()));
+                    tags.skip(&tag)?;
+                }
+                "feature" => self.add_feature(tags, &tag)?,
+                "model" => self.add_model(tags, &tag)?,
+                _ => tags.skip(&tag)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_feature(&mut self, tags: &mut Tags<'_>, tag: &Tag<'_>) -> Result<(), Malformed> {
+        let name = tag.required("name")?;
+        let mut bits = FeatureBits::new();
+        while let Some(child) = tags.child_of(tag)? {
+            let (mut registers, mut leaf) = ([0; 4], [0; 2]);
+            child.read(|name, value| {
+                let place = match name {
+                    "eax" => &mut registers[0],
+                    "ebx" => &mut registers[1],
+                    "ecx" => &mut registers[2],
+                    "edx" => &mut registers[3],
+                    "eax_in" | "index" => &mut leaf[0],
+                    "ecx_in" => &mut leaf[1],
+                    _ => return Ok(()),
+                };
+                *place = number(value)?;
+                Ok(())
+            })?;
+            let [function, index] = leaf;
+            for (value, register) in registers.into_iter().zip(0..).filter(|(value, _)| *value != 0)
+            {
+                let place = match child.name {
+                    "msr" => Place::Msr { index: function, register },
+                    "cpuid" => Place::Cpuid { function, index, register },
+                    _ => continue,
+                };
+                bits.push((self.position(place), value));
+            }
+            tags.skip(&child)?;
+        }
+        let can_migrate = !tag.is("migratable", "no")?;
+        self.positions.insert(name.to_owned(), self.features.len());
+        self.features.push(Feature { name: name.to_owned(), bits, can_migrate });
+        Ok(())
+    }
+
+    /// Returns the position of a register in sets of bits.
+    fn position(&mut self, place: Place) -> usize {
+        // The last one is the most frequent.
+        self.places.iter().rposition(|other| *other == place).unwrap_or_else(|| {
+            self.places.push(place);
+            self.places.len() - 1
+        })
+    }
+
+    fn add_model(&mut self, tags: &mut Tags<'_>, tag: &Tag<'_>) -> Result<(), Malformed> {
+        let mut model = Model { name: tag.required("name")?.to_owned(), ..Model::default() };
+        let (mut ancestor, mut own) = (None, Bits::default());
+        while let Some(child) = tags.child_of(tag)? {
+            match child.name {
+                "check" => model.is_compared = child.is("partial", "compat")?,
+                "decode" => model.is_for_guests = child.is("guest", "on")?,
+                "model" => ancestor = Some(child.required("name")?),
+                "signature" => model.signatures.push(signature(&child)?),
+                "vendor" => model.vendor = Some(self.vendor(child.required("name")?)?),
+                "feature" => self.add_to(&mut model, &mut own, &child)?,
+                _ => {}
+            }
+            tags.skip(&child)?;
+        }
+        if let Some(ancestor) = ancestor {
+            self.inherit(&mut model, self.model(ancestor).ok_or(Malformed)?);
+        }
+        model.bits.add_all(&own);
+        self.models.push(model);
+        Ok(())
+    }
+
+    fn add_to(&self, model: &mut Model, own: &mut Bits, tag: &Tag<'_>) -> Result<(), Malformed> {
+        let (mut feature, mut is_removed, mut is_added) = ("", false, false);
+        tag.read(|name, value| {
+            match name {
+                "name" => feature = value,
+                "removed" => is_removed = value == "yes",
+                "added" => is_added = value == "yes",
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if is_removed {
+            model.removed.push(feature.to_owned());
+        } else if !is_added {
+            own.add(&self.feature(feature).ok_or(Malformed)?.bits);
+        }
+        Ok(())
+    }
+
+    fn vendor(&self, name: &str) -> Result<usize, Malformed> {
+        self.vendors.iter().position(|(_, vendor)| vendor == name).ok_or(Malformed)
+    }
+
+    /// Gives a model what another one has, without features that QEMU removed.
+    fn inherit(&self, model: &mut Model, ancestor: &Model) {
+        model.vendor = model.vendor.or(ancestor.vendor);
+        if model.signatures.is_empty() {
+            model.signatures.clone_from(&ancestor.signatures);
+        }
+        model.bits = ancestor.bits.clone();
+        for feature in ancestor.removed.iter().filter_map(|name| self.feature(name)) {
+            model.bits.subtract(&feature.bits);
+        }
+    }
+}
+
+/// Reads the tags of a file.
+fn read_file(
+    path: &Path,
+    text: &mut String,
+    read: impl FnOnce(&mut Tags<'_>) -> Result<(), Malformed>,
+) -> Result<(), CpuMapError> {
+    text.clear();
+    let bytes = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(text));
+    let path = || path.to_owned();
+    bytes.map_err(|source| CpuMapError::Read { path: path(), source })?;
+    read(&mut Tags::new(text)).map_err(|Malformed| CpuMapError::Content { path: path() })
+}
+
+/// Reads the names of files, some of which are in groups.
+fn read_index(tags: &mut Tags<'_>, includes: &mut Vec<String>) -> Result<(), Malformed> {
+    let Some(root) = tags.child()? else { return Err(Malformed) };
+    while let Some(arch) = tags.child_of(&root)? {
+        if !arch.is("name", "x86")? {
+            tags.skip(&arch)?;
+            continue;
+        }
+        while let Some(child) = tags.child_of(&arch)? {
+            if child.name == "group" {
+                while let Some(include) = tags.child_of(&child)? {
+                    add_include(tags, &include, includes)?;
+                }
+            } else {
+                add_include(tags, &child, includes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_include(
+    tags: &mut Tags<'_>,
+    tag: &Tag<'_>,
+    includes: &mut Vec<String>,
+) -> Result<(), Malformed> {
+    if tag.name == "include" {
+        includes.push(tag.required("filename")?.to_owned());
+    }
+    tags.skip(tag)
+}
+
+fn signature(tag: &Tag<'_>) -> Result<Signature, Malformed> {
+    let mut steppings = 0;
+    for part in tag.attribute("stepping")?.into_iter().flat_map(|text| text.split(',')) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first.trim())?, number(last.trim())?);
+        (first..=last.min(STEPPINGS - 1)).for_each(|stepping| steppings |= 1 << stepping);
+    }
+    let (family, model) = (number(tag.required("family")?)?, number(tag.required("model")?)?);
+    Ok(Signature { family, model, steppings })
+}
