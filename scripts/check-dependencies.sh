@@ -44,6 +44,11 @@ absent capscache-probe -e normal -p capscache-devaddr
 absent capscache -e normal -p capscache-devaddr
 absent rustix -e normal -p capscache-devaddr
 absent capscache-format -e normal -p capscache-domain
+# Guests are started from the answers of an entry: neither the cache's files nor a probe is needed, and no handler of signals.
+absent capscache -e normal -p capscache-run
+absent capscache-probe -e normal -p capscache-run
+absent signal-hook-registry -e normal -p capscache-run
+absent anyhow -e normal -p capscache-run
 # The service is a library: its errors are types, and it parses no command lines.
 absent anyhow -e normal -p capscache-service
 absent clap -e normal -p capscache-service

@@ -149,6 +149,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Give every device of a guest an address, as libvirt does, and add the controllers that it needs.
     Devaddr(Devaddr),
+    /// Start a guest in QEMU, without a daemon, and watch it until it ends.
+    Run(Run),
     /// Answer over a Varlink socket, for programs that may not read the cache or are not written in
     /// Rust.
     Serve(Serve),
@@ -531,6 +533,63 @@ pub(crate) struct Tunables {
 pub(crate) enum Slot {
     Pci,
     Pcie,
+}
+
+const ENDS: &str = "\
+--root is the directory of the guests here: it holds their sockets, logs and variables of firmware,
+and in cache/ the entries of emulators. By default it is /var/lib/capscache for root, and
+$XDG_STATE_HOME/capscache (~/.local/state/capscache) for others; entries of the cache that other
+commands use are used too.
+
+Prints RUNNING and then each event, one a line. SIGINT, SIGTERM and SIGHUP press the power button of
+the guest; a second one ends QEMU. The guest dies with this command, unless it is detached.
+
+Exits with 0 if the guest shut down, 1 if it did not start, 2 for wrong usage, 3 if QEMU ended
+unexpectedly, 4 if the guest panicked, 5 if QEMU was ended on request or since the guest did not shut
+down in time.";
+
+#[derive(Args, Debug)]
+#[command(after_help = ENDS)]
+pub(crate) struct Run {
+    /// The guest, in libvirt's XML; `-` for standard input.
+    #[arg(value_name = "GUEST")]
+    pub(crate) guest: PathBuf,
+
+    /// Print the command line, for a shell, instead of starting the guest.
+    #[arg(long, group = "instead")]
+    pub(crate) dry_run: bool,
+
+    /// Print the guest with its devices, addresses and identifiers, instead of starting it.
+    #[arg(long, group = "instead")]
+    pub(crate) print_xml: bool,
+
+    /// Print on stderr how long each step of the start took, in microseconds.
+    #[arg(long)]
+    pub(crate) timing: bool,
+
+    /// Print each event as a JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Return when the guest runs, and leave it running; QEMU ends when the guest shuts down.
+    #[arg(long)]
+    pub(crate) detach: bool,
+
+    /// A secret that the guest names: UUID=FILE, UUID=fd:N or UUID=systemd-credential:NAME; may be
+    /// repeated. Others are read from secrets/UUID in the root.
+    #[arg(long, value_name = "UUID=FILE")]
+    pub(crate) secret: Vec<String>,
+
+    /// The user that QEMU runs as, without any privileges.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+
+    /// Time that the guest has to shut down on request.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u32,
+
+    #[command(flatten)]
+    pub(crate) probing: Probing,
 }
 
 const SERVICE: &str = "\

@@ -20,6 +20,7 @@ mod query;
 mod record;
 mod remedy;
 mod replay;
+mod run;
 mod serve;
 mod session;
 mod shell;
@@ -80,6 +81,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Record(args) => record::run(&session, &args),
         Command::Replay(args) => replay::run(&args),
         Command::Devaddr(args) => devaddr::run(&session, &args),
+        Command::Run(args) => run::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -104,6 +104,20 @@ impl Session {
         Ok(builder.open()?)
     }
 
+    /// Returns a session whose cache is below a directory of guests. Entries of the cache that it has otherwise are used
+    /// too, but not written: their owner may be another user.
+    pub(crate) fn within(&self, root: &Path) -> Session {
+        let mut options = self.options.clone();
+        options.root = Some(root.join("cache"));
+        if let Ok(default) = default_root()
+            && default.is_dir()
+        {
+            options.trust_owner = options.trust_owner.or_else(|| owner::of_system_root(&default));
+            options.fallback.push(default);
+        }
+        Session { options, verbose: self.verbose }
+    }
+
     /// Prints a message on stderr if `--verbose` is set.
     pub(crate) fn log(&self, message: fmt::Arguments<'_>) {
         if self.verbose {
@@ -305,6 +319,18 @@ fn path_variable(name: &str) -> Option<PathBuf> {
 /// Returns the path of the service's socket.
 fn socket() -> PathBuf {
     path_variable("CAPSCACHE_SOCKET").unwrap_or_else(|| interface::SOCKET.into())
+}
+
+/// Returns the directory of guests that is used without `--root`.
+pub(crate) fn default_run_root() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/capscache"));
+    }
+    let state = path_variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(path_variable("HOME")?.join(".local/state")));
+    let state = state
+        .context("cannot choose a root: neither HOME nor XDG_STATE_HOME is set; give --root DIR")?;
+    Ok(state.join("capscache"))
 }
 
 fn default_root() -> Result<PathBuf> {

@@ -13,6 +13,7 @@ mod libvirt;
 mod manners;
 mod outside;
 mod reasons;
+mod run;
 mod shortage;
 mod transcripts;
 mod upkeep;

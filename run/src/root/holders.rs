@@ -1,0 +1,81 @@
+//! Processes of a guest that are left although its runner has gone. The file of the lock lists them: the first line names
+//! the boot, each further line the number of a process and the time of its start.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::stat::identity;
+
+/// Bound on the size of the list.
+const MAX_BYTES: usize = 16 << 10;
+
+/// Starts a list, which is empty.
+pub(super) fn start(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(format!("{}\n", boot()).as_bytes())
+}
+
+/// Kills the processes of a list that still run.
+pub(super) fn kill(file: &File) -> io::Result<()> {
+    let mut content = vec![0; MAX_BYTES];
+    let count = file.read_at(&mut content, 0)?;
+    content.truncate(count);
+    let text = String::from_utf8_lossy(&content);
+    let mut lines = text.lines();
+    if lines.next() != Some(&*boot()) {
+        // It is empty, or its processes have ended with the system.
+        return Ok(());
+    }
+    for line in lines {
+        kill_one(line);
+    }
+    Ok(())
+}
+
+fn kill_one(line: &str) -> Option<()> {
+    let pid = Pid::from_raw(line.split(' ').next()?.parse().ok()?)?;
+    // The descriptor first: what is checked then is about the process that is killed, whatever has its number later.
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    let (number, started) = identity(&stat)?;
+    if [number, started].join(&b' ') == line.as_bytes() {
+        // It fails if the process has ended, or is of another user.
+        pidfd_send_signal(&pidfd, Signal::KILL).ok()?;
+    }
+    Some(())
+}
+
+/// Returns the name of this boot.
+fn boot() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_was_listed_is_killed() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let stat = fs::read(format!("/proc/{}/stat", child.id())).unwrap();
+        let (pid, started) = identity(&stat).unwrap();
+        assert_eq!(pid, child.id().to_string().as_bytes());
+        let line = String::from_utf8([pid, started].join(&b' ')).unwrap();
+        let list = tempfile::tempfile().unwrap();
+        for (boot, process) in [("other", line.clone()), (&boot(), format!("{line}0"))] {
+            list.set_len(0).unwrap();
+            list.write_all_at(format!("{boot}\n{process}\n").as_bytes(), 0).unwrap();
+            kill(&list).unwrap();
+            assert_eq!(child.try_wait().unwrap(), None);
+        }
+        list.set_len(0).unwrap();
+        list.write_all_at(format!("{}\n{line}\n", boot()).as_bytes(), 0).unwrap();
+        kill(&list).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+}
