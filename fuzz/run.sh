@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=$1
 
-for target in open round_trip lines transcript query message domain_xml devaddr; do
+for target in open round_trip lines transcript query message domain_xml devaddr run; do
     mkdir -p "corpus/$target"
     tar xzf "corpus/$target.tar.gz" -C "corpus/$target"
     "${CARGO:-cargo}" +nightly fuzz run "$target" -- -max_total_time="$seconds" -max_len=8192 -timeout=10 \
