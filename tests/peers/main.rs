@@ -7,9 +7,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod command_lines;
 #[path = "../support/dir.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod dir;
+mod guests;
+#[path = "../../run/tests/corpus/shell.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod shell;
 
 use std::collections::BTreeMap;
 use std::fs;
