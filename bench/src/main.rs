@@ -1,4 +1,5 @@
-//! Benchmarks on this host: XML against the mapped cache, the probe against its limit.
+//! Benchmarks on this host: XML against the mapped cache, the probe against its limit, guests against
+//! QEMU alone.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
@@ -11,6 +12,7 @@ mod processes;
 mod reading;
 mod report;
 mod sharing;
+mod starting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,6 +108,7 @@ fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
     add("many gets", reading::many_gets(forms))?;
     add("processes", processes::queries(forms, directory, rounds(100)))?;
     add("sharing", sharing::readers(forms))?;
+    add("start", starting::guest(&forms.emulator, directory, rounds(30)))?;
     add("cold, one", probing::one(&forms.emulator, directory, rounds(21)))?;
     add("cold, all", probing::all(&find_emulators(&[]), directory, rounds(7)))?;
     Ok(works)
