@@ -34,6 +34,10 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
+    /// Measure only the work of this name, such as "hit" or "start".
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+
     /// Write all results to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -75,7 +79,7 @@ fn main() -> Result<()> {
     let report = Report {
         host: Host::of_this_run(&qemu),
         quick: arguments.quick,
-        works: works(&forms, directory.path(), arguments.quick)?,
+        works: works(&forms, directory.path(), &arguments)?,
     };
     print!("{}", report.table());
     if let Some(file) = &arguments.json {
@@ -91,25 +95,26 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn works(forms: &Forms, directory: &Path, quick: bool) -> Result<Vec<Work>> {
-    let rounds = |full: usize| if quick { full.div_ceil(10).max(3) } else { full };
+fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<Work>> {
+    let rounds = |full: usize| if arguments.quick { full.div_ceil(10).max(3) } else { full };
+    let emulators = find_emulators(&[]);
     let mut works = Vec::new();
-    let mut add = |name: &str, work: Result<Work>| -> Result<()> {
-        eprintln!("measured: {name}");
-        works.push(work.with_context(|| format!("cannot measure {name}"))?);
+    let mut add = |name: &str, measure: &dyn Fn() -> Result<Vec<Work>>| -> Result<()> {
+        if arguments.only.as_ref().is_none_or(|only| only == name) {
+            works.extend(measure().with_context(|| format!("cannot measure {name}"))?);
+            eprintln!("measured: {name}");
+        }
         Ok(())
     };
-    let [answers, once] = reading::answers(forms, rounds(100)).context("cannot measure reading")?;
-    add("reading", Ok(answers))?;
-    add("reading once", Ok(once))?;
-    add("everything", reading::everything(forms, rounds(100)))?;
-    add("growth", reading::growth(forms, directory, rounds(500)))?;
-    add("hit", reading::hits(forms, rounds(100)))?;
-    add("many gets", reading::many_gets(forms))?;
-    add("processes", processes::queries(forms, directory, rounds(100)))?;
-    add("sharing", sharing::readers(forms))?;
-    add("start", starting::guest(&forms.emulator, directory, rounds(30)))?;
-    add("cold, one", probing::one(&forms.emulator, directory, rounds(21)))?;
-    add("cold, all", probing::all(&find_emulators(&[]), directory, rounds(7)))?;
+    add("reading", &|| Ok(reading::answers(forms, rounds(100))?.into()))?;
+    add("everything", &|| Ok(vec![reading::everything(forms, rounds(100))?]))?;
+    add("growth", &|| Ok(vec![reading::growth(forms, directory, rounds(500))?]))?;
+    add("hit", &|| Ok(vec![reading::hits(forms, rounds(100))?]))?;
+    add("many gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
+    add("processes", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
+    add("sharing", &|| Ok(vec![sharing::readers(forms)?]))?;
+    add("start", &|| Ok(vec![starting::guest(&forms.emulator, directory, rounds(30))?]))?;
+    add("cold, one", &|| Ok(vec![probing::one(&forms.emulator, directory, rounds(21))?]))?;
+    add("cold, all", &|| Ok(vec![probing::all(&emulators, directory, rounds(7))?]))?;
     Ok(works)
 }
