@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use capscache_format::Escaped;
+
 use super::bits::Place;
 use super::tags::{Malformed, Tag, Tags, number};
 use super::{Bits, CpuMap, Feature, FeatureBits, Model, Signature};
@@ -19,7 +21,7 @@ const STEPPINGS: u32 = 16;
 #[non_exhaustive]
 pub enum CpuMapError {
     /// A file cannot be read.
-    #[error("cannot read {}, a file of libvirt's CPU map: {source}", path.display())]
+    #[error("cannot read {}, a file of libvirt's CPU map", Escaped::new(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -27,7 +29,7 @@ pub enum CpuMapError {
         source: io::Error,
     },
     /// A file has an unexpected content.
-    #[error("cannot read {}: it is not a file of libvirt's CPU map", path.display())]
+    #[error("cannot read {}: it is not a file of libvirt's CPU map", Escaped::new(path))]
     Content {
         /// The file.
         path: PathBuf,

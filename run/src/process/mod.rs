@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use capscache_format::Escaped;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::CpuSet;
@@ -57,13 +58,16 @@ impl fmt::Display for Exit {
 #[non_exhaustive]
 pub enum SpawnError {
     /// There is no such program.
-    #[error("cannot execute {}: there is no such file; install it, or change <emulator>", path.display())]
+    #[error(
+        "cannot execute {}: there is no such file; install it, or change <emulator>",
+        Escaped::new(path)
+    )]
     NotFound {
         /// The program.
         path: PathBuf,
     },
     /// The program cannot be executed.
-    #[error("cannot execute {}", path.display())]
+    #[error("cannot execute {}", Escaped::new(path))]
     Execute {
         /// The program.
         path: PathBuf,

@@ -91,7 +91,11 @@ impl<'a> Host<'a> {
         };
         let map = match CpuMap::read(folder) {
             Ok(map) => map,
-            Err(error) => return unsupported(format!("{error}; {hint}")),
+            Err(error) => {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                return unsupported(format!("{error}{cause}; {hint}"));
+            }
         };
         let Some(host) = Emulator::of(self.cx.entry).whole_host_cpu(self.cx.accelerator()) else {
             let what = "the emulator does not report the CPU of the host; name a model";
