@@ -8,6 +8,7 @@ use crate::caps::{
 };
 use crate::expansion::Expansions;
 use crate::flags::{Emulator, FlagSet};
+use crate::names;
 use crate::values::{boolean, elements, is_true, some_text, text};
 
 /// Values that libvirt stores beside those of an emulator, and that QEMU does not report.
@@ -173,7 +174,7 @@ fn cpu(model: Value<'_>, arch: &str) -> Option<Cpu> {
     let name = text(model, "name")?;
     let blockers = model.get("unavailable-features").and_then(Value::as_array);
     Some(Cpu {
-        name: if arch::is_ppc64(arch) { ppc64_name(name) } else { name },
+        name: if arch::is_ppc64(arch) { names::ppc64_model(&name).to_owned() } else { name },
         typename: some_text(model, "typename"),
         usable: blockers.map(Array::is_empty),
         blockers: blockers
@@ -186,33 +187,13 @@ fn cpu(model: Value<'_>, arch: &str) -> Option<Cpu> {
     })
 }
 
-/// libvirt's spelling of the CPU models of ppc64.
-fn ppc64_name(name: String) -> String {
-    const NAMES: [&str; 7] =
-        ["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"];
-    let known = NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
-    known.map_or(name, str::to_owned)
-}
-
 /// Features with different spellings in libvirt and QEMU: it reads both and writes QEMU's.
 fn blocker(name: &str) -> &str {
     match name {
-        "cmp_legacy" => "cmp-legacy",
-        "ds_cpl" => "ds-cpl",
-        "fxsr_opt" => "fxsr-opt",
-        "kvm_pv_eoi" => "kvm-pv-eoi",
-        "kvm_pv_unhalt" => "kvm-pv-unhalt",
-        "lahf_lm" => "lahf-lm",
-        "nodeid_msr" => "nodeid-msr",
-        "perfctr_core" => "perfctr-core",
-        "perfctr_nb" => "perfctr-nb",
-        "tsc_adjust" => "tsc-adjust",
-        "pclmuldq" => "pclmulqdq",
-        "vmx-invvpid-single-context-noglobals" => "vmx-invept-single-context-noglobals",
         "hv-vendor_id" => "hv-vendor-id",
         "hv-emsr_bitmap" => "hv-emsr-bitmap",
         "hv-xmm_input" => "hv-xmm-input",
-        other => other,
+        other => names::x86_feature_to_qemu(other),
     }
 }
 

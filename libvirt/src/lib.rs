@@ -13,6 +13,7 @@ mod cpu_map;
 mod derive;
 mod expansion;
 mod flags;
+pub mod names;
 mod read;
 mod table;
 mod values;

@@ -2,6 +2,7 @@
 
 use super::{Bits, CpuMap, GuestCpu, Model};
 use crate::caps::{CpuValue, HostCpu};
+use crate::names::x86_feature_of_qemu;
 
 /// The facts that the choice of a model depends on.
 #[derive(Default)]
@@ -89,7 +90,7 @@ impl CpuMap {
         for property in &host.properties {
             match &property.value {
                 CpuValue::Boolean(true) if !can_migrate || property.migratable != Some(false) => {
-                    if let Some(feature) = self.feature(of_qemu(&property.name)) {
+                    if let Some(feature) = self.feature(x86_feature_of_qemu(&property.name)) {
                         wanted.bits.add(&feature.bits);
                     }
                 }
@@ -132,7 +133,7 @@ impl CpuMap {
         let (mut more, mut less) = (wanted.clone(), model.bits.clone());
         more.subtract_all(&model.bits);
         less.subtract_all(wanted);
-        for feature in blockers.iter().filter_map(|name| self.feature(of_qemu(name))) {
+        for feature in blockers.iter().filter_map(|name| self.feature(x86_feature_of_qemu(name))) {
             if !more.contains(&feature.bits) {
                 less.add(&feature.bits);
             }
@@ -215,23 +216,4 @@ fn weight(features: &Difference) -> (usize, usize) {
         position += 1;
     }
     (on + off, off)
-}
-
-/// Returns libvirt's name of a feature of QEMU.
-fn of_qemu(name: &str) -> &str {
-    match name {
-        "cmp-legacy" => "cmp_legacy",
-        "ds-cpl" => "ds_cpl",
-        "fxsr-opt" => "fxsr_opt",
-        "kvm-pv-eoi" => "kvm_pv_eoi",
-        "kvm-pv-unhalt" => "kvm_pv_unhalt",
-        "lahf-lm" => "lahf_lm",
-        "nodeid-msr" => "nodeid_msr",
-        "pclmulqdq" => "pclmuldq",
-        "perfctr-core" => "perfctr_core",
-        "perfctr-nb" => "perfctr_nb",
-        "tsc-adjust" => "tsc_adjust",
-        "vmx-invept-single-context-noglobals" => "vmx-invvpid-single-context-noglobals",
-        other => other,
-    }
 }

@@ -5,6 +5,7 @@ use capscache_domain::Address;
 use crate::context::{Context, DeviceView};
 use crate::error::Error;
 use crate::props::Props;
+use crate::view::View;
 
 /// The interface of a virtio device on PCI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,15 @@ pub(super) enum Interface {
     NonTransitional,
 }
 
+/// The models of virtio devices in libvirt's words.
+pub(super) const MODELS: &[&str] = &["virtio", "virtio-transitional", "virtio-non-transitional"];
+
 impl Interface {
+    /// Reads the model of a device that can only be one of virtio.
+    pub(super) fn read(view: View<'_>) -> Result<Interface, Error> {
+        Ok(Interface::of(view.one_of("@model", MODELS)?))
+    }
+
     /// Returns the interface of a model in libvirt's words.
     pub(super) fn of(model: Option<&str>) -> Interface {
         match model {

@@ -3,6 +3,7 @@
 use capscache_domain::ControllerType;
 
 use super::controller::Controller;
+use crate::command::virtio;
 use crate::error::Error;
 
 /// Refuses models of other types.
@@ -69,9 +70,7 @@ fn of_type(r#type: ControllerType) -> &'static [&'static str] {
             "none",
         ],
         ControllerType::Ide => &["piix3", "piix4", "ich6"],
-        ControllerType::VirtioSerial => {
-            &["virtio", "virtio-transitional", "virtio-non-transitional"]
-        }
+        ControllerType::VirtioSerial => virtio::MODELS,
         _ => &[],
     }
 }

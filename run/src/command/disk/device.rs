@@ -78,8 +78,7 @@ fn front(cx: &Context<'_>, disk: &Disk<'_>) -> Result<Props, Error> {
 
 fn virtio_block(cx: &Context<'_>, disk: &Disk<'_>) -> Result<Props, Error> {
     let view = disk.device.view;
-    let models = ["virtio", "virtio-transitional", "virtio-non-transitional"];
-    let interface = Interface::of(view.one_of("@model", &models)?);
+    let interface = Interface::read(view)?;
     let base = if disk.is_vhost_user() { "vhost-user-blk" } else { "virtio-blk" };
     let mut props = virtio::device(cx, disk.device, base, interface)?;
     props.set_some("iothread", iothreads::of_driver(cx, view)?);

@@ -1,7 +1,5 @@
 //! Hosts of storage in the network.
 
-use std::net::Ipv6Addr;
-
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -86,15 +84,6 @@ pub(super) fn address(host: Host<'_>) -> Value {
 pub(super) fn inet(view: View<'_>, host: Host<'_>) -> Result<Value, Error> {
     let (name, port) = host.tcp(view)?;
     Ok(json!({"host": name, "port": port.to_string()}))
-}
-
-/// Returns a host as a portal of iSCSI.
-pub(super) fn portal(view: View<'_>, host: Host<'_>) -> Result<String, Error> {
-    let (name, port) = host.tcp(view)?;
-    Ok(match name.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{name}]:{port}"),
-        Err(_) => format!("{name}:{port}"),
-    })
 }
 
 /// Returns a host as a server of NFS.

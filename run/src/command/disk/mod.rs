@@ -11,6 +11,7 @@ mod floppy;
 pub(super) mod format;
 mod hosts;
 pub(super) mod image;
+pub(super) mod iscsi;
 mod limits;
 pub(super) mod managers;
 pub(super) mod numbers;

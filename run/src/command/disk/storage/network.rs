@@ -7,6 +7,7 @@ use crate::command::character::tls;
 use crate::command::disk::auth::{self, Auth};
 use crate::command::disk::encryption::Encryption;
 use crate::command::disk::hosts::{self, Hosts};
+use crate::command::disk::iscsi::{Unit, portal};
 use crate::command::disk::url;
 use crate::context::Context;
 use crate::error::Error;
@@ -133,20 +134,9 @@ impl Source<'_, '_> {
     }
 
     fn iscsi(&self) -> Result<Props, Error> {
-        let name = self.view.require("@name")?;
-        let (target, lun) = name.split_once('/').unwrap_or((name, "0"));
-        let lun: u32 = lun
-            .parse()
-            .map_err(|_| self.view.invalid("@name", "the number of the unit is not valid"))?;
-        let portal = hosts::portal(self.view, self.hosts.only(self.view)?)?;
-        Ok(Props::device("iscsi")
-            .with("portal", portal)
-            .with("target", target)
-            .with("lun", lun)
-            .with("transport", "tcp")
-            .with_some("user", self.username())
-            .with_some("password-secret", self.secret())
-            .with_some("initiator-name", self.view.text("initiator/iqn@name")))
+        let unit = Unit::read(self.view)?;
+        let (name, port) = self.hosts.only(self.view)?.tcp(self.view)?;
+        Ok(unit.node(self.view, &portal(name, port), self.username(), self.secret()))
     }
 
     fn curl(&self, protocol: &str, objects: &mut Vec<Props>) -> Result<Props, Error> {

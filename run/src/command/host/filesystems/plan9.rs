@@ -20,8 +20,7 @@ pub(super) fn add(
     let view = device.view;
     let id = format!("fsdev-{}", device.alias());
     args.option("-fsdev", directory(cx, view, driver, &id)?);
-    let models = ["virtio", "virtio-transitional", "virtio-non-transitional"];
-    let interface = Interface::of(view.one_of("@model", &models)?);
+    let interface = Interface::read(view)?;
     let mut props = virtio::device(cx, device, "virtio-9p", interface)?
         .with("id", device.alias())
         .with("fsdev", id)

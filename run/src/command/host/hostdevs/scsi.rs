@@ -1,12 +1,11 @@
 //! SCSI devices of the host, and of iSCSI targets.
 
-use std::net::Ipv6Addr;
-
 use capscache_domain::{DiskBus, Kind};
 
 use super::Seen;
 use crate::command::Setup;
 use crate::command::args::Args;
+use crate::command::disk::iscsi::{Unit, portal};
 use crate::command::disk::numbers;
 use crate::command::{address, boot_order, secrets};
 use crate::context::{Context, DeviceView};
@@ -91,33 +90,24 @@ fn host(cx: &Context<'_>, source: View<'_>) -> Result<Source, Error> {
 
 /// Reads a unit of an iSCSI target.
 fn iscsi(cx: &Context<'_>, source: View<'_>, node: &str) -> Result<Source, Error> {
-    let name = source.require("@name")?;
-    let (target, lun) = name.split_once('/').unwrap_or((name, "0"));
-    let Ok(lun) = lun.parse::<u32>() else {
-        return Err(source.invalid("@name", "the number of the unit is not valid"));
-    };
-    let portal = portal(source)?;
-    let mut props = Props::device("iscsi")
-        .with("portal", portal.as_str())
-        .with("target", target)
-        .with("lun", lun)
-        .with("transport", "tcp");
-    let mut object = None;
+    let unit = Unit::read(source)?;
+    let portal = only_portal(source)?;
+    let id = format!("{node}-secret0");
+    let (mut object, mut user) = (None, None);
     if let Some(auth) = source.child("auth") {
         let secret = auth.child("secret").ok_or_else(|| auth.invalid("", "add <secret>"))?;
         secret.require("@type")?;
         secret.one_of("@type", &["iscsi"])?;
-        let id = format!("{node}-secret0");
         object = Some(secrets::object(cx, secret, SecretUsage::Iscsi, &id)?);
-        props.set("user", auth.require("@username")?);
-        props.set("password-secret", id);
+        user = Some(auth.require("@username")?);
     }
-    props.set_some("initiator-name", source.text("initiator/iqn@name"));
+    let props = unit.node(source, &portal, user, user.map(|_| id.as_str()));
+    let Unit { target, lun } = unit;
     Ok(Source { name: format!("iscsi {portal} {target} {lun}"), object, props })
 }
 
 /// Returns the address of the only host.
-fn portal(source: View<'_>) -> Result<String, Error> {
+fn only_portal(source: View<'_>) -> Result<String, Error> {
     let mut hosts = source.children("host");
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(source.invalid("", "it must have one host"));
@@ -129,8 +119,5 @@ fn portal(source: View<'_>) -> Result<String, Error> {
         // libvirt has no default one here.
         return Err(host.unsupported("", "it has no port; add one, as in port='3260'"));
     };
-    Ok(match name.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{name}]:{port}"),
-        Err(_) => format!("{name}:{port}"),
-    })
+    Ok(portal(name, port))
 }

@@ -26,8 +26,7 @@ pub(super) fn add(
         return Err(view.invalid("source@wwpn", "it must be naa. and 16 hexadecimal digits"));
     }
     seen.add(view, format!("vhost {wwpn}"))?;
-    let models = ["virtio", "virtio-transitional", "virtio-non-transitional"];
-    let interface = Interface::of(view.one_of("@model", &models)?);
+    let interface = Interface::read(view)?;
     let fd = args.descriptor(Descriptor::VhostScsi);
     let mut props = virtio::device(cx, device, "vhost-scsi", interface)?
         .with("wwpn", wwpn)

@@ -13,15 +13,13 @@ use capscache_domain::{Address, DeviceKind, Interface, InterfaceType, Kind};
 
 use crate::command::Setup;
 use crate::command::args::Args;
+use crate::command::virtio;
 use crate::context::{Context, DeviceView};
 use crate::error::Error;
 use crate::view::View;
 
 pub(in crate::command::host) use mac::mac;
 pub(in crate::command::host) use port::port;
-
-/// The models that are virtio. Others with similar names are QEMU's, which libvirt only passes on.
-const VIRTIO_MODELS: &[&str] = &["virtio", "virtio-transitional", "virtio-non-transitional"];
 
 /// A network interface.
 #[derive(Clone, Copy)]
@@ -38,8 +36,9 @@ struct Net<'a> {
 }
 
 impl Net<'_> {
+    /// Returns whether the model is one of virtio. Others with similar names are QEMU's, which libvirt only passes on.
     fn is_virtio(&self) -> bool {
-        VIRTIO_MODELS.contains(&self.model)
+        virtio::MODELS.contains(&self.model)
     }
 
     /// Returns the id of the backend.

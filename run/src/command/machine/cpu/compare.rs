@@ -1,10 +1,10 @@
 //! The comparison of a CPU model of x86 with the CPU of the host.
 
 use capscache_format::CpuModel;
+use capscache_libvirt::names::x86_feature_of_qemu;
 use capscache_libvirt::{Comparison, Policy};
 
 use super::host_model::Host;
-use super::names;
 use super::request::{Match, Request};
 use crate::error::Error;
 use crate::view::View;
@@ -92,7 +92,7 @@ fn check_reported(
     let cpu = known.cpu(false)?;
     let own = known.map.expand(&cpu);
     let has = |name: &str, policy| request.features.iter().any(|(n, p)| n == name && *p == policy);
-    let blockers = model.unavailable_features().into_iter().flatten().map(names::from_x86);
+    let blockers = model.unavailable_features().into_iter().flatten().map(x86_feature_of_qemu);
     let mut missing = blockers.filter(|name| !has(name, Policy::Disable));
     let mut features = request.features.iter();
     let first = missing.next().map(str::to_owned).or_else(|| {

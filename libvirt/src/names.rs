@@ -1,0 +1,36 @@
+//! Names of CPU models and features that libvirt and QEMU spell differently.
+
+/// The models of ppc64 in libvirt's words. QEMU's differ in case.
+const PPC64_MODELS: &[&str] =
+    &["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"];
+
+/// Features of x86 in libvirt's and in QEMU's words.
+const X86_FEATURES: &[(&str, &str)] = &[
+    ("cmp_legacy", "cmp-legacy"),
+    ("ds_cpl", "ds-cpl"),
+    ("fxsr_opt", "fxsr-opt"),
+    ("kvm_pv_eoi", "kvm-pv-eoi"),
+    ("kvm_pv_unhalt", "kvm-pv-unhalt"),
+    ("lahf_lm", "lahf-lm"),
+    ("nodeid_msr", "nodeid-msr"),
+    ("pclmuldq", "pclmulqdq"),
+    ("perfctr_core", "perfctr-core"),
+    ("perfctr_nb", "perfctr-nb"),
+    ("tsc_adjust", "tsc-adjust"),
+    ("vmx-invvpid-single-context-noglobals", "vmx-invept-single-context-noglobals"),
+];
+
+/// Returns libvirt's name of a CPU model of ppc64.
+pub fn ppc64_model(name: &str) -> &str {
+    PPC64_MODELS.iter().find(|model| model.eq_ignore_ascii_case(name)).unwrap_or(&name)
+}
+
+/// Returns QEMU's name of a feature of x86.
+pub fn x86_feature_to_qemu(feature: &str) -> &str {
+    X86_FEATURES.iter().find(|(libvirt, _)| *libvirt == feature).map_or(feature, |(_, qemu)| qemu)
+}
+
+/// Returns libvirt's name of a feature of x86.
+pub fn x86_feature_of_qemu(feature: &str) -> &str {
+    X86_FEATURES.iter().find(|(_, qemu)| *qemu == feature).map_or(feature, |(libvirt, _)| libvirt)
+}
