@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capscache_format::Escaped;
+use capscache_process::LineTooLong;
 
 use crate::security::SecurityModules;
 
@@ -120,6 +121,12 @@ pub enum SessionError {
     /// A system call on the monitor failed.
     #[error("could not be reached over its monitor")]
     Io(#[source] io::Error),
+}
+
+impl From<LineTooLong> for SessionError {
+    fn from(LineTooLong { limit_bytes }: LineTooLong) -> SessionError {
+        SessionError::LineTooLong { limit_bytes }
+    }
 }
 
 /// Bound on the text of an emulator in a message, in characters.

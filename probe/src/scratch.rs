@@ -8,10 +8,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use capscache_process::Identity;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::user::{Identity, User};
+use crate::user::User;
 
 /// The prefix of the name of every such directory.
 const PREFIX: &str = "capscache-probe-";
@@ -123,7 +124,7 @@ fn lock(within: &OwnedFd, name: &str, owner: Option<&User>) -> Result<OwnedFd, E
     if rustix::fs::fstat(&directory)?.st_nlink == 0 {
         return Err(Errno::NOENT);
     }
-    if let Some(Ok(Identity { uid, gid, .. })) = owner.map(Identity::try_from) {
+    if let Some(Ok(Identity { uid, gid, .. })) = owner.map(User::identity) {
         // If it fails, this process may not become that user either, and reports that when it starts the emulator.
         let _ = rustix::fs::fchown(&directory, Some(uid), Some(gid));
     }

@@ -1,38 +1,34 @@
 //! Starts the process of an emulator, and ends it.
-//!
-//! `std::process::Command` is not used: it panics when exec fails in a program that ignores SIGCHLD, since there is
-//! no child left to wait for (<https://github.com/rust-lang/rust/issues/110317>). Nor is `tokio::process`, which may
-//! install a handler of SIGCHLD. A library has to work with the signal settings of its program.
 
 #![expect(unsafe_code, reason = "std has no safe way to prepare a process between fork and exec")]
 
 mod child;
 mod emulator;
-mod fork;
 pub(crate) mod sandbox;
 mod supervisor;
-mod sys;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::{CStr, CString, OsString};
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use capscache_process::exec::{become_user, pointers};
+use capscache_process::signals::all_signals;
+use capscache_process::{Failure, Stage, fork, reap_failed};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process;
 
-use self::child::{MONITOR, Plan, become_emulator, become_user, pointers};
-use self::fork::{Failure, Stage, fork, read_report, reap_failed};
+use self::child::{MONITOR, Plan, become_emulator};
 use self::sandbox::Sandbox;
 use crate::error::StartError;
 use crate::security::SecurityModules;
-use crate::user::{Identity, User};
+use crate::user::User;
 
 pub(crate) use self::emulator::Emulator;
 
@@ -98,7 +94,7 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
     let (monitor, theirs, (output, written), (report, reported), (group_kill, stdin)) =
         open().map_err(failed("open descriptors"))?;
     let lift = |fd: OwnedFd| above_monitor(fd).map_err(failed("open descriptors"));
-    let user = launch.user.map(|user| Identity::try_from(user).map_err(|e| user_failed(user, e)));
+    let user = launch.user.map(|user| user.identity().map_err(|e| user_failed(user, e)));
     let plan = Plan {
         arguments: c_strings(arguments(launch)).map_err(failed("pass arguments"))?,
         environment: c_strings(environment(launch)).map_err(failed("pass the environment"))?,
@@ -113,14 +109,16 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
 
     let arguments = pointers(&plan.arguments);
     let environment = pointers(&plan.environment);
-    let all = sys::all_signals();
+    let all = all_signals();
     let become_emulator = |supervisor| {
         let Err(failure) = become_emulator(&plan, supervisor, &arguments, &environment, &all);
         failure
     };
     let (prober, report_to) = (process::getpid(), &plan.report);
     let supervise = || Some(supervisor::supervise(prober, report_to, become_emulator));
-    let pid = fork(report_to, supervise).map_err(failed("fork"))?;
+    // JUSTIFICATION: posix_spawn(3) can set neither a parent death signal nor no_new_privs.
+    // SAFETY: supervisor and emulator allocate nothing.
+    let pid = unsafe { fork(report_to, supervise) }.map_err(failed("fork"))?;
     // Closes the child's ends, so that the report ends when the child executes the emulator or fails to.
     drop(plan);
     let reported = read_report(report);
@@ -142,7 +140,7 @@ pub(crate) fn spawn(launch: &Launch<'_>, patience: Duration) -> Result<Spawned, 
 /// Returns whether `user` may open a file for reading and writing. Only a process of that user can find out, since there
 /// are access lists and security modules.
 pub(crate) fn opens_as(user: &User, path: &CStr) -> io::Result<bool> {
-    let user = Identity::try_from(user)?;
+    let user = user.identity()?;
     let (report, reported) = io::pipe()?;
     let reported = OwnedFd::from(reported);
     let attempt = || -> Result<(), Failure> {
@@ -150,7 +148,9 @@ pub(crate) fn opens_as(user: &User, path: &CStr) -> io::Result<bool> {
         let opened = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         opened.map(drop).map_err(|errno| (Stage::Prepare, errno))
     };
-    let pid = fork(&reported, || attempt().err())?;
+    // JUSTIFICATION: only a process of the user can open the file as that user.
+    // SAFETY: it makes system calls and nothing else.
+    let pid = unsafe { fork(&reported, || attempt().err()) }?;
     drop(reported);
     let failure = read_report(report);
     reap_failed(pid);
@@ -159,6 +159,13 @@ pub(crate) fn opens_as(user: &User, path: &CStr) -> io::Result<bool> {
         Some((Stage::User, error)) => Err(error),
         Some(_) => Ok(false),
     }
+}
+
+/// Waits until a child has executed a program or ended, and returns its failure, if it failed.
+fn read_report(mut report: PipeReader) -> io::Result<Option<(Stage, io::Error)>> {
+    let mut failure = Vec::new();
+    report.read_to_end(&mut failure)?;
+    Ok(Stage::decode(&failure).map(|(stage, errno)| (stage, errno.into())))
 }
 
 fn arguments(launch: &Launch<'_>) -> Vec<OsString> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::fs::{Gid, Uid};
+use capscache_process::Identity;
 
 /// Another user than the caller, for emulators to run as. Becoming that user needs root, or CAP_SETUID and CAP_SETGID.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,29 +15,11 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
-/// A [`User`] as system calls take it.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    pub(crate) uid: Uid,
-    pub(crate) gid: Gid,
-    pub(crate) groups: Vec<Gid>,
-}
-
-impl TryFrom<&User> for Identity {
-    type Error = io::Error;
-
-    /// Fails for the highest number, which means *unchanged* to the kernel: root would stay root.
-    fn try_from(user: &User) -> io::Result<Self> {
-        let User { uid, gid, groups } = user;
-        if [uid, gid].into_iter().chain(groups).any(|id| *id == u32::MAX) {
-            let what = "4294967295 is not a valid uid or gid";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-        Ok(Self {
-            uid: Uid::from_raw(*uid),
-            gid: Gid::from_raw(*gid),
-            groups: groups.iter().map(|group| Gid::from_raw(*group)).collect(),
-        })
+impl User {
+    /// Returns the user as system calls take it. Fails for the highest number, which means *unchanged* to the kernel: root
+    /// would stay root.
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        Identity::new(self.uid, self.gid, &self.groups)
     }
 }
 
@@ -50,7 +32,7 @@ mod tests {
         for (uid, gid, groups) in
             [(u32::MAX, 1, vec![]), (1, u32::MAX, vec![]), (1, 1, vec![7, u32::MAX])]
         {
-            let refused = Identity::try_from(&User { uid, gid, groups }).unwrap_err();
+            let refused = User { uid, gid, groups }.identity().unwrap_err();
             assert_eq!(refused.to_string(), "4294967295 is not a valid uid or gid");
         }
     }

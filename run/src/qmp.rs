@@ -4,10 +4,10 @@ mod outgoing;
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capscache_process::{LineTooLong, Lines};
 use rustix::net::SendFlags;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -78,6 +78,12 @@ impl From<io::Error> for QmpError {
     }
 }
 
+impl From<LineTooLong> for QmpError {
+    fn from(_: LineTooLong) -> QmpError {
+        QmpError::LineTooLong
+    }
+}
+
 /// The error of a command that was refused.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refusal {
@@ -117,8 +123,9 @@ impl Qmp {
     /// Uses a connected socket. Must be called in a tokio runtime with I/O enabled.
     pub(crate) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Qmp> {
         stream.set_nonblocking(true)?;
-        let (lines, outgoing, events) = Default::default();
-        Ok(Qmp { stream: UnixStream::from_std(stream)?, lines, outgoing, next_id: 0, events })
+        let (outgoing, events) = Default::default();
+        let (stream, lines) = (UnixStream::from_std(stream)?, Lines::new(MAX_LINE_BYTES));
+        Ok(Qmp { stream, lines, outgoing, next_id: 0, events })
     }
 
     /// Waits for the greeting.
@@ -183,8 +190,8 @@ impl Qmp {
     /// Returns the next line that is not blank.
     async fn line(&mut self) -> Result<String, QmpError> {
         loop {
-            if let Some(range) = self.lines.next()? {
-                let line = self.lines.buffer.get(range).unwrap_or_default().trim_ascii();
+            if let Some(range) = self.lines.next_line()? {
+                let line = self.lines.bytes(range).trim_ascii();
                 if line.is_empty() {
                     continue;
                 }
@@ -194,7 +201,7 @@ impl Qmp {
                     .map_err(|_| malformed(&String::from_utf8_lossy(line)));
             }
             self.write()?;
-            match self.stream.try_read_buf(self.lines.space()) {
+            match self.stream.try_read_buf(self.lines.space(READ_BYTES)) {
                 Ok(0) => return Err(QmpError::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -232,46 +239,6 @@ impl Qmp {
             }
         }
         Ok(())
-    }
-}
-
-/// Splits a stream of bytes into lines. Every byte is searched once.
-#[derive(Debug, Default)]
-struct Lines {
-    buffer: Vec<u8>,
-    /// The beginning of the next line.
-    start: usize,
-    /// The end of the searched part: there is no line feed between `start` and it.
-    searched: usize,
-}
-
-impl Lines {
-    /// Returns the range of the next whole line, which is valid until [`Lines::space`] is called.
-    fn next(&mut self) -> Result<Option<Range<usize>>, QmpError> {
-        let rest = self.buffer.get(self.searched..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
-            self.searched = self.buffer.len();
-            return match self.searched - self.start > MAX_LINE_BYTES {
-                true => Err(QmpError::LineTooLong),
-                false => Ok(None),
-            };
-        };
-        let line = self.start..self.searched + length;
-        self.searched += length + 1;
-        self.start = self.searched;
-        if line.len() > MAX_LINE_BYTES {
-            return Err(QmpError::LineTooLong);
-        }
-        Ok(Some(line))
-    }
-
-    /// Makes room for more bytes. Lines that were returned are dropped.
-    fn space(&mut self) -> &mut Vec<u8> {
-        self.buffer.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
-        self.buffer.reserve(READ_BYTES);
-        &mut self.buffer
     }
 }
 
@@ -333,12 +300,12 @@ mod tests {
     use super::*;
 
     fn received(sent: &str) -> Vec<String> {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(MAX_LINE_BYTES);
         let mut received = Vec::new();
         for byte in sent.bytes() {
-            lines.space().push(byte);
-            while let Some(range) = lines.next().unwrap() {
-                received.push(String::from_utf8(lines.buffer[range].to_vec()).unwrap());
+            lines.space(1).push(byte);
+            while let Some(range) = lines.next_line().unwrap() {
+                received.push(String::from_utf8(lines.bytes(range).to_vec()).unwrap());
             }
         }
         received
@@ -351,9 +318,10 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused() {
-        let mut lines = Lines::default();
-        lines.space().resize(MAX_LINE_BYTES + 1, b'x');
-        assert!(matches!(lines.next(), Err(QmpError::LineTooLong)));
+        let mut lines = Lines::new(MAX_LINE_BYTES);
+        lines.space(1).resize(MAX_LINE_BYTES + 1, b'x');
+        let refused = lines.next_line().map_err(QmpError::from);
+        assert!(matches!(refused, Err(QmpError::LineTooLong)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::fs::{Gid, Uid};
+use capscache_process::Identity;
 
 /// Another user than the caller, for emulators to run as. Becoming that user needs root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +15,6 @@ pub struct User {
     pub gid: u32,
     /// Further groups.
     pub groups: Vec<u32>,
-}
-
-/// A [`User`] as system calls take it.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) uid: Uid,
-    pub(crate) gid: Gid,
-    pub(crate) groups: Vec<Gid>,
 }
 
 impl User {
@@ -42,16 +34,7 @@ impl User {
     /// # Errors
     /// An error for the highest number, which means *unchanged* to the kernel: root would stay root.
     pub(crate) fn identity(&self) -> io::Result<Identity> {
-        let User { uid, gid, groups, .. } = self;
-        if [uid, gid].into_iter().chain(groups).any(|id| *id == u32::MAX) {
-            let what = "4294967295 is not a valid uid or gid";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-        Ok(Identity {
-            uid: Uid::from_raw(*uid),
-            gid: Gid::from_raw(*gid),
-            groups: groups.iter().map(|group| Gid::from_raw(*group)).collect(),
-        })
+        Identity::new(self.uid, self.gid, &self.groups)
     }
 }
 

@@ -45,6 +45,7 @@ fn every_path_in_a_message_is_escaped() {
     let mut files = Vec::new();
     for room in [
         "cache-format/src",
+        "process/src",
         "probe/src",
         "src",
         "watcher/src",

@@ -1,11 +1,11 @@
 //! The connection to an emulator: sends and receives bytes, and splits them into lines.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use capscache_process::Lines;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
 use rustix::process::Pid;
@@ -37,7 +37,7 @@ pub(super) struct Connection<'t> {
     /// None when all writers have closed it.
     output: Option<pipe::Receiver>,
     tail: Tail,
-    incoming: LineBuffer,
+    incoming: Lines,
     outgoing: VecDeque<u8>,
     budget: &'t Budget<'t>,
     deadline: Instant,
@@ -58,7 +58,7 @@ impl<'t> Connection<'t> {
             monitor: UnixStream::from_std(spawned.monitor)?,
             output: Some(pipe::Receiver::from_owned_fd(spawned.output.into())?),
             tail: Tail { bytes: Vec::new(), kept: budget.limits.tail_bytes },
-            incoming: LineBuffer::new(budget.limits.line_bytes),
+            incoming: Lines::new(budget.limits.line_bytes),
             outgoing: VecDeque::new(),
             budget,
             deadline,
@@ -76,7 +76,7 @@ impl<'t> Connection<'t> {
         let peer = loop {
             match self.monitor.try_io(Interest::READABLE, || receive(&self.monitor)) {
                 Ok((bytes, peer)) if !bytes.is_empty() => {
-                    self.incoming.buffer.extend_from_slice(&bytes);
+                    self.incoming.space(bytes.len()).extend_from_slice(&bytes);
                     self.count(bytes.len())?;
                     let unknown = || SessionError::Io(io::Error::from(io::ErrorKind::InvalidData));
                     break peer.ok_or_else(unknown)?;
@@ -94,20 +94,20 @@ impl<'t> Connection<'t> {
     /// Returns the next line that is not blank; writes the queue while it waits.
     pub(super) async fn next(&mut self) -> Result<&str, SessionError> {
         let range = loop {
-            if let Some(range) = self.incoming.next()? {
-                if self.incoming.buffer[range.clone()].trim_ascii().is_empty() {
+            if let Some(range) = self.incoming.next_line()? {
+                if self.incoming.bytes(range.clone()).trim_ascii().is_empty() {
                     continue;
                 }
                 break range;
             }
             self.write()?;
-            match self.monitor.try_read_buf(self.incoming.space()) {
+            match self.monitor.try_read_buf(self.incoming.space(READ_BYTES)) {
                 Ok(0) => return Err(self.lost().await),
                 Ok(count) => self.count(count)?,
                 Err(error) => self.recover(error).await?,
             }
         };
-        let line = self.incoming.buffer[range].trim_ascii();
+        let line = self.incoming.bytes(range).trim_ascii();
         std::str::from_utf8(line)
             .map_err(|error| SessionError::NotUtf8 { valid_bytes: error.valid_up_to() })
     }
@@ -257,49 +257,6 @@ fn receive(monitor: &UnixStream) -> io::Result<(Vec<u8>, Option<Pid>)> {
     Ok((bytes, peer))
 }
 
-/// Splits a stream of bytes into lines. Every byte is searched once.
-#[derive(Debug)]
-struct LineBuffer {
-    buffer: Vec<u8>,
-    /// The beginning of the next line.
-    start: usize,
-    /// The end of the searched part: there is no line feed between `start` and it.
-    searched: usize,
-    limit: usize,
-}
-
-impl LineBuffer {
-    fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, searched: 0, limit }
-    }
-
-    /// Returns the range of the next whole line, without its line feed. Valid until [`space`](Self::space) is called.
-    fn next(&mut self) -> Result<Option<Range<usize>>, SessionError> {
-        let mut rest = &self.buffer[self.searched..];
-        // The one search in std that compares many bytes at a time. Reading from a slice cannot fail.
-        let passed = rest.skip_until(b'\n').unwrap_or(0);
-        let whole = self.buffer[self.searched..][..passed].ends_with(b"\n");
-        self.searched += passed;
-        let line = self.start..self.searched - usize::from(whole);
-        if line.len() > self.limit {
-            return Err(SessionError::LineTooLong { limit_bytes: self.limit });
-        }
-        if whole {
-            self.start = self.searched;
-        }
-        Ok(whole.then_some(line))
-    }
-
-    /// Makes room for more bytes. Lines that were returned are dropped; only the beginning of an incomplete line moves.
-    fn space(&mut self) -> &mut Vec<u8> {
-        self.buffer.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
-        self.buffer.reserve(READ_BYTES);
-        &mut self.buffer
-    }
-}
-
 /// Passes the lines of `bytes`, which arrive in pieces of these sizes, in turn, to `on_line` until it fails.
 pub(super) fn split_lines(
     pieces: &[u8],
@@ -307,12 +264,12 @@ pub(super) fn split_lines(
     limit: usize,
     mut on_line: impl FnMut(&str) -> Result<(), SessionError>,
 ) {
-    let mut buffer = LineBuffer::new(limit);
+    let mut buffer = Lines::new(limit);
     for size in pieces.iter().cycle() {
         loop {
-            let Ok(range) = buffer.next() else { return };
+            let Ok(range) = buffer.next_line() else { return };
             let Some(range) = range else { break };
-            let line = buffer.buffer[range].trim_ascii();
+            let line = buffer.bytes(range).trim_ascii();
             assert!(line.len() <= limit && !line.contains(&b'\n'));
             let Ok(text) = std::str::from_utf8(line) else { return };
             if !text.is_empty() && on_line(text).is_err() {
@@ -323,7 +280,7 @@ pub(super) fn split_lines(
             return;
         }
         let (piece, rest) = bytes.split_at(bytes.len().min(usize::from(*size) + 1));
-        buffer.space().extend_from_slice(piece);
+        buffer.space(READ_BYTES).extend_from_slice(piece);
         bytes = rest;
     }
 }

@@ -3,17 +3,16 @@
 use std::convert::Infallible;
 use std::ffi::{CString, c_char, c_int};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr;
 
+use capscache_process::exec::{become_user, close_on_exec_from, duplicate, last_errno, limit};
+use capscache_process::signals::change_mask;
+use capscache_process::{Failure, Identity, Stage};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Signal};
 use rustix::thread::{self, UnshareFlags};
 
-use super::fork::{Failure, Stage};
 use super::sandbox::{self, Sandbox};
-use super::sys::{MAX_CLOSED_FD, change_mask, last_errno, limit};
-use crate::user::Identity;
 
 /// The descriptor of an emulator's monitor. Not 0: some queries make QEMU close its stdin.
 pub(super) const MONITOR: RawFd = 3;
@@ -75,9 +74,12 @@ pub(super) fn become_emulator(
         (&plan.output, libc::STDERR_FILENO),
         (&plan.monitor, MONITOR),
     ] {
-        duplicate(from, to).map_err(prepare)?;
+        // JUSTIFICATION: the emulator gets them by their numbers.
+        // SAFETY: in the child, which has one thread and uses nothing at or below MONITOR.
+        unsafe { duplicate(from, to) }.map_err(prepare)?;
     }
-    close_others_on_exec();
+    // The report stays open until exec.
+    close_on_exec_from(MONITOR + 1);
     limit(Resource::Nofile, DESCRIPTORS, DESCRIPTORS).map_err(prepare)?;
     change_mask(libc::SIG_UNBLOCK, all);
     // JUSTIFICATION: this is what the process was made for.
@@ -119,13 +121,6 @@ fn leave_network() {
     let _ = unsafe { thread::unshare_unsafe(UnshareFlags::NEWNET) };
 }
 
-/// Becomes another user for good: from root, nothing of root's is left.
-pub(super) fn become_user(user: &Identity) -> Result<(), Errno> {
-    thread::set_thread_groups(&user.groups)?;
-    thread::set_thread_res_gid(user.gid, user.gid, user.gid)?;
-    thread::set_thread_res_uid(user.uid, user.uid, user.uid)
-}
-
 /// Gives up what an emulator does not need. Called after [`become_user`], which resets the parent death signal.
 fn restrict(plan: &Plan<'_>, supervisor: Pid) -> Result<(), Errno> {
     process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -141,36 +136,4 @@ fn restrict(plan: &Plan<'_>, supervisor: Pid) -> Result<(), Errno> {
     // Ends a QEMU that spins after it left its process group and killed its supervisor. The soft limit comes first:
     // its signal names the cause.
     limit(Resource::Cpu, plan.cpu_seconds, plan.cpu_seconds.saturating_add(1))
-}
-
-pub(super) fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// Puts a copy of `from` at `to`, which stays open on exec.
-fn duplicate(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
-    // JUSTIFICATION: the target is a number, not a descriptor with an owner.
-    // SAFETY: in the child, which has one thread and uses nothing at or below MONITOR.
-    let done = unsafe { libc::dup2(from.as_raw_fd(), to) };
-    if done < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-/// Marks all other descriptors close-on-exec, those too that other parts of the program left unmarked. The report stays
-/// open until exec.
-fn close_others_on_exec() {
-    let (first, last) = (MONITOR + 1, libc::c_uint::MAX);
-    // JUSTIFICATION: neither std nor rustix has close_range(2), and not every libc has it.
-    // SAFETY: takes three numbers, and CLOEXEC closes nothing now.
-    let done =
-        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
-    if done == 0 {
-        return;
-    }
-    // Linux before 5.11, or a seccomp filter that refuses the call.
-    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(MAX_CLOSED_FD);
-    for fd in first..RawFd::try_from(end.min(MAX_CLOSED_FD)).unwrap_or(RawFd::MAX) {
-        // JUSTIFICATION: these descriptors have no owner in the child.
-        // SAFETY: a number without a descriptor fails with EBADF, which is what most of them do.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
 }

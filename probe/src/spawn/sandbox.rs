@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use capscache_process::exec::last_errno;
 use landlock::{
     ABI, Access, AccessFs, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
     RulesetError, Scope, path_beneath_rules,
@@ -17,8 +18,6 @@ use landlock::{
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{self, UnshareFlags};
-
-use super::sys::last_errno;
 
 /// Devices that QEMU and shells open for writing, none of which stores the data.
 const DEVICES: [&str; 18] = [

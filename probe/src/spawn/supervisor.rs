@@ -14,8 +14,9 @@ use rustix::process::{
     self, Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 
-use super::fork::{Failure, Stage, fork};
-use super::sys::{MAX_CLOSED_FD, change_mask, limit, reset_signals, signal_set};
+use capscache_process::exec::{MAX_CLOSED_FD, limit};
+use capscache_process::signals::{change_mask, reset_signals, signal_set};
+use capscache_process::{Failure, Stage, fork};
 
 /// The time that killed processes have to end before the children are listed again.
 const POLL_INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -57,7 +58,9 @@ fn start(
     }
     // If the program ignores SIGCHLD, the kernel would reap children, and none could be waited for.
     reset_signals();
-    let child = fork(report, || Some(become_emulator(own)));
+    // JUSTIFICATION: a supervisor is a process of its own.
+    // SAFETY: what becomes the emulator allocates nothing.
+    let child = unsafe { fork(report, || Some(become_emulator(own))) };
     child.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 

@@ -171,7 +171,7 @@ fn each_cause_of_a_failed_exec_has_an_error_of_its_own() {
 fn dropping_an_emulator_kills_its_group() {
     let fake = Fake::new("trap '' TERM HUP; sleep 1000 & while :; do sleep 1000; done");
     let spawned = block_on(async { spawn(&launch(&fake.path), LONG).unwrap() });
-    let pid = spawned.emulator.pid;
+    let pid = spawned.emulator.pid();
     let began = Instant::now();
     drop(spawned);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -184,7 +184,7 @@ fn an_emulator_dies_with_the_thread_that_started_it() {
     let path = fake.path.clone();
     let thread = std::thread::spawn(move || {
         let spawned = block_on(async { spawn(&launch(&path), LONG).unwrap() });
-        let pid = spawned.emulator.pid;
+        let pid = spawned.emulator.pid();
         // Nothing is dropped when a process is killed.
         std::mem::forget(spawned);
         pid

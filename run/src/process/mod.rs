@@ -7,26 +7,21 @@ mod spawn;
 use std::ffi::{CString, c_int, c_ulong};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use capscache_format::Escaped;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use capscache_process::{Child, Stage};
+use rustix::event::Timespec;
+use rustix::process::{Pid, Signal};
 use rustix::thread::CpuSet;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 pub(crate) use self::find::find_program;
 pub(crate) use self::spawn::{DeviceOperation, flags_of, index_of, operate, set_cid};
-use self::spawn::{Plan, Stage, first_free};
+use self::spawn::{Plan, first_free};
 use crate::command::{Command, NodePolicy};
 use crate::user::User;
-
-/// The interval of polling for the end of a process where the kernel has no pidfd (before Linux 5.3).
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The time that dropping a process may block. One that was sent SIGKILL ends within a few milliseconds.
 const DROP_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
@@ -127,11 +122,7 @@ pub(crate) struct Launch<'a> {
 /// A process. Dropping it kills it, unless it is detached.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pid: Pid,
-    /// Readable when the process has ended. None if the kernel has no pidfd.
-    pidfd: Option<AsyncFd<OwnedFd>>,
-    /// Set when the process was reaped: from then on its number may be that of another process.
-    exit: Option<Exit>,
+    child: Child,
     is_detached: bool,
 }
 
@@ -154,7 +145,7 @@ impl Process {
         started.ended().await;
         started.reap();
         match failure {
-            (Stage::Prepare, errno) => Err(process(errno.into())),
+            (Stage::Prepare | Stage::Sandbox, errno) => Err(process(errno.into())),
             (Stage::User, errno) => {
                 let user = user.map(|user| user.name.clone()).unwrap_or_default();
                 Err(SpawnError::User { user, source: errno.into() })
@@ -170,17 +161,8 @@ impl Process {
 
     fn new(pid: Pid) -> io::Result<Process> {
         // From here on dropping it kills it.
-        let mut started = Process { pid, pidfd: None, exit: None, is_detached: false };
-        // Fails on old kernels, in some sandboxes, and when it has ended already and SIGCHLD is ignored. Without a
-        // pidfd `ended` polls.
-        if let Ok(pidfd) = process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            #[allow(
-                deprecated,
-                reason = "it is sound for an OwnedFd; what replaces it is unsafe and not in older tokio 1"
-            )]
-            let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
-            started.pidfd = Some(pidfd);
-        }
+        let mut started = Process { child: Child::new(pid), is_detached: false };
+        started.child.watch()?;
         Ok(started)
     }
 
@@ -191,28 +173,17 @@ impl Process {
 
     /// The number of the process.
     pub(crate) fn pid(&self) -> i32 {
-        self.pid.as_raw_pid()
+        self.child.pid().as_raw_pid()
     }
 
     /// Waits until the process has ended; does not reap it. Cancelling loses nothing.
     pub(crate) async fn ended(&self) {
-        if let Some(pidfd) = &self.pidfd
-            && pidfd.readable().await.is_ok()
-        {
-            return;
-        }
-        let flags = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        while let Ok(None) = process::waitid(WaitId::Pid(self.pid), flags) {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        self.child.ended().await;
     }
 
     /// Kills the process, if it has not ended.
     pub(crate) fn kill(&self) {
-        // Always before it is reaped: until then no other process can have the number.
-        if self.exit.is_none() {
-            let _ = process::kill_process(self.pid, Signal::KILL);
-        }
+        self.child.signal(Signal::KILL);
     }
 
     /// Sends SIGTERM, waits for some time, and kills the process if it has not ended then.
@@ -220,33 +191,18 @@ impl Process {
         if self.is_detached || self.reap().is_some() {
             return;
         }
-        let _ = process::kill_process(self.pid, Signal::TERM);
-        self.wait(patience);
+        self.child.signal(Signal::TERM);
+        self.child.wait(patience);
         self.kill();
-    }
-
-    /// Waits until the process has ended, and blocks the thread. Returns at once if the kernel has no pidfd.
-    fn wait(&self, patience: &Timespec) {
-        if let Some(pidfd) = &self.pidfd {
-            let pidfd = pidfd.as_fd();
-            let _ = rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(patience));
-        }
     }
 
     /// Reaps the process. Returns how it ended, or `None` if it still runs.
     pub(crate) fn reap(&mut self) -> Option<Exit> {
-        if self.exit.is_none() {
-            self.exit = match process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
-                Ok(None) => None,
-                Ok(Some((_, status))) => Some(match status.terminating_signal() {
-                    Some(signal) => Exit::Signal(signal),
-                    None => status.exit_status().map_or(Exit::Unknown, Exit::Status),
-                }),
-                // ECHILD: SIGCHLD is ignored, or another part of the program waits for every child.
-                Err(_) => Some(Exit::Unknown),
-            };
-        }
-        self.exit
+        let status = self.child.reap()?;
+        Some(status.map_or(Exit::Unknown, |status| match status.terminating_signal() {
+            Some(signal) => Exit::Signal(signal),
+            None => status.exit_status().map_or(Exit::Unknown, Exit::Status),
+        }))
     }
 }
 
@@ -256,7 +212,7 @@ impl Drop for Process {
             return;
         }
         self.kill();
-        self.wait(&DROP_TIMEOUT);
+        self.child.wait(&DROP_TIMEOUT);
         self.reap();
     }
 }

@@ -1,5 +1,4 @@
-//! Forks and executes a program. `std::process::Command` is not used: it panics when exec fails in a program that
-//! ignores SIGCHLD (<https://github.com/rust-lang/rust/issues/110317>).
+//! Forks and executes a program.
 //!
 //! Also opens what a program inherits where that takes ioctl(2), so that all unsafe code of the crate is in this file.
 
@@ -9,12 +8,14 @@
 )]
 
 use std::convert::Infallible;
-use std::ffi::{CString, c_char, c_int, c_short, c_uint};
+use std::ffi::{CString, c_char, c_int, c_short};
 use std::io::{self, PipeReader};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use capscache_process::exec::{become_user, close_on_exec_from, duplicate, last_errno, pointers};
+use capscache_process::signals::{all_signals, change_mask, reset_signals};
+use capscache_process::{Failure, Identity, Stage, fork};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal};
@@ -24,10 +25,6 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::Restrictions;
 use crate::stat::identity;
-use crate::user::Identity;
-
-/// Bound on a walk over descriptors where the kernel lacks close_range(2).
-const MAX_CLOSED_FD: u64 = 1 << 16;
 
 /// Everything that the child needs, prepared before the fork.
 pub(super) struct Plan {
@@ -47,28 +44,6 @@ pub(super) struct Plan {
     pub(super) is_tied: bool,
 }
 
-/// A step of the child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Stage {
-    Prepare,
-    User,
-    Execute,
-}
-
-impl Stage {
-    fn of(byte: u8) -> Stage {
-        match byte {
-            1 => Stage::User,
-            2 => Stage::Execute,
-            _ => Stage::Prepare,
-        }
-    }
-}
-
-/// Error of the child, with its step.
-pub(super) type Failure = (Stage, Errno);
-
 /// Starts a process, and returns it with the pipe on which it reports a failure; the pipe is closed when it has executed its
 /// program.
 ///
@@ -80,10 +55,13 @@ pub(super) fn spawn(plan: Plan) -> io::Result<(Pid, PipeReader)> {
     let reported = rustix::io::fcntl_dupfd_cloexec(OwnedFd::from(reported), first)?;
     let (arguments, environment) = (pointers(&plan.arguments), pointers(&plan.environment));
     let parent = process::getpid();
-    let pid = fork(&reported, || {
+    let task = || {
         let Err(failure) = execute(&plan, parent, &arguments, &environment);
-        failure
-    })?;
+        Some(failure)
+    };
+    // JUSTIFICATION: posix_spawn(3) cannot set a parent death signal.
+    // SAFETY: the task makes system calls and allocates nothing.
+    let pid = unsafe { fork(&reported, task) }?;
     // Closes the child's ends, so that the report ends when the child executes the program or fails to.
     drop((plan, reported));
     Ok((pid, report))
@@ -95,43 +73,11 @@ pub(super) fn first_free(descriptors: &[(RawFd, OwnedFd)]) -> RawFd {
     highest.max(libc::STDERR_FILENO) + 1
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// Forks. The child runs `task`, which only returns a failure, writes that to `report`, and ends.
-fn fork(report: &OwnedFd, task: impl FnOnce() -> Failure) -> io::Result<Pid> {
-    // A handler of the program must not run in the child, where only few functions may be called.
-    let before = change_mask(libc::SIG_SETMASK, &all_signals());
-    // JUSTIFICATION: posix_spawn(3) cannot set a parent death signal.
-    // SAFETY: until it executes or exits, the child only calls system calls and functions that POSIX lists as
-    // async-signal-safe; it does not allocate, lock or unwind.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let (stage, errno) = task();
-        let [a, b, c, d] = errno.raw_os_error().to_ne_bytes();
-        // It fails if the parent has ended.
-        let _ = rustix::io::write(report, &[stage as u8, a, b, c, d]);
-        // JUSTIFICATION: exit(3) would run what the program registered for its own end.
-        // SAFETY: _exit(2) may be called at any time.
-        unsafe { libc::_exit(127) }
-    }
-    let failure = io::Error::last_os_error();
-    change_mask(libc::SIG_SETMASK, &before);
-    if pid < 0 { Err(failure) } else { Pid::from_raw(pid).ok_or(failure) }
-}
-
 /// Waits until a process has executed its program, or has reported why it did not.
 pub(super) async fn read_report(report: PipeReader) -> io::Result<Option<Failure>> {
     let mut bytes = Vec::new();
     Receiver::from_owned_fd(report.into())?.read_to_end(&mut bytes).await?;
-    Ok(match bytes[..] {
-        [stage, a, b, c, d] => {
-            let errno = Errno::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
-            Some((Stage::of(stage), errno))
-        }
-        _ => None,
-    })
+    Ok(Stage::decode(&bytes))
 }
 
 /// Prepares this process and executes the program. Runs in the child; must not allocate.
@@ -165,9 +111,11 @@ fn execute(
             return Err(prepare(Errno::SRCH));
         }
     }
-    close_all_on_exec();
+    close_on_exec_from(libc::STDERR_FILENO + 1);
     for (number, descriptor) in &plan.descriptors {
-        duplicate(descriptor, *number).map_err(prepare)?;
+        // JUSTIFICATION: the program gets them by their numbers.
+        // SAFETY: in the child, which has one thread; no descriptor that it uses later has one of these numbers.
+        unsafe { duplicate(descriptor, *number) }.map_err(prepare)?;
     }
     reset_signals();
     change_mask(libc::SIG_UNBLOCK, &all_signals());
@@ -193,17 +141,6 @@ fn record(file: &OwnedFd) -> Result<(), Errno> {
     line.get_mut(pid.len() + 1..length).ok_or(Errno::INVAL)?.copy_from_slice(start);
     *line.get_mut(length).ok_or(Errno::INVAL)? = b'\n';
     rustix::io::write(file, line.get(..=length).ok_or(Errno::INVAL)?).map(drop)
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-/// Becomes another user for good: from root, nothing of root's is left.
-fn become_user(user: &Identity) -> Result<(), Errno> {
-    thread::set_thread_groups(&user.groups)?;
-    thread::set_thread_res_gid(user.gid, user.gid, user.gid)?;
-    thread::set_thread_res_uid(user.uid, user.uid, user.uid)
 }
 
 /// Raises a limit as far as it may be raised.
@@ -239,62 +176,6 @@ fn restrict(plan: &Plan) -> Result<(), Errno> {
 /// Refuses core files: they would hold the memory of the guest.
 fn limit_core() -> Result<(), Errno> {
     process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
-}
-
-/// Puts a copy of a descriptor at a number, where it stays open on exec.
-fn duplicate(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
-    // JUSTIFICATION: the target is a number, not a descriptor with an owner.
-    // SAFETY: in the child, which has one thread; no descriptor that it uses later has one of these numbers.
-    let done = unsafe { libc::dup2(from.as_raw_fd(), to) };
-    if done < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-/// Marks all descriptors but the standard ones close-on-exec.
-fn close_all_on_exec() {
-    let first = libc::STDERR_FILENO + 1;
-    // JUSTIFICATION: neither std nor rustix has close_range(2), and not every libc has it.
-    // SAFETY: takes three numbers, and CLOEXEC closes nothing now.
-    let done = unsafe {
-        libc::syscall(libc::SYS_close_range, first, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if done == 0 {
-        return;
-    }
-    // Linux before 5.11, or a seccomp filter that refuses the call.
-    let end = process::getrlimit(Resource::Nofile).current.unwrap_or(MAX_CLOSED_FD);
-    for fd in first..RawFd::try_from(end.min(MAX_CLOSED_FD)).unwrap_or(RawFd::MAX) {
-        // JUSTIFICATION: these descriptors have no owner in the child.
-        // SAFETY: a number without a descriptor fails with EBADF.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
-}
-
-/// Resets all signals to their default actions. Exec resets handlers by itself, but keeps ignored signals ignored.
-fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // JUSTIFICATION: std only resets SIGPIPE.
-        // SAFETY: the default action runs no code of this program; signals that cannot be changed fail with EINVAL.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
-fn all_signals() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // JUSTIFICATION: std has no signal sets.
-    // SAFETY: the pointer is valid for writing a set; it cannot fail.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: sigfillset(3) has just filled it.
-    unsafe { set.assume_init() }
-}
-
-/// Changes this thread's signal mask and returns the one before.
-fn change_mask(how: c_int, set: &libc::sigset_t) -> libc::sigset_t {
-    let mut before = MaybeUninit::zeroed();
-    // JUSTIFICATION: std has no signal masks.
-    // SAFETY: both pointers are valid; it fails only for a `how` that does not exist.
-    unsafe { libc::pthread_sigmask(how, set, before.as_mut_ptr()) };
-    // SAFETY: zeroes are a set (the empty one), and so is what the call wrote over them.
-    unsafe { before.assume_init() }
 }
 
 /// An operation on a network device.
