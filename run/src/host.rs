@@ -76,6 +76,8 @@ pub struct Host {
     pub probe: fn(&Path, &str) -> Result<Option<Probe>, String>,
     /// Returns true if a file exists that a guest can be started without.
     pub exists: fn(&Path) -> bool,
+    /// Returns true if a device can be opened for reading and writing, where a guest can be started without it.
+    pub opens: fn(&Path) -> bool,
     /// Returns true if a block device is a CD-ROM drive.
     pub is_cdrom: fn(&Path) -> bool,
     /// TLS of disks over NBD; `None` if there are no certificates.

@@ -57,6 +57,7 @@ impl Root {
             scsi_generic,
             probe: crate::images::probe,
             exists: |path| path.exists(),
+            opens: |path| std::fs::File::options().read(true).write(true).open(path).is_ok(),
             is_cdrom,
             nbd_tls: None,
             vhost_without_kvm: false,

@@ -35,8 +35,7 @@ pub(super) fn props(
     let fds = (0..net.queues)
         .map(|queue| args.descriptor(Descriptor::Tap { link: Arc::clone(&link), queue }));
     add_numbers(&mut props, "fd", fds.collect());
-    if has_vhost(cx, net, has_device)? {
-        let path = PathBuf::from(net.view.text("backend@vhost").unwrap_or("/dev/vhost-net"));
+    if let Some(path) = vhost(cx, net, has_device)? {
         let fds = (0..net.queues)
             .map(|queue| args.descriptor(Descriptor::VhostNet { path: path.clone(), queue }));
         props.set("vhost", true);
@@ -53,16 +52,20 @@ fn add_numbers(props: &mut Props, key: &str, numbers: Vec<i32>) {
     props.set(&format!("{key}{ending}"), texts.join(":"));
 }
 
-/// Returns whether vhost-net transfers the packets.
-fn has_vhost(cx: &Context<'_>, net: &Net<'_>, has_device: bool) -> Result<bool, Error> {
+/// Returns the device of vhost-net, if it transfers the packets: it must be there only if the guest names the driver.
+fn vhost(cx: &Context<'_>, net: &Net<'_>, has_device: bool) -> Result<Option<PathBuf>, Error> {
     if !net.is_virtio() {
         // libvirt does not read them for other models.
         net.view.ignore(&["driver@name", "backend@vhost"]);
-        return Ok(false);
+        return Ok(None);
     }
     let name = net.view.one_of("driver@name", &["qemu", "vhost"])?;
+    let path = PathBuf::from(net.view.text("backend@vhost").unwrap_or("/dev/vhost-net"));
     let has_accelerator = cx.guest.r#type == DomainType::Kvm || cx.host.vhost_without_kvm;
-    Ok(has_device && has_accelerator && name != Some("qemu"))
+    if !has_device || !has_accelerator || name == Some("qemu") {
+        return Ok(None);
+    }
+    Ok((name == Some("vhost") || (cx.host.opens)(&path)).then_some(path))
 }
 
 /// Returns the device of the host.
