@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::fs::OFlags;
@@ -87,6 +88,59 @@ fn a_second_signal_ends_the_emulator_and_each_event_is_a_line() {
     ];
     assert_eq!(steps, expected, "{stderr}");
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// Returns the writable memory of a process that contains a text, by the names of its mappings.
+fn memory_with(pid: u32, wanted: &[u8]) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("mappings");
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("memory");
+    let mut found = Vec::new();
+    let mut read = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split(' ').next().and_then(|r| r.split_once('-')).expect("a range");
+        let address = |text| u64::from_str_radix(text, 16).expect("an address");
+        let (start, end) = (address(start), address(end));
+        let mut bytes = vec![0; usize::try_from(end - start).expect("a size")];
+        // The kernel's own mappings cannot be read.
+        if memory.read_exact_at(&mut bytes, start).is_err() {
+            continue;
+        }
+        read += bytes.len();
+        if bytes.windows(wanted.len()).any(|window| window == wanted) {
+            found.push(line.to_owned());
+        }
+    }
+    assert!(read > 100_000, "{read} bytes of {maps}");
+    found
+}
+
+#[test]
+fn the_memory_of_a_runner_has_no_secret_once_the_guest_runs() {
+    const UUID: &str = "0a81f5b2-8403-7b23-c8d6-21ccc2f80d6f";
+    const PASSPHRASE: &str = "correct-horse-battery";
+    let dir = Dir::new();
+    let image = dir.path("image");
+    test_support::create_luks(&image, PASSPHRASE);
+    let source = dir.path("source");
+    fs::write(&source, PASSPHRASE).expect("a file");
+    let disk = format!(
+        "<devices><disk type='file'><driver name='qemu' type='raw'/><source file='{}'>\
+         <encryption format='luks'><secret type='passphrase' uuid='{UUID}'/></encryption>\
+         </source><target dev='hda' bus='ide'/></disk>",
+        image.display()
+    );
+    let guest = write(&dir, "");
+    let xml = fs::read_to_string(&guest).expect("a file").replace("<devices>", &disk);
+    fs::write(&guest, xml).expect("a file");
+    let secret = format!("{UUID}={}", text(&source));
+    let (child, _lines, first) = start(&dir, &guest, &["--secret", &secret]);
+    assert!(first.contains("RUNNING"), "{first}");
+    // What must be there is found: so would the secret be.
+    assert_ne!(memory_with(child.id(), text(&source).as_bytes()), [""; 0]);
+    assert_eq!(memory_with(child.id(), PASSPHRASE.as_bytes()), [""; 0]);
+    signal(&child, Signal::TERM);
+    signal(&child, Signal::INT);
+    child.wait_with_output().expect("an end");
 }
 
 #[test]

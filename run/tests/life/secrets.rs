@@ -1,10 +1,7 @@
 //! Secrets: an encrypted disk is opened, and its passphrase is nowhere in plain.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use capscache_run::{End, Sources, StartError};
 
@@ -12,42 +9,6 @@ use crate::{Dir, guest_with};
 
 const UUID: &str = "0a81f5b2-8403-7b23-c8d6-21ccc2f80d6f";
 const PASSPHRASE: &str = "correct-horse-battery";
-
-/// Creates an image with LUKS, by the command of QEMU that creates images.
-fn create_luks(dir: &Dir, path: &Path) {
-    fs::write(dir.path("passphrase"), PASSPHRASE).unwrap();
-    fs::File::create(path).unwrap().set_len(4 << 20).unwrap();
-    let socket = dir.path("creator.sock");
-    let mut creator = Command::new(test_support::x86_64())
-        .args(["-S", "-nodefaults", "-display", "none", "-machine", "none"])
-        .arg("-qmp")
-        .arg(format!("unix:{},server=on,wait=off", socket.display()))
-        .arg("-object")
-        .arg(format!("secret,id=key,file={}", dir.path("passphrase").display()))
-        .arg("-blockdev")
-        .arg(format!("driver=file,node-name=image,filename={}", path.display()))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    test_support::wait_until("it listens", || UnixStream::connect(&socket).is_ok());
-    let mut stream = UnixStream::connect(&socket).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let mut send = |text: &str, awaited: &str| {
-        stream.write_all(text.as_bytes()).unwrap();
-        let found = lines.by_ref().map(Result::unwrap).find(|line| line.contains(awaited));
-        assert!(found.is_some(), "{text}");
-    };
-    send("{\"execute\":\"qmp_capabilities\"}", "return");
-    send(
-        "{\"execute\":\"blockdev-create\",\"arguments\":{\"job-id\":\"job\",\"options\":{\"driver\":\"luks\",\
-         \"file\":\"image\",\"size\":1048576,\"key-secret\":\"key\",\"iter-time\":10}}}",
-        "concluded",
-    );
-    send("{\"execute\":\"quit\"}", "return");
-    assert!(creator.wait().unwrap().success());
-    fs::remove_file(dir.path("passphrase")).unwrap();
-    assert_eq!(fs::read(path).unwrap()[..4], *b"LUKS");
-}
 
 fn guest(path: &Path) -> String {
     let disk = format!(
@@ -69,7 +30,7 @@ fn contains(path: &Path) -> bool {
 fn an_encrypted_disk_is_opened_and_its_passphrase_is_nowhere_in_plain() {
     let dir = Dir::new();
     let image = dir.path("image");
-    create_luks(&dir, &image);
+    test_support::create_luks(&image, PASSPHRASE);
     let source = dir.path("source");
     fs::write(&source, PASSPHRASE).unwrap();
     let mut sources = Sources::new(&dir.root());
@@ -99,7 +60,7 @@ fn an_encrypted_disk_is_opened_and_its_passphrase_is_nowhere_in_plain() {
 fn a_wrong_passphrase_is_refused_by_the_emulator_and_not_shown() {
     let dir = Dir::new();
     let image = dir.path("image");
-    create_luks(&dir, &image);
+    test_support::create_luks(&image, PASSPHRASE);
     fs::create_dir_all(dir.path("root/secrets")).unwrap();
     let secret = dir.path("root/secrets").join(UUID);
     fs::write(&secret, "wrong-passphrase").unwrap();

@@ -5,6 +5,7 @@
 
 mod emulators;
 mod files;
+mod luks;
 mod properties;
 pub mod rights;
 mod run;
@@ -13,6 +14,7 @@ mod wait;
 
 pub use emulators::{avr, emulator, has, kvm_opens, kvm_works, native, x86_64};
 pub use files::{age, replace_program, text, write_program};
+pub use luks::create_luks;
 pub use properties::property;
 pub use run::{Run, run};
 pub use users::{NOBODY, as_user};
