@@ -1,5 +1,10 @@
 //! Elements of a document, with their positions.
 
+use zeroize::Zeroize;
+
+/// The attribute that has the password of a graphical console. Its value is overwritten when it is dropped or replaced.
+pub(crate) const PASSWORD: &str = "passwd";
+
 /// An element: name, attributes, children, and its position in the text that was read.
 ///
 /// Comments and the white space between elements are not kept. Names keep their namespace prefix.
@@ -24,6 +29,21 @@ pub struct Attribute {
     pub value: String,
     /// The byte offset of the name in the text that was read.
     pub offset: u32,
+}
+
+impl Attribute {
+    /// Overwrites a password.
+    fn wipe(&mut self) {
+        if self.name == PASSWORD {
+            self.value.zeroize();
+        }
+    }
+}
+
+impl Drop for Attribute {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
 /// Content of an [`Element`].
@@ -54,7 +74,10 @@ impl Element {
     /// Sets an attribute: in its place if it is there, at the end otherwise.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         match self.attributes.iter_mut().find(|a| a.name == name) {
-            Some(attribute) => attribute.value = value.into(),
+            Some(attribute) => {
+                attribute.wipe();
+                attribute.value = value.into();
+            }
             None => self.attributes.push(Attribute {
                 name: name.to_owned(),
                 value: value.into(),

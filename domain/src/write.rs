@@ -5,7 +5,7 @@ use crate::fields::Field;
 use crate::format::format;
 use crate::guest::{Guest, NumaCell};
 use crate::size::kib;
-use crate::tree::{Element, Node};
+use crate::tree::{Element, Node, PASSWORD};
 
 impl Guest {
     /// Writes the guest as `virsh dumpxml` formats one.
@@ -66,7 +66,7 @@ impl Device {
 /// Removes passwords of consoles and cookies of disks.
 fn hide(element: &mut Element) {
     match element.name.as_str() {
-        "graphics" => element.unset("passwd"),
+        "graphics" => element.unset(PASSWORD),
         // Of other programs.
         "metadata" => return,
         _ => {}

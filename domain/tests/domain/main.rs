@@ -4,5 +4,6 @@
 mod corpus;
 mod hostile;
 mod json;
+mod passwords;
 mod strict;
 mod written;
