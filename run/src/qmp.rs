@@ -24,6 +24,9 @@ const MAX_LINE_BYTES: usize = 4 << 20;
 /// Bound on a part of a line in an error.
 const SHOWN_CHARS: usize = 200;
 
+/// The number of events that are kept while a reply is awaited, or for a caller that does not take them.
+pub(crate) const KEPT_EVENTS: usize = 1024;
+
 /// The bytes that are read at a time.
 const READ_BYTES: usize = 16 << 10;
 
@@ -115,7 +118,7 @@ pub(crate) struct Qmp {
     /// Overwritten when it was sent: it may contain passwords.
     outgoing: Zeroizing<Vec<u8>>,
     next_id: u64,
-    /// Events that came while a reply was awaited.
+    /// Events that came while a reply was awaited: the last [`KEPT_EVENTS`].
     events: VecDeque<Event>,
 }
 
@@ -164,7 +167,7 @@ impl Qmp {
                 Message::Reply(found, reply) if found == id => {
                     return reply.map_err(|refusal| refusal.error(command));
                 }
-                Message::Event(event) => self.events.push_back(event),
+                Message::Event(event) => keep(&mut self.events, event),
                 _ => {}
             }
         }
@@ -242,6 +245,17 @@ impl Qmp {
     }
 }
 
+/// Appends an event; the oldest one is dropped if there are too many, which the one after it counts.
+fn keep(events: &mut VecDeque<Event>, event: Event) {
+    events.push_back(event);
+    if events.len() > KEPT_EVENTS
+        && let Some(dropped) = events.pop_front()
+        && let Some(next) = events.front_mut()
+    {
+        next.missed += dropped.missed + 1;
+    }
+}
+
 /// The form of all messages. Further keys are ignored.
 #[derive(Deserialize)]
 struct Form {
@@ -314,6 +328,25 @@ mod tests {
     #[test]
     fn lines_are_whole_however_they_arrive() {
         assert_eq!(received("{}\r\n\nab\nc"), ["{}\r", "", "ab"]);
+    }
+
+    #[test]
+    fn the_last_events_are_kept_and_the_first_one_counts_those_that_were_dropped() {
+        let mut events = VecDeque::new();
+        for number in 0..KEPT_EVENTS + 3 {
+            let event = Event {
+                name: number.to_string(),
+                data: Map::new(),
+                time: Duration::ZERO,
+                missed: 0,
+            };
+            keep(&mut events, event);
+        }
+        let found: Vec<_> =
+            events.iter().map(|event| (event.name.as_str(), event.missed)).collect();
+        assert_eq!(found.len(), KEPT_EVENTS);
+        assert_eq!(found[..2], [("3", 3), ("4", 0)]);
+        assert_eq!(found.last(), Some(&("1026", 0)));
     }
 
     #[test]

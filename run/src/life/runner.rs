@@ -20,10 +20,7 @@ use super::prepared::{Deadlines, Prepared};
 use super::running::{Request, Running};
 use super::timing::{Clock, Timing};
 use crate::process::Exit;
-use crate::qmp::{Event, Message, Refusal};
-
-/// The number of events that are kept for a caller that does not take them.
-const KEPT_EVENTS: usize = 1024;
+use crate::qmp::{Event, KEPT_EVENTS, Message, Refusal};
 
 /// The time that an emulator has to end after it was sent `quit`.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -282,10 +279,11 @@ impl Runner {
             },
             _ => {}
         }
-        event.missed = self.missed;
+        event.missed += self.missed;
+        let missed = event.missed;
         self.missed = match self.events.try_send(event) {
             Ok(()) => 0,
-            Err(_) => self.missed + 1,
+            Err(_) => missed + 1,
         };
     }
 
