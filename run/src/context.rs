@@ -39,6 +39,15 @@ pub(crate) struct Context<'a> {
     pub(crate) secrets: &'a dyn Secrets,
 }
 
+/// Returns the accelerator of a guest.
+pub(crate) fn accelerator(guest: &Guest) -> Accelerator {
+    match guest.r#type {
+        DomainType::Kvm => Accelerator::Kvm,
+        DomainType::Hvf => Accelerator::Hvf,
+        _ => Accelerator::Tcg,
+    }
+}
+
 /// Controllers by type and index; of several ones the first.
 pub(crate) type Controllers<'a> = HashMap<(ControllerType, u32), DeviceView<'a>>;
 
@@ -119,11 +128,7 @@ impl<'a> Context<'a> {
 
     /// Returns the accelerator of the guest.
     pub(crate) fn accelerator(&self) -> Accelerator {
-        match self.guest.r#type {
-            DomainType::Kvm => Accelerator::Kvm,
-            DomainType::Hvf => Accelerator::Hvf,
-            _ => Accelerator::Tcg,
-        }
+        accelerator(self.guest)
     }
 
     /// Returns whether the emulator has what a flag of libvirt stands for, by libvirt's name of the flag.

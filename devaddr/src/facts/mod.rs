@@ -83,7 +83,7 @@ impl Facts {
 
     /// Returns true if the facts are about guests of an architecture: a table holds for all, and an emulator for 64 bits
     /// has the boards for 32 bits, too.
-    pub(crate) fn hold_for(&self, arch: &str) -> bool {
+    pub fn hold_for(&self, arch: &str) -> bool {
         self.source == Source::BuiltIn
             || arch == self.arch
             || matches!(

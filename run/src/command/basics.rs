@@ -27,7 +27,7 @@ pub(super) fn name_machine<B: AsRef<[u8]>>(guest: &mut Guest, entry: &Entry<B>) 
 /// Adds what comes before the machine.
 pub(super) fn start(cx: &Context<'_>, args: &mut Args) -> Result<(), Error> {
     let domain = cx.domain;
-    domain.ignore(&["@id", "title", "description"]);
+    domain.ignore(&["@type", "@id", "title", "description"]);
     domain.ignore_children("metadata");
     // Nothing is labelled here, which is the meaning of `none`.
     for label in domain.children("seclabel") {

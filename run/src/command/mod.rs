@@ -56,8 +56,16 @@ pub struct Command {
     pub assigned: Vec<Assigned>,
 }
 
-/// Completes a guest as libvirt does: the machine type of QEMU that is meant, devices that it has without naming them,
-/// addresses and aliases.
+/// A guest with the machine type of QEMU that is meant, devices that it has without naming them, addresses and aliases.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) guest: Guest,
+    machine: Machine,
+    /// True for a guest that is defined anew.
+    is_new: bool,
+}
+
+/// Completes a guest as libvirt does.
 ///
 /// # Errors
 /// [`Error`].
@@ -65,10 +73,11 @@ pub(crate) fn complete<B: AsRef<[u8]>>(
     guest: &Guest,
     entry: &Entry<B>,
     policy: &Policy,
-) -> Result<Guest, Error> {
+) -> Result<Completed, Error> {
     let facts = Facts::from_entry(entry);
     let mut guest = guest.clone();
     basics::name_machine(&mut guest, entry);
+    verify::machine(&guest, &facts, entry)?;
     memory::complete::complete(&mut guest, policy);
     let read = guest.clone();
     assign(&mut guest, &facts, policy)?;
@@ -82,12 +91,16 @@ pub(crate) fn complete<B: AsRef<[u8]>>(
         assign(&mut guest, &facts, &policy)?;
     }
     order::restore(&read, &mut guest);
-    // The default of a guest that names none is an alias, too.
-    basics::name_machine(&mut guest, entry);
-    let machine = machine(&guest, &facts);
+    if read.os.machine.is_none() {
+        // The default is an alias, too, and the emulator may lack it.
+        basics::name_machine(&mut guest, entry);
+        verify::machine(&guest, &facts, entry)?;
+    }
+    let arch = guest.os.arch.as_deref().unwrap_or_default();
+    let machine = Machine::new(arch, guest.os.machine.as_deref().unwrap_or_default(), &facts);
     bus::iommu::complete(&mut guest, &machine, policy);
     alias::assign(&mut guest, &machine);
-    Ok(guest)
+    Ok(Completed { guest, machine, is_new: policy.definition == Definition::New })
 }
 
 /// Returns the command line of a guest.
@@ -101,18 +114,17 @@ pub fn command<B: AsRef<[u8]>>(
     host: &Host,
     secrets: &dyn Secrets,
 ) -> Result<Command, Error> {
-    command_of(&complete(guest, entry, policy)?, policy.definition, entry, host, secrets)
+    command_of(&complete(guest, entry, policy)?, entry, host, secrets)
 }
 
 /// Returns the command line of a guest that is completed already.
 pub(crate) fn command_of<B: AsRef<[u8]>>(
-    guest: &Guest,
-    definition: Definition,
+    completed: &Completed,
     entry: &Entry<B>,
     host: &Host,
     secrets: &dyn Secrets,
 ) -> Result<Command, Error> {
-    let machine = machine(guest, &Facts::from_entry(entry));
+    let Completed { guest, machine, is_new } = completed;
     let root = guest.to_element();
     let reader = Reader::new(&root, guest);
     let domain = reader.root();
@@ -120,9 +132,7 @@ pub(crate) fn command_of<B: AsRef<[u8]>>(
     let devices = guest.devices.iter().zip(elements);
     let devices: Vec<_> = devices.map(|(typed, view)| DeviceView { typed, view }).collect();
     let controllers = context::controllers(&devices);
-    let entry = entry.as_ref();
-    let (machine, entry) = (&machine, &entry);
-    let is_new = definition == Definition::New;
+    let entry = &entry.as_ref();
     let (firmware, iothreads) = (OnceCell::new(), OnceCell::new());
     let cx = Context {
         guest,
@@ -134,7 +144,7 @@ pub(crate) fn command_of<B: AsRef<[u8]>>(
         host,
         firmware,
         iothreads,
-        is_new,
+        is_new: *is_new,
         secrets,
     };
     let mut args = Args::new(&cx, character::count_sets(&cx));
@@ -145,17 +155,11 @@ pub(crate) fn command_of<B: AsRef<[u8]>>(
     Ok(command)
 }
 
-fn machine(guest: &Guest, facts: &Facts) -> Machine {
-    let arch = guest.os.arch.as_deref().unwrap_or_default();
-    Machine::new(arch, guest.os.machine.as_deref().unwrap_or_default(), facts)
-}
-
 /// Adds options to a command line.
 type Add = fn(&Context<'_>, &mut Args) -> Result<(), Error>;
 
 /// The parts of a command line, in libvirt's order.
 const PARTS: &[Add] = &[
-    verify::machine,
     verify::aliases,
     basics::start,
     disk::managers::add,

@@ -2,49 +2,63 @@
 
 use std::collections::{HashMap, HashSet};
 
-use capscache_domain::{DomainType, Kind};
-use capscache_format::{Accelerated, Accelerator, Machine, Property, Tri, Unanswered};
+use capscache_devaddr::Facts;
+use capscache_domain::{DomainType, Guest, Kind};
+use capscache_format::{Accelerated, Accelerator, Entry, Machine, Property, Tri, Unanswered};
 use serde_json::{Map, Value};
 
 use crate::command::Command;
 use crate::command::args::Args;
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::Error;
-use crate::view::View;
+use crate::view::{Reader, View};
 
 /// The aliases of devices in QEMU's `qdev-monitor.c` that libvirt uses.
 const ALIASES: &[(&str, &str)] =
     &[("ahci", "ich9-ahci"), ("lsi", "lsi53c895a"), ("virtio-iommu", "virtio-iommu-pci")];
 
-/// Checks accelerator and machine type.
-pub(super) fn machine(cx: &Context<'_>, _: &mut Args) -> Result<(), Error> {
-    let domain = cx.domain;
-    if !matches!(cx.guest.r#type, DomainType::Kvm | DomainType::Qemu | DomainType::Hvf) {
-        let what = format!("{} is not supported; use kvm or qemu", cx.guest.r#type);
-        return Err(domain.unsupported("@type", what));
+/// Checks type, architecture, accelerator and machine type. Addresses depend on them, and an error of an address would hide
+/// the cause.
+pub(super) fn machine<B: AsRef<[u8]>>(
+    guest: &Guest,
+    facts: &Facts,
+    entry: &Entry<B>,
+) -> Result<(), Error> {
+    let at = |error: &dyn Fn(View<'_>) -> Error| {
+        let root = guest.to_element();
+        let reader = Reader::new(&root, guest);
+        Err(error(reader.root()))
+    };
+    if !matches!(guest.r#type, DomainType::Kvm | DomainType::Qemu | DomainType::Hvf) {
+        let what = format!("{} is not supported; use kvm or qemu", guest.r#type);
+        return at(&|domain| domain.unsupported("@type", &what));
     }
-    domain.ignore(&["@type"]);
-    let accelerator = cx.accelerator();
-    let accelerated = match cx.entry.accelerator(accelerator) {
+    if let Some(arch) = guest.os.arch.as_deref().filter(|arch| !facts.hold_for(arch)) {
+        let what = format!("the architecture {arch}; it emulates {}", facts.arch());
+        return at(&|domain| domain.lacks("os/type@arch", &what));
+    }
+    let accelerator = context::accelerator(guest);
+    let accelerated = match entry.accelerator(accelerator) {
         Ok(accelerated) => accelerated,
         Err(Unanswered::Absent { .. }) => {
-            let runs: Vec<&str> = cx.entry.accelerators().map(Accelerator::name).collect();
+            let runs: Vec<&str> = entry.accelerators().map(Accelerator::name).collect();
             let what = format!(
                 "the accelerator {} here; it runs under {}",
                 accelerator.name(),
                 runs.join(", ")
             );
-            return Err(domain.lacks("@type", what));
+            return at(&|domain| domain.lacks("@type", &what));
         }
         // Starting it gives the reason.
         Err(_) => return Ok(()),
     };
-    let name = cx.guest.os.machine.as_deref().unwrap_or_default();
+    // One that is not named has the default of the emulator.
+    let Some(name) = guest.os.machine.as_deref() else { return Ok(()) };
     match accelerated.machine(name) {
         Err(Unanswered::Absent { .. }) => {
             let what =
                 format!("the machine {name}; it has {}", similar_machines(accelerated, name));
-            Err(domain.lacks("os/type@machine", what))
+            at(&|domain| domain.lacks("os/type@machine", &what))
         }
         _ => Ok(()),
     }

@@ -114,16 +114,17 @@ impl Run {
         let random = |error| StartError::Random(Arc::new(error));
         identity::complete(&mut guest).map_err(random)?;
         let actions = Actions::of(&guest)?;
-        let guest = complete(&guest, entry, &policy)?;
+        let completed = complete(&guest, entry, &policy)?;
         let mut host = root.host(&name, environment, user.as_ref())?;
         host.emulator = emulator;
         let mut ports = Ports::default();
-        choose_ports(&guest, &mut host, &mut ports)?;
+        choose_ports(&completed.guest, &mut host, &mut ports)?;
         let key = MasterKey::random().map_err(random)?;
         let store = SecretStore::new(&secrets, &key);
-        let command = command_of(&guest, policy.definition, entry, &host, &store)?;
+        let command = command_of(&completed, entry, &host, &store)?;
         let mut timing = Timing::default();
         timing.push("command line", started.elapsed());
+        let guest = completed.guest;
         let prepared =
             Prepared { guest, command, root, name, user, key, actions, deadlines, ports, timing };
         // What cannot be applied is refused here, and not at the start only.

@@ -82,3 +82,54 @@ fn devices_and_addresses_that_nothing_uses_are_refused() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+/// Returns the error of the guest `q35` with another text in place of one.
+fn refused(emulators: &mut Emulators, arch: &str, from: &str, to: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let text = fs::read_to_string(folder.join("q35.xml")).unwrap();
+    assert!(text.contains(from), "{from}");
+    let guest = Guest::from_xml(&text.replacen(from, to, 1)).unwrap();
+    let result = command(&guest, emulators.entry(arch), &Policy::default(), &host("q35"), &Same);
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn what_the_emulator_lacks_is_named_before_addresses_are_assigned() {
+    let mut emulators = Emulators::default();
+    for (arch, from, to, expected) in [
+        (
+            "x86_64",
+            "machine='q35'",
+            "machine='q53'",
+            "/domain/os/type@machine: this QEMU does not have the machine q53; it has pc, q35",
+        ),
+        (
+            "x86_64",
+            "machine='q35'",
+            "machine='pc-q35-99.0'",
+            "@machine: this QEMU does not have the machine pc-q35-99.0; it has pc-q35-2.10, ",
+        ),
+        (
+            "aarch64",
+            "machine='q35'",
+            "machine='q35'",
+            "@arch: this QEMU does not have the architecture x86_64; it emulates aarch64",
+        ),
+        (
+            "x86_64",
+            "type='qemu'",
+            "type='xen'",
+            "/domain@type: xen is not supported; use kvm or qemu",
+        ),
+        (
+            "x86_64",
+            "type='qemu'",
+            "type='hvf'",
+            "/domain@type: this QEMU does not have the accelerator hvf here; it runs under ",
+        ),
+    ] {
+        let error = refused(&mut emulators, arch, from, to);
+        assert!(error.starts_with("cannot run the guest: line "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
