@@ -258,9 +258,14 @@ impl<'a> View<'a> {
     pub(crate) fn any_number<N: TryFrom<u64>>(self, place: &str) -> Result<Option<N>, Error> {
         self.parse(place, |digits| {
             let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+            let radix = |digits: &str, radix| {
+                // A sign is not valid between the prefix and the digits.
+                let is_plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                u64::from_str_radix(digits, radix).ok().filter(|_| is_plain)
+            };
             match (hexadecimal, digits.strip_prefix('0')) {
-                (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
-                (None, Some(digits)) if !digits.is_empty() => u64::from_str_radix(digits, 8).ok(),
+                (Some(digits), _) => radix(digits, 16),
+                (None, Some(digits)) if !digits.is_empty() => radix(digits, 8),
                 _ => digits.parse().ok(),
             }
         })

@@ -12,6 +12,7 @@ mod host;
 mod machine;
 mod memory;
 mod order;
+mod pci_address;
 mod platform;
 mod reconnect;
 mod secrets;

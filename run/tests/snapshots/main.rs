@@ -133,3 +133,24 @@ fn what_the_emulator_lacks_is_named_before_addresses_are_assigned() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn addresses_of_pci_devices_on_the_host_have_one_range() {
+    let mut emulators = Emulators::default();
+    let nvme = "<disk type='nvme' device='disk'><driver name='qemu' type='raw'/>\
+                <source type='pci' namespace='1'><address ADDRESS/></source>\
+                <target dev='vdy' bus='virtio'/></disk></devices>";
+    let hostdev = "<hostdev mode='subsystem' type='pci'><source><address ADDRESS/></source></hostdev>\
+                   </devices>";
+    for device in [nvme, hostdev] {
+        for (address, expected) in [
+            ("bus='0x100'", "source/address@bus: it must be at most 0xff"),
+            ("bus='1' slot='0x20'", "source/address@slot: it must be at most 0x1f"),
+            ("bus='1' function='8'", "source/address@function: it must be at most 0x7"),
+        ] {
+            let device = device.replace("ADDRESS", address);
+            let error = refused(&mut emulators, "x86_64", "</devices>", &device);
+            assert!(error.ends_with(expected), "{error}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::command::Setup;
 use crate::command::args::Args;
 use crate::command::disk::encryption::Encryption;
+use crate::command::pci_address;
 use crate::context::Context;
 use crate::error::Error;
 use crate::host::{Assigned, Descriptor};
@@ -174,17 +175,10 @@ fn nvme(source: View<'_>) -> Result<Storage, Error> {
     let Some(namespace) = namespace else {
         return Err(source.invalid("@namespace", "namespaces have numbers from 1; add one"));
     };
-    let Some(address) = source.child("address") else {
+    if source.child("address").is_none() {
         return Err(source.invalid("", "it has no address of PCI; add one"));
-    };
-    let part = |place| Ok::<u32, Error>(address.any_number(place)?.unwrap_or(0));
-    let device = format!(
-        "{:04x}:{:02x}:{:02x}.{}",
-        part("@domain")?,
-        part("@bus")?,
-        part("@slot")?,
-        part("@function")?
-    );
+    }
+    let device = pci_address::read(source)?;
     let driver = Some("vfio-pci".to_owned());
     let assigned = Assigned { address: device.clone(), is_managed, driver, network: None };
     let props = Props::device("nvme").with("device", device).with("namespace", namespace);

@@ -9,7 +9,7 @@ use crate::command::{address, boot_order};
 use crate::context::{Context, DeviceView};
 use crate::error::Error;
 use crate::props::Props;
-use crate::view::View;
+use crate::uuid;
 
 /// Adds a device.
 pub(super) fn add(
@@ -23,7 +23,9 @@ pub(super) fn add(
     view.ignore(&["@managed"]);
     view.require("@model")?;
     let model = view.one_of("@model", &["vfio-pci", "vfio-ccw", "vfio-ap"])?.unwrap_or_default();
-    let uuid = uuid(view)?;
+    let place = "source/address@uuid";
+    let uuid = uuid::format(view.require(place)?);
+    let uuid = uuid.ok_or_else(|| view.invalid(place, "it is not a UUID"))?;
     // A second matrix would replace the first.
     let source = if model == "vfio-ap" { "vfio-ap".to_owned() } else { format!("mdev {uuid}") };
     seen.add(view, source)?;
@@ -64,19 +66,4 @@ pub(super) fn add(
     address::add(cx, device, &mut props)?;
     args.device(&props);
     Ok(())
-}
-
-/// Returns the UUID of the device, in small letters.
-fn uuid(view: View<'_>) -> Result<String, Error> {
-    let place = "source/address@uuid";
-    let text = view.require(place)?;
-    let is_valid = text.len() == 36
-        && text.bytes().enumerate().all(|(position, byte)| match position {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    match is_valid {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(view.invalid(place, "it is not a UUID")),
-    }
 }

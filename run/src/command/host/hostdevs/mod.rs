@@ -1,7 +1,6 @@
 //! Devices of the host.
 
 mod mediated;
-mod number;
 mod pci;
 mod scsi;
 mod scsi_vhost;

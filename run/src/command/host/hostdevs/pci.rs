@@ -2,12 +2,12 @@
 
 use capscache_domain::{Address, Kind};
 
-use super::{Seen, number, on_off};
+use super::{Seen, on_off};
 use crate::command::Setup;
 use crate::command::args::Args;
 use crate::command::host::interfaces::{mac, port};
 use crate::command::host::rom;
-use crate::command::{address, boot_order};
+use crate::command::{address, boot_order, pci_address};
 use crate::context::{Context, DeviceView};
 use crate::error::Error;
 use crate::host::{Assigned, AssignedNetwork};
@@ -22,7 +22,8 @@ pub(super) fn add(
     args: &mut Args,
 ) -> Result<(), Error> {
     let view = device.view;
-    let host = address_on_host(view)?;
+    let source = view.child("source").ok_or_else(|| view.invalid("", "add <source>"))?;
+    let host = pci_address::read(source)?;
     seen.add(view, format!("pci {host}"))?;
     let network = match device.typed.device.kind() {
         Kind::Interface => Some(AssignedNetwork { mac: mac(view)?, port: port(view)? }),
@@ -51,15 +52,6 @@ pub(super) fn add(
     rom::add(device, &mut props)?;
     args.pci_device(device, &props);
     Ok(())
-}
-
-/// Returns the address on the host.
-fn address_on_host(view: View<'_>) -> Result<String, Error> {
-    let source = view.child("source").ok_or_else(|| view.invalid("", "add <source>"))?;
-    let part = |name: &str, max| number::limited(source, &format!("address@{name}"), max);
-    let (domain, bus) = (part("domain", 0xffff)?, part("bus", 0xff)?);
-    let (slot, function) = (part("slot", 0x1f)?, part("function", 7)?);
-    Ok(format!("{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"))
 }
 
 /// Returns the alias of the interface that replaces the device while the guest migrates.

@@ -1,6 +1,6 @@
 //! USB devices of the host.
 
-use super::{Seen, number};
+use super::Seen;
 use crate::command::args::Args;
 use crate::command::{address, boot_order};
 use crate::context::{Context, DeviceView};
@@ -45,7 +45,7 @@ pub(super) fn add(
 fn find(cx: &Context<'_>, source: View<'_>) -> Result<(u32, u32), Error> {
     let require = |place| -> Result<u32, Error> {
         source.require(place)?;
-        Ok(number::read(source, place)?.unwrap_or(0))
+        Ok(source.any_number(place)?.unwrap_or(0))
     };
     if source.has("address") {
         return Ok((require("address@bus")?, require("address@device")?));
