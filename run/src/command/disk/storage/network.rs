@@ -162,7 +162,8 @@ impl Source<'_, '_> {
     }
 
     fn ssh(&self) -> Result<Props, Error> {
-        // QEMU has its own list of hosts. Keys are used by nbdkit only, which does not serve disks here: they are not read.
+        // libvirt gives the list of hosts, and keys, to nbdkit only, which does not serve disks here. QEMU has a list of its
+        // own, without which it connects to no host; keys, which it would not use, are not read.
         if let Some(hosts) = self.view.child("knownHosts") {
             hosts.require("@path")?;
         }
