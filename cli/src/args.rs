@@ -584,12 +584,28 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
 
+    /// Scope of systemd (a control group) for the guest.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) scope: Scope,
+
     /// Time that the guest has to shut down on request.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) timeout: u32,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
+}
+
+/// The use of a scope.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Scope {
+    /// A scope, if systemd makes one.
+    #[default]
+    Auto,
+    /// No scope.
+    None,
+    /// A scope, or the guest does not start.
+    Required,
 }
 
 const SERVICE: &str = "\

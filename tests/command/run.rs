@@ -31,7 +31,7 @@ fn write(dir: &Dir, elements: &str) -> String {
 /// Returns the command, whose root is that of the test.
 fn command(dir: &Dir, guest: &str) -> Command {
     let mut command = dir.command();
-    command.args(["--root", &text(&dir.root()), "run", guest]);
+    command.args(["--root", &text(&dir.root()), "run", guest, "--scope", "none"]);
     command
 }
 
@@ -81,6 +81,7 @@ fn a_second_signal_ends_the_emulator_and_each_event_is_a_line() {
         "spawn",
         "greeting",
         "capabilities",
+        "scope",
         "settings",
         "cont",
         "all",

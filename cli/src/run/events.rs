@@ -3,14 +3,24 @@
 use std::path::Path;
 
 use capscache::Escaped;
-use capscache_run::Event;
+use capscache_run::{Event, Placement};
 use serde_json::{Value, json};
 
 /// Returns the line that reports that a guest runs.
-pub(super) fn running(pid: i32, monitor: Option<&Path>, as_json: bool) -> String {
+pub(super) fn running(
+    pid: i32,
+    monitor: Option<&Path>,
+    placement: &Placement,
+    as_json: bool,
+) -> String {
     let mut data = json!({"pid": pid});
-    if let (Some(monitor), Some(data)) = (monitor, data.as_object_mut()) {
-        data.insert("monitor".to_owned(), monitor.to_string_lossy().into());
+    if let Some(data) = data.as_object_mut() {
+        if let Some(monitor) = monitor {
+            data.insert("monitor".to_owned(), monitor.to_string_lossy().into());
+        }
+        if let Placement::Scope { unit } = placement {
+            data.insert("scope".to_owned(), unit.as_str().into());
+        }
     }
     line("RUNNING", &data, None, as_json)
 }

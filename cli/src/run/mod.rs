@@ -11,7 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use capscache::{Escaped, Groups};
 use capscache_domain::{Guest, MAX_BYTES, ReadError};
 use capscache_run::{
-    Deadlines, Prepared, Root, Run, Sources, Timing, User, default_emulator, named_emulator,
+    Deadlines, Placement, Prepared, Root, Run, Scope, Sources, Timing, User, default_emulator,
+    named_emulator,
 };
 
 use crate::args;
@@ -81,6 +82,7 @@ fn start(
         .environment(environment(session)?)
         .secrets(secrets)
         .user(user)
+        .scope(scope(args.scope))
         .deadlines(Deadlines { shutdown, ..Deadlines::default() })
         .prepare(&entry)?;
     if args.dry_run {
@@ -121,8 +123,28 @@ fn environment(session: &Session) -> Result<Vec<(String, String)>> {
 fn detach(args: &args::Run, prepared: Prepared, capabilities: Duration) -> Result<ExitCode> {
     let Some(detached) = watch::detach(prepared)? else { return Ok(watch::given_up()) };
     print_timing(args, detached.timing(), capabilities);
-    output::print_document(&events::running(detached.pid(), Some(detached.monitor()), args.json))?;
+    warn_of(detached.placement());
+    let monitor = Some(detached.monitor());
+    let line = events::running(detached.pid(), monitor, detached.placement(), args.json);
+    output::print_document(&line)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports that a guest has no scope although there is a manager that makes some.
+fn warn_of(placement: &Placement) {
+    if let Placement::Failed(error) = placement {
+        let error = anyhow::Error::from(error.clone()).context("the guest runs without a scope");
+        output::print_error(&error);
+    }
+}
+
+/// Returns the use of a scope.
+fn scope(scope: args::Scope) -> Scope {
+    match scope {
+        args::Scope::Auto => Scope::Auto,
+        args::Scope::None => Scope::None,
+        args::Scope::Required => Scope::Required,
+    }
 }
 
 /// Prints the time of each step, if it is to be printed.

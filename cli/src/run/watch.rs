@@ -30,6 +30,7 @@ pub(super) fn watch(
         match prepared.start_unless_async(signals.next()).await {
             Ok(running) => {
                 print_timing(args, running.timing(), capabilities);
+                super::warn_of(running.placement());
                 until_end(args, running, signals).await
             }
             Err(StartError::Abandoned) => Ok(given_up()),
@@ -68,7 +69,7 @@ async fn until_end(
 ) -> Result<ExitCode> {
     let mut is_requested = false;
     let mut lines = Lines::new().context("cannot start a thread")?;
-    lines.print(events::running(running.pid(), None, args.json));
+    lines.print(events::running(running.pid(), None, running.placement(), args.json));
     loop {
         tokio::select! {
             biased;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::timing::Timing;
+use crate::scope::Placement;
 
 /// A guest that runs and that nothing watches.
 #[derive(Clone, Debug)]
@@ -10,6 +11,7 @@ pub struct Detached {
     pub(super) pid: i32,
     pub(super) monitor: PathBuf,
     pub(super) timing: Timing,
+    pub(super) placement: Placement,
 }
 
 impl Detached {
@@ -26,5 +28,10 @@ impl Detached {
     /// The time that each step of the start took.
     pub fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    /// The control group of the guest.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 }

@@ -14,6 +14,7 @@ use crate::process::{Exit, SpawnError};
 use crate::qmp::QmpError;
 use crate::resources::ResourceError;
 use crate::root::RootError;
+use crate::scope::ScopeError;
 
 /// Error of a guest that did not start. Nothing of it is left then, but its log.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum StartError {
     /// Something that the emulator needs from the host cannot be opened or set.
     #[error(transparent)]
     Resource(#[from] ResourceError),
+    /// A scope is required, and there is none.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
     /// The emulator, or a process that serves a device, ended before the guest ran.
     #[error("cannot start the guest: {}", Ended { program, exit, output })]
     Exited {

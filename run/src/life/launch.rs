@@ -18,6 +18,7 @@ use crate::process::{Exit, Launch, Process};
 use crate::qmp::{Qmp, QmpError};
 use crate::resources::{self, Monitor, ResourceError};
 use crate::root::{GuestDir, NameLock, RootError};
+use crate::scope::{self, Placement, ScopeError};
 
 /// The time that an emulator has to end after it closed its monitor.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,6 +34,7 @@ pub(super) struct Launched {
     pub(super) log: Arc<Log>,
     pub(super) directory: GuestDir,
     pub(super) lock: NameLock,
+    pub(super) placement: Placement,
 }
 
 /// The state of a start, for errors.
@@ -85,9 +87,14 @@ pub(super) async fn launch(
         Launch { command, descriptors, lock: Some(held), output, user, before, is_detached };
     let process = Process::start(launch).await?;
     let qmp = Qmp::new(monitor).map_err(|error| StartError::Thread(Arc::new(error)))?;
-    let mut launched = Launched { qmp, process, helpers, files, log, directory, lock };
+    let placement = Placement::Inherited;
+    let mut launched = Launched { qmp, process, helpers, files, log, directory, lock, placement };
     let actions = actions(prepared, is_detached);
-    match converse(&mut launched, &plan, actions, &mut progress.clock).await {
+    let pids: Vec<i32> =
+        [launched.process.pid()].into_iter().chain(launched.helpers.pids()).collect();
+    // While the emulator starts, which takes longer. It is in its scope before the guest runs.
+    let placing = scope::place(prepared.scope, name, &pids);
+    match converse(&mut launched, &plan, actions, placing, &mut progress.clock).await {
         Ok(()) => Ok(launched),
         Err(Failure::Start(error)) => Err(error),
         Err(Failure::Monitor(step, error)) => Err(launched.failed(prepared, step, error).await),
@@ -105,14 +112,21 @@ async fn converse(
     launched: &mut Launched,
     plan: &Plan<'_>,
     actions: Option<Value>,
+    placing: impl Future<Output = Result<Placement, ScopeError>>,
     clock: &mut Clock,
 ) -> Result<(), Failure> {
-    let Launched { qmp, process, directory, .. } = launched;
+    let Launched { qmp, process, directory, placement, .. } = launched;
     let at = |step| move |error| Failure::Monitor(step, error);
-    clock.start("greeting");
-    qmp.greeting().await.map_err(at("greeting"))?;
-    clock.start("capabilities");
-    qmp.execute("qmp_capabilities", None).await.map_err(at("capabilities"))?;
+    let starting = async {
+        clock.start("greeting");
+        qmp.greeting().await.map_err(at("greeting"))?;
+        clock.start("capabilities");
+        qmp.execute("qmp_capabilities", None).await.map_err(at("capabilities"))?;
+        clock.start("scope");
+        Ok(())
+    };
+    let placing = async { placing.await.map_err(|error| Failure::Start(error.into())) };
+    ((), *placement) = tokio::try_join!(starting, placing)?;
     // It has created its objects, and has read the key.
     directory.remove_master_key().map_err(|error| Failure::Start(error.into()))?;
     clock.start("settings");

@@ -8,6 +8,7 @@ use super::actions::Actions;
 use super::timing::Timing;
 use crate::command::Command;
 use crate::root::{Ports, Root};
+use crate::scope::Scope;
 use crate::secret::store::MasterKey;
 use crate::user::User;
 
@@ -34,6 +35,7 @@ pub struct Prepared {
     pub(super) root: Root,
     pub(super) name: String,
     pub(super) user: Option<User>,
+    pub(super) scope: Scope,
     pub(super) key: MasterKey,
     pub(super) actions: Actions,
     pub(super) deadlines: Deadlines,

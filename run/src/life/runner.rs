@@ -43,7 +43,8 @@ pub(super) async fn start(
             Ok(launched) => launched,
             Err(error) => return drop(started.send(Err(error))),
         };
-        if started.send(Ok((launched.process.pid(), timing))).is_err() {
+        let facts = (launched.process.pid(), timing, launched.placement.clone());
+        if started.send(Ok(facts)).is_err() {
             return;
         }
         let runner = Runner {
@@ -71,8 +72,8 @@ pub(super) async fn start(
         given_up.await;
         is_given_up = true;
     };
-    let (pid, timing) = finished(start, given_up, stop).await?;
-    let running = Running { requests, events, end, pid, timing };
+    let (pid, timing, placement) = finished(start, given_up, stop).await?;
+    let running = Running { requests, events, end, pid, timing, placement };
     if is_given_up {
         // Too late for the start: it had just ended.
         running.quit();
@@ -126,12 +127,12 @@ pub(super) async fn start_detached(
 
 async fn detach(prepared: &Prepared) -> Result<Detached, StartError> {
     let (launched, timing) = begin(prepared, true).await?;
-    let Launched { mut process, mut helpers, mut files, directory, lock, .. } = launched;
+    let Launched { mut process, mut helpers, mut files, directory, lock, placement, .. } = launched;
     lock.set_detached(prepared.root.path())?;
     process.detach();
     helpers.detach();
     files.keep();
-    Ok(Detached { pid: process.pid(), monitor: directory.keep(), timing })
+    Ok(Detached { pid: process.pid(), monitor: directory.keep(), timing, placement })
 }
 
 /// Starts a thread with a runtime.

@@ -10,6 +10,7 @@ use super::end::End;
 use super::timing::Timing;
 use crate::process::Exit;
 use crate::qmp::{Event, QmpError};
+use crate::scope::Placement;
 
 /// The time that dropping a handle may block.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,6 +55,7 @@ pub struct Running {
     pub(super) end: watch::Receiver<Option<End>>,
     pub(super) pid: i32,
     pub(super) timing: Timing,
+    pub(super) placement: Placement,
 }
 
 impl Running {
@@ -65,6 +67,11 @@ impl Running {
     /// The time that each step of the start took.
     pub fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    /// The control group of the guest.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Waits for the next event, and blocks the thread. `None` when the guest has ended and all events were returned.

@@ -21,6 +21,7 @@ use crate::command::{command_of, complete};
 use crate::host::Host;
 use crate::identity;
 use crate::root::{Ports, Root, RootError};
+use crate::scope::Scope;
 use crate::secret::store::{MasterKey, SecretStore, Sources};
 use crate::user::User;
 
@@ -31,6 +32,7 @@ pub struct Run {
     root: Root,
     policy: Policy,
     user: Option<User>,
+    scope: Scope,
     environment: Vec<(String, String)>,
     secrets: Sources,
     deadlines: Deadlines,
@@ -54,6 +56,7 @@ impl Run {
             root,
             policy: Policy::default(),
             user: None,
+            scope: Scope::default(),
             environment: Vec::new(),
             deadlines: Deadlines::default(),
             emulator: PathBuf::new(),
@@ -78,6 +81,13 @@ impl Run {
     #[must_use]
     pub fn user(mut self, user: Option<User>) -> Run {
         self.user = user;
+        self
+    }
+
+    /// Sets the use of a scope of systemd; [`Scope::Auto`] by default.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Run {
+        self.scope = scope;
         self
     }
 
@@ -109,7 +119,8 @@ impl Run {
     /// [`StartError`].
     pub fn prepare<B: AsRef<[u8]>>(self, entry: &Entry<B>) -> Result<Prepared, StartError> {
         let started = Instant::now();
-        let Run { mut guest, root, policy, user, environment, secrets, deadlines, emulator } = self;
+        let Run { mut guest, root, policy, user, scope, environment, secrets, deadlines, emulator } =
+            self;
         let name = guest.name.clone().ok_or(StartError::NoName)?;
         let random = |error| StartError::Random(Arc::new(error));
         identity::complete(&mut guest).map_err(random)?;
@@ -124,9 +135,19 @@ impl Run {
         let command = command_of(&completed, entry, &host, &store)?;
         let mut timing = Timing::default();
         timing.push("command line", started.elapsed());
-        let guest = completed.guest;
-        let prepared =
-            Prepared { guest, command, root, name, user, key, actions, deadlines, ports, timing };
+        let prepared = Prepared {
+            guest: completed.guest,
+            command,
+            root,
+            name,
+            user,
+            scope,
+            key,
+            actions,
+            deadlines,
+            ports,
+            timing,
+        };
         // What cannot be applied is refused here, and not at the start only.
         setup::plan(&prepared, false)?;
         Ok(prepared)

@@ -33,8 +33,17 @@ fn the_steps_of_a_start_are_timed_in_order() {
     let dir = Dir::new();
     let running = dir.start(&guest("timed"));
     let steps: Vec<_> = running.timing().steps().map(|(step, _)| step).collect();
-    let expected =
-        ["command line", "lock", "files", "spawn", "greeting", "capabilities", "settings", "cont"];
+    let expected = [
+        "command line",
+        "lock",
+        "files",
+        "spawn",
+        "greeting",
+        "capabilities",
+        "scope",
+        "settings",
+        "cont",
+    ];
     assert_eq!(steps, expected);
     let spawn = running.timing().steps().find(|(step, _)| *step == "spawn").unwrap().1;
     assert!(spawn > Duration::ZERO && spawn < running.timing().total());

@@ -12,6 +12,7 @@ mod kernel;
 mod linux;
 mod locks;
 mod refusals;
+mod scopes;
 mod secrets;
 mod settings;
 mod users;

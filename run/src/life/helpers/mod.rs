@@ -255,6 +255,11 @@ fn is_listening(socket: &Path) -> bool {
 }
 
 impl Helpers {
+    /// The numbers of the processes.
+    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
+        self.0.iter().map(Process::pid)
+    }
+
     /// Lets the processes outlive this handle.
     pub(super) fn detach(&mut self) {
         self.0.iter_mut().for_each(Process::detach);
