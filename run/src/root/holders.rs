@@ -1,10 +1,12 @@
-//! Processes of a guest that are left although its runner has gone. The file of the lock lists them: the first line names
+//! Lists of processes in the files of a lock: the runner in one, and those of its guest in the other. The first line names
 //! the boot, each further line the number of a process and the time of its start.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::stat::identity;
@@ -18,8 +20,31 @@ pub(super) fn start(mut file: &File) -> io::Result<()> {
     file.write_all(format!("{}\n", boot()).as_bytes())
 }
 
+/// Starts a list of this process.
+pub(super) fn start_with_own(file: &File) -> io::Result<()> {
+    start(file)?;
+    let stat = fs::read("/proc/self/stat")?;
+    let Some((number, started)) = identity(&stat) else { return Ok(()) };
+    let line = [number, started].join(&b' ');
+    (&mut &*file).write_all(&[&line[..], b"\n"].concat())
+}
+
 /// Kills the processes of a list that still run.
 pub(super) fn kill(file: &File) -> io::Result<()> {
+    for process in running(file)? {
+        // It fails if the process has ended, or is of another user.
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+    }
+    Ok(())
+}
+
+/// Returns whether a process of a list still runs.
+pub(super) fn has_any(file: &File) -> io::Result<bool> {
+    Ok(!running(file)?.is_empty())
+}
+
+/// Returns the processes of a list that still run.
+fn running(file: &File) -> io::Result<Vec<OwnedFd>> {
     let mut content = vec![0; MAX_BYTES];
     let count = file.read_at(&mut content, 0)?;
     content.truncate(count);
@@ -27,25 +52,22 @@ pub(super) fn kill(file: &File) -> io::Result<()> {
     let mut lines = text.lines();
     if lines.next() != Some(&*boot()) {
         // It is empty, or its processes have ended with the system.
-        return Ok(());
+        return Ok(Vec::new());
     }
-    for line in lines {
-        kill_one(line);
-    }
-    Ok(())
+    Ok(lines.filter_map(find).collect())
 }
 
-fn kill_one(line: &str) -> Option<()> {
+fn find(line: &str) -> Option<OwnedFd> {
     let pid = Pid::from_raw(line.split(' ').next()?.parse().ok()?)?;
-    // The descriptor first: what is checked then is about the process that is killed, whatever has its number later.
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The descriptor first: what is checked then is about the process of the descriptor, whatever has its number later.
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
     let (number, started) = identity(&stat)?;
-    if [number, started].join(&b' ') == line.as_bytes() {
-        // It fails if the process has ended, or is of another user.
-        pidfd_send_signal(&pidfd, Signal::KILL).ok()?;
-    }
-    Some(())
+    let is_same = [number, started].join(&b' ') == line.as_bytes();
+    // It can be read once the process has ended, though its parent has not waited for it (pidfd_open(2)).
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    let runs = poll(&mut ended, Some(&Timespec::default())) == Ok(0);
+    (is_same && runs).then_some(process)
 }
 
 /// Returns the name of this boot.
@@ -57,6 +79,14 @@ fn boot() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_this_process_has_one_that_runs() {
+        let list = tempfile::tempfile().unwrap();
+        assert!(!has_any(&list).unwrap());
+        start_with_own(&list).unwrap();
+        assert!(has_any(&list).unwrap());
+    }
 
     #[test]
     fn only_the_process_that_was_listed_is_killed() {
@@ -74,7 +104,9 @@ mod tests {
         }
         list.set_len(0).unwrap();
         list.write_all_at(format!("{}\n{line}\n", boot()).as_bytes(), 0).unwrap();
+        assert!(has_any(&list).unwrap());
         kill(&list).unwrap();
+        test_support::wait_until("it ended", || !has_any(&list).unwrap());
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }

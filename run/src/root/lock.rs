@@ -1,9 +1,9 @@
 //! The lock of a guest's name. The runner holds one file and its emulator another: while the runner lives, a second
 //! start is refused at once; when it was killed, the next start kills its emulator, unless that is detached, and waits
-//! until it has ended. The emulator's file lists its processes.
+//! until it has ended. Each file lists the processes that it is about, by number and time of start.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -48,10 +48,16 @@ impl NameLock {
         let running = || RootError::Running { name: name.to_owned(), root: root.path().to_owned() };
         let open = |suffix| open(directories.locks.as_fd(), &format!("{name}.{suffix}"));
         let runner = open("runner").map_err(failed)?;
-        if !lock(&runner).map_err(failed)? {
-            return Err(running());
-        }
         let runner = File::from(runner);
+        let started = Instant::now();
+        while !lock(&runner).map_err(failed)? {
+            // A process that a runner forked holds its lock too, until it executes the emulator or ends.
+            let is_held = holders::has_any(&runner).map_err(RootError::io("read", &path))?;
+            if is_held || started.elapsed() >= END_TIMEOUT {
+                return Err(running());
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
         let is_detached = is_detached(&runner).map_err(RootError::io("read", &path))?;
         let emulator = File::from(open("emulator").map_err(failed)?);
         let patience = if is_detached { DETACHED_TIMEOUT } else { END_TIMEOUT };
@@ -68,7 +74,7 @@ impl NameLock {
         }
         // Processes that serve devices may hold no lock.
         holders::kill(&emulator).map_err(RootError::io("read", &path))?;
-        runner.set_len(0).map_err(RootError::io("write", &path))?;
+        holders::start_with_own(&runner).map_err(RootError::io("write", &path))?;
         holders::start(&emulator).map_err(RootError::io("write", &path))?;
         Ok(NameLock { runner, emulator })
     }
@@ -80,7 +86,9 @@ impl NameLock {
 
     /// Records that the emulator outlives its runner.
     pub(crate) fn set_detached(&self, root: &Path) -> Result<(), RootError> {
-        self.runner.write_all_at(DETACHED, 0).map_err(RootError::io("write a lock in", root))
+        // Files that are open for appending are appended to at any offset (pwrite(2)).
+        let write = || self.runner.set_len(0).and_then(|()| (&self.runner).write_all(DETACHED));
+        write().map_err(RootError::io("write a lock in", root))
     }
 }
 

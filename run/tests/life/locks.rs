@@ -86,6 +86,22 @@ fn another_process_is_refused_too_and_after_its_death_nothing_is_left() {
     assert!(!dir.files().contains(&"run/guest/kept".to_owned()), "{:?}", dir.files());
 }
 
+#[test]
+fn a_lock_that_only_a_process_of_a_killed_runner_still_holds_is_waited_for() {
+    let dir = Dir::new();
+    let (mut runner, _, _output) = start_runner(&dir, |_| ());
+    let path = dir.path("root/run/lock/kept.runner");
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    // As a process holds it that the runner forked, and that has not executed the emulator yet.
+    let file = std::fs::File::open(&path).unwrap();
+    test_support::wait_until("it is free", || file.try_lock().is_ok());
+    let start = std::thread::spawn(move || dir.prepare(&guest("kept")).start().map(|_| dir));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    file.unlock().unwrap();
+    start.join().unwrap().unwrap();
+}
+
 /// Returns true for a process that has ended, but that its parent, here that of orphans, has not reaped.
 pub(crate) fn is_zombie(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
