@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The types in the order of their use: [`probe`] with its [`Options`] and [`Limits`], [`Probed`],
-//! [`ProbeError`]; [`replay`] for the model from a transcript. The result is a
+//! [`ProbeError`]; [`replay`] for the model from a transcript, [`Recording`] for its replies. The result is a
 //! [`Model`](capscache_format::Model) without inputs: the caller decides which ones to record.
 //!
 //! An emulator is started at most once for each accelerator, and again for each query that kills
@@ -52,7 +52,11 @@ pub use pass::{AnswerError, RanExecutable};
 pub use probe::{Options, ProbeError, Probed, TimedOut, locate, probe};
 pub use process::Executable;
 pub use security::SecurityModules;
-pub use transcript::{MAX_TRANSCRIPT_BYTES, TranscriptError, replay, replay_under};
+pub use session::Reply;
+pub use transcript::{
+    Answer, Answers, MAX_TRANSCRIPT_BYTES, NoAccelerator, Recording, TranscriptError, replay,
+    replay_under,
+};
 pub use user::User;
 
 /// Entry points for the fuzzer to code that otherwise only an emulator's data reaches.

@@ -95,6 +95,13 @@ pub(crate) const EXPAND: &str = "query-cpu-model-expansion";
 pub(crate) const DEVICE_PROPERTIES: &str = "device-list-properties";
 pub(crate) const OBJECT_PROPERTIES: &str = "qom-list-properties";
 
+/// Returns whether the answer to a command is the same under every accelerator.
+pub(crate) fn is_about_binary(command: &str) -> bool {
+    ["query-target", TYPES, COMMANDS, DEVICE_PROPERTIES, OBJECT_PROPERTIES].contains(&command)
+        || BINARY_COMMANDS.contains(&command)
+        || SOME_BINARY_COMMANDS.contains(&command)
+}
+
 /// Bounds on the number of queries of a pass, and on their bytes. A full profile of QEMU 7.2 takes about 600,
 /// of 100 bytes each; an emulator that lists a million devices is not a QEMU.
 const MAX_QUERIES: usize = 50_000;

@@ -57,9 +57,9 @@ impl Request {
     }
 }
 
-/// An emulator's reply to a [`Request`].
+/// An emulator's reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// The command succeeded: the JSON text of the returned value.
     Return(String),
     /// The command was refused.

@@ -12,10 +12,12 @@
 
 mod read;
 mod record;
+mod recording;
 mod replay;
 
 pub use self::read::TranscriptError;
 pub(crate) use self::record::{Recorder, Subject, write};
+pub use self::recording::{Answer, Answers, NoAccelerator, Recording};
 pub use self::replay::{replay, replay_under};
 
 /// The maximum size of a transcript: longer than any real one, so that a wrong file is not read into memory.
