@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use capscache::probe::Limits;
@@ -427,7 +428,36 @@ pub(crate) struct Record {
     pub(crate) no_kvm: bool,
 }
 
+/// Address at which a recorded emulator answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Monitor {
+    /// Standard input and output.
+    Stdio,
+    /// The path of a socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Monitor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Monitor, Self::Err> {
+        match text.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Ok(Monitor::Unix(path.into())),
+            None if text == "stdio" => Ok(Monitor::Stdio),
+            _ => Err("use unix:PATH or stdio"),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
+#[command(after_help = "\
+To install a recorded emulator for a driver, write a script in its place:
+
+    #!/bin/sh
+    exec capscache replay /srv/qemu.qmp.gz --emulate -- \"$@\"
+
+Replies are found by command and arguments, in the recording of the accelerator that the driver selects. A
+command that the emulator does not have is refused with CommandNotFound, as by QEMU.")]
 pub(crate) struct Replay {
     /// A transcript, which may be compressed with gzip; `-` is stdin.
     pub(crate) file: PathBuf,
@@ -448,6 +478,27 @@ pub(crate) struct Replay {
     /// identify only that.
     #[arg(long, value_enum)]
     pub(crate) accelerator: Option<ReplayAccelerator>,
+
+    /// Answer QMP commands at `unix:PATH` or `stdio`, as the recorded emulator would, until a client sends `quit`.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["emulate", "format", "emulator", "microcode_version"])]
+    pub(crate) serve: Option<Monitor>,
+
+    /// Run as the recorded emulator, with the arguments of QEMU after `--`.
+    #[arg(long, conflicts_with_all = ["format", "emulator", "microcode_version"])]
+    pub(crate) emulate: bool,
+
+    /// Append each command that the emulator has and the recording has no reply to, a line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unanswered: Option<PathBuf>,
+
+    /// With --emulate: stdin is the socket of the monitor, and stdout that of the process which waits.
+    #[arg(long, hide = true, requires = "emulate")]
+    pub(crate) daemon: bool,
+
+    /// With --emulate: arguments of QEMU. Read are -machine accel=, -accel, -qmp, -mon, -chardev, -pidfile, -daemonize
+    /// and -version.
+    #[arg(last = true, value_name = "ARGUMENT", requires = "emulate", allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Args, Debug)]

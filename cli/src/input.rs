@@ -15,9 +15,14 @@ pub(crate) fn read(file: &Path, max_bytes: u64) -> Result<String> {
     text.with_context(|| cannot_read(file))
 }
 
-/// Reads a transcript, decompressed if it begins with the magic number of gzip, and replays it.
+/// Reads a transcript, decompressed if it begins with the magic number of gzip.
+pub(crate) fn transcript(file: &Path) -> Result<String> {
+    read_transcript(file).with_context(|| cannot_read(file))
+}
+
+/// Reads a transcript and replays it.
 pub(crate) fn replay(file: &Path, first: Option<Accelerator>) -> Result<Entry<Vec<u8>>> {
-    let text = read_transcript(file).with_context(|| cannot_read(file))?;
+    let text = transcript(file)?;
     let model = replay_under(&text, first)
         .with_context(|| format!("cannot replay {}", Escaped::new(file)))?;
     Ok(Entry::open(model.encode()?)?)

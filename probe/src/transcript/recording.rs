@@ -71,11 +71,8 @@ impl Recording {
                 .unwrap_or_else(|| pass.guess_accelerator(index, has_second));
             Pass::new(pass, accelerator)
         });
-        let mut recording = Recording {
-            passes: passes.collect(),
-            commands: HashSet::new(),
-            types: HashSet::new(),
-        };
+        let mut recording =
+            Recording { passes: passes.collect(), commands: HashSet::new(), types: HashSet::new() };
         for command in ["query-version", "query-target"] {
             if recording.value(&key(command, None)).is_none() {
                 return Err(TranscriptError::Incomplete { command });

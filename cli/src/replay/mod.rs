@@ -1,4 +1,9 @@
-//! `replay`: the answers in a transcript, without QEMU.
+//! `replay`: the answers in a transcript, without QEMU: as a document, or at a monitor.
+
+mod address;
+mod emulate;
+mod monitor;
+mod options;
 
 use std::process::ExitCode;
 
@@ -12,8 +17,20 @@ use crate::input;
 use crate::output;
 
 pub(crate) fn run(args: &args::Replay) -> Result<ExitCode> {
-    let first = args.accelerator.map(|ReplayAccelerator::Hvf| Accelerator::Hvf);
-    let entry = input::replay(&args.file, first)?;
+    match &args.serve {
+        Some(address) => emulate::serve(args, address),
+        None if args.emulate => emulate::run(args),
+        None => print(args),
+    }
+}
+
+/// Returns the declared accelerator of the first pass.
+fn first(args: &args::Replay) -> Option<Accelerator> {
+    args.accelerator.map(|ReplayAccelerator::Hvf| Accelerator::Hvf)
+}
+
+fn print(args: &args::Replay) -> Result<ExitCode> {
+    let entry = input::replay(&args.file, first(args))?;
     match args.format {
         Format::Json => output::print_json(&entry)?,
         Format::LibvirtXml => {
