@@ -7,6 +7,7 @@ mod answers;
 mod bad_input;
 mod devaddr;
 mod disasters;
+mod emulate;
 mod firmware;
 mod kvm;
 mod libvirt;

@@ -12,6 +12,7 @@ mod command_lines;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod dir;
 mod guests;
+mod releases;
 #[path = "../../run/tests/corpus/shell.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod shell;

@@ -1,0 +1,211 @@
+//! Releases of libvirt in systems of their own, on recorded emulators: the files that they keep, and the replays for them.
+//!
+//! `make test-peers` makes the systems (`fixtures/roots.sh`); `fixtures/oracle.sh` has libvirt start each recording in the
+//! place of QEMU. What a file has of this host is compared with no recording: [`HOST_ELEMENTS`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use test_support::{can_change_user, can_mount};
+
+use crate::Scene;
+
+/// The systems of `fixtures/roots.sh`: libvirt 9.0, 11.3, and the newest there is.
+const SYSTEMS: [&str; 3] = ["libvirt-bookworm", "libvirt-trixie", "libvirt-sid"];
+
+/// Exit code of `fixtures/oracle.sh` where the command does not run in a system.
+const DOES_NOT_RUN: i32 = 77;
+
+/// Elements of a file about this host, its files and libvirt's, and not about the emulator.
+const HOST_ELEMENTS: [&str; 10] = [
+    "qemuctime",
+    "qemumoddirmtime",
+    "selfctime",
+    "selfvers",
+    "microcodeVersion",
+    "hostCPUSignature",
+    "kernelVersion",
+    "cpudata",
+    "kvmSupportsNesting",
+    "kvmSupportsSecureGuest",
+];
+
+/// Reasons of libvirt to keep no file: a part of its message, and the reason in short.
+const REFUSALS: [(&str, &str); 4] = [
+    ("unknown architecture: ", "it has no name for the architecture"),
+    ("Unknown QEMU arch ", "it has no name for the architecture"),
+    (" is required, but ", "it refuses so old a QEMU"),
+    ("cannot run under kvm", "neither hardware nor TCG was recorded"),
+];
+
+/// Returns the path of a file of libvirt's test suite or of this project, by its name.
+fn recordings() -> BTreeMap<String, PathBuf> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let beside = || project.join("../shared/libvirt");
+    let corpus = std::env::var_os("CAPSCACHE_LIBVIRT_CORPUS").map_or_else(beside, PathBuf::from);
+    let corpus = corpus.join("corpus");
+    if !corpus.is_dir() {
+        println!("SKIPPED: no {}: libvirt's recordings are not served", corpus.display());
+    }
+    let mut recordings = BTreeMap::new();
+    for (folder, extension) in [(project.join("fixtures"), ".qmp.gz"), (corpus, ".replies")] {
+        for file in fs::read_dir(folder).into_iter().flatten() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if let Some(name) = name.strip_suffix(extension) {
+                recordings.insert(name.to_owned(), path);
+            }
+        }
+    }
+    recordings
+}
+
+/// Returns a file of libvirt's without what is about this host.
+fn without_host(xml: &str) -> String {
+    let (mut kept, mut skipped) = (String::new(), None);
+    for line in xml.split_inclusive('\n') {
+        let tag = line.trim_start().trim_start_matches(['<', '/']);
+        let name = tag.split(['>', ' ', '/']).next().unwrap_or_default();
+        if let Some(outer) = skipped {
+            if name == outer && line.trim_start().starts_with("</") {
+                skipped = None;
+            }
+        } else if HOST_ELEMENTS.contains(&name) {
+            let is_whole = line.contains("</") || line.trim_end().ends_with("/>");
+            skipped = (!is_whole).then_some(name);
+        } else {
+            kept.push_str(line);
+        }
+    }
+    kept
+}
+
+/// What became of the recordings with one release.
+#[derive(Default)]
+struct Result {
+    identical: usize,
+    /// Name and first lines that differ.
+    different: Vec<String>,
+    /// Name and reason.
+    without_file: Vec<String>,
+}
+
+/// Has the libvirt of a system probe all recordings; returns its release.
+fn probe(system: &Path, into: &Path, recordings: &BTreeMap<String, PathBuf>) -> Option<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/oracle.sh");
+    let mut command = Command::new(script);
+    command.arg(system).arg(env!("CARGO_BIN_EXE_capscache")).arg(into);
+    let output = command.args(recordings.values()).output().unwrap();
+    if output.status.code() == Some(DOES_NOT_RUN) {
+        println!(
+            "SKIPPED: the command does not run in {}: its C library is older",
+            system.display()
+        );
+        return None;
+    }
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+/// Returns the replay for a release; `None` where the command does not know it.
+fn replay(scene: &Scene, recording: &Path, emulator: &str, release: &str) -> std::process::Output {
+    let recording = recording.to_str().unwrap();
+    let arguments = ["replay", recording, "--format", "libvirt-xml", "--emulator", emulator];
+    scene.capscache(&[&arguments[..], &["--libvirt", release]].concat())
+}
+
+#[test]
+fn the_files_of_each_release_on_recorded_emulators_equal_the_replays() {
+    if !can_change_user() || !can_mount() {
+        println!("SKIPPED: not root, or no mounts can be made: no release of libvirt is run");
+        return;
+    }
+    let roots = std::env::var_os("ROOTS").map_or_else(
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../fixture-roots"),
+        PathBuf::from,
+    );
+    let recordings = recordings();
+    let scene = Scene::new();
+    let mut failures = Vec::new();
+    for name in SYSTEMS {
+        let system = roots.join(name);
+        if !system.is_dir() {
+            println!("SKIPPED: no {}; `make test-peers` makes it, as root", system.display());
+            continue;
+        }
+        let into = scene.path(name);
+        fs::create_dir(&into).unwrap();
+        let Some(release) = probe(&system, &into, &recordings) else { continue };
+        let Some(result) = compare(&scene, &into, &recordings, &release) else { continue };
+        let Result { identical, different, without_file } = result;
+        println!(
+            "libvirt {release}: {identical} identical, {} different of {} recordings",
+            different.len(),
+            recordings.len()
+        );
+        without_file.iter().for_each(|line| println!("  no file: {line}"));
+        different.iter().for_each(|line| println!("  different: {line}"));
+        assert!(identical > 0, "libvirt {release} has kept nothing");
+        failures.extend(different.into_iter().map(|line| format!("{release}: {line}")));
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Compares the files in a directory with the replays for a release; reports a skip if that is unknown.
+fn compare(
+    scene: &Scene,
+    theirs: &Path,
+    recordings: &BTreeMap<String, PathBuf>,
+    release: &str,
+) -> Option<Result> {
+    let mut result = Result::default();
+    for (name, recording) in recordings {
+        if name.contains("+hvf") {
+            let reason = "libvirt on Linux starts no emulator under Apple's framework";
+            result.without_file.push(format!("{name}: {reason}"));
+            continue;
+        }
+        let read = |kind| fs::read_to_string(theirs.join(format!("{name}.{kind}")));
+        let Ok(theirs) = read("xml") else {
+            let log = read("log").unwrap();
+            let reason = REFUSALS.iter().find(|(message, _)| log.contains(message));
+            let (_, reason) = reason.unwrap_or_else(|| panic!("{name}: {log}"));
+            result.without_file.push(format!("{name}: {reason}"));
+            continue;
+        };
+        let ours = replay(scene, recording, crate::element(&theirs, "emulator"), release);
+        let complaint = String::from_utf8_lossy(&ours.stderr);
+        if complaint.contains("--libvirt") || complaint.contains("unknown release") {
+            println!("SKIPPED: libvirt {release}: {}", complaint.trim());
+            return None;
+        }
+        let ours = without_host(&String::from_utf8(ours.stdout).unwrap());
+        let theirs = without_host(&theirs);
+        if ours == theirs {
+            result.identical += 1;
+            continue;
+        }
+        let lines: Vec<_> = theirs.lines().collect();
+        let more: Vec<_> = ours.lines().filter(|line| !lines.contains(line)).take(4).collect();
+        let lines: Vec<_> = ours.lines().collect();
+        let less: Vec<_> = theirs.lines().filter(|line| !lines.contains(line)).take(4).collect();
+        let unanswered = read("unanswered").unwrap().lines().count();
+        result.different.push(format!(
+            "{name}: ours alone {more:?}, theirs alone {less:?} {complaint}; {unanswered} commands without a record"
+        ));
+    }
+    Some(result)
+}
+
+#[test]
+fn what_a_file_has_of_the_host_is_left_out_of_the_comparison() {
+    let xml = "<qemuCaps>\n  <emulator>q</emulator>\n  <selfvers>1</selfvers>\n  <flag name='kvm'/>\n  \
+        <cpudata arch='x86'>\n    <cpuid eax_in='0x1'/>\n  </cpudata>\n  <arch>x86_64</arch>\n  \
+        <kvmSupportsNesting/>\n</qemuCaps>\n";
+    assert_eq!(
+        without_host(xml),
+        "<qemuCaps>\n  <emulator>q</emulator>\n  <flag name='kvm'/>\n  <arch>x86_64</arch>\n</qemuCaps>\n"
+    );
+}
