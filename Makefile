@@ -30,9 +30,14 @@ test: ## run all tests, those on real emulators included
 	fi
 	@scripts/skipped.sh
 
-test-peers: ## compare with libvirt itself (lists changes of the machine, and waits for confirmation unless CI=true)
+test-peers: ## compare with libvirt itself (lists changes of the machine, and waits for confirmation unless CI=true; as root downloads three systems)
 	@scripts/install-deps.sh cargo cc qemu
 	@scripts/install-peers.sh
+	@if [ "$$(id -u)" = 0 ]; then \
+		set -ex; \
+		scripts/install-deps.sh debootstrap; \
+		fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" libvirt-bookworm libvirt-trixie libvirt-sid; \
+	fi
 	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
 
 test-packages: ## install, remove and upgrade packages under the service, in a system of its own (root; downloads it)

@@ -374,9 +374,20 @@ pub fn lines(data: &[u8]) {
 }
 
 /// Replays a transcript, of a probe or in the form of libvirt's `.replies`: an accepted one yields a sound
-/// entry.
+/// entry, and answers every request.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(recording) = capscache_probe::Recording::read(text, None) {
+        let accelerators = Accelerator::ALL.iter().map(|known| known.name().to_owned());
+        for answers in accelerators.filter_map(|name| recording.under(&[name]).ok()) {
+            let greeting = answers.greeting();
+            assert!(serde_json::from_str::<serde_json::Value>(&greeting).is_ok(), "{greeting}");
+            for command in ["query-commands", "query-kvm", "query-accelerators", "qom-list-types"] {
+                let answer = answers.answer(command, None);
+                assert_eq!(answers.answer(command, Some(&serde_json::json!({}))), answer);
+            }
+        }
+    }
     let Ok(model) = capscache_probe::replay(text) else { return };
     let file = model.encode().expect("a replayed transcript can be encoded");
     let entry = Entry::open(file).expect("an encoded file can be opened");

@@ -1,4 +1,4 @@
-//! `replay --serve` and `--emulate`: a recording in the place of QEMU.
+//! `replay --serve` and `--emulate`: a recording in place of QEMU.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use test_support::{can_change_user, can_mount};
+use test_support::rights::{can_change_user, can_mount};
 
 use crate::Scene;
 
@@ -82,7 +82,7 @@ fn without_host(xml: &str) -> String {
     kept
 }
 
-/// What became of the recordings with one release.
+/// Result of the comparison with one release.
 #[derive(Default)]
 struct Result {
     identical: usize,

@@ -81,7 +81,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
     Ok(UnixListener::bind(path)?)
 }
 
-/// Duplicates a descriptor of this process: the number alone is no proof that it is open.
+/// Duplicates a descriptor of this process, which need not be open.
 fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let this = process::pidfd_open(process::getpid(), PidfdFlags::empty())?;
     Ok(process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())?)

@@ -1,4 +1,4 @@
-//! Answers requests from a transcript, in the place of the recorded emulator.
+//! Answers requests from a transcript, in place of the recorded emulator.
 
 use std::collections::{HashMap, HashSet};
 
