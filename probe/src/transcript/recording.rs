@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use capscache_format::Accelerator;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::read::{RecordedPass, TranscriptError, read};
 use crate::queries::{COMMANDS, DEVICE_PROPERTIES, OBJECT_PROPERTIES, TYPES, is_about_binary};
@@ -237,7 +237,7 @@ impl Answers<'_> {
 
 /// Returns the key of a request: no arguments and an empty object are the same.
 fn key(command: &str, arguments: Option<&Value>) -> Key {
-    let is_empty = |arguments: &Value| arguments.as_object().is_some_and(|map| map.is_empty());
+    let is_empty = |arguments: &Value| arguments.as_object().is_some_and(Map::is_empty);
     (command.to_owned(), arguments.filter(|arguments| !is_empty(arguments)).cloned())
 }
 
