@@ -6,11 +6,12 @@
 //!
 //! In order of use: [`fork`], with the [`Failure`] that a child reports; [`exec`] and [`signals`] for the child, where
 //! nothing may allocate; [`Identity`] of the user that it becomes; [`Child`], by which the parent awaits and reaps it;
-//! [`Lines`] of its monitor.
+//! [`Lines`] of its monitor; [`duplicate`] for a descriptor that this process has inherited.
 
 #![deny(unsafe_code)]
 
 mod child;
+mod descriptor;
 pub mod exec;
 mod fork;
 mod identity;
@@ -18,6 +19,7 @@ mod lines;
 pub mod signals;
 
 pub use child::Child;
+pub use descriptor::duplicate;
 pub use fork::{Failure, Stage, fork, reap_failed};
 pub use identity::Identity;
 pub use lines::{LineTooLong, Lines};

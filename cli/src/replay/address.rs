@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use capscache::Escaped;
-use rustix::process::{self, PidfdFlags, PidfdGetfdFlags};
 
 use super::monitor::{End, Monitor};
 use crate::output;
@@ -56,7 +55,7 @@ impl Address {
                 Endpoint::Stream(stream.with_context(context)?)
             }
             Address::Inherited { number, is_server } => {
-                let socket = inherited(*number);
+                let socket = capscache_process::duplicate(*number);
                 let context = || format!("cannot use the inherited descriptor {number}");
                 let socket = socket.with_context(context)?;
                 match is_server {
@@ -79,12 +78,6 @@ fn listen(path: &Path) -> Result<UnixListener> {
         fs::remove_file(&path)?;
     }
     Ok(UnixListener::bind(path)?)
-}
-
-/// Duplicates a descriptor of this process, which need not be open.
-fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    let this = process::pidfd_open(process::getpid(), PidfdFlags::empty())?;
-    Ok(process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())?)
 }
 
 impl Endpoint {
