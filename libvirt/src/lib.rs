@@ -2,7 +2,8 @@
 //! libvirt's cache.
 //!
 //! [`flags`] and [`flag`] read an entry. [`QemuCaps`] is everything that libvirt keeps of an emulator:
-//! derived from an entry, written as XML byte for byte as libvirt does, and read from it.
+//! derived from an entry, written as XML byte for byte as libvirt does, and read from it. [`DomainCaps`]
+//! is what libvirt reports of one machine type of it: the `<domainCapabilities>` XML.
 //! `docs/libvirt.md` lists what is equal to libvirt and what differs.
 
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ mod arch;
 mod caps;
 mod cpu_map;
 mod derive;
+mod domcaps;
 mod expansion;
 mod flags;
 pub mod names;
@@ -26,6 +28,11 @@ pub use caps::{
 };
 pub use cpu_map::{Comparison, CpuMap, CpuMapError, GuestCpu, Policy};
 pub use derive::{CapsError, Host};
+pub use domcaps::{
+    CpuModes, CustomModel, DEFAULT_FIRMWARE, Domain, DomainCaps, DomainError, Enumeration,
+    Features, HostModel, LoaderFirmware, Mode, Section, SevGuests, SevSupport, Surroundings, Swtpm,
+    VirtType,
+};
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};
 pub use table::{FLAGS, Flag, RELEASE, Source};

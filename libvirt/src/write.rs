@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::caps::{AcceleratorCaps, CpuData, CpuValue, HostCpu, Machine, QemuCaps};
+use crate::caps::{AcceleratorCaps, CpuData, CpuValue, HostCpu, Machine, QemuCaps, Sgx};
 
 impl QemuCaps {
     /// The `<qemuCaps>` document as libvirt writes it.
@@ -44,7 +44,7 @@ impl QemuCaps {
         }
         self.write_host(&mut xml);
         xml.close("qemuCaps");
-        xml.text
+        xml.into_text()
     }
 
     fn write_host(&self, xml: &mut Xml) {
@@ -68,28 +68,7 @@ impl QemuCaps {
             xml.close("sev");
         }
         if let Some(sgx) = &self.sgx {
-            xml.open("sgx", &[("supported", yes_no(true))]);
-            for (name, has) in [("flc", sgx.flc), ("sgx1", sgx.sgx1), ("sgx2", sgx.sgx2)] {
-                xml.text(name, &yes_no(has));
-            }
-            xml.text_with(
-                "section_size",
-                &[("unit", "KiB".to_owned())],
-                &sgx.section_size.to_string(),
-            );
-            if !sgx.sections.is_empty() {
-                xml.open("sections", &[]);
-                for section in &sgx.sections {
-                    let attributes = [
-                        ("node", section.node.to_string()),
-                        ("size", section.size.to_string()),
-                        ("unit", "KiB".to_owned()),
-                    ];
-                    xml.empty("section", &attributes);
-                }
-                xml.close("sections");
-            }
-            xml.close("sgx");
+            xml.sgx(sgx);
         }
         if !self.hyperv.is_empty() {
             xml.open("hypervCapabilities", &[("supported", yes_no(true))]);
@@ -113,12 +92,12 @@ impl QemuCaps {
 
 /// A document that is written element by element, indented by two blanks a level.
 #[derive(Default)]
-struct Xml {
+pub(crate) struct Xml {
     text: String,
     depth: usize,
 }
 
-type Attributes<'a> = [(&'a str, String)];
+pub(crate) type Attributes<'a> = [(&'a str, String)];
 
 impl Xml {
     fn begin(&mut self, name: &str, attributes: &Attributes<'_>) {
@@ -129,30 +108,67 @@ impl Xml {
         }
     }
 
-    fn open(&mut self, name: &str, attributes: &Attributes<'_>) {
+    pub(crate) fn open(&mut self, name: &str, attributes: &Attributes<'_>) {
         self.begin(name, attributes);
         self.text.push_str(">\n");
         self.depth += 1;
     }
 
-    fn close(&mut self, name: &str) {
+    pub(crate) fn close(&mut self, name: &str) {
         self.depth = self.depth.saturating_sub(1);
         let indent = 2 * self.depth;
         let _ = writeln!(self.text, "{:indent$}</{name}>", "");
     }
 
-    fn empty(&mut self, name: &str, attributes: &Attributes<'_>) {
+    pub(crate) fn empty(&mut self, name: &str, attributes: &Attributes<'_>) {
         self.begin(name, attributes);
         self.text.push_str("/>\n");
     }
 
-    fn text(&mut self, name: &str, content: &str) {
+    pub(crate) fn text(&mut self, name: &str, content: &str) {
         self.text_with(name, &[], content);
     }
 
-    fn text_with(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
+    pub(crate) fn text_with(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
         self.begin(name, attributes);
         let _ = writeln!(self.text, ">{content}</{name}>");
+    }
+
+    /// Writes a comment, which has no two hyphens in a row.
+    pub(crate) fn comment(&mut self, text: &str) {
+        let indent = 2 * self.depth;
+        let _ = writeln!(self.text, "{:indent$}<!-- {text} -->", "");
+    }
+
+    /// Returns the document.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
+    /// Writes Intel's enclaves.
+    pub(crate) fn sgx(&mut self, sgx: &Sgx) {
+        self.open("sgx", &[("supported", yes_no(true))]);
+        for (name, has) in [("flc", sgx.flc), ("sgx1", sgx.sgx1), ("sgx2", sgx.sgx2)] {
+            self.text(name, &yes_no(has));
+        }
+        self.text_with(
+            "section_size",
+            &[("unit", "KiB".to_owned())],
+            &sgx.section_size.to_string(),
+        );
+        if !sgx.sections.is_empty() {
+            self.open("sections", &[]);
+            for section in &sgx.sections {
+                let attributes = [
+                    ("node", section.node.to_string()),
+                    ("size", section.size.to_string()),
+                    ("unit", "KiB".to_owned()),
+                ];
+                self.empty("section", &attributes);
+            }
+            self.close("sections");
+        }
+        self.close("sgx");
     }
 
     fn cpu_data(&mut self, data: &CpuData) {
@@ -253,12 +269,12 @@ impl Xml {
     }
 }
 
-fn yes_no(value: bool) -> String {
+pub(crate) fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
 /// Escapes text as libvirt does: five characters; most control characters are dropped.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -277,13 +293,13 @@ fn escaped(text: &str) -> String {
 
 /// Text that libvirt does not escape: characters that make it unreadable are escaped, and those that
 /// XML does not allow are dropped.
-fn sanitized(text: &str) -> String {
+pub(crate) fn sanitized(text: &str) -> String {
     let is_allowed = |c: &char| !matches!(c, '\0'..='\u{1f}') || matches!(c, '\t' | '\n' | '\r');
     let text: String = text.chars().filter(is_allowed).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace("]]>", "]]&gt;")
 }
 
 /// The same as [`sanitized`], in an attribute.
-fn sanitized_attribute(text: &str) -> String {
+pub(crate) fn sanitized_attribute(text: &str) -> String {
     sanitized(text).replace('\'', "&apos;")
 }

@@ -9,6 +9,7 @@ use capscache_format::Escaped;
 use super::bits::Place;
 use super::tags::{Malformed, Tag, Tags, number};
 use super::{Bits, CpuMap, Feature, FeatureBits, Model, Signature};
+use crate::arch;
 
 /// The largest file of the map in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -37,12 +38,39 @@ pub enum CpuMapError {
 }
 
 impl CpuMap {
-    /// Reads the map in a folder: `/usr/share/libvirt/cpu_map`.
+    /// The folder of the map that an installed libvirt has.
+    pub const FOLDER: &str = "/usr/share/libvirt/cpu_map";
+
+    /// Reads the map in a folder: [`CpuMap::FOLDER`].
     ///
     /// # Errors
     /// [`CpuMapError`].
     pub fn read(folder: &Path) -> Result<CpuMap, CpuMapError> {
-        CpuMap::read_until(folder, |_| false)
+        CpuMap::read_until(folder, "x86", |_| false)
+    }
+
+    /// Reads the part of the map that an architecture of libvirt's has; empty if it has none.
+    ///
+    /// # Errors
+    /// [`CpuMapError`].
+    pub fn read_for(folder: &Path, arch: &str) -> Result<CpuMap, CpuMapError> {
+        match arch {
+            _ if arch::is_x86(arch) => CpuMap::read(folder),
+            _ if arch::is_ppc64(arch) => CpuMap::read_until(folder, "ppc64", |_| false),
+            _ => Ok(CpuMap::default()),
+        }
+    }
+
+    /// Reads the part of the installed map that an architecture of libvirt's has; `None` if no map is installed.
+    ///
+    /// # Errors
+    /// [`CpuMapError`].
+    pub fn installed_for(arch: &str) -> Result<Option<CpuMap>, CpuMapError> {
+        let is_missing = |error: &CpuMapError| matches!(error, CpuMapError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        match CpuMap::read_for(Path::new(CpuMap::FOLDER), arch) {
+            Err(error) if is_missing(&error) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Reads the part of the map that has features of these names; all of it if one is not there.
@@ -50,17 +78,20 @@ impl CpuMap {
     /// # Errors
     /// [`CpuMapError`].
     pub fn read_features(folder: &Path, names: &[&str]) -> Result<CpuMap, CpuMapError> {
-        CpuMap::read_until(folder, |map| names.iter().all(|name| map.has_feature(name)))
+        CpuMap::read_until(folder, "x86", |map| names.iter().all(|name| map.has_feature(name)))
     }
 
     fn read_until(
         folder: &Path,
+        arch: &str,
         is_enough: impl Fn(&CpuMap) -> bool,
     ) -> Result<CpuMap, CpuMapError> {
         let mut map = CpuMap::default();
         let mut text = String::new();
         let mut includes = Vec::new();
-        read_file(&folder.join("index.xml"), &mut text, |tags| read_index(tags, &mut includes))?;
+        read_file(&folder.join("index.xml"), &mut text, |tags| {
+            read_index(tags, arch, &mut includes)
+        })?;
         for include in includes {
             if is_enough(&map) {
                 break;
@@ -78,8 +109,9 @@ impl CpuMap {
         while let Some(tag) = tags.child_of(&root)? {
             match tag.name {
                 "vendor" => {
-                    let vendor = (tag.required("string")?, tag.required("name")?);
-                    self.vendors.push((vendor.0.to_owned(), vendor.1.to_owned()));
+                    // Only CPUs of x86 have a string.
+                    let string = tag.attribute("string")?.unwrap_or_default();
+                    self.vendors.push((string.to_owned(), tag.required("name")?.to_owned()));
                     tags.skip(&tag)?;
                 }
                 "feature" => self.add_feature(tags, &tag)?,
@@ -137,8 +169,9 @@ impl CpuMap {
 
     fn add_model(&mut self, tags: &mut Tags<'_>, tag: &Tag<'_>) -> Result<(), Malformed> {
         let mut model = Model { name: tag.required("name")?.to_owned(), ..Model::default() };
-        let (mut ancestor, mut own) = (None, Bits::default());
+        let (mut ancestor, mut own, mut is_alias) = (None, Bits::default(), true);
         while let Some(child) = tags.child_of(tag)? {
+            is_alias &= !["signature", "vendor", "feature"].contains(&child.name);
             match child.name {
                 "check" => model.is_compared = child.is("partial", "compat")?,
                 "decode" => model.is_for_guests = child.is("guest", "on")?,
@@ -152,6 +185,10 @@ impl CpuMap {
         }
         if let Some(ancestor) = ancestor {
             self.inherit(&mut model, self.model(ancestor).ok_or(Malformed)?);
+            let named = self.models.iter_mut().find(|model| model.name == ancestor);
+            if let Some(ancestor) = named.filter(|_| is_alias) {
+                ancestor.canonical = Some(model.name.clone());
+            }
         }
         model.bits.add_all(&own);
         self.models.push(model);
@@ -208,14 +245,18 @@ fn read_file(
 }
 
 /// Reads the names of files, some of which are in groups.
-fn read_index(tags: &mut Tags<'_>, includes: &mut Vec<String>) -> Result<(), Malformed> {
+fn read_index(
+    tags: &mut Tags<'_>,
+    arch: &str,
+    includes: &mut Vec<String>,
+) -> Result<(), Malformed> {
     let Some(root) = tags.child()? else { return Err(Malformed) };
-    while let Some(arch) = tags.child_of(&root)? {
-        if !arch.is("name", "x86")? {
-            tags.skip(&arch)?;
+    while let Some(part) = tags.child_of(&root)? {
+        if !part.is("name", arch)? {
+            tags.skip(&part)?;
             continue;
         }
-        while let Some(child) = tags.child_of(&arch)? {
+        while let Some(child) = tags.child_of(&part)? {
             if child.name == "group" {
                 while let Some(include) = tags.child_of(&child)? {
                     add_include(tags, &include, includes)?;

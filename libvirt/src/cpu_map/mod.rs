@@ -1,4 +1,4 @@
-//! libvirt's map of the CPU models of x86, and the model that it gives a guest whose CPU is close to the host's.
+//! libvirt's map of the CPU models of x86 (and the names of those of ppc64), and the model that it gives a guest whose CPU is close to the host's.
 //!
 //! The map is a part of libvirt, a folder of XML files: models with their features, and features with their bits in
 //! CPUID and model-specific registers.
@@ -52,6 +52,8 @@ struct Model {
     bits: Bits,
     /// The features that QEMU removed from it.
     removed: Vec<String>,
+    /// The name of the version that it is an alias of.
+    canonical: Option<String>,
 }
 
 /// The family and model of a CPU, and a bit for each of its steppings; all if there are none.
@@ -96,6 +98,22 @@ impl CpuMap {
     /// Returns the features that QEMU removed from a model: they are off if a guest does not name them.
     pub fn removed(&self, model: &str) -> &[String] {
         self.model(model).map_or(&[], |model| &model.removed)
+    }
+
+    /// Returns true if libvirt has a model of this name.
+    pub fn has_model(&self, name: &str) -> bool {
+        self.model(name).is_some()
+    }
+
+    /// Returns the name of a model's vendor.
+    pub fn vendor_of(&self, model: &str) -> Option<&str> {
+        let vendor = self.vendors.get(self.model(model)?.vendor?);
+        vendor.map(|(_, name)| name.as_str())
+    }
+
+    /// Returns the name of the version that a model is an alias of.
+    pub fn canonical(&self, model: &str) -> Option<&str> {
+        self.model(model)?.canonical.as_deref()
     }
 
     fn feature(&self, name: &str) -> Option<&Feature> {

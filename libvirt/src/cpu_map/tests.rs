@@ -95,6 +95,15 @@ fn a_cpu_is_compared_by_its_model_and_the_policies_of_features() {
 }
 
 #[test]
+fn a_model_that_differs_in_its_name_alone_is_the_canonical_one_of_its_ancestor() {
+    let map = map();
+    let canonical = ["Old", "New", "Alias", "None"].map(|name| map.canonical(name));
+    assert_eq!(canonical, [None, Some("Alias"), None, None]);
+    let vendors = ["Old", "Alias", "None"].map(|name| map.vendor_of(name));
+    assert_eq!(vendors, [Some("Maker"), Some("Maker"), None]);
+}
+
+#[test]
 fn a_text_that_ends_too_early_is_refused() {
     let root = MAP.find("<cpus>").unwrap() + 1;
     for (end, _) in MAP.char_indices().filter(|(end, _)| *end >= root) {

@@ -3,22 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache_format::{Accelerator, Entry};
+use capscache_format::Entry;
 use capscache_libvirt::{Host, QemuCaps};
 use capscache_probe::replay_under;
 
-/// The recordings, which lie beside the project and are not part of it.
+use crate::folder::{caps_of, difference, files, first_of};
+
+/// The recordings of emulators.
 fn recordings() -> Vec<PathBuf> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/libvirt/corpus");
-    let Ok(files) = fs::read_dir(&corpus) else {
-        println!("SKIPPED: libvirt's recordings are not there: {}", corpus.display());
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|kind| kind == "replies"));
-    files.sort();
-    assert!(!files.is_empty(), "{} is empty", corpus.display());
-    files
+    files("corpus", "replies")
 }
 
 /// The capabilities derived from a recording, and libvirt's XML of it.
@@ -28,26 +21,30 @@ fn written(recording: &Path) -> (QemuCaps, String) {
         let (_, rest) = expected.split_once(&format!("<{name}>")).unwrap();
         rest.split('<').next().unwrap().to_owned()
     };
-    let is_hvf = recording.to_string_lossy().contains("+hvf");
-    let first = is_hvf.then_some(Accelerator::Hvf);
-    let model = replay_under(&fs::read_to_string(recording).unwrap(), first).unwrap();
-    let entry = Entry::open(model.encode().unwrap()).unwrap();
     let host = Host {
         emulator: text("emulator"),
         microcode_version: text("microcodeVersion").parse().unwrap(),
         ..Host::default()
     };
-    (QemuCaps::from_entry(&entry, host).unwrap(), expected)
+    (caps_of(recording, host), expected)
 }
 
 #[test]
 fn every_recording_of_libvirt_yields_its_xml_byte_for_byte() {
-    for recording in recordings() {
-        let (caps, expected) = written(&recording);
-        let xml = caps.to_xml();
-        let line = xml.lines().zip(expected.lines()).position(|(ours, theirs)| ours != theirs);
-        assert!(xml == expected, "{}: line {line:?} differs", recording.display());
-    }
+    let recordings = recordings();
+    let differs = |recording: &PathBuf| {
+        let (caps, expected) = written(recording);
+        let line = difference(&caps.to_xml(), &expected)?;
+        Some(format!("{}: {line}\n", recording.display()))
+    };
+    let different: Vec<String> = recordings.iter().filter_map(differs).collect();
+    let (all, wrong) = (recordings.len(), different.len());
+    println!(
+        "{}qemucaps: {} identical, {wrong} different of {all}",
+        different.concat(),
+        all - wrong
+    );
+    assert_eq!(wrong, 0, "{different:?}");
 }
 
 #[test]
@@ -75,8 +72,7 @@ fn the_order_of_queries_in_a_recording_does_not_matter() {
             pairs[pass[0] + 1..pass[1]].reverse();
         }
         let turned = pairs.concat().join("\n\n") + "\n";
-        let is_hvf = recording.to_string_lossy().contains("+hvf");
-        let first = is_hvf.then_some(Accelerator::Hvf);
+        let first = first_of(&recording);
         let of = |text: &str| {
             let entry = Entry::open(replay_under(text, first).unwrap().encode().unwrap()).unwrap();
             QemuCaps::from_entry(&entry, Host::default()).unwrap().to_xml()

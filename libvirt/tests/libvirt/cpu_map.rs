@@ -5,8 +5,7 @@ use std::path::Path;
 
 use capscache_libvirt::{AcceleratorCaps, CpuMap, QemuCaps};
 
-/// The folder of libvirt's CPU map.
-const MAP: &str = "/usr/share/libvirt/cpu_map";
+use crate::folder::folder;
 
 /// Returns the value of an attribute in a line of libvirt's XML.
 fn attribute<'l>(line: &'l str, name: &str) -> Option<&'l str> {
@@ -38,9 +37,8 @@ fn host_model(map: &CpuMap, caps: &AcceleratorCaps) -> (String, Vec<(String, boo
 
 #[test]
 fn models_of_hosts_are_those_of_libvirts_domain_capabilities() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/libvirt");
-    let Ok(map) = CpuMap::read(Path::new(MAP)) else {
-        println!("SKIPPED: libvirt's CPU map is not there: {MAP}");
+    let Ok(map) = CpuMap::read(Path::new(CpuMap::FOLDER)) else {
+        println!("SKIPPED: libvirt's CPU map is not there: {}", CpuMap::FOLDER);
         return;
     };
     for (caps, name, is_tcg) in [
@@ -53,12 +51,12 @@ fn models_of_hosts_are_those_of_libvirts_domain_capabilities() {
     ] {
         let variant = caps.split_once('+').map_or(String::new(), |(_, v)| format!("+{v}"));
         let tcg = if is_tcg { "-tcg" } else { "" };
-        let domcaps = shared.join(format!("domcaps/{name}{tcg}.x86_64{variant}.xml"));
+        let domcaps = folder("domcaps").join(format!("{name}{tcg}.x86_64{variant}.xml"));
         let Ok(domcaps) = fs::read_to_string(domcaps) else {
             println!("SKIPPED: libvirt's domain capabilities are not there: {name}");
             continue;
         };
-        let caps = shared.join(format!("corpus/{caps}.xml"));
+        let caps = folder("corpus").join(format!("{caps}.xml"));
         let caps = QemuCaps::from_xml(&fs::read_to_string(caps).unwrap()).unwrap();
         let accelerator = if is_tcg { &caps.tcg } else { &caps.kvm };
         assert_eq!(host_model(&map, accelerator), expected(&domcaps), "{name} {is_tcg}");

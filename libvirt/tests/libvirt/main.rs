@@ -5,7 +5,10 @@
 
 mod corpus;
 mod cpu_map;
+mod domain;
+mod domcaps;
 mod flags;
+mod folder;
 mod golden;
 mod hostile;
 mod replies;

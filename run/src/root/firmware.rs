@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use capscache_libvirt::DEFAULT_FIRMWARE;
+
 use crate::host::Firmware;
 
 /// The directories of descriptions; of files of the same name, the last counts.
@@ -11,15 +13,6 @@ const DIRECTORIES: &[&str] = &["/usr/share/qemu/firmware", "/etc/qemu/firmware"]
 
 /// The largest description in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// Files of code of UEFI and templates of their variables, which libvirt has by default.
-const PAIRS: &[(&str, &str)] = &[
-    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-    ("/usr/share/AAVMF/AAVMF32_CODE.fd", "/usr/share/AAVMF/AAVMF32_VARS.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.ms.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
-];
 
 /// Returns the descriptions by priority, without those that are not valid.
 pub(super) fn descriptions() -> Vec<Firmware> {
@@ -45,7 +38,7 @@ fn read(path: &Path) -> Option<Firmware> {
 
 /// Returns files of code and of variables without a description.
 pub(super) fn pairs() -> Vec<(String, String)> {
-    PAIRS.iter().map(|(code, variables)| ((*code).into(), (*variables).into())).collect()
+    DEFAULT_FIRMWARE.iter().map(|(code, variables)| ((*code).into(), (*variables).into())).collect()
 }
 
 #[cfg(test)]

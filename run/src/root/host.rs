@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use capscache_libvirt::CpuMap;
+
 use super::{MAX_NAME_BYTES, Root, RootError, firmware};
 use crate::host::{CharacterTls, Descriptor, FIRST_CID, Host, Spice, Vnc};
 use crate::user::User;
@@ -37,7 +39,7 @@ impl Root {
             channel_dir: guest_dir.join("channel"),
             memory_dir: guest_dir.join("ram"),
             nvram_dir: self.path().join("lib/nvram"),
-            cpu_map: Some("/usr/share/libvirt/cpu_map".into()),
+            cpu_map: Some(CpuMap::FOLDER.into()),
             firmware: firmware::descriptions,
             flash_pairs: firmware::pairs(),
             page_kib: u64::try_from(rustix::param::page_size() / 1024).unwrap_or(4),
