@@ -373,6 +373,41 @@ pub(crate) enum Format {
     Json,
     /// The `<qemuCaps>` XML of libvirt's cache.
     LibvirtXml,
+    /// The `<domainCapabilities>` XML that libvirt reports for a machine type.
+    #[value(name = "domcapabilities")]
+    DomainCapabilities,
+}
+
+/// The domain that capabilities are for.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Domain {
+    /// With domcapabilities: the machine type, which may be an alias; libvirt's preferred one by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) machine: Option<String>,
+
+    /// With domcapabilities: the accelerator; hardware by default, if the emulator runs under it.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) virttype: Option<VirtType>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum VirtType {
+    /// Hardware, through KVM.
+    Kvm,
+    /// Hardware, through Apple's Hypervisor framework.
+    Hvf,
+    /// TCG.
+    Qemu,
+}
+
+impl From<VirtType> for capscache_libvirt::VirtType {
+    fn from(virttype: VirtType) -> capscache_libvirt::VirtType {
+        match virttype {
+            VirtType::Kvm => capscache_libvirt::VirtType::Kvm,
+            VirtType::Hvf => capscache_libvirt::VirtType::Hvf,
+            VirtType::Qemu => capscache_libvirt::VirtType::Qemu,
+        }
+    }
 }
 
 // Values of libvirt itself, which QEMU does not have.
@@ -405,6 +440,9 @@ pub(crate) struct Export {
 
     #[command(flatten)]
     pub(crate) libvirt: Libvirt,
+
+    #[command(flatten)]
+    pub(crate) domain: Domain,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -466,7 +504,7 @@ pub(crate) struct Replay {
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
 
-    /// With libvirt-xml: the emulator's path; /usr/bin/qemu-system-ARCH by default.
+    /// With libvirt-xml and domcapabilities: the emulator's path; /usr/bin/qemu-system-ARCH by default.
     #[arg(long, value_name = "PATH")]
     pub(crate) emulator: Option<String>,
 
@@ -499,6 +537,9 @@ pub(crate) struct Replay {
     /// and -version.
     #[arg(last = true, value_name = "ARGUMENT", requires = "emulate", allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) domain: Domain,
 }
 
 #[derive(Args, Debug)]

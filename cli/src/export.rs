@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::Groups;
-use capscache_service::export::libvirt_xml;
+use capscache_libvirt::{CpuMap, DomainCaps, Mode, VirtType};
+use capscache_service::export::{domain_capabilities, libvirt_xml};
 
 use crate::args::{self, Format};
 use crate::document::escape_xml;
@@ -23,6 +24,28 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
             let xml = libvirt_xml(&emulator, &entry, self_ctime, self_version)?;
             output::print_document(&escape_xml(&xml))?;
         }
+        Format::DomainCapabilities => {
+            let args::Domain { machine, virttype } = &args.domain;
+            let machine = machine.as_deref();
+            let caps =
+                domain_capabilities(&emulator, &entry, machine, virttype.map(VirtType::from))?;
+            print_domain(&caps)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints domain capabilities, and a warning if a part of them is unknown.
+pub(crate) fn print_domain(caps: &DomainCaps) -> Result<()> {
+    if caps.lacks_cpu_map() {
+        output::warn(format_args!(
+            "the CPU models are unknown: they depend on libvirt's CPU map, {}; install it (package libvirt-common)",
+            CpuMap::FOLDER
+        ));
+    } else if caps.cpu.host_model == Mode::Unknown {
+        output::warn(format_args!(
+            "the CPU model of the host is unknown: the emulator does not report it"
+        ));
+    }
+    output::print_document(&escape_xml(&caps.to_xml()))
 }

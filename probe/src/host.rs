@@ -24,6 +24,20 @@ pub fn kvm_opens(user: Option<&User>) -> io::Result<bool> {
     }
 }
 
+/// Returns the largest number of CPUs that a guest of KVM can have on this host: `KVM_CAP_MAX_VCPUS`, else
+/// `KVM_CAP_NR_VCPUS`, else 4, as the kernel documents it. `None` where `/dev/kvm` cannot be queried.
+#[cfg(target_arch = "x86_64")]
+pub fn kvm_max_vcpus() -> Option<u32> {
+    let most = kvm_ioctls::Kvm::new().ok()?.get_max_vcpus();
+    u32::try_from(most).ok()
+}
+
+/// Returns `None`: only KVM of x86 is queried.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn kvm_max_vcpus() -> Option<u32> {
+    None
+}
+
 /// Returns whether KVM of this host can run guests of QEMU's target `arch`.
 pub fn is_native(arch: &str) -> bool {
     match std::env::consts::ARCH {

@@ -45,7 +45,7 @@ mod user;
 
 pub use error::{ExchangeError, Exit, SessionError, StartError};
 pub use executable::module_directories_of;
-pub use host::{is_native, kvm_opens};
+pub use host::{is_native, kvm_max_vcpus, kvm_opens};
 pub use limits::Limits;
 pub use model_builder::{BuildError, note_failure};
 pub use pass::{AnswerError, RanExecutable};

@@ -6,7 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
-use capscache_libvirt::{CapsError, Host, QemuCaps};
+use capscache_libvirt::{
+    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, VirtType,
+};
+
+use crate::surroundings;
 
 /// Format of a document.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,12 @@ pub enum ExportError {
     /// The entry lacks what libvirt's document needs.
     #[error(transparent)]
     QemuCaps(#[from] CapsError),
+    /// The emulator has no such domain.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// libvirt's CPU map cannot be read.
+    #[error(transparent)]
+    CpuMap(#[from] CpuMapError),
     /// The answers are not JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -71,6 +81,29 @@ pub fn libvirt_xml(
 ) -> Result<String, ExportError> {
     let host = Host { self_ctime, self_version, ..host(emulator, entry)? };
     Ok(QemuCaps::from_entry(&**entry, host)?.to_xml())
+}
+
+/// Returns the domain capabilities that libvirt reports on this host for an entry. `machine` may be an alias; the
+/// defaults are libvirt's.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn domain_capabilities(
+    emulator: &Path,
+    entry: &Capabilities,
+    machine: Option<&str>,
+    virt_type: Option<VirtType>,
+) -> Result<DomainCaps, ExportError> {
+    let caps = QemuCaps::from_entry(&**entry, host(emulator, entry)?)?;
+    let domain = Domain::of(&caps, machine, virt_type)?;
+    let map = CpuMap::installed_for(&caps.arch)?;
+    let surroundings = surroundings::of_this_host(
+        entry.arch(),
+        &domain.machine,
+        caps.cpu_data.as_ref(),
+        map.as_ref(),
+    );
+    Ok(DomainCaps::from_caps(&caps, &domain, &surroundings))
 }
 
 /// Returns the facts of this host that libvirt keeps with an emulator's capabilities.

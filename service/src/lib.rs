@@ -44,6 +44,7 @@ pub mod query;
 mod refusal;
 mod server;
 mod supervisor;
+mod surroundings;
 mod transport;
 
 pub use error::Error;

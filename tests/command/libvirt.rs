@@ -1,6 +1,7 @@
 //! Output in libvirt's form: flags and XML.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{Dir, avr, emulator, x86_64};
 
@@ -87,6 +88,68 @@ fn a_recording_is_replayed_as_libvirt_would_cache_it() {
     let xml = replay(&["--emulator", "/opt/q", "--microcode-version", "7"]);
     assert!(xml.contains("<emulator>/opt/q</emulator>"));
     assert!(xml.contains("<microcodeVersion>7</microcodeVersion>"));
+}
+
+#[test]
+fn domain_capabilities_are_those_of_the_machine_and_accelerator() {
+    let dir = Dir::new();
+    let path = emulator("aarch64");
+    let export = |arguments: &[&str]| {
+        dir.run(&[&["export", &path, "--format", "domcapabilities"], arguments].concat())
+    };
+    let xml = export(&["--machine", "virt", "--virttype", "qemu"]).stdout;
+    let start = format!("<domainCapabilities>\n  <path>{path}</path>\n  <domain>qemu</domain>\n");
+    assert!(xml.starts_with(&start) && xml.ends_with("</domainCapabilities>\n"), "{xml}");
+    // The alias has become a name, and libvirt's preferred machine type is the same.
+    assert!(xml.contains("  <machine>virt-") && xml.contains("<arch>aarch64</arch>"), "{xml}");
+    assert!(xml.contains("<model usable='unknown' vendor='unknown'>cortex-a57</model>"), "{xml}");
+    assert_eq!(export(&["--virttype", "qemu"]).stdout, xml);
+    let vax = export(&["--machine", "vax", "--virttype", "qemu"]);
+    assert_eq!((vax.code, vax.stdout.as_str()), (Some(2), ""));
+    let complaint = vax.complaint();
+    assert!(
+        complaint.contains("the machine type \"vax\": the emulator does not have it under qemu"),
+        "{complaint}"
+    );
+    let hvf = export(&["--virttype", "hvf"]);
+    let hvf = hvf.complaint();
+    assert!(hvf.contains("domains of type hvf: the emulator does not run under it"), "{hvf}");
+}
+
+#[test]
+fn cpu_models_of_x86_are_said_to_be_missing_exactly_without_libvirts_cpu_map() {
+    let dir = Dir::new();
+    let run = dir.run(&["export", &x86_64(), "--format", "domcapabilities", "--virttype", "qemu"]);
+    let has_map = Path::new(capscache_libvirt::CpuMap::FOLDER).exists();
+    assert_eq!(
+        run.stderr.contains("the CPU models are unknown: they depend on"),
+        !has_map,
+        "{run:?}"
+    );
+    assert_eq!(run.stdout.contains("<!-- the other modes are unknown"), !has_map, "{run:?}");
+    assert_eq!(run.stdout.contains("canonical='qemu64-v1'>qemu64</model>"), has_map, "{run:?}");
+}
+
+#[test]
+fn domain_capabilities_of_a_recording_have_no_facts_of_this_host() {
+    let dir = Dir::new();
+    let recording = dir.path("recording");
+    dir.answer(&["record", &emulator("riscv64"), "-o", recording.to_str().unwrap()]);
+    let xml = dir.answer(&[
+        "replay",
+        recording.to_str().unwrap(),
+        "--format",
+        "domcapabilities",
+        "--machine",
+        "virt",
+    ]);
+    for part in [
+        "<path>/usr/bin/qemu-system-riscv64</path>\n  <domain>qemu</domain>\n  <machine>virt</machine>\n",
+        "<enum name='firmware'/>\n    <loader supported='yes'>\n      <enum name='type'>",
+        "<enum name='pciBackend'/>",
+    ] {
+        assert!(xml.contains(part), "{part}: {xml}");
+    }
 }
 
 #[test]

@@ -8,11 +8,12 @@ mod options;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::Accelerator;
-use capscache_libvirt::{Host, QemuCaps};
+use capscache::{Accelerator, Entry};
+use capscache_libvirt::{CpuMap, Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtType};
 
 use crate::args::{self, Format, ReplayAccelerator};
 use crate::document::escape_xml;
+use crate::export::print_domain;
 use crate::input;
 use crate::output;
 
@@ -34,17 +35,30 @@ fn print(args: &args::Replay) -> Result<ExitCode> {
     match args.format {
         Format::Json => output::print_json(&entry)?,
         Format::LibvirtXml => {
-            let host = Host {
-                emulator: args.emulator.clone().unwrap_or_default(),
-                microcode_version: args.microcode_version,
-                ..Host::default()
-            };
-            let mut caps = QemuCaps::from_entry(&entry, host)?;
-            if args.emulator.is_none() {
-                caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
-            }
-            output::print_document(&escape_xml(&caps.to_xml()))?;
+            output::print_document(&escape_xml(&caps_of(&entry, args)?.to_xml()))?;
+        }
+        Format::DomainCapabilities => {
+            let caps = caps_of(&entry, args)?;
+            let args::Domain { machine, virttype } = &args.domain;
+            let domain = Domain::of(&caps, machine.as_deref(), virttype.map(VirtType::from))?;
+            let map = CpuMap::installed_for(&caps.arch)?;
+            let surroundings = Surroundings { cpu_map: map.as_ref(), ..Surroundings::default() };
+            print_domain(&DomainCaps::from_caps(&caps, &domain, &surroundings))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Derives libvirt's capabilities from a transcript. Facts of its host that it does not have are 0.
+fn caps_of(entry: &Entry<Vec<u8>>, args: &args::Replay) -> Result<QemuCaps> {
+    let host = Host {
+        emulator: args.emulator.clone().unwrap_or_default(),
+        microcode_version: args.microcode_version,
+        ..Host::default()
+    };
+    let mut caps = QemuCaps::from_entry(entry, host)?;
+    if args.emulator.is_none() {
+        caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
+    }
+    Ok(caps)
 }
