@@ -11,6 +11,7 @@ mod command_lines;
 #[path = "../support/dir.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod dir;
+mod domain_capabilities;
 mod guests;
 mod releases;
 #[path = "../../run/tests/corpus/shell.rs"]
@@ -38,6 +39,8 @@ const APART: [&str; 4] = ["unshare", "-mpf", "--kill-child", "--mount-proc"];
 struct Scene {
     directory: Dir,
     has_kvm: bool,
+    /// A program that changes the surroundings of its arguments.
+    prefix: Vec<String>,
 }
 
 /// A run of libvirt.
@@ -61,7 +64,7 @@ fn can_be_apart() -> bool {
 
 impl Scene {
     fn new() -> Scene {
-        Scene { directory: Dir::new(), has_kvm: true }
+        Scene { directory: Dir::new(), has_kvm: true, prefix: Vec::new() }
     }
 
     /// Returns a scene without `/dev/kvm` for any user; returns `None` and reports a skip where that is not possible.
@@ -84,7 +87,8 @@ impl Scene {
         let dev = self.path("dev").display().to_string();
         let hide = ["sh", "-euc", WITHOUT_KVM, &dev];
         let words: &[&[&str]] = if self.has_kvm { &[] } else { &[&APART, &hide] };
-        words.concat().into_iter().map(str::to_owned).collect()
+        let words = words.concat().into_iter().map(str::to_owned);
+        self.prefix.iter().cloned().chain(words).collect()
     }
 
     /// Runs libvirt embedded, which first probes every emulator that it searches for and has no file of.
