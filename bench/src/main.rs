@@ -112,6 +112,9 @@ fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<W
     add("hit", &|| Ok(vec![reading::hits(forms, rounds(100))?]))?;
     add("many gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
     add("processes", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
+    add("domcapabilities", &|| {
+        Ok(vec![processes::domain_capabilities(forms, directory, rounds(100))?])
+    })?;
     add("sharing", &|| Ok(vec![sharing::readers(forms)?]))?;
     add("start", &|| Ok(vec![starting::guest(&forms.emulator, directory, rounds(30))?]))?;
     add("cold, one", &|| Ok(vec![probing::one(&forms.emulator, directory, rounds(21))?]))?;

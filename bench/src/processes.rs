@@ -12,6 +12,7 @@ use crate::report::{Limit, Unit, Work};
 const QUERY: &str = "capscache query";
 const EMPTY: &str = "empty process";
 const VIRSH: &str = "virsh domcapabilities";
+const EXPORT: &str = "capscache export, domcapabilities";
 
 /// A program of this build; the error names the command that builds it.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
@@ -72,5 +73,30 @@ pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<
     work.sides = in_turn(rounds, sides)?;
     work.add_bar(QUERY, EMPTY, Limit::AtMost(2.0));
     work.add_bar(VIRSH, QUERY, Limit::AtLeast(30.0));
+    Ok(work)
+}
+
+/// Measures the domain capabilities of libvirt's preferred machine type, on this side and on libvirt's.
+pub(crate) fn domain_capabilities(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
+    let what = "the domain capabilities of the preferred machine type from a warm cache, the whole process";
+    let mut work = Work::new("domcapabilities", what, Unit::Seconds);
+    let command = built("capscache")?;
+    let mut sides = vec![Side::repeated(EXPORT, move || {
+        let mut export = Command::new(&command);
+        export.arg("--root").arg(&forms.root).arg("export").arg(&forms.emulator);
+        export.args(["--format", "domcapabilities", "--no-probe"]);
+        run(export.env_remove("CAPSCACHE_ROOT"))
+    })];
+    work.skipped.extend(no_libvirt());
+    if work.skipped.is_empty() {
+        let root = directory.join("domcapabilities");
+        let emulator = forms.emulator.to_string_lossy();
+        let theirs =
+            move || run(&mut virsh(&root, &["domcapabilities", "--emulatorbin", &emulator]));
+        theirs().context("cannot fill libvirt's cache")?;
+        sides.push(Side::repeated(VIRSH, theirs));
+    }
+    work.sides = in_turn(rounds, sides)?;
+    work.add_bar(VIRSH, EXPORT, Limit::AtLeast(4.0));
     Ok(work)
 }
