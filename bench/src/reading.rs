@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use capscache::{Cache, Capabilities, HostFacts, Lookup};
-use capscache_libvirt::{Host, QemuCaps};
+use capscache_libvirt::{Host, QemuCaps, Release};
 
 #[cfg(feature = "libxml2")]
 pub(crate) use self::libxml2::parse as parse_tree;
@@ -64,7 +64,7 @@ impl Owned {
         Ok(match self {
             #[cfg(feature = "libxml2")]
             Owned::Libxml2 => libxml2::load(&forms.xml)?,
-            Owned::QuickXml => QemuCaps::from_xml(&fs::read_to_string(&forms.xml)?)?,
+            Owned::QuickXml => QemuCaps::from_xml(&fs::read_to_string(&forms.xml)?, LIBVIRT)?,
             Owned::Json => serde_json::from_slice(&fs::read(&forms.json)?)?,
             Owned::Bincode => {
                 let bytes = fs::read(&forms.bincode)?;
@@ -73,6 +73,9 @@ impl Owned {
         })
     }
 }
+
+/// The release of libvirt whose file is read.
+pub(crate) const LIBVIRT: Release = Release::V11_3;
 
 pub(crate) const LIBXML2: &str = "libxml2 (as libvirt)";
 pub(crate) const MAPPED: &str = "capscache, mapped";
@@ -83,7 +86,7 @@ impl Forms {
         let root = directory.join("root");
         let caps = Cache::open(&root)?.get(emulator)?;
         let host = Host { emulator: emulator.display().to_string(), ..Host::default() };
-        let owned = QemuCaps::from_entry(&*caps, host)?;
+        let owned = QemuCaps::from_entry(&*caps, host, LIBVIRT)?;
         let forms = Forms {
             emulator: emulator.to_owned(),
             root,
@@ -135,7 +138,7 @@ impl Forms {
     /// The digest of all content, which is the same on all sides.
     pub(crate) fn digest_of_mapped(&self) -> Result<u64> {
         let host = Host { emulator: self.emulator.display().to_string(), ..Host::default() };
-        digest(&QemuCaps::from_entry(&*self.open_file()?, host)?)
+        digest(&QemuCaps::from_entry(&*self.open_file()?, host, LIBVIRT)?)
     }
 }
 

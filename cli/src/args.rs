@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use capscache::probe::Limits;
+use capscache_libvirt::{Release, UnknownRelease};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -228,6 +229,9 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 
     #[command(flatten)]
+    pub(crate) release: LibvirtRelease,
+
+    #[command(flatten)]
     pub(crate) probing: Probing,
 }
 
@@ -272,6 +276,9 @@ pub(crate) struct Query {
     /// which accelerator it runs.
     #[arg(long)]
     pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) release: LibvirtRelease,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -410,6 +417,22 @@ impl From<VirtType> for capscache_libvirt::VirtType {
     }
 }
 
+// For commands that speak libvirt's vocabulary. (A doc comment would replace theirs.)
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct LibvirtRelease {
+    /// Release of libvirt whose flags and XML to use: 9.0, 10.0, 11.3 or 12.8; the installed one by default, and
+    /// the newest if none is installed.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) libvirt: Option<Release>,
+}
+
+impl LibvirtRelease {
+    /// Returns the release.
+    pub(crate) fn get(self) -> Result<Release, UnknownRelease> {
+        self.libvirt.map_or_else(capscache_service::release::libvirt, Ok)
+    }
+}
+
 // Values of libvirt itself, which QEMU does not have.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Libvirt {
@@ -437,6 +460,9 @@ pub(crate) struct Export {
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) release: LibvirtRelease,
 
     #[command(flatten)]
     pub(crate) libvirt: Libvirt,
@@ -503,6 +529,9 @@ pub(crate) struct Replay {
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) release: LibvirtRelease,
 
     /// With libvirt-xml and domcapabilities: the emulator's path; /usr/bin/qemu-system-ARCH by default.
     #[arg(long, value_name = "PATH")]

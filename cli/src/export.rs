@@ -21,14 +21,15 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
         Format::Json => output::print_json(&*entry)?,
         Format::LibvirtXml => {
             let args::Libvirt { self_ctime, self_version } = args.libvirt;
-            let xml = libvirt_xml(&emulator, &entry, self_ctime, self_version)?;
+            let release = args.release.get()?;
+            let xml = libvirt_xml(&emulator, &entry, release, self_ctime, self_version)?;
             output::print_document(&escape_xml(&xml))?;
         }
         Format::DomainCapabilities => {
             let args::Domain { machine, virttype } = &args.domain;
-            let machine = machine.as_deref();
-            let caps =
-                domain_capabilities(&emulator, &entry, machine, virttype.map(VirtType::from))?;
+            let (machine, virttype) = (machine.as_deref(), virttype.map(VirtType::from));
+            let release = args.release.get()?;
+            let caps = domain_capabilities(&emulator, &entry, release, machine, virttype)?;
             print_domain(&caps)?;
         }
     }

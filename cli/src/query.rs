@@ -13,7 +13,7 @@ use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     // A query that cannot be parsed is reported before anything is probed.
-    let queries = args.query.iter().map(|text| text.parse());
+    let queries = args.query.iter().map(|text| Query::parse(text, || args.release.get()));
     let queries = queries.collect::<Result<Vec<Query>, QueryError>>()?;
     let source = session.source()?;
     let emulator = locate(&args.emulator);

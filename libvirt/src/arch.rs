@@ -1,7 +1,11 @@
 //! Architectures in libvirt's vocabulary.
 
-/// libvirt's name of the architecture `target` (`query-target`); `None` if libvirt has none.
-pub(crate) fn name(target: &str) -> Option<&'static str> {
+use crate::release::Release;
+
+const LOONGARCH: &str = "loongarch64";
+
+/// A release's name of the architecture `target` (`query-target`); `None` if it has none.
+pub(crate) fn name(target: &str, release: Release) -> Option<&'static str> {
     const NAMES: &[&str] = &[
         "alpha",
         "armv6l",
@@ -11,7 +15,7 @@ pub(crate) fn name(target: &str) -> Option<&'static str> {
         "cris",
         "i686",
         "lm32",
-        "loongarch64",
+        LOONGARCH,
         "m68k",
         "microblaze",
         "microblazeel",
@@ -44,7 +48,8 @@ pub(crate) fn name(target: &str) -> Option<&'static str> {
         "or32" => "openrisc",
         other => other,
     };
-    NAMES.iter().find(|known| **known == name).copied()
+    let is_known = |known: &str| known != LOONGARCH || release.facts().has_loongarch;
+    NAMES.iter().copied().find(|known| *known == name && is_known(known))
 }
 
 pub(crate) fn is_x86(arch: &str) -> bool {
@@ -68,12 +73,16 @@ pub(crate) fn has_gic(arch: &str) -> bool {
     matches!(arch, "armv6l" | "armv7l" | "aarch64")
 }
 
-/// The machine type that libvirt lists first.
-pub(crate) fn preferred_machine(arch: &str) -> Option<&'static str> {
+/// The machine type that a release lists first.
+pub(crate) fn preferred_machine(arch: &str, release: Release) -> Option<&'static str> {
+    let prefers_virt = release.facts().prefers_virt;
     Some(match arch {
         "i686" | "x86_64" => "pc",
-        "aarch64" | "armv7l" | "armv7b" | "riscv32" | "riscv64" | "loongarch64" => "virt",
-        "armv6l" => "integratorcp",
+        "aarch64" | "armv7l" | "armv7b" if prefers_virt => "virt",
+        "aarch64" | "armv7l" | "armv7b" | "armv6l" => "integratorcp",
+        "riscv32" | "riscv64" if prefers_virt => "virt",
+        "riscv32" | "riscv64" => "spike_v1.10",
+        LOONGARCH => "virt",
         "ppc64" | "ppc64le" => "pseries",
         "ppc" | "ppcle" => "g3beige",
         "ppcemb" => "bamboo",

@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::flags::FlagSet;
+use crate::release::Release;
 
 /// The `<qemuCaps>` of one emulator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QemuCaps {
+    /// The release of libvirt whose flags and elements these are.
+    pub release: Release,
     /// The requested path.
     pub emulator: String,
     /// Change time of the emulator's inode, in seconds.
@@ -47,6 +50,8 @@ pub struct QemuCaps {
     pub sgx: Option<Sgx>,
     /// The Hyper-V enlightenments, in the order of [`HYPERV`]; empty if not supported.
     pub hyperv: Vec<String>,
+    /// Their values.
+    pub hyperv_values: EnlightenmentValues,
     /// True if KVM supports nested virtualization.
     pub kvm_supports_nesting: bool,
     /// True if KVM supports guests that the host cannot read.
@@ -74,6 +79,21 @@ pub const HYPERV: [&str; 17] = [
     "xmm_input",
 ];
 
+/// Values of enlightenments beside their names, which libvirt keeps since 12.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnlightenmentValues {
+    /// The number of attempts before a guest reports that a spin lock is taken; 0 if there is no limit.
+    pub spinlocks: u32,
+    /// Synthetic timers in direct mode; `None` if QEMU did not report it.
+    pub stimer_direct: Option<bool>,
+    /// Direct flushes of the TLB of nested guests; `None` if QEMU did not report it.
+    pub tlbflush_direct: Option<bool>,
+    /// Flushes of ranges of the TLB; `None` if QEMU did not report it.
+    pub tlbflush_extended: Option<bool>,
+    /// The vendor that guests get.
+    pub vendor_id: Option<String>,
+}
+
 /// Capabilities under one accelerator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AcceleratorCaps {
@@ -96,6 +116,8 @@ pub struct HostCpu {
     pub properties: Vec<CpuProperty>,
     /// Deprecated features.
     pub deprecated: Vec<String>,
+    /// Those among the features of this CPU, which libvirt keeps apart since 12.
+    pub host_deprecated: Vec<String>,
 }
 
 /// One property of the host's CPU.

@@ -4,11 +4,13 @@ use capscache_format::{Accelerator, Array, Entry, FactKind, Value};
 
 use crate::arch;
 use crate::caps::{
-    AcceleratorCaps, Cpu, CpuData, Cpuid, Gic, HYPERV, Machine, QemuCaps, Sev, Sgx, SgxSection,
+    AcceleratorCaps, Cpu, CpuData, Cpuid, Gic, Machine, QemuCaps, Sev, Sgx, SgxSection,
 };
 use crate::expansion::Expansions;
 use crate::flags::{Emulator, FlagSet};
+use crate::hyperv;
 use crate::names;
+use crate::release::Release;
 use crate::values::{boolean, elements, is_true, some_text, text};
 
 /// Values that libvirt stores beside those of an emulator, and that QEMU does not report.
@@ -32,8 +34,10 @@ pub struct Host {
     pub kernel_version: Option<String>,
     /// True if KVM supports nested virtualization.
     pub kvm_supports_nesting: bool,
-    /// True if KVM supports guests that the host cannot read.
+    /// True if KVM supports guests that the host cannot read, with other means than TDX.
     pub kvm_supports_secure_guest: bool,
+    /// True if KVM supports Intel's TDX.
+    pub kvm_supports_tdx: bool,
 }
 
 /// The reason why libvirt would not keep an emulator.
@@ -56,6 +60,18 @@ pub enum CapsError {
         /// QEMU's name of the architecture.
         arch: String,
     },
+    /// libvirt refuses a QEMU as old as this one.
+    #[error(
+        "cannot export for libvirt: {release} requires QEMU {oldest} or later, and this is {version}; use an older release with --libvirt, or `export --format json`"
+    )]
+    TooOld {
+        /// The release of libvirt.
+        release: Release,
+        /// The version of QEMU.
+        version: String,
+        /// The oldest version that the release accepts.
+        oldest: String,
+    },
     /// It ran under none of libvirt's accelerators: for example one without TCG, where there is no KVM.
     #[error(
         "cannot export for libvirt: the emulator runs under neither hardware nor TCG here; use `export --format json`"
@@ -72,18 +88,27 @@ pub enum CapsError {
 }
 
 impl QemuCaps {
-    /// Derives the capabilities that libvirt would keep of an emulator.
+    /// Derives the capabilities that a release of libvirt would keep of an emulator.
     ///
     /// # Errors
     /// [`CapsError`].
-    pub fn from_entry<B: AsRef<[u8]>>(entry: &Entry<B>, host: Host) -> Result<QemuCaps, CapsError> {
+    pub fn from_entry<B: AsRef<[u8]>>(
+        entry: &Entry<B>,
+        host: Host,
+        release: Release,
+    ) -> Result<QemuCaps, CapsError> {
         if let Some(incomplete) = entry.incomplete() {
             return Err(CapsError::Incomplete { reason: incomplete.reason });
         }
-        let emulator = Emulator::of(entry);
+        let emulator = Emulator::of(entry, release);
         let arch = emulator
             .arch
             .ok_or_else(|| CapsError::UnknownArchitecture { arch: entry.arch().to_owned() })?;
+        let oldest = release.facts().oldest_qemu;
+        if emulator.version < oldest {
+            let [version, oldest] = [emulator.version, oldest].map(readable);
+            return Err(CapsError::TooOld { release, version, oldest });
+        }
         for (kind, what) in [
             (FactKind::Version, "query-version"),
             (FactKind::Schema, "query-qmp-schema"),
@@ -97,7 +122,10 @@ impl QemuCaps {
         if emulator.hardware.is_none() && !ran_tcg {
             return Err(CapsError::NoAccelerator);
         }
-        let flags = emulator.flags();
+        let mut flags = emulator.flags();
+        if host.kvm_supports_tdx && emulator.lacks_only_the_host_for("tdx-guest") {
+            flags.insert("tdx-guest");
+        }
         // Without TCG there is no second pass; without hardware the first one is TCG's.
         let has_tcg = emulator.hardware.is_none() || flags.has("tcg");
         let has_sev = flags.has("sev-guest") || flags.has("sev-snp-guest");
@@ -118,22 +146,20 @@ impl QemuCaps {
         }
         let Host { kernel_version, host_cpu_signature, .. } = host;
         let is_accelerated = emulator.hardware.is_some();
-        let version = entry.version();
-        let part = |number: u64| u32::try_from(number).unwrap_or(0);
-        let version = part(version.major)
-            .saturating_mul(1_000_000)
-            .saturating_add(part(version.minor).saturating_mul(1000))
-            .saturating_add(part(version.micro));
         let of = |accelerator| accelerator_caps(&emulator, arch, &flags, accelerator);
         let hardware = emulator.hardware;
         let only = |accelerator| hardware == Some(accelerator);
+        let (hyperv, hyperv_values) = hyperv::enlightenments(&emulator, arch);
+        let has_secure_guests = host.kvm_supports_secure_guest
+            || host.kvm_supports_tdx && release.facts().has_tdx && arch::is_x86(arch);
         Ok(QemuCaps {
+            release,
             emulator: host.emulator,
             qemu_ctime: host.qemu_ctime,
             module_directory_mtime: host.module_directory_mtime,
             self_ctime: host.self_ctime,
             self_version: host.self_version,
-            version,
+            version: emulator.version,
             microcode_version: host.microcode_version,
             host_cpu_signature: host_cpu_signature.filter(|_| is_accelerated),
             package: entry.package().to_owned(),
@@ -146,9 +172,10 @@ impl QemuCaps {
             gic: gic(&emulator, arch),
             sev,
             sgx: sgx(&emulator).filter(|_| flags.has("sgx-epc")),
-            hyperv: hyperv(&emulator, arch),
+            hyperv,
+            hyperv_values,
             kvm_supports_nesting: host.kvm_supports_nesting && only(Accelerator::Kvm),
-            kvm_supports_secure_guest: host.kvm_supports_secure_guest && only(Accelerator::Kvm),
+            kvm_supports_secure_guest: has_secure_guests && only(Accelerator::Kvm),
             flags,
         })
     }
@@ -165,12 +192,12 @@ fn accelerator_caps(
         .filter(|_| flags.has("query-cpu-definitions"));
     AcceleratorCaps {
         host_cpu: Expansions::new(emulator, arch, accelerator).host_cpu(),
-        cpus: elements(cpus).filter_map(|model| cpu(model, arch)).collect(),
-        machines: machines(emulator.answer(accelerator, FactKind::Machines), arch),
+        cpus: elements(cpus).filter_map(|model| cpu(model, arch, emulator.release)).collect(),
+        machines: machines(emulator, accelerator, arch),
     }
 }
 
-fn cpu(model: Value<'_>, arch: &str) -> Option<Cpu> {
+fn cpu(model: Value<'_>, arch: &str, release: Release) -> Option<Cpu> {
     let name = text(model, "name")?;
     let blockers = model.get("unavailable-features").and_then(Value::as_array);
     Some(Cpu {
@@ -181,15 +208,20 @@ fn cpu(model: Value<'_>, arch: &str) -> Option<Cpu> {
             .into_iter()
             .flat_map(Array::iter)
             .filter_map(Value::as_str)
-            .map(|name| if arch::is_x86(arch) { blocker(name) } else { name }.to_owned())
+            .map(|name| if arch::is_x86(arch) { blocker(name, release) } else { name }.to_owned())
             .collect(),
         deprecated: is_true(model.get("deprecated")),
     })
 }
 
 /// Features with different spellings in libvirt and QEMU: it reads both and writes QEMU's.
-fn blocker(name: &str) -> &str {
+fn blocker(name: &str, release: Release) -> &str {
     match name {
+        "hv-vendor_id" | "hv-emsr_bitmap" | "hv-xmm_input" | names::NOT_RESPELT_AT_FIRST
+            if !release.facts().spells_all_blockers =>
+        {
+            name
+        }
         "hv-vendor_id" => "hv-vendor-id",
         "hv-emsr_bitmap" => "hv-emsr-bitmap",
         "hv-xmm_input" => "hv-xmm-input",
@@ -198,10 +230,13 @@ fn blocker(name: &str) -> &str {
 }
 
 /// The machine types without `none`; libvirt's preferred one comes first.
-fn machines(answer: Option<Value<'_>>, arch: &str) -> Vec<Machine> {
-    let mut machines: Vec<Machine> = elements(answer).filter_map(machine).collect();
+fn machines(emulator: &Emulator<'_>, accelerator: Accelerator, arch: &str) -> Vec<Machine> {
+    let answer = emulator.answer(accelerator, FactKind::Machines);
+    let has_acpi = emulator.release.facts().has_acpi;
+    let mut machines: Vec<Machine> =
+        elements(answer).filter_map(|answer| machine(answer, has_acpi)).collect();
     machines.retain(|machine| machine.name != "none");
-    let preferred = arch::preferred_machine(arch);
+    let preferred = arch::preferred_machine(arch, emulator.release);
     let is_preferred = |machine: &Machine| {
         preferred.is_some_and(|name| machine.name == name || machine.alias.as_deref() == Some(name))
     };
@@ -215,7 +250,7 @@ fn machines(answer: Option<Value<'_>>, arch: &str) -> Vec<Machine> {
     machines
 }
 
-fn machine(answer: Value<'_>) -> Option<Machine> {
+fn machine(answer: Value<'_>, has_acpi: bool) -> Option<Machine> {
     let max_cpus = answer.get("cpu-max").and_then(Value::as_u64);
     Some(Machine {
         name: text(answer, "name")?,
@@ -227,7 +262,7 @@ fn machine(answer: Value<'_>) -> Option<Machine> {
         numa_mem_supported: boolean(answer, "numa-mem-supported").unwrap_or(true),
         default_ram_id: text(answer, "default-ram-id"),
         deprecated: is_true(answer.get("deprecated")),
-        acpi: boolean(answer, "acpi"),
+        acpi: boolean(answer, "acpi").filter(|_| has_acpi),
     })
 }
 
@@ -294,25 +329,7 @@ fn sgx(emulator: &Emulator<'_>) -> Option<Sgx> {
     })
 }
 
-/// The Hyper-V enlightenments of the host's CPU, from the first pass.
-fn hyperv(emulator: &Emulator<'_>, arch: &str) -> Vec<String> {
-    if !(arch::is_x86(arch) || arch::is_arm(arch)) {
-        return Vec::new();
-    }
-    let expansions = Expansions::new(emulator, arch, emulator.first());
-    let props = [("migratable", false), ("hv-passthrough", true)];
-    let props = expansions.model("full", &props).and_then(|model| model.get("props"));
-    let Some(props) = props.and_then(Value::as_object) else { return Vec::new() };
-    let is_counted = |value: Value<'_>| {
-        is_true(Some(value)) || value.as_i64().is_some_and(|n| n > 0) || value.as_str().is_some()
-    };
-    let has = |known: &str| {
-        props.iter().any(|(name, value)| {
-            let name = name.strip_prefix("hv-");
-            let is_known =
-                name.is_some_and(|name| name == known || name.replace('-', "_") == known);
-            is_known && is_counted(value)
-        })
-    };
-    HYPERV.iter().filter(|one| has(one)).map(|one| (*one).to_owned()).collect()
+/// The text of a version in libvirt's encoding.
+fn readable(version: u32) -> String {
+    format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }

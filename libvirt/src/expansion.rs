@@ -5,6 +5,7 @@ use capscache_format::{Accelerator, FactKind, Object, Value};
 use crate::arch;
 use crate::caps::{CpuProperty, CpuValue, HostCpu};
 use crate::flags::Emulator;
+use crate::release::Deprecated;
 use crate::values::{boolean, elements, text};
 
 /// The replies of `query-cpu-model-expansion` under one accelerator, by their arguments.
@@ -22,9 +23,11 @@ pub(crate) struct Expansions<'e, 'a> {
 
 impl<'e, 'a> Expansions<'e, 'a> {
     pub(crate) fn new(emulator: &'e Emulator<'a>, arch: &'e str, accelerator: Accelerator) -> Self {
-        let is_second = accelerator == Accelerator::Tcg && emulator.hardware.is_some();
-        let name = if is_second { "max" } else { "host" };
         let has = |flag| emulator.has_named(flag).is_yes();
+        // A release that does not query the accelerator treats a first pass without hardware as accelerated.
+        let is_known = emulator.hardware.is_some()
+            || emulator.release.facts().queries_accelerators && has("query-accelerators");
+        let name = if accelerator == Accelerator::Tcg && is_known { "max" } else { "host" };
         Expansions {
             emulator,
             arch,
@@ -33,6 +36,11 @@ impl<'e, 'a> Expansions<'e, 'a> {
             is_sent: has("query-cpu-model-expansion"),
             is_twofold: arch::is_x86(arch) && !has("canonical-cpu-features"),
         }
+    }
+
+    /// Returns true if libvirt expands the CPU of the host, and not the maximal one.
+    pub(crate) fn is_of_host(&self) -> bool {
+        self.name == "host"
     }
 
     /// The CPU that a guest can have, as libvirt keeps it.
@@ -49,24 +57,39 @@ impl<'e, 'a> Expansions<'e, 'a> {
             let other = others.and_then(|others| boolean(others, name));
             property(name, value, other)
         });
-        let deprecated = |answer: Value<'_>| -> Vec<String> {
-            let names = elements(answer.get("deprecated-props"));
-            names.filter_map(Value::as_str).map(str::to_owned).collect()
-        };
-        let mut deprecated_features = deprecated(plain);
-        if self.emulator.has_named("query-cpu-model-expansion.deprecated-props").is_yes() {
-            let full = self.answer("full", |model| is_model(model, self.name, &[]));
-            let names = full.map(deprecated).unwrap_or_default();
-            if !names.is_empty() {
-                deprecated_features = names;
-            }
-        }
+        let (deprecated, host_deprecated) = self.deprecated(plain);
         Some(HostCpu {
             model,
             migratability: others.is_some(),
             properties: properties.collect(),
-            deprecated: deprecated_features,
+            deprecated,
+            host_deprecated,
         })
+    }
+
+    /// The deprecated features of the full expansion, and those of the given one if a release keeps them apart.
+    fn deprecated(&self, plain: Value<'_>) -> (Vec<String>, Vec<String>) {
+        let of = |answer: Value<'_>| -> Vec<String> {
+            let names = elements(answer.get("deprecated-props"));
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let lists = self.emulator.release.facts().deprecated;
+        if lists == Deprecated::Absent {
+            return Default::default();
+        }
+        let is_static = !arch::is_arm(self.arch) && !self.is_twofold;
+        let (mut full, host) = match lists {
+            Deprecated::Separate if is_static => (Vec::new(), of(plain)),
+            _ => (of(plain), Vec::new()),
+        };
+        if self.emulator.has_named("query-cpu-model-expansion.deprecated-props").is_yes() {
+            let answer = self.answer("full", |model| is_model(model, self.name, &[]));
+            let names = answer.map(of).unwrap_or_default();
+            if !names.is_empty() {
+                full = names;
+            }
+        }
+        (full, host)
     }
 
     /// The properties of the expansion that includes features that cannot be migrated.

@@ -9,6 +9,7 @@ use capscache_format::{
 use serde::{Deserialize, Serialize};
 
 use crate::arch;
+use crate::release::Release;
 use crate::table::{COUNT, FLAGS, Flag, GATES, Source};
 use crate::values::is_true;
 
@@ -87,34 +88,42 @@ static BY_NAME: LazyLock<Vec<usize>> = LazyLock::new(|| {
     sorted
 });
 
-/// The flags of an emulator, as libvirt sets them.
-pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>) -> FlagSet {
-    Emulator::of(entry).flags()
+/// The flags of an emulator, as a release of libvirt sets them.
+pub fn flags<B: AsRef<[u8]>>(entry: &Entry<B>, release: Release) -> FlagSet {
+    Emulator::of(entry, release).flags()
 }
 
-/// Returns whether an emulator has a flag: *unknown* if none of its sources was reported.
+/// Returns whether a release of libvirt sets a flag for an emulator: *unknown* if none of its sources was
+/// reported.
 ///
 /// # Errors
 /// [`UnknownFlag`].
-pub fn flag<B: AsRef<[u8]>>(entry: &Entry<B>, name: &str) -> Result<Tri, UnknownFlag> {
-    find_live(name).map(|flag| has(entry, flag))
+pub fn flag<B: AsRef<[u8]>>(
+    entry: &Entry<B>,
+    name: &str,
+    release: Release,
+) -> Result<Tri, UnknownFlag> {
+    find_live(name, release).map(|flag| has(entry, flag, release))
 }
 
-/// Finds the flag with this name, if a reply can set it.
+/// Finds the flag with this name, if a reply can make a release of libvirt set it.
 ///
 /// # Errors
 /// [`UnknownFlag`].
-pub fn find_live(name: &str) -> Result<&'static Flag, UnknownFlag> {
-    let flag = find(name).ok_or_else(|| UnknownFlag::new(name))?;
-    if flag.sources.is_empty() {
-        return Err(UnknownFlag::Retired { name: flag.name });
+pub fn find_live(name: &str, release: Release) -> Result<&'static Flag, UnknownFlag> {
+    let flag = find(name).ok_or_else(|| UnknownFlag::new(name, release))?;
+    if flag.since > release {
+        return Err(UnknownFlag::Later { name: flag.name, release, since: flag.since });
+    }
+    if !flag.is_live(release) {
+        return Err(UnknownFlag::Retired { name: flag.name, release });
     }
     Ok(flag)
 }
 
 /// The same as [`flag`], for a flag that was found before.
-pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
-    match Emulator::of(entry).has(flag) {
+pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag, release: Release) -> Tri {
+    match Emulator::of(entry, release).has(flag) {
         // A module that could not be opened may set it.
         Tri::No if entry.lacks_modules() => Tri::Unknown,
         has => has,
@@ -127,33 +136,48 @@ pub fn has<B: AsRef<[u8]>>(entry: &Entry<B>, flag: &Flag) -> Tri {
 pub enum UnknownFlag {
     /// libvirt never had the flag.
     #[error(
-        "cannot query the flag {name:?}: libvirt {} does not have it; the nearest are {nearest}",
-        crate::table::RELEASE
+        "cannot query the flag {name:?}: libvirt {release} does not have it; the nearest are {nearest}"
     )]
     Never {
         /// The name.
         name: String,
+        /// The release.
+        release: Release,
         /// Names with a similar spelling.
         nearest: String,
     },
+    /// A later release has the flag.
+    #[error(
+        "cannot query the flag {name:?}: libvirt {release} does not have it, and {since} does; query it with --libvirt {since}"
+    )]
+    Later {
+        /// The name.
+        name: &'static str,
+        /// The release.
+        release: Release,
+        /// The oldest known release that has it.
+        since: Release,
+    },
     /// libvirt retired the flag.
     #[error(
-        "cannot query the flag {name:?}: libvirt retired it, as every QEMU that it supports has it, or none does"
+        "cannot query the flag {name:?}: libvirt retired it by {release}, as every QEMU that it supports has it, or none does"
     )]
     Retired {
         /// The name.
         name: &'static str,
+        /// The release.
+        release: Release,
     },
 }
 
 impl UnknownFlag {
-    fn new(name: &str) -> UnknownFlag {
+    fn new(name: &str, release: Release) -> UnknownFlag {
         let mut live: Vec<&str> =
-            FLAGS.iter().filter(|f| !f.sources.is_empty()).map(|f| f.name).collect();
+            FLAGS.iter().filter(|flag| flag.is_live(release)).map(|f| f.name).collect();
         // Names that contain the given one come first.
         live.sort_by_cached_key(|one| (!one.contains(name), distance(one, name)));
         live.truncate(3);
-        UnknownFlag::Never { name: name.to_owned(), nearest: live.join(", ") }
+        UnknownFlag::Never { name: name.to_owned(), release, nearest: live.join(", ") }
     }
 }
 
@@ -174,13 +198,16 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// An entry as libvirt reads it: its first pass is under the host's accelerator, and a fact of the
-/// binary that is missing there may come from any other pass.
+/// An entry as a release of libvirt reads it: its first pass is under the host's accelerator, and a fact of
+/// the binary that is missing there may come from any other pass.
 ///
 /// For several queries of one entry: each fact is read from the entry when it is needed.
 #[derive(Debug)]
 pub struct Emulator<'a> {
     facts: Facts<'a>,
+    pub(crate) release: Release,
+    /// QEMU's version, 1,000,000 × major + 1,000 × minor + micro.
+    pub(crate) version: u32,
     /// libvirt's name of the architecture.
     pub(crate) arch: Option<&'static str>,
     /// The hardware accelerator of the first pass, if it had one.
@@ -189,11 +216,18 @@ pub struct Emulator<'a> {
 }
 
 impl<'a> Emulator<'a> {
-    /// Returns the view of an entry.
-    pub fn of<B: AsRef<[u8]>>(entry: &'a Entry<B>) -> Emulator<'a> {
+    /// Returns a release's view of an entry.
+    pub fn of<B: AsRef<[u8]>>(entry: &'a Entry<B>, release: Release) -> Emulator<'a> {
+        let version = entry.version();
+        let part = |number: u64| u32::try_from(number).unwrap_or(0);
         let mut emulator = Emulator {
             facts: entry.facts(),
-            arch: arch::name(entry.arch()),
+            release,
+            version: part(version.major)
+                .saturating_mul(1_000_000)
+                .saturating_add(part(version.minor).saturating_mul(1000))
+                .saturating_add(part(version.micro)),
+            arch: arch::name(entry.arch(), release),
             hardware: None,
             kvm: Tri::Unknown,
         };
@@ -250,13 +284,13 @@ impl<'a> Emulator<'a> {
     /// Returns whether a flag is set: *unknown* if a source was not reported.
     pub fn has(&self, flag: &Flag) -> Tri {
         let works = self.works(flag.name);
-        if flag.sources.is_empty() || works.is_no() {
+        if works.is_no() {
             return Tri::No;
         }
         let mut has = Tri::No;
-        for source in flag.sources {
-            let open = gate(*source).map_or(Tri::Yes, |gate| self.has_named(gate));
-            match (open, self.evaluate(*source)) {
+        for source in flag.sources(self.release) {
+            let open = gate(source).map_or(Tri::Yes, |gate| self.has_named(gate));
+            match (open, self.evaluate(source)) {
                 (Tri::Yes, Tri::Yes) => return works,
                 (Tri::No, _) | (_, Tri::No) => {}
                 _ => has = Tri::Unknown,
@@ -265,16 +299,24 @@ impl<'a> Emulator<'a> {
         has
     }
 
+    /// Returns true if the emulator reports all that a flag is set for, and only the host is not known to support it.
+    pub(crate) fn lacks_only_the_host_for(&self, name: &str) -> bool {
+        let sources = || find(name).into_iter().flat_map(|flag| flag.sources(self.release));
+        sources().any(|source| self.evaluate(source).is_yes())
+    }
+
     /// Returns whether the flag with this name is set.
     pub(crate) fn has_named(&self, name: &str) -> Tri {
         find(name).map_or(Tri::No, |flag| self.has(flag))
     }
 
-    /// Returns whether the feature behind a flag works: libvirt ignores a type whose query fails.
+    /// Returns whether the feature behind a flag works: libvirt ignores a type whose query fails. What the
+    /// kernel says of TDX is not in an entry.
     fn works(&self, name: &str) -> Tri {
         let kind = match name {
             "sev-guest" | "sev-snp-guest" => FactKind::Sev,
             "sgx-epc" => FactKind::Sgx,
+            "tdx-guest" => return Tri::Unknown,
             _ => return Tri::Yes,
         };
         let accelerator = self.first();
@@ -293,19 +335,14 @@ impl<'a> Emulator<'a> {
         match source {
             Source::Kvm => self.kvm,
             Source::Hvf => Tri::from(self.hardware == Some(Accelerator::Hvf)),
+            Source::Mshv => Tri::No,
             Source::Type(name) => self.list_has(FactKind::Types, "name", name),
             Source::Command(name) => self.facts.schema().has(name),
             Source::Schema(paths) => {
                 let schema = self.facts.schema();
-                let answers = || paths.iter().map(|path| schema.has(path));
-                if answers().all(Tri::is_yes) {
-                    Tri::Yes
-                } else if answers().any(|answer| answer == Tri::Unknown) {
-                    Tri::Unknown
-                } else {
-                    Tri::No
-                }
+                all(paths.iter().map(|path| schema.has(path)))
             }
+            Source::All(sources) => all(sources.iter().map(|source| self.evaluate(*source))),
             Source::Device(name, property) => {
                 self.property(FactKind::Devices, name, property, |_| true)
             }
@@ -358,6 +395,12 @@ impl<'a> Emulator<'a> {
                 }
             }
             Source::Flag(name) => self.has_named(name),
+            Source::Without(name) => match self.has_named(name) {
+                Tri::Yes => Tri::No,
+                Tri::No => Tri::Yes,
+                Tri::Unknown => Tri::Unknown,
+            },
+            Source::Before(version) => Tri::from(self.version < version),
             Source::Architecture(names) => {
                 Tri::from(self.arch.is_some_and(|arch| names.contains(&arch)))
             }
@@ -420,6 +463,17 @@ impl<'a> Emulator<'a> {
         let is_named =
             |option: &Value<'_>| option.get("option").is_some_and(|own| own.as_str() == Some(name));
         Some(options.iter().filter(is_named).last())
+    }
+}
+
+/// Returns whether all answers are yes: *unknown* if one is, and the others do not matter.
+fn all(answers: impl Iterator<Item = Tri> + Clone) -> Tri {
+    if answers.clone().all(Tri::is_yes) {
+        Tri::Yes
+    } else if answers.clone().any(Tri::is_no) {
+        Tri::No
+    } else {
+        Tri::Unknown
     }
 }
 

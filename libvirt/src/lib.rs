@@ -3,8 +3,8 @@
 //!
 //! [`flags`] and [`flag`] read an entry. [`QemuCaps`] is everything that libvirt keeps of an emulator:
 //! derived from an entry, written as XML byte for byte as libvirt does, and read from it. [`DomainCaps`]
-//! is what libvirt reports of one machine type of it: the `<domainCapabilities>` XML.
-//! `docs/libvirt.md` lists what is equal to libvirt and what differs.
+//! is what libvirt reports of one machine type of it: the `<domainCapabilities>` XML. All depend on the
+//! [`Release`] of libvirt. `docs/libvirt.md` lists what is equal to libvirt and what differs.
 
 #![forbid(unsafe_code)]
 
@@ -15,16 +15,18 @@ mod derive;
 mod domcaps;
 mod expansion;
 mod flags;
+mod hyperv;
 pub mod names;
 mod read;
+mod release;
 mod table;
 mod values;
 mod write;
 mod xml;
 
 pub use caps::{
-    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
-    Msr, QemuCaps, Sev, Sgx, SgxSection,
+    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, EnlightenmentValues, Gic, HYPERV,
+    HostCpu, Machine, Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
 pub use cpu_map::{Comparison, CpuMap, CpuMapError, GuestCpu, Policy};
 pub use derive::{CapsError, Host};
@@ -35,5 +37,6 @@ pub use domcaps::{
 };
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};
-pub use table::{FLAGS, Flag, RELEASE, Source};
+pub use release::{Release, UnknownRelease, installed_version};
+pub use table::{FLAGS, Flag, Source};
 pub use xml::{MAX_XML_BYTES, XmlError};

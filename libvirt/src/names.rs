@@ -20,6 +20,9 @@ const X86_FEATURES: &[(&str, &str)] = &[
     ("vmx-invvpid-single-context-noglobals", "vmx-invept-single-context-noglobals"),
 ];
 
+/// The feature of x86 that libvirt 9.0 and 10.0 do not write with QEMU's name.
+pub(crate) const NOT_RESPELT_AT_FIRST: &str = "vmx-invvpid-single-context-noglobals";
+
 /// Returns libvirt's name of a CPU model of ppc64.
 pub fn ppc64_model(name: &str) -> &str {
     PPC64_MODELS.iter().find(|model| model.eq_ignore_ascii_case(name)).unwrap_or(&name)

@@ -3,21 +3,24 @@
 
 use crate::arch;
 use crate::caps::{
-    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Gic, HYPERV, HostCpu, Machine,
-    Msr, QemuCaps, Sev, Sgx, SgxSection,
+    AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, EnlightenmentValues, Gic, HYPERV,
+    HostCpu, Machine, Msr, QemuCaps, Sev, Sgx, SgxSection,
 };
+use crate::flags::find;
+use crate::release::{Deprecated, Release};
 use crate::xml::{Element, MAX_XML_BYTES, XmlError, XmlReader};
 
 impl QemuCaps {
-    /// Reads a `<qemuCaps>` document.
+    /// Reads a `<qemuCaps>` document as a release of libvirt does: elements and attributes that it does not
+    /// know are ignored. Which release wrote it is in `self_version`, which is not checked.
     ///
     /// # Errors
-    /// [`XmlError`]. A flag that libvirt retired is not an error.
-    pub fn from_xml(text: &str) -> Result<QemuCaps, XmlError> {
+    /// [`XmlError`]. A flag of a later release is one, a flag that libvirt retired is not.
+    pub fn from_xml(text: &str, release: Release) -> Result<QemuCaps, XmlError> {
         if text.len() > MAX_XML_BYTES {
             return Err(XmlError::TooLong { bytes: text.len() });
         }
-        let caps = XmlReader::new(text).document()?;
+        let caps = XmlReader::new(text).document(release)?;
         // Without these libvirt probes the emulator again.
         let has = |name: &str| caps.flags.get(name) == Some(true);
         if has("sev-guest") && caps.sev.is_none() {
@@ -43,12 +46,12 @@ struct Seen {
 }
 
 impl<'t> XmlReader<'t> {
-    fn document(&mut self) -> Result<QemuCaps, XmlError> {
+    fn document(&mut self, release: Release) -> Result<QemuCaps, XmlError> {
         let root = self.child()?.ok_or(XmlError::Missing { what: "<qemuCaps>" })?;
         if root.name() != "qemuCaps" {
             return Err(XmlError::Root { found: root.name().to_owned() });
         }
-        let mut caps = QemuCaps::default();
+        let mut caps = QemuCaps { release, ..QemuCaps::default() };
         let mut seen = Seen::default();
         if !root.is_empty {
             while let Some(element) = self.child()? {
@@ -102,7 +105,8 @@ impl<'t> XmlReader<'t> {
             }
             "flag" => {
                 let name = element.required("name", "flag@name")?;
-                if !caps.flags.insert(&name) {
+                let is_known = find(&name).is_some_and(|flag| flag.since <= caps.release);
+                if !is_known || !caps.flags.insert(&name) {
                     return Err(XmlError::Value { what: "flag@name", found: name });
                 }
                 self.skip(&element)?;
@@ -121,7 +125,7 @@ impl<'t> XmlReader<'t> {
             "cpudata" => caps.cpu_data = Some(self.cpu_data(&element)?),
             "arch" => {
                 caps.arch = self.text(&element)?;
-                if arch::name(&caps.arch) != Some(&caps.arch) {
+                if arch::name(&caps.arch, caps.release) != Some(&caps.arch) {
                     let found = std::mem::take(&mut caps.arch);
                     return Err(XmlError::Value { what: "<arch>", found });
                 }
@@ -138,7 +142,9 @@ impl<'t> XmlReader<'t> {
             }
             "sev" => caps.sev = Some(self.sev(&element)?),
             "sgx" => caps.sgx = Some(self.sgx(&element)?),
-            "hypervCapabilities" => caps.hyperv = self.hyperv(&element)?,
+            "hypervCapabilities" => {
+                (caps.hyperv, caps.hyperv_values) = self.hyperv(&element, caps.release)?;
+            }
             "kvmSupportsNesting" => {
                 caps.kvm_supports_nesting = true;
                 self.skip(&element)?;
@@ -157,6 +163,7 @@ impl<'t> XmlReader<'t> {
         element: &Element<'t>,
         caps: &mut QemuCaps,
     ) -> Result<(), XmlError> {
+        let release = caps.release;
         let kind = element.required("type", "@type of an accelerator")?;
         let AcceleratorCaps { host_cpu, cpus, machines } = match kind.as_str() {
             "kvm" => &mut caps.kvm,
@@ -165,17 +172,22 @@ impl<'t> XmlReader<'t> {
             _ => return self.skip(element),
         };
         match element.name() {
-            "hostCPU" => *host_cpu = Some(self.host_cpu(element)?),
+            "hostCPU" => *host_cpu = Some(self.host_cpu(element, release)?),
             "cpu" => cpus.push(self.cpu(element)?),
             _ => {
-                machines.push(machine(element)?);
+                machines.push(machine(element, release)?);
                 self.skip(element)?;
             }
         }
         Ok(())
     }
 
-    fn host_cpu(&mut self, element: &Element<'t>) -> Result<HostCpu, XmlError> {
+    fn host_cpu(
+        &mut self,
+        element: &Element<'t>,
+        release: Release,
+    ) -> Result<HostCpu, XmlError> {
+        let lists = release.facts().deprecated;
         let mut cpu = HostCpu {
             model: element.required("model", "hostCPU@model")?,
             migratability: element.yes_no("migratability", "hostCPU@migratability")?,
@@ -186,15 +198,25 @@ impl<'t> XmlReader<'t> {
                 cpu.properties.push(property(&child)?);
                 xml.skip(&child)
             }
-            "deprecatedFeatures" => xml.children(&child, |xml, feature| {
-                if feature.name() == "property" {
-                    cpu.deprecated.push(feature.required("name", "property@name")?);
-                }
-                xml.skip(&feature)
-            }),
+            "deprecatedFeatures" if lists != Deprecated::Absent => {
+                xml.names(&child, &mut cpu.deprecated)
+            }
+            "hostDeprecatedFeatures" if lists == Deprecated::Separate => {
+                xml.names(&child, &mut cpu.host_deprecated)
+            }
             _ => xml.skip(&child),
         })?;
         Ok(cpu)
+    }
+
+    /// Reads the names of properties in an element.
+    fn names(&mut self, element: &Element<'t>, names: &mut Vec<String>) -> Result<(), XmlError> {
+        self.children(element, |xml, feature| {
+            if feature.name() == "property" {
+                names.push(feature.required("name", "property@name")?);
+            }
+            xml.skip(&feature)
+        })
     }
 
     fn cpu(&mut self, element: &Element<'t>) -> Result<Cpu, XmlError> {
@@ -290,25 +312,60 @@ impl<'t> XmlReader<'t> {
         if has_size { Ok(sgx) } else { Err(XmlError::Missing { what: "<section_size> in <sgx>" }) }
     }
 
-    /// Returns the enlightenments in libvirt's order.
-    fn hyperv(&mut self, element: &Element<'t>) -> Result<Vec<String>, XmlError> {
+    /// Returns the enlightenments in libvirt's order, and their values.
+    fn hyperv(
+        &mut self,
+        element: &Element<'t>,
+        release: Release,
+    ) -> Result<(Vec<String>, EnlightenmentValues), XmlError> {
+        let known = &HYPERV[..release.facts().enlightenments];
+        let has_values = release.facts().has_enlightenment_values;
         let mut names: Vec<String> = Vec::new();
+        let mut values = EnlightenmentValues::default();
         self.children(element, |xml, child| {
-            if child.name() == "cap" {
-                let name = child.required("name", "cap@name")?;
-                if !HYPERV.contains(&name.as_str()) {
-                    return Err(XmlError::Value { what: "cap@name", found: name });
+            match child.name() {
+                "cap" => {
+                    let name = child.required("name", "cap@name")?;
+                    if !known.contains(&name.as_str()) {
+                        return Err(XmlError::Value { what: "cap@name", found: name });
+                    }
+                    names.push(name);
+                    xml.skip(&child)?;
                 }
-                names.push(name);
+                _ if !has_values => xml.skip(&child)?,
+                "spinlocks" => values.spinlocks = xml.number(&child, "<spinlocks>")?,
+                "stimer_direct" => values.stimer_direct = xml.on_off(&child, "<stimer_direct>")?,
+                "tlbflush_direct" => {
+                    values.tlbflush_direct = xml.on_off(&child, "<tlbflush_direct>")?;
+                }
+                "tlbflush_extended" => {
+                    values.tlbflush_extended = xml.on_off(&child, "<tlbflush_extended>")?;
+                }
+                "vendor_id" => {
+                    values.vendor_id = Some(xml.text(&child)?).filter(|text| !text.is_empty());
+                }
+                _ => xml.skip(&child)?,
             }
-            xml.skip(&child)
+            Ok(())
         })?;
-        let ordered = HYPERV.iter().filter(|one| names.iter().any(|name| name == *one));
-        Ok(ordered.map(|one| (*one).to_owned()).collect())
+        let ordered = known.iter().filter(|one| names.iter().any(|name| name == *one));
+        Ok((ordered.map(|one| (*one).to_owned()).collect(), values))
+    }
+
+    fn on_off(
+        &mut self,
+        element: &Element<'t>,
+        what: &'static str,
+    ) -> Result<Option<bool>, XmlError> {
+        match self.text(element)?.as_str() {
+            "on" => Ok(Some(true)),
+            "off" => Ok(Some(false)),
+            other => Err(XmlError::Value { what, found: other.to_owned() }),
+        }
     }
 }
 
-fn machine(element: &Element<'_>) -> Result<Machine, XmlError> {
+fn machine(element: &Element<'_>, release: Release) -> Result<Machine, XmlError> {
     let is_yes =
         |name, what| element.optional_yes_no(name, what).map(|value| value.unwrap_or(false));
     Ok(Machine {
@@ -324,7 +381,11 @@ fn machine(element: &Element<'_>) -> Result<Machine, XmlError> {
         numa_mem_supported: is_yes("numaMemSupported", "machine@numaMemSupported")?,
         default_ram_id: element.attribute("defaultRAMid")?,
         deprecated: is_yes("deprecated", "machine@deprecated")?,
-        acpi: element.optional_yes_no("acpi", "machine@acpi")?,
+        acpi: if release.facts().has_acpi {
+            element.optional_yes_no("acpi", "machine@acpi")?
+        } else {
+            None
+        },
     })
 }
 

@@ -4,18 +4,39 @@
 
 use std::sync::LazyLock;
 
-/// The release of libvirt that these flags belong to.
-pub const RELEASE: &str = "11.3";
+use crate::release::Release;
 
 /// A capability flag. The index in [`FLAGS`] is its number, and its position in the XML.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// The older of the examined releases of libvirt (9.0, 11.3) that has it.
-    pub since: &'static str,
+    /// The oldest of the known releases that has it.
+    pub since: Release,
     /// The name in the XML.
     pub name: &'static str,
-    /// The sources, each of which sets it; empty for a flag that is still read and never set.
-    pub sources: &'static [Source],
+    /// The sources in all releases.
+    sources: &'static [Sourced],
+}
+
+/// A source with the first and the last release in which it counts.
+#[derive(Clone, Copy, Debug)]
+struct Sourced {
+    first: Release,
+    last: Release,
+    source: Source,
+}
+
+impl Flag {
+    /// The sources in a release, each of which sets the flag; none for a flag that it does not have, or still reads and
+    /// never sets.
+    pub fn sources(&self, release: Release) -> impl Iterator<Item = Source> {
+        let count = move |one: &&Sourced| one.first <= release && release <= one.last;
+        self.sources.iter().filter(count).map(|one| one.source)
+    }
+
+    /// Returns true if a release sets it.
+    pub fn is_live(&self, release: Release) -> bool {
+        self.sources(release).next().is_some()
+    }
 }
 
 /// A source of a flag.
@@ -25,6 +46,8 @@ pub enum Source {
     Kvm,
     /// Apple's Hypervisor framework, which QMP does not report.
     Hvf,
+    /// Microsoft's hypervisor, under which no emulator is probed.
+    Mshv,
     /// A QOM type of this name (`qom-list-types`).
     Type(&'static str),
     /// An entry of this name in the QMP schema.
@@ -53,6 +76,12 @@ pub enum Source {
     CpuModel(&'static str),
     /// Another flag.
     Flag(&'static str),
+    /// The absence of another flag.
+    Without(&'static str),
+    /// A QEMU before this version, 1,000,000 × major + 1,000 × minor.
+    Before(u32),
+    /// All of these together.
+    All(&'static [Source]),
     /// One of these architectures, in libvirt's vocabulary.
     Architecture(&'static [&'static str]),
 }
@@ -80,6 +109,9 @@ pub(crate) const GATES: &[(&str, &str)] = &[
     ("pcie-root-port", "pcie-root-port"),
     ("vhost-user-fs-device", "vhost-user-fs"),
     ("virtio-mem-pci", "virtio-mem-pci"),
+    ("virtio-mem-ccw", "virtio-mem-ccw"),
+    ("amd-iommu", "amd-iommu"),
+    ("arm-smmuv3", "arm-smmuv3"),
     ("virtio-iommu-pci", "virtio-iommu-pci"),
     ("memory-backend-memfd", "memory-backend-memfd"),
     ("max-x86_64-cpu", "x86-max-cpu"),
@@ -115,9 +147,29 @@ pub static FLAGS: LazyLock<Vec<Flag>> =
 
 fn flag(line: &'static str) -> Option<Flag> {
     let mut words = line.split(' ');
-    let (since, name) = (words.next()?, words.next()?);
-    let sources = words.map(source).collect::<Option<Vec<_>>>()?;
+    let (since, name) = (Release::parse(words.next()?).ok()?, words.next()?);
+    let sources = words.map(|word| sourced(word, since)).collect::<Option<Vec<_>>>()?;
     Some(Flag { since, name, sources: sources.leak() })
+}
+
+/// Reads a source and the range of releases before it, which may be open at either end.
+fn sourced(word: &'static str, since: Release) -> Option<Sourced> {
+    let (range, word) = word.split_once('@').unwrap_or(("..", word));
+    let (first, last) = range.split_once("..")?;
+    let end = |text: &str, open| if text.is_empty() { Some(open) } else { text.parse().ok() };
+    Some(Sourced {
+        first: end(first, since)?,
+        last: end(last, Release::default())?,
+        source: joined(word)?,
+    })
+}
+
+fn joined(word: &'static str) -> Option<Source> {
+    if !word.contains('&') {
+        return source(word);
+    }
+    let all = word.split('&').map(source).collect::<Option<Vec<_>>>()?;
+    Some(Source::All(all.leak()))
 }
 
 fn source(word: &'static str) -> Option<Source> {
@@ -127,6 +179,7 @@ fn source(word: &'static str) -> Option<Source> {
     Some(match kind {
         "kvm" => Source::Kvm,
         "hvf" => Source::Hvf,
+        "mshv" => Source::Mshv,
         "type" => Source::Type(arguments),
         "command" => Source::Command(arguments),
         "schema" => Source::Schema(all()),
@@ -141,6 +194,12 @@ fn source(word: &'static str) -> Option<Source> {
         "tpm-type" => Source::TpmType(arguments),
         "cpu-model" => Source::CpuModel(arguments),
         "flag" => Source::Flag(arguments),
+        "without" => Source::Without(arguments),
+        "before" => {
+            let (major, minor) = arguments.split_once('.')?;
+            let number = |text: &str| text.parse::<u32>().ok();
+            Source::Before(1_000_000 * number(major)? + 1000 * number(minor)?)
+        }
         "architecture" => Source::Architecture(all()),
         _ => return None,
     })
@@ -154,12 +213,16 @@ mod tests {
     fn every_line_is_a_flag() {
         for line in lines() {
             let flag = flag(line).unwrap_or_else(|| panic!("{line}"));
-            assert!(!flag.name.is_empty() && ["9.0", "11.3"].contains(&flag.since), "{line}");
+            assert!(!flag.name.is_empty());
             assert!(
                 !format!("{:?}", flag.sources).contains("\"\""),
                 "an argument is missing: {line}"
             );
+            for one in flag.sources {
+                assert!(flag.since <= one.first && one.first <= one.last, "{line}");
+            }
         }
         assert_eq!((FLAGS.len(), lines().count()), (COUNT, COUNT));
+        assert!(FLAGS.is_sorted_by_key(|flag| flag.since), "new flags come at the end");
     }
 }

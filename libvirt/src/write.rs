@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::caps::{AcceleratorCaps, CpuData, CpuValue, HostCpu, Machine, QemuCaps, Sgx};
+use crate::caps::{
+    AcceleratorCaps, CpuData, CpuValue, EnlightenmentValues, HostCpu, Machine, QemuCaps, Sgx,
+};
 
 impl QemuCaps {
     /// The `<qemuCaps>` document as libvirt writes it.
@@ -23,6 +25,9 @@ impl QemuCaps {
             xml.empty("flag", &[("name", name.to_owned())]);
         }
         xml.text("version", &self.version.to_string());
+        if self.release.facts().has_kvm_version {
+            xml.text("kvmVersion", "0");
+        }
         xml.text("microcodeVersion", &self.microcode_version.to_string());
         if let Some(signature) = &self.host_cpu_signature {
             xml.text("hostCPUSignature", &escaped(signature));
@@ -75,6 +80,7 @@ impl QemuCaps {
             for name in &self.hyperv {
                 xml.empty("cap", &[("name", name.clone())]);
             }
+            xml.enlightenment_values(&self.hyperv_values);
             xml.close("hypervCapabilities");
         }
         if self.flags.has("kvm") {
@@ -241,14 +247,38 @@ impl Xml {
             attributes.extend(property.migratable.map(|can| ("migratable", yes_no(can))));
             self.empty("property", &attributes);
         }
-        if !cpu.deprecated.is_empty() {
-            self.open("deprecatedFeatures", &[]);
-            for name in &cpu.deprecated {
+        for (element, names) in [
+            ("deprecatedFeatures", &cpu.deprecated),
+            ("hostDeprecatedFeatures", &cpu.host_deprecated),
+        ] {
+            if names.is_empty() {
+                continue;
+            }
+            self.open(element, &[]);
+            for name in names {
                 self.empty("property", &[("name", sanitized_attribute(name))]);
             }
-            self.close("deprecatedFeatures");
+            self.close(element);
         }
         self.close("hostCPU");
+    }
+
+    fn enlightenment_values(&mut self, values: &EnlightenmentValues) {
+        if values.spinlocks != 0 {
+            self.text("spinlocks", &values.spinlocks.to_string());
+        }
+        for (name, value) in [
+            ("stimer_direct", values.stimer_direct),
+            ("tlbflush_direct", values.tlbflush_direct),
+            ("tlbflush_extended", values.tlbflush_extended),
+        ] {
+            if let Some(on) = value {
+                self.text(name, if on { "on" } else { "off" });
+            }
+        }
+        if let Some(vendor) = &values.vendor_id {
+            self.text("vendor_id", &escaped(vendor));
+        }
     }
 
     fn machine(&mut self, kind: &str, machine: &Machine) {

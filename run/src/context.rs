@@ -9,11 +9,15 @@ use capscache_domain::{
     PciAddress,
 };
 use capscache_format::{Accelerated, Accelerator, Entry, Machine as MachineType, Tri};
+use capscache_libvirt::Release;
 
 use crate::error::Error;
 use crate::host::{Firmware, Host};
 use crate::secret::Secrets;
 use crate::view::View;
+
+/// The release of libvirt whose command lines and flags are the reference.
+pub(crate) const LIBVIRT: Release = Release::V11_3;
 
 /// The greatest number of CPUs of x86 without extended interrupts.
 pub(crate) const MAX_CPUS_WITHOUT_EIM: u32 = 255;
@@ -133,7 +137,7 @@ impl<'a> Context<'a> {
 
     /// Returns whether the emulator has what a flag of libvirt stands for, by libvirt's name of the flag.
     pub(crate) fn has_flag(&self, name: &str) -> bool {
-        capscache_libvirt::flag(self.entry, name).is_ok_and(Tri::is_yes)
+        capscache_libvirt::flag(self.entry, name, LIBVIRT).is_ok_and(Tri::is_yes)
     }
 
     /// Returns whether the emulator has a device.

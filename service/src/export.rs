@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
 use capscache_libvirt::{
-    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, VirtType,
+    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
+    UnknownRelease, VirtType,
 };
 
+use crate::release::{self, library_directories};
 use crate::surroundings;
 
 /// Format of a document.
@@ -51,6 +53,9 @@ pub enum ExportError {
     /// libvirt's CPU map cannot be read.
     #[error(transparent)]
     CpuMap(#[from] CpuMapError),
+    /// The libvirt of this host is not known.
+    #[error(transparent)]
+    Release(#[from] UnknownRelease),
     /// The answers are not JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -64,11 +69,11 @@ pub(crate) fn document(
 ) -> Result<String, ExportError> {
     match format {
         Format::Json => Ok(serde_json::to_string(&**entry)?),
-        Format::LibvirtXml => libvirt_xml(emulator, entry, 0, 0),
+        Format::LibvirtXml => libvirt_xml(emulator, entry, release::libvirt()?, 0, 0),
     }
 }
 
-/// Returns the `<qemuCaps>` XML that libvirt writes for an entry. `self_ctime` (seconds) and
+/// Returns the `<qemuCaps>` XML that a release of libvirt writes for an entry. `self_ctime` (seconds) and
 /// `self_version` (11003000 for 11.3.0) are those of libvirt itself.
 ///
 /// # Errors
@@ -76,11 +81,12 @@ pub(crate) fn document(
 pub fn libvirt_xml(
     emulator: &Path,
     entry: &Capabilities,
+    release: Release,
     self_ctime: i64,
     self_version: u32,
 ) -> Result<String, ExportError> {
-    let host = Host { self_ctime, self_version, ..host(emulator, entry)? };
-    Ok(QemuCaps::from_entry(&**entry, host)?.to_xml())
+    let host = Host { self_ctime, self_version, ..host(emulator, entry, release)? };
+    Ok(QemuCaps::from_entry(&**entry, host, release)?.to_xml())
 }
 
 /// Returns the domain capabilities that libvirt reports on this host for an entry. `machine` may be an alias; the
@@ -91,10 +97,11 @@ pub fn libvirt_xml(
 pub fn domain_capabilities(
     emulator: &Path,
     entry: &Capabilities,
+    release: Release,
     machine: Option<&str>,
     virt_type: Option<VirtType>,
 ) -> Result<DomainCaps, ExportError> {
-    let caps = QemuCaps::from_entry(&**entry, host(emulator, entry)?)?;
+    let caps = QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?;
     let domain = Domain::of(&caps, machine, virt_type)?;
     let map = CpuMap::installed_for(&caps.arch)?;
     let surroundings = surroundings::of_this_host(
@@ -107,18 +114,22 @@ pub fn domain_capabilities(
 }
 
 /// Returns the facts of this host that libvirt keeps with an emulator's capabilities.
-fn host(emulator: &Path, entry: &Capabilities) -> Result<Host, ExportError> {
+fn host(emulator: &Path, entry: &Capabilities, release: Release) -> Result<Host, ExportError> {
     let path = std::path::absolute(emulator).unwrap_or_else(|_| emulator.to_owned());
     let status = fs::metadata(&path)
         .map_err(|source| ExportError::Emulator { path: path.clone(), source })?;
-    let modules = module_directories().into_iter().find_map(|path| fs::metadata(path).ok());
+    let directories = library_directories().into_iter();
+    let modules = directories.map(|libraries| libraries.join("qemu"));
+    let modules = modules.filter_map(|path| fs::metadata(path).ok()).next();
     let mut host = Host {
         emulator: path.to_string_lossy().into_owned(),
         qemu_ctime: status.ctime(),
         module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
+        // The kernel offers its guests to everyone once the module has them on.
+        kvm_supports_tdx: is_on("/sys/module/kvm_intel/parameters/tdx"),
         ..Host::default()
     };
-    if capscache_libvirt::flag(entry, "kvm").is_ok_and(capscache::Tri::is_yes) {
+    if capscache_libvirt::flag(entry, "kvm", release).is_ok_and(capscache::Tri::is_yes) {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
         let kernel = [uname.release(), uname.version()].map(|part| part.to_string_lossy());
@@ -129,26 +140,6 @@ fn host(emulator: &Path, entry: &Capabilities) -> Result<Host, ExportError> {
         host.kvm_supports_secure_guest = supports_secure_guest();
     }
     Ok(host)
-}
-
-/// Returns the directories where libvirt, as distributions build it, searches for QEMU's modules.
-fn module_directories() -> [PathBuf; 3] {
-    // Debian's names of architectures, where they are not Rust's.
-    let multiarch = match std::env::consts::ARCH {
-        "powerpc64" if cfg!(target_endian = "little") => "powerpc64le-linux-gnu",
-        "x86" => "i386-linux-gnu",
-        "arm" => "arm-linux-gnueabihf",
-        "loongarch64" => "loongarch64-linux-gnu",
-        "aarch64" => "aarch64-linux-gnu",
-        "s390x" => "s390x-linux-gnu",
-        "riscv64" => "riscv64-linux-gnu",
-        _ => "x86_64-linux-gnu",
-    };
-    [
-        Path::new("/usr/lib").join(multiarch).join("qemu"),
-        "/usr/lib64/qemu".into(),
-        "/usr/lib/qemu".into(),
-    ]
 }
 
 /// Returns the value of the first line of `/proc/cpuinfo` with this key.

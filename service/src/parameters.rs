@@ -6,6 +6,7 @@ use capscache::{Group, Groups};
 
 use crate::interface::Error;
 use crate::query::{Query, QueryError};
+use crate::release;
 use crate::refusal::Refusal;
 
 /// Emulators of one call, at most: more than any host has.
@@ -16,7 +17,7 @@ const MAX_PATH_BYTES: usize = 4096;
 
 /// Parses a query.
 pub(crate) fn query(text: &str) -> Result<Query, Error> {
-    text.parse().map_err(|why: QueryError| Error::BadQuery {
+    Query::parse(text, release::libvirt).map_err(|why: QueryError| Error::BadQuery {
         query: prefix(text, capscache::Query::MAX_BYTES),
         reason: why.to_string(),
     })

@@ -1,11 +1,10 @@
 //! The query language of the command and the service: QEMU's names, and `flag:NAME` for libvirt's flags.
 
 use std::fmt;
-use std::str::FromStr;
 
 use capscache::format::QueryError as EntryQueryError;
 use capscache::{Bytes, Capabilities, Entry, Groups, Query as EntryQuery, Tri};
-use capscache_libvirt::{Flag, UnknownFlag};
+use capscache_libvirt::{Flag, Release, UnknownFlag, UnknownRelease};
 
 use crate::firmware;
 
@@ -14,8 +13,8 @@ use crate::firmware;
 pub enum Query {
     /// A query about an entry.
     Entry(EntryQuery),
-    /// A flag of libvirt's that a reply of QEMU's can set.
-    Flag(&'static Flag),
+    /// A flag that a reply of QEMU's can make a release of libvirt set.
+    Flag(&'static Flag, Release),
     /// Interfaces and features that a firmware descriptor of this host names.
     Firmware(String),
 }
@@ -46,18 +45,27 @@ pub enum QueryError {
     /// libvirt has no such flag.
     #[error(transparent)]
     Flag(#[from] UnknownFlag),
+    /// The release of libvirt is not known.
+    #[error(transparent)]
+    Release(#[from] UnknownRelease),
 }
 
-impl FromStr for Query {
-    type Err = QueryError;
-
-    fn from_str(text: &str) -> Result<Query, QueryError> {
+impl Query {
+    /// Parses a query. The release of libvirt is determined only for a flag.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn parse(
+        text: &str,
+        release: impl FnOnce() -> Result<Release, UnknownRelease>,
+    ) -> Result<Query, QueryError> {
         if text.len() > EntryQuery::MAX_BYTES {
             return Err(EntryQueryError::TooLong { bytes: text.len() }.into());
         }
         match text.split_once(':') {
             Some(("flag", name)) if !name.is_empty() => {
-                Ok(Query::Flag(capscache_libvirt::find_live(name)?))
+                let release = release()?;
+                Ok(Query::Flag(capscache_libvirt::find_live(name, release)?, release))
             }
             Some(("firmware", names)) if !names.is_empty() => Ok(Query::Firmware(names.to_owned())),
             _ => text.parse().map(Query::Entry).map_err(|error| match error {
@@ -79,7 +87,7 @@ impl Query {
     pub(crate) fn is_quick(&self) -> bool {
         match self {
             Query::Entry(query) => !matches!(query, EntryQuery::Schema(_)),
-            Query::Flag(_) => true,
+            Query::Flag(..) => true,
             Query::Firmware(_) => false,
         }
     }
@@ -87,7 +95,7 @@ impl Query {
     fn groups(&self, entry: &Entry<Bytes>) -> Groups {
         match self {
             Query::Entry(query) => entry.groups_for(query),
-            Query::Flag(_) | Query::Firmware(_) => Groups::CORE,
+            Query::Flag(..) | Query::Firmware(_) => Groups::CORE,
         }
     }
 
@@ -96,7 +104,7 @@ impl Query {
         match self {
             Query::Firmware(names) => firmware::answer(entry, names).0,
             Query::Entry(query) => entry.answer(query),
-            Query::Flag(flag) => capscache_libvirt::has(entry, flag),
+            Query::Flag(flag, release) => capscache_libvirt::has(entry, flag, *release),
         }
     }
 
@@ -105,9 +113,13 @@ impl Query {
         match self {
             Query::Firmware(names) => firmware::answer(entry, names).1,
             Query::Entry(query) => entry.explain(query),
-            Query::Flag(flag) => match capscache_libvirt::has(entry, flag) {
-                Tri::Yes => "libvirt would set the flag for what the emulator reports".to_owned(),
-                Tri::No => "the emulator reports nothing that libvirt sets the flag for".to_owned(),
+            Query::Flag(flag, release) => match capscache_libvirt::has(entry, flag, *release) {
+                Tri::Yes => {
+                    format!("libvirt {release} would set the flag for what the emulator reports")
+                }
+                Tri::No => {
+                    format!("the emulator reports nothing that libvirt {release} sets the flag for")
+                }
                 Tri::Unknown => {
                     let missing = entry.missing();
                     let rest = if missing.is_empty() {
@@ -126,7 +138,7 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Query::Entry(query) => query.fmt(f),
-            Query::Flag(flag) => write!(f, "flag:{}", flag.name),
+            Query::Flag(flag, _) => write!(f, "flag:{}", flag.name),
             Query::Firmware(names) => write!(f, "firmware:{names}"),
         }
     }
@@ -136,6 +148,23 @@ impl fmt::Display for Query {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Query, QueryError> {
+        Query::parse(text, || Ok(Release::V11_3))
+    }
+
+    #[test]
+    fn a_flag_is_one_of_the_release_and_others_need_none() {
+        let unknown = || Release::parse("8.0");
+        assert!(Query::parse("machine:q35", unknown).is_ok());
+        let error = Query::parse("flag:VGA", unknown).unwrap_err().to_string();
+        assert!(error.contains("known are 9.0, 10.0, 11.3, 12.8"), "{error}");
+        assert!(Query::parse("flag:iothread", || Ok(Release::V9_0)).is_ok());
+        let retired = parse("flag:iothread").unwrap_err();
+        assert!(matches!(retired, QueryError::Flag(UnknownFlag::Retired { .. })), "{retired}");
+        let later = parse("flag:nvme").unwrap_err().to_string();
+        assert!(later.contains("libvirt 11.3 does not have it, and 12.8 does"), "{later}");
+    }
+
     #[test]
     fn every_kind_of_query_is_listed_where_one_is_unknown() {
         let ours = KINDS.split(", ").filter(|kind| !["firmware", "flag"].contains(kind));
@@ -144,7 +173,7 @@ mod tests {
             capscache::format::QUERY_KINDS.split(", ").collect::<Vec<_>>()
         );
         for text in ["x:y", "x", "flag:", "firmware:"] {
-            let error = text.parse::<Query>().unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.ends_with(&format!("; kinds are {KINDS}")), "{error}");
         }
     }
@@ -154,7 +183,7 @@ mod tests {
         for kind in ["property", "firmware", "flag", "schema", "x"] {
             let text = format!("{kind}:{}", ",".repeat(EntryQuery::MAX_BYTES));
             let bytes = text.len();
-            let error = text.parse::<Query>().unwrap_err();
+            let error = parse(&text).unwrap_err();
             let too_long = matches!(error, QueryError::Entry(EntryQueryError::TooLong { bytes: counted }) if counted == bytes);
             assert!(too_long, "{kind}: {error}");
         }
@@ -163,7 +192,7 @@ mod tests {
     #[test]
     fn firmware_is_written_as_it_was_read() {
         let text = "firmware:uefi,secure-boot";
-        assert_eq!(text.parse::<Query>().unwrap().to_string(), text);
-        assert!("firmware:".parse::<Query>().is_err());
+        assert_eq!(parse(text).unwrap().to_string(), text);
+        assert!(parse("firmware:").is_err());
     }
 }

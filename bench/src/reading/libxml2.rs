@@ -29,6 +29,7 @@ pub(super) fn load(file: &Path) -> Result<QemuCaps> {
     let text =
         |path: &str| -> Result<Option<String>> { Ok(nodes(path)?.first().map(Node::get_content)) };
     let mut caps = QemuCaps {
+        release: super::LIBVIRT,
         emulator: text("/qemuCaps/emulator")?.context("no emulator")?,
         qemu_ctime: number(text("/qemuCaps/qemuctime")?)?,
         self_ctime: number(text("/qemuCaps/selfctime")?)?,

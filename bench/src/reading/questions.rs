@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use capscache::{Accelerator, Capabilities, Tri};
 use capscache_libvirt::{AcceleratorCaps, CpuValue, Emulator, HostCpuView, QemuCaps, find_live};
 
+use super::LIBVIRT;
+
 /// One query.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
@@ -40,7 +42,7 @@ pub(crate) fn questions(caps: &QemuCaps) -> Vec<Question> {
         "screenshot-format-png",
     ]
     .into_iter()
-    .filter(|name| capscache_libvirt::find_live(name).is_ok())
+    .filter(|name| capscache_libvirt::find_live(name, LIBVIRT).is_ok())
     .map(Question::Flag)
     .collect();
     let first = if caps.kvm.machines.is_empty() { Accelerator::Tcg } else { Accelerator::Kvm };
@@ -118,7 +120,7 @@ fn answer_owned(caps: &QemuCaps, question: &Question) -> Answer {
 
 impl Answers for Capabilities {
     fn answer_all(&self, questions: &[Question]) -> Vec<Answer> {
-        let emulator = Emulator::of(self);
+        let emulator = Emulator::of(self, LIBVIRT);
         let mut host_cpus = HashMap::new();
         let answer = |question| answer_mapped(self, &emulator, &mut host_cpus, question);
         questions.iter().map(answer).collect()
@@ -133,7 +135,7 @@ fn answer_mapped<'a>(
 ) -> Answer {
     match question {
         Question::Flag(name) => {
-            Answer::Flag(find_live(name).is_ok_and(|flag| emulator.has(flag).is_yes()))
+            Answer::Flag(find_live(name, LIBVIRT).is_ok_and(|flag| emulator.has(flag).is_yes()))
         }
         Question::Machine(accelerator, name) => Answer::Machine(
             caps.accelerator(*accelerator)

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use capscache::{Accelerator, Capabilities, Group};
+use capscache_libvirt::Release;
 use serde_json::{Map, Value, json};
 
 use super::List;
 
-pub(super) fn list(caps: &Capabilities, list: List) -> Result<Value> {
+pub(super) fn list(caps: &Capabilities, list: List, release: Release) -> Result<Value> {
     let mut entry = serde_json::to_value(&**caps)?;
     let mut part = |key: &str| entry[key].take();
     Ok(match list {
@@ -22,7 +23,7 @@ pub(super) fn list(caps: &Capabilities, list: List) -> Result<Value> {
         List::Migration => part("migration-capabilities"),
         List::Tpm => json!({"tpm-models": part("tpm-models"), "tpm-types": part("tpm-types")}),
         List::Schema => part("schema"),
-        List::Flags => capscache_libvirt::flags(caps).names().collect(),
+        List::Flags => capscache_libvirt::flags(caps, release).names().collect(),
         List::Firmware => super::firmware::json(caps),
         List::Report => json!({
             "passes": passes(caps),

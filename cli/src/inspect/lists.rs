@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use capscache::format::Unanswered;
 use capscache::format::{Array, CpuModel, FactKind, Machine, Value};
 use capscache::{Accelerator, Capabilities, Tri};
+use capscache_libvirt::Release;
 
 use super::List;
 use crate::session::join;
 use crate::table::{BAD, Cell, DOUBTFUL, FAINT, GOOD, HEADING, Table, natural_key, wrapped};
 use crate::text::Text;
 
-pub(super) fn render(caps: &Capabilities, list: List) -> Text {
-    let mut text = section(caps, list);
+pub(super) fn render(caps: &Capabilities, list: List, release: Release) -> Text {
+    let mut text = section(caps, list, release);
     if text.is_blank() {
         text.line("not reported by QEMU for this architecture");
     }
     text
 }
 
-fn section(caps: &Capabilities, list: List) -> Text {
+fn section(caps: &Capabilities, list: List, release: Release) -> Text {
     match list {
         List::Machines => machines(caps),
         List::Cpus => cpus(caps),
@@ -37,7 +38,7 @@ fn section(caps: &Capabilities, list: List) -> Text {
         List::Migration => migration(caps),
         List::Tpm => tpm(caps),
         List::Schema => schema(caps),
-        List::Flags => flags(caps),
+        List::Flags => flags(caps, release),
         List::Firmware => super::firmware::render(caps),
         List::Report => super::report::render(caps),
     }
@@ -226,10 +227,10 @@ fn types(caps: &Capabilities) -> Text {
     table.render()
 }
 
-/// Renders the capability flags that libvirt would give the emulator, in libvirt's order.
-fn flags(caps: &Capabilities) -> Text {
+/// Renders the capability flags that a release of libvirt would give the emulator, in libvirt's order.
+fn flags(caps: &Capabilities, release: Release) -> Text {
     let mut table = Table::new(&["FLAG"]);
-    for name in capscache_libvirt::flags(caps).names() {
+    for name in capscache_libvirt::flags(caps, release).names() {
         table.row([name.into()]);
     }
     table.render()

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use capscache::format::Unanswered;
 use capscache::{Capabilities, Groups};
+use capscache_libvirt::Release;
 
 use crate::args;
 use crate::output;
@@ -99,6 +100,9 @@ impl Section {
 
 pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     let section = args.section.as_deref().map_or(Ok(Section::Overview), Section::parse)?;
+    // An unknown release is reported before anything is probed; other sections do not depend on it.
+    let is_flags = section == Section::List(List::Flags);
+    let release = if is_flags { args.release.get()? } else { Release::default() };
     let source = session.source()?;
     let emulator = locate(&args.emulator);
     let answers = |groups| session.answers(&source, &emulator, groups, args.probing);
@@ -110,14 +114,14 @@ pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     if args.json {
         match &section {
             Section::Overview => output::print_json_pretty(&*caps)?,
-            Section::List(list) => output::print_json_pretty(&json::list(&caps, *list)?)?,
+            Section::List(list) => output::print_json_pretty(&json::list(&caps, *list, release)?)?,
             Section::One(kind, name) => one::print_json(&caps, *kind, name)?,
         }
     } else {
         let text = match &section {
             Section::Overview => overview::render(&caps),
             Section::List(List::Report) => report::render(&caps),
-            Section::List(list) => lists::render(&caps, *list),
+            Section::List(list) => lists::render(&caps, *list, release),
             Section::One(kind, name) => one::render(&caps, *kind, name)?,
         };
         output::print(&text)?;

@@ -56,7 +56,7 @@ fn caps_of(entry: &Entry<Vec<u8>>, args: &args::Replay) -> Result<QemuCaps> {
         microcode_version: args.microcode_version,
         ..Host::default()
     };
-    let mut caps = QemuCaps::from_entry(entry, host)?;
+    let mut caps = QemuCaps::from_entry(entry, host, args.release.get()?)?;
     if args.emulator.is_none() {
         caps.emulator = format!("/usr/bin/qemu-system-{}", caps.arch);
     }

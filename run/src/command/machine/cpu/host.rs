@@ -4,12 +4,12 @@ use capscache_libvirt::{CpuValue, Emulator};
 
 use super::completed::Cpu;
 use super::mode::Mode;
-use crate::context::Context;
+use crate::context::{Context, LIBVIRT};
 use crate::error::Error;
 
 /// Returns the model of s390 that is the CPU of the host.
 pub(super) fn s390<'a>(cx: &Context<'a>) -> Result<Cpu<'a>, Error> {
-    let emulator = Emulator::of(cx.entry);
+    let emulator = Emulator::of(cx.entry, LIBVIRT);
     let Some(host) = emulator.whole_host_cpu(cx.accelerator()) else {
         let what = "the emulator does not report the CPU of the host; name a model";
         return Err(cx.domain.invalid("cpu", what));
@@ -31,7 +31,7 @@ pub(super) fn s390<'a>(cx: &Context<'a>) -> Result<Cpu<'a>, Error> {
 
 /// Returns the features that the emulator reports as deprecated; `None` if it reports none at all.
 pub(super) fn deprecated(cx: &Context<'_>) -> Option<Vec<String>> {
-    let emulator = Emulator::of(cx.entry);
+    let emulator = Emulator::of(cx.entry, LIBVIRT);
     let flag = capscache_libvirt::find("query-cpu-model-expansion.deprecated-props")?;
     if !emulator.has(flag).is_yes() {
         return None;

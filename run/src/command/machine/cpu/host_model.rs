@@ -6,7 +6,7 @@ use capscache_domain::DomainType;
 use capscache_format::{Accelerated, CpuModel};
 use capscache_libvirt::{CpuMap, Emulator, GuestCpu, HostCpu};
 
-use crate::context::Context;
+use crate::context::{Context, LIBVIRT};
 use crate::error::Error;
 use crate::view::View;
 
@@ -97,7 +97,7 @@ impl<'a> Host<'a> {
                 return unsupported(format!("{error}{cause}; {hint}"));
             }
         };
-        let Some(host) = Emulator::of(self.cx.entry).whole_host_cpu(self.cx.accelerator()) else {
+        let Some(host) = Emulator::of(self.cx.entry, LIBVIRT).whole_host_cpu(self.cx.accelerator()) else {
             let what = "the emulator does not report the CPU of the host; name a model";
             return Err(self.view.invalid("@mode", what));
         };

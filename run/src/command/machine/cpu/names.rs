@@ -5,7 +5,7 @@ use capscache_format::Accelerator;
 use capscache_libvirt::Emulator;
 use capscache_libvirt::names::{ppc64_model, x86_feature_of_qemu, x86_feature_to_qemu};
 
-use crate::context::Context;
+use crate::context::{Context, LIBVIRT};
 
 /// Returns libvirt's name of a CPU model.
 pub(super) fn of_model<'a>(cx: &Context<'_>, name: &'a str) -> &'a str {
@@ -28,7 +28,7 @@ pub(super) fn is_known(cx: &Context<'_>, feature: &str) -> bool {
     if cx.machine.family != Family::X86 {
         return true;
     }
-    let emulator = Emulator::of(cx.entry);
+    let emulator = Emulator::of(cx.entry, LIBVIRT);
     // All accelerators have the same names.
     let host = emulator.host_cpu(cx.accelerator()).or_else(|| emulator.host_cpu(Accelerator::Tcg));
     // The feature has to be that of the name which libvirt reads.

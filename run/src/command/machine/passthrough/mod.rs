@@ -5,7 +5,7 @@ mod overrides;
 use capscache_libvirt::{UnknownFlag, find_live};
 
 use crate::command::args::Args;
-use crate::context::Context;
+use crate::context::{Context, LIBVIRT};
 use crate::error::Error;
 use crate::props::Props;
 use crate::view::View;
@@ -64,7 +64,7 @@ fn check_capabilities(cx: &Context<'_>) -> Result<(), Error> {
     for list in of_guest(cx, "capabilities") {
         for view in ["add", "del"].iter().flat_map(|name| children(list, None, cx.domain, name)) {
             let name = view.require("@capability")?;
-            match find_live(name) {
+            match find_live(name, LIBVIRT) {
                 Err(UnknownFlag::Retired { .. }) => {}
                 Ok(_) => {
                     let what = "capabilities of the emulator cannot be changed; remove it";
