@@ -6,6 +6,7 @@ use std::path::Path;
 use capscache_libvirt::{AcceleratorCaps, CpuMap, QemuCaps};
 
 use crate::folder::folder;
+use crate::replies::REFERENCE;
 
 /// Returns the value of an attribute in a line of libvirt's XML.
 fn attribute<'l>(line: &'l str, name: &str) -> Option<&'l str> {
@@ -57,7 +58,7 @@ fn models_of_hosts_are_those_of_libvirts_domain_capabilities() {
             continue;
         };
         let caps = folder("corpus").join(format!("{caps}.xml"));
-        let caps = QemuCaps::from_xml(&fs::read_to_string(caps).unwrap()).unwrap();
+        let caps = QemuCaps::from_xml(&fs::read_to_string(caps).unwrap(), REFERENCE).unwrap();
         let accelerator = if is_tcg { &caps.tcg } else { &caps.kvm };
         assert_eq!(host_model(&map, accelerator), expected(&domcaps), "{name} {is_tcg}");
     }

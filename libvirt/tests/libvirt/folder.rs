@@ -7,6 +7,8 @@ use capscache_format::{Accelerator, Entry};
 use capscache_libvirt::{Host, QemuCaps};
 use capscache_probe::replay_under;
 
+use crate::replies::REFERENCE;
+
 /// The variable with the folder of the data.
 const VARIABLE: &str = "CAPSCACHE_LIBVIRT_CORPUS";
 
@@ -43,7 +45,7 @@ pub(crate) fn caps_of(recording: &Path, host: Host) -> QemuCaps {
     let text = fs::read_to_string(recording).unwrap();
     let model = replay_under(&text, first_of(recording)).unwrap();
     let entry = Entry::open(model.encode().unwrap()).unwrap();
-    QemuCaps::from_entry(&entry, host).unwrap()
+    QemuCaps::from_entry(&entry, host, REFERENCE).unwrap()
 }
 
 /// Returns the number of the first line that differs, and this line in both texts.

@@ -14,6 +14,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::replies::REFERENCE;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
 }
@@ -40,7 +42,7 @@ fn every_fixture_yields_the_reviewed_xml() {
         let entry = Entry::open(replay(&text).unwrap().encode().unwrap()).unwrap();
         let emulator = format!("/usr/bin/qemu-system-{}", entry.arch());
         let host = Host { emulator, ..Host::default() };
-        let caps = match QemuCaps::from_entry(&entry, host) {
+        let caps = match QemuCaps::from_entry(&entry, host, REFERENCE) {
             Ok(caps) => caps,
             Err(CapsError::UnknownArchitecture { arch }) => {
                 assert_eq!(arch, "avr", "{name}");
@@ -53,7 +55,7 @@ fn every_fixture_yields_the_reviewed_xml() {
             Err(error) => panic!("{name}: {error}"),
         };
         let xml = caps.to_xml();
-        assert_eq!(QemuCaps::from_xml(&xml).unwrap(), caps, "{name}");
+        assert_eq!(QemuCaps::from_xml(&xml, REFERENCE).unwrap(), caps, "{name}");
         let golden = fixtures().join("libvirt").join(format!("{name}.xml.gz"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::create_dir_all(golden.parent().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use capscache_libvirt::{Host, MAX_XML_BYTES, QemuCaps, XmlError};
 
-use crate::replies::{Replies, entry_of};
+use crate::replies::{REFERENCE, Replies, entry_of};
 
 const SMALL: &str = "<qemuCaps>
   <emulator>/usr/bin/qemu-system-x86_64</emulator>
@@ -25,26 +25,26 @@ const SMALL: &str = "<qemuCaps>
 ";
 
 fn error(text: &str) -> String {
-    QemuCaps::from_xml(text).unwrap_err().to_string()
+    QemuCaps::from_xml(text, REFERENCE).unwrap_err().to_string()
 }
 
 #[test]
 fn a_small_file_is_read_in_full() {
-    let caps = QemuCaps::from_xml(SMALL).unwrap();
+    let caps = QemuCaps::from_xml(SMALL, REFERENCE).unwrap();
     assert_eq!(caps.package, "a & b A");
     assert_eq!(caps.flags.names().collect::<Vec<_>>(), ["vnc-colon", "kvm"], "retired ones too");
     assert_eq!(caps.tcg.cpus[0].blockers, ["x"]);
     assert_eq!((caps.self_version, caps.version), (11_003_000, 8_002_001));
-    assert_eq!(QemuCaps::from_xml(&caps.to_xml()).unwrap(), caps);
+    assert_eq!(QemuCaps::from_xml(&caps.to_xml(), REFERENCE).unwrap(), caps);
 }
 
 #[test]
 fn a_file_that_is_truncated_anywhere_is_an_error() {
     let end = SMALL.trim_end().len();
     for length in 0..end {
-        assert!(QemuCaps::from_xml(&SMALL[..length]).is_err(), "cut at {length}");
+        assert!(QemuCaps::from_xml(&SMALL[..length], REFERENCE).is_err(), "cut at {length}");
     }
-    assert!(QemuCaps::from_xml(&SMALL[..end]).is_ok());
+    assert!(QemuCaps::from_xml(&SMALL[..end], REFERENCE).is_ok());
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn unknown_elements_are_ignored_at_any_position() {
     let with = SMALL
         .replace("  <version>", &format!("  {strange}\n  <version>"))
         .replace("<blocker", &format!("{strange}<blocker"));
-    assert_eq!(QemuCaps::from_xml(&with).unwrap(), QemuCaps::from_xml(SMALL).unwrap());
+    assert_eq!(QemuCaps::from_xml(&with, REFERENCE).unwrap(), QemuCaps::from_xml(SMALL, REFERENCE).unwrap());
 }
 
 #[test]
 fn expanding_entities_are_refused_with_their_document_type() {
     let bomb = "<!DOCTYPE q [<!ENTITY a 'aaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>";
-    let error = QemuCaps::from_xml(&format!("{bomb}{SMALL}")).unwrap_err();
+    let error = QemuCaps::from_xml(&format!("{bomb}{SMALL}"), REFERENCE).unwrap_err();
     assert!(matches!(error, XmlError::DocumentType { at: 0 }), "{error}");
 }
 
@@ -106,7 +106,7 @@ fn elements_that_nest_without_bound_are_refused() {
 #[test]
 fn a_file_of_a_hundred_megabytes_is_refused_unread() {
     let huge = " ".repeat(100 << 20);
-    let error = QemuCaps::from_xml(&huge).unwrap_err();
+    let error = QemuCaps::from_xml(&huge, REFERENCE).unwrap_err();
     assert!(matches!(error, XmlError::TooLong { bytes } if bytes > MAX_XML_BYTES), "{error}");
 }
 
@@ -115,7 +115,7 @@ fn a_recording_that_is_truncated_anywhere_is_an_error() {
     let whole = Replies::with_kvm("x86_64").text();
     let keeps = |text: &str| -> Result<QemuCaps, String> {
         let entry = entry_of(text, None).map_err(|error| error.to_string())?;
-        let caps = QemuCaps::from_entry(&entry, Host::default());
+        let caps = QemuCaps::from_entry(&entry, Host::default(), REFERENCE);
         caps.map_err(|error| error.to_string())
     };
     assert!(keeps(&whole).is_ok());

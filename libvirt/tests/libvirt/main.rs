@@ -11,5 +11,6 @@ mod flags;
 mod folder;
 mod golden;
 mod hostile;
+mod releases;
 mod replies;
 mod rules;

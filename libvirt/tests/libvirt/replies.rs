@@ -1,9 +1,12 @@
 //! Synthetic QMP sessions, in the form of libvirt's recordings.
 
 use capscache_format::{Accelerator, Entry};
-use capscache_libvirt::{Host, QemuCaps};
+use capscache_libvirt::{Host, QemuCaps, Release};
 use capscache_probe::{TranscriptError, replay_under};
 use serde_json::{Value, json};
+
+/// The release that tests are about unless they name another.
+pub(crate) const REFERENCE: Release = Release::V11_3;
 
 /// The replies of one emulator, by pass and query.
 #[derive(Clone)]
@@ -137,7 +140,11 @@ impl Replies {
     }
 
     pub(crate) fn caps(&self) -> QemuCaps {
-        QemuCaps::from_entry(&self.entry(), Host::default()).unwrap()
+        self.caps_of(REFERENCE)
+    }
+
+    pub(crate) fn caps_of(&self, release: Release) -> QemuCaps {
+        QemuCaps::from_entry(&self.entry(), Host::default(), release).unwrap()
     }
 
     pub(crate) fn xml(&self) -> String {

@@ -4,7 +4,7 @@ use capscache_format::Accelerator;
 use capscache_libvirt::{CapsError, CpuValue, Cpuid, Host, QemuCaps, flags};
 use serde_json::{Value, json};
 
-use crate::replies::Replies;
+use crate::replies::{REFERENCE, Replies};
 
 const EXPAND: &str = "query-cpu-model-expansion";
 
@@ -45,12 +45,12 @@ fn text_is_escaped_as_libvirt_does_and_also_where_libvirt_could_not_read_it_back
     let machine = json!({"name": "x<>&\"'\u{1}\u{1b}\t", "cpu-max": 1});
     replies.reply("query-machines", json!([machine]));
     let host = Host { emulator: "/opt/<q>/é".into(), ..Host::default() };
-    let caps = QemuCaps::from_entry(&replies.entry(), host).unwrap();
+    let caps = QemuCaps::from_entry(&replies.entry(), host, REFERENCE).unwrap();
     let xml = caps.to_xml();
     assert!(xml.contains("<emulator>/opt/&lt;q&gt;/é</emulator>"), "{xml}");
     assert!(xml.contains("<package>a&lt;b&amp;c'd>]]&gt;</package>"), "{xml}");
     assert!(xml.contains("name='x&lt;&gt;&amp;&quot;&apos;\u{1b}\t'"), "{xml}");
-    assert_eq!(QemuCaps::from_xml(&xml).unwrap().package, "a<b&c'd>]]>");
+    assert_eq!(QemuCaps::from_xml(&xml, REFERENCE).unwrap().package, "a<b&c'd>]]>");
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn architectures_have_libvirts_names() {
     }
     for unknown in ["avr", "rx", "tricore", "hppa", "or1k", "nios2"] {
         let entry = Replies::new(unknown).entry();
-        let error = QemuCaps::from_entry(&entry, Host::default()).unwrap_err();
+        let error = QemuCaps::from_entry(&entry, Host::default(), REFERENCE).unwrap_err();
         assert!(error.to_string().contains(&format!("{unknown:?}")), "{error}");
-        assert!(!flags(&entry).get("kvm").unwrap());
+        assert!(!flags(&entry, REFERENCE).get("kvm").unwrap());
     }
 }
 
@@ -153,7 +153,7 @@ fn kvm_must_be_present_and_enabled() {
     for (enabled, present) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut replies = Replies::new("x86_64");
         replies.reply("query-kvm", json!({"enabled": enabled, "present": present}));
-        let set = flags(&replies.entry());
+        let set = flags(&replies.entry(), REFERENCE);
         assert_eq!(set.get("kvm"), Some(enabled && present), "{enabled} {present}");
     }
 }
@@ -169,7 +169,7 @@ fn a_property_is_disabled_by_default_only_if_its_default_is_false() {
             property["default-value"] = default.clone();
         }
         replies.add_property("device-list-properties", "virtio-blk-pci", property);
-        let set = flags(&replies.entry());
+        let set = flags(&replies.entry(), REFERENCE);
         let name = "virtio-blk-pci.scsi.default.disabled";
         assert_eq!(set.get(name), Some(expected), "{default}");
         assert_eq!(set.get("virtio-blk-pci.scsi"), Some(true));
@@ -220,10 +220,10 @@ fn without_tpm_models_tpm_types_set_no_flag() {
     let mut replies = Replies::new("x86_64");
     replies.reply("query-tpm-models", json!(["tpm-tis"]));
     replies.reply("query-tpm-types", json!(["emulator", "passthrough"]));
-    let set = flags(&replies.entry());
+    let set = flags(&replies.entry(), REFERENCE);
     assert_eq!((set.get("tpm-tis"), set.get("tpm-emulator")), (Some(true), Some(true)));
     replies.refuse("query-tpm-models", "CommandNotFound");
-    let set = flags(&replies.entry());
+    let set = flags(&replies.entry(), REFERENCE);
     assert_eq!((set.get("tpm-tis"), set.get("tpm-emulator")), (Some(false), Some(false)));
 }
 
@@ -262,7 +262,7 @@ fn sev_is_kept_for_snp_alone_and_without_the_identity_of_the_first_cpu() {
 #[test]
 fn without_a_reply_that_libvirt_requires_there_are_no_capabilities() {
     let keeps =
-        |replies: &Replies| QemuCaps::from_entry(&replies.entry(), Host::default()).map(|_| ());
+        |replies: &Replies| QemuCaps::from_entry(&replies.entry(), Host::default(), REFERENCE).map(|_| ());
     for what in [
         "query-qmp-schema",
         "query-kvm",
@@ -329,7 +329,7 @@ fn the_esp_is_on_32_bit_machines_of_mips_m68k_and_sparc() {
     for (arch, expected) in
         [("mips", true), ("m68k", true), ("sparc", true), ("sparc64", false), ("mipsel", false)]
     {
-        assert_eq!(flags(&Replies::new(arch).entry()).get("ncr53c90"), Some(expected), "{arch}");
+        assert_eq!(flags(&Replies::new(arch).entry(), REFERENCE).get("ncr53c90"), Some(expected), "{arch}");
     }
 }
 
@@ -382,7 +382,7 @@ fn the_second_pass_expands_the_maximal_cpu_and_the_first_the_host_cpu() {
 #[test]
 fn an_emulator_without_an_accelerator_of_libvirt_has_no_capabilities() {
     let caps = |replies: Replies| {
-        QemuCaps::from_entry(&replies.entry(), Host::default()).map(|caps| caps.arch)
+        QemuCaps::from_entry(&replies.entry(), Host::default(), REFERENCE).map(|caps| caps.arch)
     };
     let without = caps(Replies::new("x86_64").under(Accelerator::Qtest));
     assert_eq!(without, Err(CapsError::NoAccelerator));
@@ -430,7 +430,7 @@ fn values_that_differ_between_processors_are_not_cpu_data() {
     let line = "    <cpuid eax_in='0x00000001' ecx_in='0x00000000' eax='0x00000009' \
         ebx='0x00000800' ecx='0x00000000' edx='0x00000000'/>\n";
     assert!(xml.contains(line), "{xml}");
-    assert_eq!(QemuCaps::from_xml(&xml).unwrap(), intel);
+    assert_eq!(QemuCaps::from_xml(&xml, REFERENCE).unwrap(), intel);
 }
 
 #[test]
@@ -453,6 +453,6 @@ fn the_last_group_of_options_with_a_name_counts() {
         let option = json!({"option": "spice", "parameters": parameters});
         replies.add("query-command-line-options", option);
     }
-    let set = flags(&replies.entry());
+    let set = flags(&replies.entry(), REFERENCE);
     assert_eq!((set.get("spice"), set.get("spice-gl")), (Some(true), Some(false)));
 }
