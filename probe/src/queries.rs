@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::session::Request;
 
 /// Devices whose properties drivers query at start-up.
-pub(crate) const CORE_DEVICES: [&str; 32] = [
+pub(crate) const CORE_DEVICES: [&str; 36] = [
     "virtio-blk-pci",
     "virtio-net-pci",
     "virtio-scsi-pci",
@@ -45,6 +45,10 @@ pub(crate) const CORE_DEVICES: [&str; 32] = [
     "vhost-user-fs-device",
     "virtio-mem-pci",
     "virtio-iommu-pci",
+    "virtio-mem-ccw",
+    "amd-iommu",
+    "arm-smmuv3",
+    "scsi-block",
 ];
 
 /// Objects whose properties drivers query at start-up.

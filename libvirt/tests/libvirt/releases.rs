@@ -157,7 +157,8 @@ fn deprecating(of_static: &[&str], of_full: &[&str]) -> Replies {
     let schema = json!({"name": EXPAND, "meta-type": "command", "ret-type": "r", "arg-type": "0"});
     let members = json!([{"name": "deprecated-props", "type": "str"}]);
     let types = json!({"name": "r", "meta-type": "object", "members": members});
-    replies.reply("query-qmp-schema", json!([schema, types]));
+    let text = json!({"name": "str", "meta-type": "builtin", "json-type": "string"});
+    replies.reply("query-qmp-schema", json!([schema, types, text]));
     for (kind, names) in [("static", of_static), ("full", of_full)] {
         let answer = json!({"model": {"name": "z", "props": {}}, "deprecated-props": names});
         replies.reply_to(EXPAND, json!({"type": kind, "model": {"name": "host"}}), answer);
