@@ -182,11 +182,7 @@ impl<'t> XmlReader<'t> {
         Ok(())
     }
 
-    fn host_cpu(
-        &mut self,
-        element: &Element<'t>,
-        release: Release,
-    ) -> Result<HostCpu, XmlError> {
+    fn host_cpu(&mut self, element: &Element<'t>, release: Release) -> Result<HostCpu, XmlError> {
         let lists = release.facts().deprecated;
         let mut cpu = HostCpu {
             model: element.required("model", "hostCPU@model")?,

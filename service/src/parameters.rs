@@ -6,8 +6,8 @@ use capscache::{Group, Groups};
 
 use crate::interface::Error;
 use crate::query::{Query, QueryError};
-use crate::release;
 use crate::refusal::Refusal;
+use crate::release;
 
 /// Emulators of one call, at most: more than any host has.
 const MAX_EMULATORS: usize = 1024;

@@ -36,6 +36,50 @@ fn a_flag_that_libvirt_never_had_is_reported_before_any_probe() {
 }
 
 #[test]
+fn flags_and_xml_are_those_of_the_release_that_is_asked_for() {
+    let dir = Dir::new();
+    let path = x86_64();
+    let answer = |release| {
+        let run = dir.run(&["query", &path, "flag:iothread", "--libvirt", release]);
+        (run.code, run.stdout)
+    };
+    assert_eq!(answer("9.0"), (Some(0), "flag:iothread\tyes\n".to_owned()));
+    assert_eq!(answer("9.0.0"), answer("9.0"));
+    assert_eq!(answer("11.3"), (Some(2), String::new()), "retired");
+    let later = dir.run(&["query", &path, "flag:nvme", "--libvirt", "11.3"]);
+    assert!(later.complaint().contains("does not have it, and 12.8 does"), "{later:?}");
+    let flags = |release| dir.answer(&["inspect", &path, "flags", "--json", "--libvirt", release]);
+    assert!(flags("9.0").contains("\"iothread\"") && !flags("9.0").contains("\"nvme\""));
+    assert!(flags("12.8").contains("\"nvme\"") && !flags("12.8").contains("\"iothread\""));
+    let export = ["export", &path, "--format", "libvirt-xml", "--libvirt"];
+    let xml = |release| dir.answer(&[&export[..], &[release]].concat());
+    assert!(xml("9.0").contains("  <kvmVersion>0</kvmVersion>\n"));
+    assert!(!xml("10.0").contains("<kvmVersion>"));
+}
+
+#[test]
+fn an_unknown_release_is_reported_with_the_known_ones_before_any_probe() {
+    let dir = Dir::new();
+    let path = x86_64();
+    for command in [
+        &["export", &path, "--format", "libvirt-xml"][..],
+        &["query", &path, "flag:VGA"],
+        &["inspect", &path, "flags"],
+        &["replay", "/none/recording", "--format", "libvirt-xml"],
+    ] {
+        let run = dir.run(&[command, &["--libvirt", "11.2"]].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+        assert!(
+            run.stderr.contains(
+                "cannot use the release \"11.2\" of libvirt: known are 9.0, 10.0, 11.3, 12.8"
+            ),
+            "{run:?}"
+        );
+    }
+    assert!(!dir.root().exists());
+}
+
+#[test]
 fn an_emulator_is_exported_as_libvirt_would_cache_it() {
     use std::os::unix::fs::MetadataExt;
     let dir = Dir::new();

@@ -87,7 +87,10 @@ fn unknown_elements_are_ignored_at_any_position() {
     let with = SMALL
         .replace("  <version>", &format!("  {strange}\n  <version>"))
         .replace("<blocker", &format!("{strange}<blocker"));
-    assert_eq!(QemuCaps::from_xml(&with, REFERENCE).unwrap(), QemuCaps::from_xml(SMALL, REFERENCE).unwrap());
+    assert_eq!(
+        QemuCaps::from_xml(&with, REFERENCE).unwrap(),
+        QemuCaps::from_xml(SMALL, REFERENCE).unwrap()
+    );
 }
 
 #[test]

@@ -42,7 +42,10 @@ fn releases_are_parsed_with_and_without_the_number_of_a_correction() {
 fn the_installed_release_is_that_of_the_library() {
     let names = ["libvirt.so.0", "libvirt-qemu.so.0.12008.0", "libvirt.so.0.11003.1", "libc.so.6"];
     assert_eq!(installed_version(names), Some(11_003_001));
-    assert_eq!(installed_version(["libvirt.so.0.9000.0", "libvirt.so.0.10000.0"]), Some(10_000_000));
+    assert_eq!(
+        installed_version(["libvirt.so.0.9000.0", "libvirt.so.0.10000.0"]),
+        Some(10_000_000)
+    );
     for none in [
         "libvirt.so.0",
         "libvirt.so.0.11003",
@@ -95,8 +98,7 @@ fn a_qemu_that_a_release_refuses_is_an_error_with_both_versions() {
         (Release::V12_8, 7, 2),
     ] {
         assert_eq!(at(minor, major, release), Ok(1_000_000 * major + 1000 * minor + 99));
-        let (version, oldest) =
-            (format!("{major}.{}.99", minor - 1), format!("{major}.{minor}.0"));
+        let (version, oldest) = (format!("{major}.{}.99", minor - 1), format!("{major}.{minor}.0"));
         let error = CapsError::TooOld { release, version, oldest };
         assert_eq!(at(minor - 1, major, release), Err(error));
     }
@@ -274,7 +276,8 @@ fn a_file_is_read_as_its_release_does() {
     let newest = xml(&replies, Release::V12_8);
     let error = QemuCaps::from_xml(&newest, Release::V11_3).unwrap_err().to_string();
     assert!(error.contains("flag@name cannot be \"nvme\""), "{error}");
-    let flags = newest.lines().filter(|line| !line.contains("'nvme'")).collect::<Vec<_>>().join("\n");
+    let flags =
+        newest.lines().filter(|line| !line.contains("'nvme'")).collect::<Vec<_>>().join("\n");
     let caps = QemuCaps::from_xml(&flags, Release::V11_3).unwrap();
     let host_cpu = caps.kvm.host_cpu.unwrap();
     assert_eq!((host_cpu.deprecated.len(), host_cpu.host_deprecated.len()), (1, 0));

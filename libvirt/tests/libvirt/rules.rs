@@ -261,8 +261,9 @@ fn sev_is_kept_for_snp_alone_and_without_the_identity_of_the_first_cpu() {
 
 #[test]
 fn without_a_reply_that_libvirt_requires_there_are_no_capabilities() {
-    let keeps =
-        |replies: &Replies| QemuCaps::from_entry(&replies.entry(), Host::default(), REFERENCE).map(|_| ());
+    let keeps = |replies: &Replies| {
+        QemuCaps::from_entry(&replies.entry(), Host::default(), REFERENCE).map(|_| ())
+    };
     for what in [
         "query-qmp-schema",
         "query-kvm",
@@ -329,7 +330,11 @@ fn the_esp_is_on_32_bit_machines_of_mips_m68k_and_sparc() {
     for (arch, expected) in
         [("mips", true), ("m68k", true), ("sparc", true), ("sparc64", false), ("mipsel", false)]
     {
-        assert_eq!(flags(&Replies::new(arch).entry(), REFERENCE).get("ncr53c90"), Some(expected), "{arch}");
+        assert_eq!(
+            flags(&Replies::new(arch).entry(), REFERENCE).get("ncr53c90"),
+            Some(expected),
+            "{arch}"
+        );
     }
 }
 

@@ -97,7 +97,8 @@ impl<'a> Host<'a> {
                 return unsupported(format!("{error}{cause}; {hint}"));
             }
         };
-        let Some(host) = Emulator::of(self.cx.entry, LIBVIRT).whole_host_cpu(self.cx.accelerator()) else {
+        let Some(host) = Emulator::of(self.cx.entry, LIBVIRT).whole_host_cpu(self.cx.accelerator())
+        else {
             let what = "the emulator does not report the CPU of the host; name a model";
             return Err(self.view.invalid("@mode", what));
         };
