@@ -130,7 +130,7 @@ impl Release {
     /// [`UnknownRelease`].
     pub fn of_version(version: u32) -> Result<Release, UnknownRelease> {
         let found = Release::ALL.into_iter().find(|known| known.version() / 1000 == version / 1000);
-        found.ok_or_else(|| UnknownRelease { asked: readable(version) })
+        found.ok_or_else(|| UnknownRelease { requested: readable(version) })
     }
 
     /// Parses MAJOR.MINOR or MAJOR.MINOR.MICRO; the last number does not matter.
@@ -138,7 +138,7 @@ impl Release {
     /// # Errors
     /// [`UnknownRelease`].
     pub fn parse(text: &str) -> Result<Release, UnknownRelease> {
-        let unknown = || UnknownRelease { asked: text.to_owned() };
+        let unknown = || UnknownRelease { requested: text.to_owned() };
         let numbers = text.split('.').map(decimal).collect::<Option<Vec<u32>>>();
         let known = |major, minor| {
             Release::ALL.into_iter().find(|known| known.facts().version == (major, minor))
@@ -168,12 +168,12 @@ impl FromStr for Release {
 /// An error of a release of libvirt of which nothing is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot use the release {asked:?} of libvirt: known are {}; choose one with --libvirt",
+    "cannot use the release {requested:?} of libvirt: known are {}; choose one with --libvirt",
     known()
 )]
 pub struct UnknownRelease {
     /// The release.
-    pub asked: String,
+    pub requested: String,
 }
 
 fn known() -> String {

@@ -125,7 +125,7 @@ fn host(emulator: &Path, entry: &Capabilities, release: Release) -> Result<Host,
         emulator: path.to_string_lossy().into_owned(),
         qemu_ctime: status.ctime(),
         module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
-        // The kernel offers its guests to everyone once the module has them on.
+        // KVM has such guests once its module has them on.
         kvm_supports_tdx: is_on("/sys/module/kvm_intel/parameters/tdx"),
         ..Host::default()
     };

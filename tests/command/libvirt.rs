@@ -36,7 +36,7 @@ fn a_flag_that_libvirt_never_had_is_reported_before_any_probe() {
 }
 
 #[test]
-fn flags_and_xml_are_those_of_the_release_that_is_asked_for() {
+fn flags_and_xml_are_those_of_the_requested_release() {
     let dir = Dir::new();
     let path = x86_64();
     let answer = |release| {

@@ -1,4 +1,4 @@
-//! What differs between the files of releases, beside their flags.
+//! Differences between the files of releases, beside their flags.
 
 use capscache_libvirt::{
     CapsError, EnlightenmentValues, Host, QemuCaps, Release, UnknownRelease, installed_version,
@@ -26,7 +26,7 @@ fn releases_are_parsed_with_and_without_the_number_of_a_correction() {
     let unknown =
         ["", "9", "9.", "9.1", "9.0.0.0", "9.0-rc1", "+9.0", " 9.0", "11.03.1x", "99999999999.0"];
     for text in unknown {
-        assert_eq!(Release::parse(text), Err(UnknownRelease { asked: text.into() }), "{text}");
+        assert_eq!(Release::parse(text), Err(UnknownRelease { requested: text.into() }), "{text}");
     }
     let error = Release::of_version(11_002_001).unwrap_err().to_string();
     assert_eq!(
