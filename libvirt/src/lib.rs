@@ -20,6 +20,7 @@ pub mod names;
 mod read;
 mod release;
 mod table;
+mod unknown;
 mod values;
 mod write;
 mod xml;
@@ -36,7 +37,8 @@ pub use domcaps::{
     VirtType,
 };
 pub use expansion::HostCpuView;
-pub use flags::{Emulator, FlagSet, UnknownFlag, find, find_live, flag, flags, has};
+pub use flags::{Emulator, FlagSet, find, find_live, flag, flags, has};
 pub use release::{Release, UnknownRelease, installed_version};
 pub use table::{FLAGS, Flag, Source};
+pub use unknown::UnknownFlag;
 pub use xml::{MAX_XML_BYTES, XmlError};
