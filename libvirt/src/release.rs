@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A release of libvirt whose flags and XML are known.
 ///
-/// `flags.table` has its flags and [`Facts`] the rest. The default is the newest.
+/// The default is the newest.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
