@@ -8,7 +8,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
 .PHONY: help demo test test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
-	check msrv package deny semver fixtures
+	check msrv package deny semver fixtures install-c
 .NOTPARALLEL:
 
 help: ## print this list
@@ -19,7 +19,7 @@ demo: ## build, probe every emulator of this machine into a throw-away cache, sh
 	@CARGO='$(CARGO)' scripts/demo.sh
 
 test: ## run all tests, those on real emulators included
-	@scripts/install-deps.sh cargo cc faketime qemu strace valgrind
+	@scripts/install-deps.sh cargo cc c++ faketime qemu strace valgrind
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
 		$(CARGO) nextest run $(WITHOUT_LIBXML2) --locked; \
@@ -44,6 +44,11 @@ test-packages: ## install, remove and upgrade packages under the service, in a s
 	@scripts/install-deps.sh cargo cc debootstrap
 	fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" packages
 	$(CARGO) test --locked --package capscache-cli --test service packages -- --nocapture --test-threads 1
+
+install-c: ## install the C library below PREFIX, /usr/local by default, in DESTDIR: shared, static, header, pkg-config
+	@scripts/install-deps.sh cargo cc cargo-c
+	$(CARGO) cinstall --release --locked --package capscache-c --prefix $(or $(PREFIX),/usr/local) \
+		$(if $(DESTDIR),--destdir $(DESTDIR)) $(if $(LIBDIR),--libdir $(LIBDIR))
 
 bench: ## XML against the mapped cache, the probe against its limit, addresses: tables, JSON and plots in target/bench
 	@scripts/install-deps.sh cargo cc qemu libxml2

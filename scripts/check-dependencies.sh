@@ -49,6 +49,9 @@ absent capscache -e normal -p capscache-run
 absent capscache-probe -e normal -p capscache-run
 absent signal-hook-registry -e normal -p capscache-run
 absent anyhow -e normal -p capscache-run
+# What programs in C load: no async runtime where nothing is probed, and the header is not written when the library is built.
+absent tokio -e normal -p capscache-c --no-default-features
+absent cbindgen -e normal,build -p capscache-c
 # The service is a library: its errors are types, and it parses no command lines.
 absent anyhow -e normal -p capscache-service
 absent clap -e normal -p capscache-service

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: cargo cc clippy debootstrap faketime libxml2 make qemu rustfmt
-#                                       strace tini typos valgrind
+# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy debootstrap faketime libxml2 make qemu
+#                                       rustfmt strace tini typos valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -29,6 +29,9 @@ for tool; do
     case $tool in
         cargo) command -v cargo >/dev/null || die "no cargo here: install a Rust toolchain, https://rustup.rs" ;;
         cc) command -v cc >/dev/null || packages="$packages gcc libc6-dev" ;;
+        c++) command -v c++ >/dev/null || packages="$packages g++" ;;
+        # Debian 12's is older than the edition of the packages.
+        cargo-c) cargo cinstall --version >/dev/null 2>&1 || crates="$crates cargo-c" ;;
         qemu) have_emulator || packages="$packages qemu-system" ;;
         debootstrap)
             # Only an administrator's PATH may have these directories.

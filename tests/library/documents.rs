@@ -71,3 +71,35 @@ fn every_path_in_a_message_is_escaped() {
         }
     }
 }
+
+/// `CONTRIBUTING.md` lists the files and folders that have unsafe code, each between backquotes.
+#[test]
+fn unsafe_code_is_only_where_the_rule_permits_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("CONTRIBUTING.md")).expect("the document");
+    let (_, section) = document.split_once("## Unsafe code").expect("the rule");
+    let section = section.split("\n## ").next().expect("text");
+    let quoted = section.split('`').skip(1).step_by(2);
+    let permitted: Vec<&str> = quoted.filter(|name| name.contains('/')).collect();
+    assert!(permitted.len() >= 4, "{permitted:?}");
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let mut used = vec![false; permitted.len()];
+    for path in files {
+        let text = fs::read_to_string(&path).expect("text");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let mut code = code.filter(|line| !line.contains('"'));
+        if !code.any(|line| {
+            ["unsafe {", "unsafe fn ", "unsafe impl "].iter().any(|word| line.contains(word))
+        }) {
+            continue;
+        }
+        let path = path.strip_prefix(root).expect("a file of the repository").with_extension("");
+        // A module in a folder of its own is permitted with the folder.
+        let at = permitted.iter().position(|place| path.starts_with(place.trim_end_matches(".rs")));
+        used[at.unwrap_or_else(|| panic!("{} has unsafe code", path.display()))] = true;
+    }
+    for (place, used) in permitted.iter().zip(used) {
+        assert!(used, "{place} has no unsafe code");
+    }
+}

@@ -1,0 +1,183 @@
+//! Programs in C, compiled by the system's compiler and run on real emulators.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use test_support::{Run, avr, has, native, run};
+
+/// A directory with the library under the names by which programs find it, and a cache.
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["libcapscache.so", "libcapscache.so.0"] {
+            symlink(library(), directory.path().join(name)).expect("a link");
+        }
+        Bench { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Compiles a source in this package and links it with the library.
+    fn compile(&self, compiler: &str, source: &str, options: &[&str]) -> PathBuf {
+        let source = package().join(source);
+        let program = self.path("program");
+        let mut command = Command::new(compiler);
+        command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread"]).args(options);
+        command.arg("-I").arg(package().join("include")).arg("-o").arg(&program).arg(source);
+        command.arg("-L").arg(self.directory.path()).arg("-lcapscache");
+        command.arg(format!("-Wl,-rpath,{}", self.directory.path().display()));
+        let compiled = run(&mut command);
+        assert_eq!((compiled.code, &*compiled.stderr), (Some(0), ""), "{command:?}");
+        program
+    }
+
+    /// Runs a program on a cache and an emulator.
+    fn run(&self, before: &[&str], program: &Path, emulator: &str) -> Run {
+        let mut words = before.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg(self.path("cache")).arg(emulator);
+        run(&mut command)
+    }
+}
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The shared library, which cargo builds beside this program.
+pub(crate) fn library() -> PathBuf {
+    let program = std::env::current_exe().expect("this program");
+    let library = program.parent().expect("a directory").join("libcapscache_c.so");
+    assert!(library.exists(), "{} is missing", library.display());
+    library
+}
+
+fn assert_passes(run: &Run) {
+    assert_eq!((run.code, &*run.stdout), (Some(0), "passed\n"), "{}", run.stderr);
+}
+
+#[test]
+fn every_function_answers_a_c_program_as_the_header_says() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "tests/c/functions.c", &["-std=c11"]);
+    assert_passes(&bench.run(&[], &program, &native()));
+}
+
+#[test]
+fn null_and_wrong_arguments_are_errors_and_never_end_the_program() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "tests/c/arguments.c", &["-std=c11"]);
+    assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+#[test]
+fn a_program_that_is_not_an_emulator_is_an_error_that_is_remembered() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "tests/c/failures.c", &["-std=c11"]);
+    assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+#[test]
+fn threads_share_a_cache_an_entry_and_what_it_returns() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "tests/c/threads.c", &["-std=c11"]);
+    assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+#[test]
+fn a_program_in_cpp_includes_the_header() {
+    if !has("c++") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("c++", "tests/c/include.cc", &["-std=c++11"]);
+    assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+#[test]
+fn valgrind_finds_no_error_and_no_leak() {
+    if !has("cc") || !has("valgrind") {
+        return;
+    }
+    let bench = Bench::new();
+    let checks = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full"];
+    for source in ["functions.c", "arguments.c", "threads.c"] {
+        let program = bench.compile("cc", &format!("tests/c/{source}"), &["-std=c11"]);
+        // The first run probes: valgrind does not know the way in which emulators are started.
+        assert_passes(&bench.run(&[], &program, &avr()));
+        let checked = bench.run(&checks, &program, &avr());
+        assert_passes(&checked);
+        assert_eq!(checked.stderr, "", "{source}");
+    }
+}
+
+#[test]
+fn the_address_sanitizer_finds_no_error_and_no_leak() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let options = ["-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let empty = bench.path("empty.c");
+    fs::write(&empty, "int main(void) { return 0; }\n").expect("a file");
+    let mut command = Command::new("cc");
+    command.args(options).arg("-o").arg(bench.path("empty")).arg(&empty);
+    if run(&mut command).code != Some(0) {
+        println!("SKIPPED: cc has no AddressSanitizer here");
+        return;
+    }
+    for source in ["functions.c", "arguments.c", "failures.c", "threads.c"] {
+        let program = bench.compile("cc", &format!("tests/c/{source}"), &options);
+        let checked = bench.run(&[], &program, &avr());
+        assert_passes(&checked);
+        assert_eq!(checked.stderr, "", "{source}");
+    }
+}
+
+#[test]
+fn the_example_answers_the_questions_of_libguestfs() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "examples/appliance.c", &["-std=c11"]);
+    let answered = bench.run(&[], &program, &test_support::x86_64());
+    assert_eq!(answered.code, Some(0), "{}", answered.stderr);
+    let cache = capscache_of(&bench);
+    let caps = cache.get(test_support::x86_64()).expect("an entry");
+    let best = caps.best().expect("an accelerator");
+    let machine = best.default_machine().expect("a machine");
+    let kvm = capscache::Tri::from(&caps.accelerator(capscache::Accelerator::Kvm));
+    let expected = format!(
+        "qemu: {}\nmachine: {}\nmax cpus: {}\nkvm: {kvm}\nvirtio-scsi-pci: yes\n",
+        caps.version(),
+        machine.name(),
+        machine.max_cpus().expect("a number"),
+    );
+    assert!(answered.stdout.starts_with(&expected), "{expected}\nis not:\n{}", answered.stdout);
+}
+
+fn capscache_of(bench: &Bench) -> capscache::Cache {
+    capscache::Cache::open(bench.path("cache")).expect("a cache")
+}
