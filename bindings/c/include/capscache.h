@@ -435,15 +435,6 @@ int64_t capscache_invalidate_all(const struct capscache *cache,
                                  struct capscache_error **error);
 
 /**
- * The CPU model of a name under an accelerator, one of enum capscache_accelerator. Owned by the entry. NULL after an error:
- * CAPSCACHE_CODE_ABSENT if the emulator does not have it.
- */
-const struct capscache_cpu_model *capscache_entry_cpu_model(const struct capscache_entry *entry,
-                                                            uint32_t accelerator,
-                                                            const char * name,
-                                                            struct capscache_error **error);
-
-/**
  * The name, such as `EPYC`.
  */
 const char *capscache_cpu_model_name(const struct capscache_cpu_model *model);
@@ -659,6 +650,25 @@ const struct capscache_machine *capscache_entry_default_machine(const struct cap
                                                                 struct capscache_error **error);
 
 /**
+ * The CPU model of a name under an accelerator, one of enum capscache_accelerator. Owned by the entry. NULL after an error:
+ * CAPSCACHE_CODE_ABSENT if the emulator does not have it.
+ */
+const struct capscache_cpu_model *capscache_entry_cpu_model(const struct capscache_entry *entry,
+                                                            uint32_t accelerator,
+                                                            const char * name,
+                                                            struct capscache_error **error);
+
+/**
+ * A property of a device or object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if there is none,
+ * CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what drivers query
+ * at start-up.
+ */
+const struct capscache_property *capscache_entry_property(const struct capscache_entry *entry,
+                                                          const char * type_name,
+                                                          const char * name,
+                                                          struct capscache_error **error);
+
+/**
  * The versioned name, such as `pc-q35-7.2`.
  */
 const char *capscache_machine_name(const struct capscache_machine *machine);
@@ -835,16 +845,6 @@ void capscache_options_add_user_group(struct capscache_options *options, uint32_
  * Frees options; does nothing for NULL.
  */
 void capscache_options_free(struct capscache_options *options);
-
-/**
- * A property of a device or object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if there is none,
- * CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what drivers query
- * at start-up.
- */
-const struct capscache_property *capscache_entry_property(const struct capscache_entry *entry,
-                                                          const char * type_name,
-                                                          const char * name,
-                                                          struct capscache_error **error);
 
 /**
  * The name.

@@ -86,7 +86,7 @@ pub(crate) fn free<T>(handle: Option<Box<T>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numbers::ErrorCode;
+    use crate::code::ErrorCode;
 
     #[test]
     fn a_panic_becomes_an_error_with_its_message() {

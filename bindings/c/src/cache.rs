@@ -14,7 +14,8 @@ use crate::list::List;
 use crate::numbers::{groups as set_of, validation as checks};
 use crate::options::Options;
 use crate::status::Status;
-use crate::text::{Text, owned_path};
+use crate::string::owned_path;
+use crate::text::Text;
 
 /// A cache under one root. Owned by the caller, who frees it with capscache_free().
 ///

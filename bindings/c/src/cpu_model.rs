@@ -1,16 +1,13 @@
 //! CPU models.
 
 use std::ffi::{CString, c_char};
-use std::mem::MaybeUninit;
 
 use capscache::format::CpuModel as View;
 
-use crate::boundary::{call, read};
-use crate::entry::Entry;
-use crate::error::Error;
+use crate::boundary::read;
 use crate::names::Names;
 use crate::numbers::Tri;
-use crate::text::{Text, address, owned};
+use crate::string::{address, owned};
 
 /// A CPU model: QAPI's `CpuDefinitionInfo`. Owned by its entry.
 ///
@@ -28,7 +25,7 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    fn new(view: View<'_>) -> CpuModel {
+    pub(crate) fn new(view: View<'_>) -> CpuModel {
         let features = view.unavailable_features();
         CpuModel {
             name: owned(view.name()),
@@ -41,24 +38,6 @@ impl CpuModel {
             unavailable_features: features.map(|names| Names::new(names.map(owned).collect())),
         }
     }
-}
-
-/// The CPU model of a name under an accelerator, one of enum capscache_accelerator. Owned by the entry. NULL after an error:
-/// CAPSCACHE_CODE_ABSENT if the emulator does not have it.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_entry_cpu_model<'a>(
-    entry: Option<&'a Entry>,
-    accelerator: u32,
-    name: Text<'_>,
-    error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
-) -> Option<&'a CpuModel> {
-    call(error, || {
-        let entry = entry.ok_or_else(|| Error::null("entry"))?;
-        let under = entry.under(accelerator)?;
-        let view = under.cpu_model(name.utf8("name")?)?;
-        let key = (under.accelerator(), view.name().to_owned());
-        entry.cpu_models.get(key, || Ok(CpuModel::new(view))).map(Some)
-    })
 }
 
 /// The name, such as `EPYC`.

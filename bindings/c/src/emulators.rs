@@ -8,7 +8,7 @@ use capscache::discovery::find_emulators;
 use crate::boundary::{call, free, read};
 use crate::error::Error;
 use crate::names::Names;
-use crate::text::owned_path;
+use crate::string::owned_path;
 
 /// The emulators of this host. Owned by the caller, who frees it with capscache_emulators_free().
 ///

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use capscache::format::{Accelerated, Unanswered};
+use capscache::format::{Accelerated, Properties, Unanswered};
 use capscache::{Accelerator, Capabilities, Query};
 
 use crate::boundary::{call, free, read};
@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::names::{List, Names};
 use crate::numbers::{Tri, accelerator as number_of, bits};
 use crate::property::Property;
-use crate::text::{address, owned, owned_path};
+use crate::string::{address, owned, owned_path};
 
 /// The capabilities of one emulator, on its mapped entry. Owned by the caller, who frees it with capscache_entry_free();
 /// that of capscache_list_entry() by its list.
@@ -66,6 +66,14 @@ impl Entry {
         Ok(match number_of(number)? {
             Some(accelerator) => self.caps.accelerator(accelerator)?,
             None => self.caps.best()?,
+        })
+    }
+
+    /// The properties of a device or, if the type is not a device, of an object.
+    pub(crate) fn properties(&self, name: &str) -> Result<Properties<'_>, Error> {
+        Ok(match self.caps.has_device(name).is_no() {
+            true => self.caps.object(name)?,
+            false => self.caps.device(name)?,
         })
     }
 

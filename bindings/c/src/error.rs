@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,8 @@ use std::sync::Arc;
 use capscache::format::{QueryError, Unanswered};
 use capscache::{Status, chain};
 
-use crate::boundary::{free, read};
-use crate::numbers::ErrorCode;
-use crate::text::{address, owned, owned_path};
+use crate::code::ErrorCode;
+use crate::string::{owned, owned_path};
 
 /// The reason why a call failed. Owned by the caller, who frees it with capscache_error_free().
 ///
@@ -21,8 +20,8 @@ use crate::text::{address, owned, owned_path};
 pub struct Error {
     pub(crate) code: ErrorCode,
     pub(crate) message: CString,
-    path: Option<CString>,
-    errno: i32,
+    pub(crate) path: Option<CString>,
+    pub(crate) errno: i32,
 }
 
 impl Error {
@@ -144,37 +143,6 @@ fn errno_of(error: &capscache::Error) -> i32 {
         cause.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()
     };
     causes.filter_map(number).next().unwrap_or(0)
-}
-
-/// The kind of the error; CAPSCACHE_CODE_NONE for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_error_code(error: Option<&Error>) -> ErrorCode {
-    error.map_or(ErrorCode::None, |error| error.code)
-}
-
-/// The error and its causes in one line, in UTF-8, without characters that a terminal acts on. Owned by the error.
-/// NULL for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_error_message(error: Option<&Error>) -> *const c_char {
-    read(error, |error| error.message.as_ptr())
-}
-
-/// The file or directory that the error is about, as exact bytes; NULL if there is none. Owned by the error.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_error_path(error: Option<&Error>) -> *const c_char {
-    read(error, |error| address(error.path.as_ref()))
-}
-
-/// The number of the system's error (errno) that is the cause; 0 if there is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_error_errno(error: Option<&Error>) -> i32 {
-    read(error, |error| error.errno)
-}
-
-/// Frees an error; does nothing for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_error_free(error: Option<Box<Error>>) {
-    free(error);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use capscache::ListedEntry;
 use crate::boundary::{free, read, read_ref};
 use crate::entry::Entry;
 use crate::status::Status;
-use crate::text::{address, owned_path};
+use crate::string::{address, owned_path};
 
 /// The entries of a cache, valid or not, ordered by the paths of their emulators. Owned by the caller, who frees it with
 /// capscache_list_free().

@@ -1,15 +1,12 @@
 //! Machine types.
 
 use std::ffi::{CString, c_char};
-use std::mem::MaybeUninit;
 
-use capscache::format::Machine as View;
+use capscache::format::{Machine as View, Value};
 
-use crate::boundary::{call, read};
-use crate::entry::Entry;
-use crate::error::Error;
+use crate::boundary::read;
 use crate::numbers::Tri;
-use crate::text::{Text, address, owned};
+use crate::string::{address, owned};
 
 /// A machine type: QAPI's `MachineInfo`. Owned by its entry.
 ///
@@ -29,57 +26,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    fn new(view: View<'_>) -> Machine {
+    pub(crate) fn new(view: View<'_>) -> Machine {
         Machine {
             name: owned(view.name()),
             alias: view.alias().map(owned),
             default_cpu_type: view.default_cpu_type().map(owned),
             default_ram_id: view.default_ram_id().map(owned),
             is_default: view.is_default(),
-            is_deprecated: view.raw().get("deprecated").and_then(|value| value.as_bool()).into(),
+            is_deprecated: view.raw().get("deprecated").and_then(Value::as_bool).into(),
             has_hotpluggable_cpus: view.hotpluggable_cpus(),
             has_numa_memory: view.numa_mem_supported().into(),
             has_acpi: view.acpi().into(),
             max_cpus: view.max_cpus().unwrap_or(0),
         }
     }
-}
-
-/// The machine type whose name or, if there is none, whose alias is `name`, under an accelerator, one of enum
-/// capscache_accelerator. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if the emulator does not have
-/// it.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_entry_machine<'a>(
-    entry: Option<&'a Entry>,
-    accelerator: u32,
-    name: Text<'_>,
-    error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
-) -> Option<&'a Machine> {
-    call(error, || {
-        let entry = entry.ok_or_else(|| Error::null("entry"))?;
-        let under = entry.under(accelerator)?;
-        let view = under.machine(name.utf8("name")?)?;
-        let key = (under.accelerator(), view.name().to_owned());
-        entry.machines.get(key, || Ok(Machine::new(view))).map(Some)
-    })
-}
-
-/// The machine type that QEMU uses by default under an accelerator, one of enum capscache_accelerator. Owned by the entry.
-/// NULL after an error: CAPSCACHE_CODE_ABSENT if there is none, as for ARM.
-#[unsafe(no_mangle)]
-pub extern "C" fn capscache_entry_default_machine<'a>(
-    entry: Option<&'a Entry>,
-    accelerator: u32,
-    error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
-) -> Option<&'a Machine> {
-    call(error, || {
-        let entry = entry.ok_or_else(|| Error::null("entry"))?;
-        let under = entry.under(accelerator)?;
-        let none = || Error::absent("the emulator has no default machine type");
-        let view = under.default_machine().ok_or_else(none)?;
-        let key = (under.accelerator(), view.name().to_owned());
-        entry.machines.get(key, || Ok(Machine::new(view))).map(Some)
-    })
 }
 
 /// The versioned name, such as `pc-q35-7.2`.

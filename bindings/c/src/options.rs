@@ -1,6 +1,7 @@
 //! Options of a cache.
 
 use std::ffi::OsStr;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +11,6 @@ use capscache::CacheBuilder;
 use crate::boundary::{call, free};
 use crate::error::Error;
 use crate::text::Text;
-
-use std::mem::MaybeUninit;
 
 /// Options with which capscache_open_with() opens a cache. Owned by the caller, who frees it with
 /// capscache_options_free(), also after the cache was opened.
@@ -53,11 +52,11 @@ impl Options {
     ) {
         // An error of a panic has no other place to be reported.
         call(None, || {
-            if let Some(options) = options {
-                if let Err(error) = change(options) {
-                    let message = error.message.to_string_lossy();
-                    options.invalid.get_or_insert_with(|| format!("{setter}: {message}"));
-                }
+            if let Some(options) = options
+                && let Err(error) = change(options)
+            {
+                let message = error.message.to_string_lossy();
+                options.invalid.get_or_insert_with(|| format!("{setter}: {message}"));
             }
             Ok(())
         });

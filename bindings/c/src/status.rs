@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::boundary::{free, read};
 use crate::numbers::State;
-use crate::text::{address, owned, owned_path};
+use crate::string::{address, owned, owned_path};
 
 /// The state of an emulator's entry. That of capscache_status_of() is owned by the caller, who frees it with
 /// capscache_status_free(); that of capscache_list_status() by the list.
