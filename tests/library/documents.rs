@@ -52,6 +52,7 @@ fn every_path_in_a_message_is_escaped() {
         "libvirt/src",
         "service/src",
         "cli/src",
+        "bindings/c/src",
     ] {
         sources(&root.join(room), &mut files);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use test_support::{Run, avr, has, native, run};
+use test_support::{Run, avr, has, native, run, write_program};
 
 /// A directory with the library under the names by which programs find it, and a cache.
 struct Bench {
@@ -93,6 +93,18 @@ fn a_program_that_is_not_an_emulator_is_an_error_that_is_remembered() {
     let bench = Bench::new();
     let program = bench.compile("cc", "tests/c/failures.c", &["-std=c11"]);
     assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+#[test]
+fn an_emulator_that_changed_is_stale_until_it_is_probed_again() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let wrapper = bench.path("qemu-system-avr");
+    write_program(&wrapper, format!("#!/bin/sh\nexec {} \"$@\"\n", avr()));
+    let program = bench.compile("cc", "tests/c/stale.c", &["-std=c11"]);
+    assert_passes(&bench.run(&[], &program, wrapper.to_str().expect("UTF-8")));
 }
 
 #[test]
