@@ -53,6 +53,7 @@ install-c: ## install the C library below PREFIX, /usr/local by default, in DEST
 bench: ## XML against the mapped cache, the probe against its limit, addresses: tables, JSON and plots in target/bench
 	@scripts/install-deps.sh cargo cc qemu libxml2
 	$(CARGO) build --release --locked --workspace --features capscache-bench/libxml2
+	$(CARGO) rustc --release --locked --package capscache-c --lib --crate-type cdylib
 	$(CARGO) run --release --locked --package capscache-bench --features libxml2 -- \
 		--json target/bench/bench.json --plot target/bench
 	$(CARGO) bench --locked --package capscache-bench --bench devaddr
