@@ -30,8 +30,8 @@ for tool; do
         cargo) command -v cargo >/dev/null || die "no cargo here: install a Rust toolchain, https://rustup.rs" ;;
         cc) command -v cc >/dev/null || packages="$packages gcc libc6-dev" ;;
         c++) command -v c++ >/dev/null || packages="$packages g++" ;;
-        # Debian 12's is older than the edition of the packages.
-        cargo-c) cargo cinstall --version >/dev/null 2>&1 || crates="$crates cargo-c" ;;
+        # Debian 12's is older than the edition of the packages. This is the last one for Rust 1.95.
+        cargo-c) cargo cinstall --version >/dev/null 2>&1 || crates="$crates cargo-c@0.10.24" ;;
         qemu) have_emulator || packages="$packages qemu-system" ;;
         debootstrap)
             # Only an administrator's PATH may have these directories.

@@ -51,7 +51,7 @@ pub(crate) fn calls(forms: &Forms, directory: &Path, rounds: usize) -> Result<[W
     };
     let program = compile(&library, directory)?;
     let cache = Cache::open(&forms.root)?;
-    for (work, name, limit) in [(&mut hit, "hit", 1.1), (&mut answers, "answers", 1.5)] {
+    for (work, name, limit) in [(&mut hit, "hit", 1.1), (&mut answers, "answers", 1.2)] {
         let mut calls = Calls::start(&program, forms)?;
         let (rust, c) = ("Rust", "C");
         let sides = vec![
