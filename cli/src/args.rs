@@ -385,7 +385,7 @@ pub(crate) enum Format {
     DomainCapabilities,
 }
 
-/// The domain that capabilities are for.
+// The domain that capabilities are for. (A doc comment would replace those of the commands.)
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Domain {
     /// With domcapabilities: the machine type, which may be an alias; libvirt's preferred one by default.
