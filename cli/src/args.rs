@@ -395,6 +395,10 @@ pub(crate) struct Domain {
     /// With domcapabilities: the accelerator; hardware by default, if the emulator runs under it.
     #[arg(long, value_enum, value_name = "TYPE")]
     pub(crate) virttype: Option<VirtType>,
+
+    /// With domcapabilities: the folder with the CPU map of the release of libvirt; by default that of the installed one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cpu_map: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::Groups;
-use capscache_libvirt::{CpuMap, DomainCaps, Mode, VirtType};
+use capscache_libvirt::{CpuMap, DomainCaps, Mode, Release, VirtType};
 use capscache_service::export::{domain_capabilities, libvirt_xml};
 
 use crate::args::{self, Format};
@@ -26,21 +26,21 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
             output::print_document(&escape_xml(&xml))?;
         }
         Format::DomainCapabilities => {
-            let args::Domain { machine, virttype } = &args.domain;
+            let args::Domain { machine, virttype, cpu_map } = &args.domain;
             let (machine, virttype) = (machine.as_deref(), virttype.map(VirtType::from));
-            let release = args.release.get()?;
-            let caps = domain_capabilities(&emulator, &entry, release, machine, virttype)?;
-            print_domain(&caps)?;
+            let (release, map) = (args.release.get()?, cpu_map.as_deref());
+            let caps = domain_capabilities(&emulator, &entry, release, machine, virttype, map)?;
+            print_domain(&caps, release)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints domain capabilities, and a warning if a part of them is unknown.
-pub(crate) fn print_domain(caps: &DomainCaps) -> Result<()> {
+pub(crate) fn print_domain(caps: &DomainCaps, release: Release) -> Result<()> {
     if caps.lacks_cpu_map() {
         output::warn(format_args!(
-            "the CPU models are unknown: they depend on libvirt's CPU map, {}; install it (package libvirt-common)",
+            "the CPU models are unknown: they depend on the CPU map of libvirt {release}, which is not in {}; install it (package libvirt-common), or name its folder with --cpu-map",
             CpuMap::FOLDER
         ));
     } else if caps.cpu.host_model == Mode::Unknown {

@@ -52,6 +52,12 @@ pub(crate) struct Facts {
     pub(crate) queries_accelerators: bool,
     /// TDX beside SEV as what makes KVM support guests that the host cannot read.
     pub(crate) has_tdx: bool,
+    /// Domain capabilities: the CPU models in the order of their names, else in QEMU's.
+    pub(crate) sorts_models: bool,
+    /// Domain capabilities: the features of the host's CPU in the order of their names.
+    pub(crate) sorts_features: bool,
+    /// Domain capabilities: floppy disks only where QEMU has a controller for them.
+    pub(crate) needs_floppy_controller: bool,
 }
 
 /// The element for features that QEMU reports as deprecated.
@@ -79,6 +85,9 @@ const V9_0: Facts = Facts {
     spells_all_blockers: false,
     queries_accelerators: false,
     has_tdx: false,
+    sorts_models: false,
+    sorts_features: false,
+    needs_floppy_controller: false,
 };
 
 const V10_0: Facts =
@@ -91,6 +100,7 @@ const V11_3: Facts = Facts {
     deprecated: Deprecated::Merged,
     has_loongarch: true,
     spells_all_blockers: true,
+    sorts_models: true,
     ..V10_0
 };
 
@@ -101,12 +111,20 @@ const V12_8: Facts = Facts {
     has_enlightenment_values: true,
     queries_accelerators: true,
     has_tdx: true,
+    sorts_features: true,
+    needs_floppy_controller: true,
     ..V11_3
 };
 
 impl Release {
     /// All of them, the oldest first.
     pub const ALL: [Release; 4] = [Release::V9_0, Release::V10_0, Release::V11_3, Release::V12_8];
+
+    /// The oldest of them.
+    pub(crate) const OLDEST: Release = Release::V9_0;
+
+    /// The newest of them, the default.
+    pub(crate) const NEWEST: Release = Release::V12_8;
 
     pub(crate) const fn facts(self) -> &'static Facts {
         match self {

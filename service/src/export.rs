@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
 use capscache_libvirt::{
-    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
+    CapsError, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
     UnknownRelease, VirtType,
 };
 
-use crate::release::{self, library_directories};
+use crate::release::{self, cpu_map, library_directories};
 use crate::surroundings;
 
 /// Format of a document.
@@ -90,7 +90,8 @@ pub fn libvirt_xml(
 }
 
 /// Returns the domain capabilities that libvirt reports on this host for an entry. `machine` may be an alias; the
-/// defaults are libvirt's.
+/// defaults are libvirt's. `map_folder` has the CPU map of the release; without it, that is the installed one, if it is of that
+/// release.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -100,10 +101,11 @@ pub fn domain_capabilities(
     release: Release,
     machine: Option<&str>,
     virt_type: Option<VirtType>,
+    map_folder: Option<&Path>,
 ) -> Result<DomainCaps, ExportError> {
     let caps = QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?;
     let domain = Domain::of(&caps, machine, virt_type)?;
-    let map = CpuMap::installed_for(&caps.arch)?;
+    let map = cpu_map(release, &caps.arch, map_folder)?;
     let surroundings = surroundings::of_this_host(
         entry.arch(),
         &domain.machine,

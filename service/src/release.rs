@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capscache_libvirt::{Release, UnknownRelease};
+use capscache_libvirt::{CpuMap, CpuMapError, Release, UnknownRelease};
 
 /// Returns the release of the installed libvirt; the newest known one if none is installed.
 ///
@@ -21,6 +21,26 @@ pub fn installed_version() -> Option<u32> {
     });
     let targets: Vec<String> = targets.collect();
     capscache_libvirt::installed_version(targets.iter().map(String::as_str))
+}
+
+/// Returns the CPU map of a release for an architecture: that in `folder`, else the installed one, unless another release is
+/// installed. `None` if there is none.
+///
+/// # Errors
+/// [`CpuMapError`].
+pub fn cpu_map(
+    release: Release,
+    arch: &str,
+    folder: Option<&Path>,
+) -> Result<Option<CpuMap>, CpuMapError> {
+    if let Some(folder) = folder {
+        return CpuMap::read_for(folder, arch).map(Some);
+    }
+    let is_other = |version| Release::of_version(version).ok() != Some(release);
+    if installed_version().is_some_and(is_other) {
+        return Ok(None);
+    }
+    CpuMap::installed_for(arch)
 }
 
 /// Returns the directories of libraries, as distributions build libvirt.

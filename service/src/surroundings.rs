@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use capscache::firmware::{FirmwareList, firmware_directories};
 use capscache_libvirt::{
-    CpuData, CpuMap, DEFAULT_FIRMWARE, LoaderFirmware, SevGuests, Surroundings, Swtpm,
+    CpuData, CpuMap, DEFAULT_FIRMWARE, LoaderFirmware, Presence, SevGuests, Surroundings, Swtpm,
 };
 use rustix::fs::{Access, access};
 
@@ -33,6 +33,7 @@ pub(crate) fn of_this_host<'m>(
         sev_guests: cpu_data.map(SevGuests::of).unwrap_or_default(),
         has_vfio: groups.is_ok_and(|mut groups| groups.next().is_some())
             && Path::new("/dev/vfio/vfio").exists(),
+        has_iommufd: Path::new("/dev/iommu").exists(),
         swtpm: swtpm(),
         has_rdp: program("qemu-rdp").is_some(),
     }
@@ -54,8 +55,12 @@ fn firmware(list: &FirmwareList, arch: &str, machine: &str) -> LoaderFirmware {
     for descriptor in fitting.filter(|descriptor| descriptor.runs_on(arch, machine)) {
         found.bios |= descriptor.interface_types.iter().any(|interface| interface == "bios");
         found.efi |= descriptor.interface_types.iter().any(|interface| interface == "uefi");
-        found.secure |= descriptor.features.iter().any(|feature| feature == "requires-smm");
+        let has = |feature| descriptor.features.iter().any(|own| own == feature);
+        found.secure |= has("requires-smm");
+        count(&mut found.secure_boot, has("secure-boot"));
+        count(&mut found.enrolled_keys, has("enrolled-keys"));
         let mapping = &descriptor.mapping;
+        found.has_varstore |= mapping.device == "memory" && mapping.varstore_template.is_some();
         let is_listed = ["flash", "memory"].contains(&mapping.device.as_str());
         let file = mapping.executable.as_ref().filter(|_| is_listed);
         found.loaders.extend(file.map(|file| file.filename.clone()));
@@ -70,6 +75,11 @@ fn firmware(list: &FirmwareList, arch: &str, machine: &str) -> LoaderFirmware {
         is_new
     });
     found
+}
+
+fn count(presence: &mut Presence, has_feature: bool) {
+    presence.some_have |= has_feature;
+    presence.some_lack |= !has_feature;
 }
 
 /// Returns the number of bits of physical addresses of an x86 CPU (`virHostCPUParsePhysAddrSize`).
@@ -138,16 +148,41 @@ mod tests {
             );
             fs::write(directory.path().join(name), text).unwrap();
         };
-        write("10.json", r#""requires-smm""#, &code, "pc-q35-*");
+        write("10.json", r#""requires-smm", "secure-boot""#, &code, "pc-q35-*");
         write("20.json", "", &code, "pc-*");
         write("30.json", "", Path::new("/none/code.fd"), "pc-*");
         let list = FirmwareList::read(&[directory.path().to_owned()]);
         let loaders = vec![code.to_str().unwrap().to_owned()];
-        let plain = LoaderFirmware { efi: true, loaders, ..LoaderFirmware::default() };
+        let lacks = Presence { some_have: false, some_lack: true };
+        let plain = LoaderFirmware {
+            efi: true,
+            loaders,
+            secure_boot: lacks,
+            enrolled_keys: lacks,
+            ..LoaderFirmware::default()
+        };
         assert_eq!(firmware(&list, "x86_64", "pc-i440fx-7.2"), plain);
-        let secure = LoaderFirmware { secure: true, ..plain };
+        let secure_boot = Presence { some_have: true, some_lack: true };
+        let secure = LoaderFirmware { secure: true, secure_boot, ..plain };
         assert_eq!(firmware(&list, "x86_64", "pc-q35-7.2"), secure);
         assert_eq!(firmware(&list, "x86_64", "isapc"), LoaderFirmware::default());
         assert_eq!(firmware(&list, "aarch64", "pc-q35-7.2"), LoaderFirmware::default());
+    }
+
+    #[test]
+    fn a_variable_store_needs_a_template_in_a_firmware_for_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = |mapping: &str| {
+            let text = format!(
+                r#"{{"interface-types": ["uefi"], "features": ["host-uefi-vars"], "mapping": {mapping},
+                    "targets": [{{"architecture": "x86_64", "machines": ["pc-*"]}}]}}"#
+            );
+            fs::write(directory.path().join("10.json"), text).unwrap();
+            let list = FirmwareList::read(&[directory.path().to_owned()]);
+            firmware(&list, "x86_64", "pc-q35-10.1").has_varstore
+        };
+        let template = r#""uefi-vars": {"template": "/vars.json"}"#;
+        assert!(found(&format!(r#"{{"device": "memory", "filename": "/code.fd", {template}}}"#)));
+        assert!(!found(r#"{"device": "memory", "filename": "/code.fd"}"#));
     }
 }

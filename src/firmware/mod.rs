@@ -76,6 +76,8 @@ pub struct FirmwareMapping {
     pub executable: Option<FirmwareFile>,
     /// The file that is copied for each machine, for its variables.
     pub nvram_template: Option<FirmwareFile>,
+    /// The file that is copied for each machine, for a variable store of QEMU's.
+    pub varstore_template: Option<String>,
 }
 
 /// A file of a firmware: QAPI's `FirmwareFlashFile`.
@@ -222,13 +224,20 @@ struct Mapping {
     executable: Option<FirmwareFile>,
     nvram_template: Option<FirmwareFile>,
     filename: Option<String>,
+    uefi_vars: Option<VariableStore>,
+}
+
+/// A variable store of QEMU's: QAPI's `FirmwareMappingMemoryUefiVars`.
+#[derive(Deserialize)]
+struct VariableStore {
+    template: Option<String>,
 }
 
 impl TryFrom<Mapping> for FirmwareMapping {
     type Error = String;
 
     fn try_from(mapping: Mapping) -> Result<FirmwareMapping, String> {
-        let Mapping { device, mode, executable, nvram_template, filename } = mapping;
+        let Mapping { device, mode, executable, nvram_template, filename, uefi_vars } = mapping;
         let by_name = filename.map(|filename| FirmwareFile { filename, format: None });
         let (usual, executable, lacks) = match device.as_str() {
             "flash" => (Some("split"), executable, "executable"),
@@ -241,7 +250,8 @@ impl TryFrom<Mapping> for FirmwareMapping {
             return Err(format!("the mapping into {device} has no {lacks}"));
         }
         let mode = mode.or_else(|| usual.map(str::to_owned));
-        Ok(FirmwareMapping { device, mode, executable, nvram_template })
+        let varstore_template = uefi_vars.and_then(|store| store.template);
+        Ok(FirmwareMapping { device, mode, executable, nvram_template, varstore_template })
     }
 }
 

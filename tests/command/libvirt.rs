@@ -163,7 +163,12 @@ fn domain_capabilities_are_those_of_the_machine_and_accelerator() {
 #[test]
 fn cpu_models_of_x86_are_said_to_be_missing_exactly_without_libvirts_cpu_map() {
     let dir = Dir::new();
-    let run = dir.run(&["export", &x86_64(), "--format", "domcapabilities", "--virttype", "qemu"]);
+    let x86_64 = x86_64();
+    let export = |more: &[&str]| {
+        let arguments = ["export", &x86_64, "--format", "domcapabilities", "--virttype", "qemu"];
+        dir.run(&[&arguments, more].concat())
+    };
+    let run = export(&[]);
     let has_map = Path::new(capscache_libvirt::CpuMap::FOLDER).exists();
     assert_eq!(
         run.stderr.contains("the CPU models are unknown: they depend on"),
@@ -172,6 +177,35 @@ fn cpu_models_of_x86_are_said_to_be_missing_exactly_without_libvirts_cpu_map() {
     );
     assert_eq!(run.stdout.contains("<!-- the other modes are unknown"), !has_map, "{run:?}");
     assert_eq!(run.stdout.contains("canonical='qemu64-v1'>qemu64</model>"), has_map, "{run:?}");
+    // A map that is named is read, and must be one.
+    let empty = dir.path("map");
+    std::fs::create_dir(&empty).unwrap();
+    let run = export(&["--cpu-map", empty.to_str().unwrap()]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+    assert!(run.stderr.contains("map/index.xml, a file of libvirt's CPU map"), "{run:?}");
+}
+
+#[test]
+fn domain_capabilities_have_the_parts_of_the_release() {
+    let dir = Dir::new();
+    let path = emulator("aarch64");
+    let export = |release: &str| {
+        let arguments = ["export", &path, "--format", "domcapabilities", "--virttype", "qemu"];
+        dir.answer(&[&arguments[..], &["--machine", "virt", "--libvirt", release]].concat())
+    };
+    let releases = ["9.0", "10.0", "11.3", "12.8"].map(export);
+    for (part, expected) in [
+        ("<disk supported='yes'>", [true; 4]),
+        ("<crypto supported='yes'>", [false, true, true, true]),
+        ("<panic supported='", [false, false, true, true]),
+        ("<ps2 supported='no'/>", [false, false, true, true]),
+        ("<value>handle</value>", [true, true, true, false]),
+        ("<console supported='yes'>", [false, false, false, true]),
+        ("<tdx supported='no'/>", [false, false, false, true]),
+        ("<varstore supported='no'/>", [false, false, false, true]),
+    ] {
+        assert_eq!(releases.each_ref().map(|xml| xml.contains(part)), expected, "{part}");
+    }
 }
 
 #[test]

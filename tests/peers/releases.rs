@@ -1,4 +1,5 @@
-//! Releases of libvirt in systems of their own, on recorded emulators: the files that they keep, and the replays for them.
+//! Releases of libvirt in systems of their own, on recorded emulators: the files that they keep, the domain capabilities that
+//! they print, and the replays for them.
 //!
 //! `make test-peers` makes the systems (`fixtures/roots.sh`); `fixtures/oracle.sh` has libvirt start each recording in the
 //! place of QEMU. What a file has of this host is compared with no recording: [`HOST_ELEMENTS`].
@@ -85,6 +86,30 @@ fn without_host(xml: &str) -> String {
     kept
 }
 
+/// The map of CPU models in a system.
+const CPU_MAP: &str = "usr/share/libvirt/cpu_map";
+
+/// Returns domain capabilities without what is about this host: its limits, and its CPU where guests have another architecture.
+fn without_this_host(xml: &str) -> String {
+    let is_foreign = !["x86_64", "i686"].iter().any(|arch| xml.contains(&format!("<arch>{arch}<")));
+    let (mut kept, mut is_skipped) = (String::new(), false);
+    for line in xml.trim_end().split_inclusive('\n') {
+        let text = line.trim();
+        let is_of_host = text.starts_with("<mode name='host-");
+        if is_foreign && is_of_host {
+            is_skipped = !text.ends_with("/>");
+        } else if is_skipped {
+            is_skipped = text != "</mode>";
+        } else if !["<vcpu ", "<maxphysaddr ", "<!-- the mode host-model "]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            kept.push_str(line);
+        }
+    }
+    kept.trim_end().to_owned()
+}
+
 /// Result of the comparison with one release.
 #[derive(Default)]
 struct Result {
@@ -112,11 +137,11 @@ fn probe(system: &Path, into: &Path, recordings: &BTreeMap<String, PathBuf>) -> 
     Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
-/// Replays a recording for a release.
-fn replay(scene: &Scene, recording: &Path, release: &str) -> Output {
+/// Replays a recording for a release in a format.
+fn replay(scene: &Scene, recording: &Path, release: &str, format: &[&str]) -> Output {
     let recording = recording.to_str().unwrap();
-    let arguments = ["replay", recording, "--format", "libvirt-xml", "--emulator", EMULATOR];
-    scene.capscache(&[&arguments[..], &["--libvirt", release]].concat())
+    let arguments = ["replay", recording, "--emulator", EMULATOR, "--libvirt", release, "--format"];
+    scene.capscache(&[&arguments[..], format].concat())
 }
 
 #[test]
@@ -141,7 +166,7 @@ fn the_files_of_each_release_on_recorded_emulators_equal_the_replays() {
         let into = scene.path(name);
         fs::create_dir(&into).unwrap();
         let Some(release) = probe(&system, &into, &recordings) else { continue };
-        let Some(result) = compare(&scene, &into, &recordings, &release) else { continue };
+        let Some(result) = compare(&scene, &system, &into, &recordings, &release) else { continue };
         let Result { identical, different, without_file } = result;
         println!(
             "libvirt {release}: {identical} identical, {} different of {} recordings",
@@ -159,6 +184,7 @@ fn the_files_of_each_release_on_recorded_emulators_equal_the_replays() {
 /// Compares the files in a directory with the replays for a release; reports a skip if that is unknown.
 fn compare(
     scene: &Scene,
+    system: &Path,
     theirs: &Path,
     recordings: &BTreeMap<String, PathBuf>,
     release: &str,
@@ -170,12 +196,15 @@ fn compare(
             result.without_file.push(format!("{name}: {reason}"));
             continue;
         }
-        let ours = replay(scene, recording, release);
+        let ours = replay(scene, recording, release, &["libvirt-xml"]);
         let complaint = String::from_utf8_lossy(&ours.stderr);
         if complaint.contains("--libvirt'") || complaint.contains("cannot use the release") {
             println!("SKIPPED: libvirt {release}: {}", complaint.trim());
             return None;
         }
+        let map = system.join(CPU_MAP);
+        let domain = ["domcapabilities", "--cpu-map", map.to_str().unwrap()];
+        let domain = replay(scene, recording, release, &domain);
         let read = |kind| fs::read_to_string(theirs.join(format!("{name}.{kind}")));
         let Ok(theirs) = read("xml") else {
             let log = read("log").unwrap();
@@ -185,8 +214,9 @@ fn compare(
             result.without_file.push(format!("{name}: {reason}"));
             continue;
         };
-        let ours = without_host(&String::from_utf8(ours.stdout).unwrap());
-        let theirs = without_host(&theirs);
+        let ours = without_host(&String::from_utf8(ours.stdout).unwrap())
+            + &without_this_host(&String::from_utf8(domain.stdout).unwrap());
+        let theirs = without_host(&theirs) + &without_this_host(&read("domcaps").unwrap());
         if ours == theirs {
             result.identical += 1;
             continue;
@@ -201,6 +231,29 @@ fn compare(
         ));
     }
     Some(result)
+}
+
+#[test]
+fn what_domain_capabilities_have_of_the_host_is_left_out_of_the_comparison() {
+    let xml = |arch| {
+        format!(
+            "<d>\n  <arch>{arch}</arch>\n  <vcpu max='8'/>\n  <cpu>\n    \
+            <mode name='host-passthrough' supported='no'/>\n    <mode name='host-model' supported='yes'>\n      \
+            <maxphysaddr limit='46'/>\n      <model>z14</model>\n    </mode>\n    <mode name='custom'/>\n"
+        )
+    };
+    let kept = "\n    <mode name='custom'/>";
+    assert_eq!(
+        without_this_host(&xml("s390x")),
+        format!("<d>\n  <arch>s390x</arch>\n  <cpu>{kept}")
+    );
+    assert_eq!(
+        without_this_host(&xml("x86_64")),
+        "<d>\n  <arch>x86_64</arch>\n  <cpu>\n    <mode name='host-passthrough' supported='no'/>\n    \
+         <mode name='host-model' supported='yes'>\n      <model>z14</model>\n    </mode>"
+            .to_owned()
+            + kept
+    );
 }
 
 #[test]

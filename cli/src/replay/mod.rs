@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Accelerator, Entry};
-use capscache_libvirt::{CpuMap, Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtType};
+use capscache_libvirt::{Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtType};
+use capscache_service::release::cpu_map;
 
 use crate::args::{self, Format, ReplayAccelerator};
 use crate::document::escape_xml;
@@ -39,11 +40,11 @@ fn print(args: &args::Replay) -> Result<ExitCode> {
         }
         Format::DomainCapabilities => {
             let caps = caps_of(&entry, args)?;
-            let args::Domain { machine, virttype } = &args.domain;
+            let args::Domain { machine, virttype, cpu_map: folder } = &args.domain;
             let domain = Domain::of(&caps, machine.as_deref(), virttype.map(VirtType::from))?;
-            let map = CpuMap::installed_for(&caps.arch)?;
+            let map = cpu_map(caps.release, &caps.arch, folder.as_deref())?;
             let surroundings = Surroundings { cpu_map: map.as_ref(), ..Surroundings::default() };
-            print_domain(&DomainCaps::from_caps(&caps, &domain, &surroundings))?;
+            print_domain(&DomainCaps::from_caps(&caps, &domain, &surroundings), caps.release)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use super::domain::{Domain, VirtType};
 use super::machine::has_host_cpu_only;
+use super::parts;
 use super::surroundings::Surroundings;
 use crate::arch;
 use crate::caps::{AcceleratorCaps, Cpu, CpuProperty, CpuValue, HostCpu, QemuCaps};
@@ -17,7 +18,7 @@ pub struct CpuModes {
     pub maximum: Option<Vec<&'static str>>,
     /// A model that is close to the host's CPU.
     pub host_model: Mode<HostModel>,
-    /// The models that a guest can name, ordered by name.
+    /// The models that a guest can name: ordered by name since 11.3, in QEMU's order before.
     pub custom: Mode<Vec<CustomModel>>,
 }
 
@@ -112,8 +113,13 @@ fn host_model(
         }
         _ => (None, false),
     };
-    let bits = surroundings.phys_addr_bits.filter(|_| virt_type.is_accelerated());
-    cpu.map_or(Mode::Unsupported, |cpu| {
+    let has_bits =
+        virt_type.is_accelerated() && parts::has(caps.release, "cpu/host-model/maxphysaddr");
+    let bits = surroundings.phys_addr_bits.filter(|_| has_bits);
+    cpu.map_or(Mode::Unsupported, |mut cpu| {
+        if caps.release.facts().sorts_features {
+            cpu.features.sort();
+        }
         Mode::Supported(HostModel { cpu, has_fallback, phys_addr_bits: bits })
     })
 }
@@ -158,8 +164,11 @@ fn custom(
 ) -> Mode<Vec<CustomModel>> {
     let arch = caps.arch.as_str();
     let has_map = arch::is_x86(arch) || arch::is_ppc64(arch);
-    let is_free =
-        arch::is_arm(arch) || arch::is_s390(arch) || matches!(arch, "riscv64" | "loongarch64");
+    let is_free = match arch {
+        "riscv64" => parts::has(caps.release, "cpu/custom/riscv64"),
+        "loongarch64" => true,
+        arch => arch::is_arm(arch) || arch::is_s390(arch),
+    };
     let map = match surroundings.cpu_map {
         _ if !has_map && !is_free || accelerator.cpus.is_empty() => return Mode::Unsupported,
         None if has_map => return Mode::Unknown,
@@ -168,14 +177,19 @@ fn custom(
     let is_allowed =
         |cpu: &&Cpu| cpu.name != "host" && map.is_none_or(|map| map.has_model(&cpu.name));
     let models = accelerator.cpus.iter().filter(is_allowed);
-    let mut models: Vec<_> = models.map(|cpu| custom_model(cpu, arch, map)).collect();
-    models.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut models: Vec<_> = models.map(|cpu| custom_model(cpu, caps, map)).collect();
+    if caps.release.facts().sorts_models {
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     if models.is_empty() { Mode::Unsupported } else { Mode::Supported(models) }
 }
 
-fn custom_model(cpu: &Cpu, arch: &str, map: Option<&CpuMap>) -> CustomModel {
-    let is_of_ibm =
-        arch::is_s390(arch) && (cpu.name.starts_with('z') || cpu.name.starts_with("gen"));
+fn custom_model(cpu: &Cpu, caps: &QemuCaps, map: Option<&CpuMap>) -> CustomModel {
+    let arch = caps.arch.as_str();
+    let reports = |part| parts::has(caps.release, part);
+    let is_of_ibm = arch::is_s390(arch)
+        && reports("cpu/custom/vendor of s390")
+        && (cpu.name.starts_with('z') || cpu.name.starts_with("gen"));
     let vendor = map.and_then(|map| map.vendor_of(&cpu.name)).or(is_of_ibm.then_some("IBM"));
     let name = |name: &String| match arch::is_x86(arch) {
         true => x86_feature_of_qemu(name).to_owned(),
@@ -184,12 +198,17 @@ fn custom_model(cpu: &Cpu, arch: &str, map: Option<&CpuMap>) -> CustomModel {
     let mut blockers: Vec<String> = cpu.blockers.iter().map(name).collect();
     blockers.sort_unstable();
     blockers.dedup();
+    if !reports("cpu/custom/blockers") {
+        blockers.clear();
+    }
+    let canonical = map.and_then(|map| map.canonical(&cpu.name));
+    let canonical = canonical.filter(|_| reports("cpu/custom/canonical"));
     CustomModel {
         name: cpu.name.clone(),
         usable: cpu.usable,
         deprecated: cpu.deprecated,
         vendor: vendor.map(str::to_owned),
-        canonical: map.and_then(|map| map.canonical(&cpu.name)).map(str::to_owned),
+        canonical: canonical.map(str::to_owned),
         blockers,
     }
 }

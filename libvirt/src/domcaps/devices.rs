@@ -1,7 +1,8 @@
 //! Devices.
 
 use super::machine;
-use super::section::{Enumeration, Section};
+use super::parts;
+use super::section::{Enumeration, Section, chosen};
 use super::surroundings::Surroundings;
 use crate::arch;
 use crate::caps::QemuCaps;
@@ -20,7 +21,7 @@ const USB_CONTROLLERS: [&str; 8] = [
 
 /// Returns all kinds of devices, in libvirt's order.
 pub(super) fn all(caps: &QemuCaps, machine: &str, surroundings: &Surroundings<'_>) -> Vec<Section> {
-    vec![
+    let all = [
         disk(caps, machine),
         graphics(caps, surroundings),
         video(caps),
@@ -33,7 +34,9 @@ pub(super) fn all(caps: &QemuCaps, machine: &str, surroundings: &Surroundings<'_
         crypto(caps),
         interface(caps),
         panic(caps, machine),
-    ]
+        console(caps),
+    ];
+    all.into_iter().filter_map(|device| parts::reported(caps.release, device)).collect()
 }
 
 /// Returns a list of those values whose flag is set.
@@ -54,15 +57,18 @@ fn virtio_models(caps: &QemuCaps, has_device: bool) -> Enumeration {
 }
 
 fn disk(caps: &QemuCaps, machine: &str) -> Section {
-    let has_floppy = !machine::is_pseries(machine, &caps.arch);
+    let has = |flag| caps.flags.has(flag);
+    let has_controller = !caps.release.facts().needs_floppy_controller || has("bus-floppy");
+    let has_floppy = has_controller && !machine::is_pseries(machine, &caps.arch);
     let devices = [(true, "disk"), (true, "cdrom"), (has_floppy, "floppy"), (true, "lun")];
     let buses = [
         (machine::has_ide(machine, &caps.arch), "ide"),
         (has_floppy, "fdc"),
         (true, "scsi"),
         (true, "virtio"),
-        (caps.flags.has("usb-storage"), "usb"),
-        (caps.flags.has("ich9-ahci"), "sata"),
+        (has("usb-storage") || has("usb-bot"), "usb"),
+        (has("ich9-ahci"), "sata"),
+        (has("nvme-ns"), "nvme"),
     ];
     let enums = vec![
         Enumeration::of("diskDevice", &devices),
@@ -104,6 +110,8 @@ fn video(caps: &QemuCaps) -> Section {
 fn hostdev(caps: &QemuCaps, surroundings: &Surroundings<'_>) -> Section {
     let has_usb = USB_CONTROLLERS.iter().any(|flag| caps.flags.has(flag));
     let has_vfio = surroundings.has_vfio && caps.flags.has("vfio-pci");
+    let has_iommufd =
+        surroundings.has_vfio && surroundings.has_iommufd && caps.flags.has("iommufd");
     let policies = vec!["default", "mandatory", "requisite", "optional"];
     let enums = vec![
         Enumeration { name: "mode", values: vec!["subsystem"] },
@@ -111,6 +119,7 @@ fn hostdev(caps: &QemuCaps, surroundings: &Surroundings<'_>) -> Section {
         Enumeration::of("subsysType", &[(has_usb, "usb"), (true, "pci"), (true, "scsi")]),
         Enumeration { name: "capsType", values: Vec::new() },
         Enumeration::of("pciBackend", &[(has_vfio, "default"), (has_vfio, "vfio")]),
+        Enumeration::of("iommufd", &[(has_iommufd, "yes"), (true, "no")]),
     ];
     Section::new("hostdev", enums)
 }
@@ -177,4 +186,18 @@ fn panic(caps: &QemuCaps, machine: &str) -> Section {
         (caps.flags.has("pvpanic-pci"), "pvpanic"),
     ];
     Section::unless_empty("panic", vec![Enumeration::of("model", &models)])
+}
+
+fn console(caps: &QemuCaps) -> Section {
+    const ALWAYS: [&str; 10] =
+        ["null", "vc", "pty", "dev", "file", "pipe", "stdio", "udp", "tcp", "unix"];
+    let has_spice = caps.flags.has("spice");
+    let others = [
+        (has_spice, "spicevmc"),
+        (has_spice, "spiceport"),
+        (caps.flags.has("chardev.qemu-vdagent"), "qemu-vdagent"),
+        (true, "dbus"),
+    ];
+    let types = ALWAYS.into_iter().chain(chosen(&others)).collect();
+    Section::new("console", vec![Enumeration { name: "type", values: types }])
 }

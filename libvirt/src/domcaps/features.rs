@@ -2,10 +2,11 @@
 
 use super::domain::{Domain, VirtType};
 use super::machine;
+use super::parts;
 use super::section::{Enumeration, Section};
 use super::surroundings::{SevGuests, Surroundings};
 use crate::arch;
-use crate::caps::{HYPERV, QemuCaps, Sgx};
+use crate::caps::{EnlightenmentValues, HYPERV, QemuCaps, Sgx};
 
 /// Features of the machine and of the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,9 +22,18 @@ pub struct Features {
     /// Intel's enclaves.
     pub sgx: Option<Sgx>,
     /// The Hyper-V enlightenments; `None` if libvirt does not report them for the emulator.
-    pub hyperv: Option<Section>,
-    /// The kinds of guests that the host cannot read.
-    pub launch_security: Section,
+    pub hyperv: Option<Hyperv>,
+    /// The kinds of guests that the host cannot read; `None` if the release does not report them.
+    pub launch_security: Option<Section>,
+}
+
+/// The Hyper-V enlightenments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hyperv {
+    /// Their names, in libvirt's order.
+    pub features: Enumeration,
+    /// The values that guests get, in libvirt's order.
+    pub defaults: Vec<(&'static str, String)>,
 }
 
 /// AMD's encrypted virtualization.
@@ -55,12 +65,25 @@ pub(super) fn all(caps: &QemuCaps, domain: &Domain, surroundings: &Surroundings<
         ("backup", true),
         ("async-teardown", has("run-with.async-teardown")),
     ];
-    if arch::is_s390(arch) {
-        plain.push(("s390-pv", has_pv && caps.kvm_supports_secure_guest));
+    let reports = |part: &str| parts::has(caps.release, part);
+    if arch::is_s390(arch) || reports("s390-pv/other than s390") {
+        let is_supported = arch::is_s390(arch) && has_pv && caps.kvm_supports_secure_guest;
+        plain.push(("s390-pv", is_supported));
     }
-    plain.push(("ps2", has_ps2));
+    let has_tdx = has("tdx-guest")
+        && arch == "x86_64"
+        && domain.virt_type == VirtType::Kvm
+        && caps.kvm_supports_secure_guest;
+    plain.extend([("ps2", has_ps2), ("tdx", has_tdx)]);
+    plain.retain(|(name, _)| reports(name));
+    let launch_security = [
+        (has("sev-guest"), "sev"),
+        (has("sev-snp-guest"), "sev-snp"),
+        (has_pv, "s390-pv"),
+        (has("tdx-guest"), "tdx"),
+    ];
     let launch_security =
-        [(has("sev-guest"), "sev"), (has("sev-snp-guest"), "sev-snp"), (has_pv, "s390-pv")];
+        Section::unless_empty("launchSecurity", vec![Enumeration::of("sectype", &launch_security)]);
     Features {
         iothreads: true,
         gic: gic(caps, domain),
@@ -73,10 +96,7 @@ pub(super) fn all(caps: &QemuCaps, domain: &Domain, surroundings: &Surroundings<
         }),
         sgx: caps.sgx.clone(),
         hyperv: hyperv(caps),
-        launch_security: Section::unless_empty(
-            "launchSecurity",
-            vec![Enumeration::of("sectype", &launch_security)],
-        ),
+        launch_security: parts::reported(caps.release, launch_security),
     }
 }
 
@@ -94,11 +114,34 @@ fn gic(caps: &QemuCaps, domain: &Domain) -> Section {
     Section::unless_empty("gic", vec![Enumeration::of("version", &versions)])
 }
 
-fn hyperv(caps: &QemuCaps) -> Option<Section> {
+fn hyperv(caps: &QemuCaps) -> Option<Hyperv> {
     if caps.hyperv.is_empty() {
         return None;
     }
-    let has = |name: &&str| caps.hyperv.iter().any(|own| own == name);
-    let values = HYPERV.into_iter().filter(has).collect();
-    Some(Section::new("hyperv", vec![Enumeration { name: "features", values }]))
+    let has = |name: &str| caps.hyperv.iter().any(|own| own == name);
+    let values = HYPERV.into_iter().filter(|name| has(name)).collect();
+    let has_defaults = parts::has(caps.release, "hyperv/defaults");
+    Some(Hyperv {
+        features: Enumeration { name: "features", values },
+        defaults: if has_defaults { defaults(&caps.hyperv_values, has) } else { Vec::new() },
+    })
+}
+
+/// Returns the values of those enlightenments that the emulator has.
+fn defaults(
+    values: &EnlightenmentValues,
+    has: impl Fn(&str) -> bool,
+) -> Vec<(&'static str, String)> {
+    let switch =
+        |value: Option<bool>| value.map(|is_on| if is_on { "on" } else { "off" }.to_owned());
+    let spinlocks = Some(values.spinlocks).filter(|number| *number != 0);
+    let all = [
+        ("spinlocks", "spinlocks", spinlocks.map(|number| number.to_string())),
+        ("stimer", "stimer_direct", switch(values.stimer_direct)),
+        ("tlbflush", "tlbflush_direct", switch(values.tlbflush_direct)),
+        ("tlbflush", "tlbflush_extended", switch(values.tlbflush_extended)),
+        ("vendor_id", "vendor_id", values.vendor_id.clone()),
+    ];
+    let own = all.into_iter().filter(|(enlightenment, ..)| has(enlightenment));
+    own.filter_map(|(_, name, value)| Some((name, value?))).collect()
 }

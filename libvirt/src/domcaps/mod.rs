@@ -1,23 +1,27 @@
 //! The domain capabilities of libvirt: what a guest of one machine type under one accelerator can have.
 //!
 //! [`Domain`] chooses machine type and accelerator, [`Surroundings`] holds the facts of the host, and [`DomainCaps`] is
-//! derived from both and from the emulator's capabilities. The rules are those of libvirt 11.3
-//! (`virQEMUCapsFillDomainCaps` in `src/qemu/qemu_capabilities.c`), the order that of `src/conf/domain_capabilities.c`.
+//! derived from both and from the emulator's capabilities, for the release that these are of. The rules are those of
+//! `virQEMUCapsFillDomainCaps` in libvirt's `src/qemu/qemu_capabilities.c`, the order that of
+//! `src/conf/domain_capabilities.c`. The parts of a release are data ([`parts`]).
 
 mod cpu;
 mod devices;
 mod domain;
 mod features;
 mod machine;
+mod parts;
 mod section;
 mod surroundings;
 mod write;
 
 pub use cpu::{CpuModes, CustomModel, HostModel, Mode};
 pub use domain::{Domain, DomainError, VirtType};
-pub use features::{Features, SevSupport};
+pub use features::{Features, Hyperv, SevSupport};
 pub use section::{Enumeration, Section};
-pub use surroundings::{DEFAULT_FIRMWARE, LoaderFirmware, SevGuests, Surroundings, Swtpm};
+pub use surroundings::{
+    DEFAULT_FIRMWARE, LoaderFirmware, Presence, SevGuests, Surroundings, Swtpm,
+};
 
 use crate::caps::QemuCaps;
 use section::chosen;
@@ -37,10 +41,14 @@ pub struct DomainCaps {
     pub max_vcpus: u32,
     /// The kinds of firmware that a guest can request.
     pub firmware: Enumeration,
+    /// The features of firmware that a guest can request; `None` if the release does not report them.
+    pub firmware_features: Option<Section>,
     /// The files of firmware, in order of precedence.
     pub loaders: Vec<String>,
     /// The properties of these files.
     pub loader: Vec<Enumeration>,
+    /// True if QEMU can keep the variables of firmware in a store; `None` if the release does not report it.
+    pub varstore: Option<bool>,
     /// The CPUs.
     pub cpu: CpuModes,
     /// The kinds of memory.
@@ -63,7 +71,8 @@ impl DomainCaps {
         let max_cpus = machines.iter().find(|own| own.name == *machine && own.max_cpus > 0);
         let max_cpus = max_cpus.map_or(0, |machine| machine.max_cpus);
         let limit = surroundings.kvm_max_vcpus.filter(|_| *virt_type == VirtType::Kvm);
-        let LoaderFirmware { bios, efi, secure, loaders } = &surroundings.firmware;
+        let LoaderFirmware { bios, efi, secure, loaders, .. } = &surroundings.firmware;
+        let has = |part| parts::has(caps.release, part);
         DomainCaps {
             path: caps.emulator.clone(),
             virt_type: *virt_type,
@@ -71,12 +80,18 @@ impl DomainCaps {
             arch: caps.arch.clone(),
             max_vcpus: limit.map_or(max_cpus, |limit| max_cpus.min(limit)),
             firmware: Enumeration::of("firmware", &[(*bios, "bios"), (*efi, "efi")]),
+            firmware_features: parts::reported(
+                caps.release,
+                firmware_features(&surroundings.firmware),
+            ),
             loaders: loaders.clone(),
             loader: vec![
                 Enumeration { name: "type", values: vec!["rom", "pflash"] },
                 Enumeration { name: "readonly", values: vec!["yes", "no"] },
                 Enumeration { name: "secure", values: chosen(&[(*secure, "yes"), (true, "no")]) },
             ],
+            varstore: has("varstore")
+                .then(|| surroundings.firmware.has_varstore && caps.flags.has("uefi-vars")),
             cpu: cpu::modes(caps, domain, surroundings),
             memory_backing: memory_backing(caps),
             devices: devices::all(caps, machine, surroundings),
@@ -88,6 +103,18 @@ impl DomainCaps {
     pub fn lacks_cpu_map(&self) -> bool {
         self.cpu.custom == Mode::Unknown
     }
+}
+
+/// Returns for each feature whether a firmware has it, and whether one lacks it.
+fn firmware_features(firmware: &LoaderFirmware) -> Section {
+    let list = |name, presence: Presence| {
+        Enumeration::of(name, &[(presence.some_have, "yes"), (presence.some_lack, "no")])
+    };
+    let lists = vec![
+        list("secureBoot", firmware.secure_boot),
+        list("enrolledKeys", firmware.enrolled_keys),
+    ];
+    Section::new("firmwareFeatures", lists)
 }
 
 fn memory_backing(caps: &QemuCaps) -> Section {

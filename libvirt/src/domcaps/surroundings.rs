@@ -34,6 +34,8 @@ pub struct Surroundings<'m> {
     pub sev_guests: SevGuests,
     /// True if host devices can be assigned through VFIO: there is an IOMMU, and `/dev/vfio/vfio`.
     pub has_vfio: bool,
+    /// True if the kernel has the interface IOMMUFD: there is `/dev/iommu`.
+    pub has_iommufd: bool,
     /// The emulator of TPMs, if all its programs are installed.
     pub swtpm: Option<Swtpm>,
     /// True if the helper `qemu-rdp` is installed.
@@ -51,6 +53,21 @@ pub struct LoaderFirmware {
     pub secure: bool,
     /// Files with code that exist, each once, in order of precedence.
     pub loaders: Vec<String>,
+    /// The feature `secure-boot`.
+    pub secure_boot: Presence,
+    /// The feature `enrolled-keys`.
+    pub enrolled_keys: Presence,
+    /// True if a firmware has a template of a variable store of QEMU.
+    pub has_varstore: bool,
+}
+
+/// The presence of a feature among the firmware for a machine type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// True if a firmware has it.
+    pub some_have: bool,
+    /// True if a firmware lacks it.
+    pub some_lack: bool,
 }
 
 /// The numbers of encrypted guests that an AMD host can run.

@@ -2,13 +2,12 @@
 
 use super::DomainCaps;
 use super::cpu::{CpuModes, CustomModel, HostModel, Mode};
-use super::features::{Features, SevSupport};
+use super::features::{Features, Hyperv, SevSupport};
 use super::section::{Enumeration, Section};
 use crate::write::{Xml, escaped, sanitized, sanitized_attribute, yes_no};
 
 /// The text in place of the modes of CPUs that are unknown.
-const UNKNOWN_MODES: &str =
-    "the other modes are unknown: they depend on libvirt's CPU map, which is not installed";
+const UNKNOWN_MODES: &str = "the other modes are unknown: they depend on the CPU map of that release of libvirt, which is not installed";
 
 /// The text in place of the host's model where it is unknown.
 const UNKNOWN_HOST_MODEL: &str = "the mode host-model is unknown: it depends on the host's CPU";
@@ -42,10 +41,14 @@ impl DomainCaps {
     fn os(&self, xml: &mut Xml) {
         xml.open("os", &supported(true));
         enumeration(xml, &self.firmware);
+        self.firmware_features.iter().for_each(|features| section(xml, features));
         xml.open("loader", &supported(true));
         self.loaders.iter().for_each(|path| xml.text("value", &escaped(path)));
         self.loader.iter().for_each(|list| enumeration(xml, list));
         xml.close("loader");
+        if let Some(is_supported) = self.varstore {
+            xml.empty("varstore", &supported(is_supported));
+        }
         xml.close("os");
     }
 }
@@ -166,11 +169,20 @@ fn features(xml: &mut Xml, features: &Features) {
         Some(sgx) => xml.sgx(sgx),
         None => xml.empty("sgx", &supported(false)),
     }
-    if let Some(hyperv) = &features.hyperv {
-        section(xml, hyperv);
-    }
-    section(xml, &features.launch_security);
+    features.hyperv.iter().for_each(|found| hyperv(xml, found));
+    features.launch_security.iter().for_each(|kinds| section(xml, kinds));
     xml.close("features");
+}
+
+fn hyperv(xml: &mut Xml, Hyperv { features, defaults }: &Hyperv) {
+    xml.open("hyperv", &supported(true));
+    enumeration(xml, features);
+    if !defaults.is_empty() {
+        xml.open("defaults", &[]);
+        defaults.iter().for_each(|(name, value)| xml.text(name, &escaped(value)));
+        xml.close("defaults");
+    }
+    xml.close("hyperv");
 }
 
 fn sev(xml: &mut Xml, sev: &SevSupport) {

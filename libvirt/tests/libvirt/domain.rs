@@ -2,7 +2,8 @@
 
 use capscache_libvirt::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, Domain, DomainCaps, DomainError,
-    FlagSet, Gic, GuestCpu, HostCpu, Machine, Mode, QemuCaps, SevGuests, Surroundings, VirtType,
+    EnlightenmentValues, FlagSet, Gic, GuestCpu, HostCpu, LoaderFirmware, Machine, Mode, Presence,
+    QemuCaps, Release, SevGuests, Surroundings, VirtType,
 };
 
 /// Capabilities under KVM and TCG, with the machine types `NAME[=ALIAS]` under both.
@@ -72,8 +73,8 @@ fn without_libvirts_cpu_map_a_comment_replaces_the_modes_that_depend_on_it() {
     let found = DomainCaps::from_caps(&caps, &qemu, &Surroundings::default());
     assert!(found.lacks_cpu_map());
     let expected = "  <cpu>\n    <mode name='host-passthrough' supported='no'/>\n    \
-        <mode name='maximum' supported='no'/>\n    <!-- the other modes are unknown: they depend on libvirt's CPU map, \
-        which is not installed -->\n  </cpu>\n";
+        <mode name='maximum' supported='no'/>\n    <!-- the other modes are unknown: they depend on the CPU map of that \
+        release of libvirt, which is not installed -->\n  </cpu>\n";
     assert!(found.to_xml().contains(expected), "{}", found.to_xml());
 }
 
@@ -202,4 +203,95 @@ fn encrypted_guests_are_counted_by_the_identities_of_cpuid() {
     assert_eq!(SevGuests::of(&data(509, 451)), SevGuests { max: 59, max_es: 450 });
     assert_eq!(SevGuests::of(&data(509, 0)), SevGuests::default());
     assert_eq!(SevGuests::of(&CpuData::default()), SevGuests::default());
+}
+
+#[test]
+fn values_of_enlightenments_are_those_of_the_ones_that_the_emulator_has() {
+    let mut caps = caps("x86_64", &[], &["pc"]);
+    caps.hyperv = ["spinlocks", "stimer", "vendor_id"].map(str::to_owned).to_vec();
+    caps.hyperv_values = EnlightenmentValues {
+        spinlocks: 4095,
+        stimer_direct: Some(true),
+        tlbflush_direct: Some(true),
+        tlbflush_extended: None,
+        vendor_id: Some("a<b".to_owned()),
+    };
+    let of = |caps: &QemuCaps| xml(caps, &domain(VirtType::Kvm, "pc"), &Surroundings::default());
+    let defaults = "<defaults>\n        <spinlocks>4095</spinlocks>\n        \
+        <stimer_direct>on</stimer_direct>\n        <vendor_id>a&lt;b</vendor_id>\n      </defaults>\n";
+    assert!(of(&caps).contains(defaults), "{}", of(&caps));
+    caps.release = Release::V11_3;
+    assert!(!of(&caps).contains("<defaults>"), "{}", of(&caps));
+}
+
+#[test]
+fn tdx_needs_kvm_with_such_guests_on_x86_64() {
+    let of = |arch: &str, virt_type, has_guests| {
+        let mut caps = caps(arch, &["tdx-guest"], &["q35"]);
+        caps.kvm_supports_secure_guest = has_guests;
+        xml(&caps, &domain(virt_type, "q35"), &Surroundings::default())
+    };
+    let supported = "<tdx supported='yes'/>";
+    assert!(of("x86_64", VirtType::Kvm, true).contains(supported));
+    for other in [
+        of("x86_64", VirtType::Kvm, false),
+        of("x86_64", VirtType::Qemu, true),
+        of("i686", VirtType::Kvm, true),
+    ] {
+        assert!(other.contains("<tdx supported='no'/>"), "{other}");
+        assert!(other.contains("<value>tdx</value>"), "{other}");
+    }
+}
+
+#[test]
+fn iommufd_needs_vfio_the_kernel_and_the_emulator() {
+    let lists = |flags: &[&str], has_vfio, has_iommufd| {
+        let caps = caps("x86_64", flags, &["q35"]);
+        let surroundings = Surroundings { has_vfio, has_iommufd, ..Surroundings::default() };
+        let found = DomainCaps::from_caps(&caps, &domain(VirtType::Kvm, "q35"), &surroundings);
+        let hostdev = found.devices.iter().find(|device| device.name == "hostdev").unwrap();
+        hostdev.enums.iter().flatten().find(|list| list.name == "iommufd").unwrap().values.clone()
+    };
+    assert_eq!(lists(&["iommufd"], true, true), ["yes", "no"]);
+    assert_eq!(lists(&[], true, true), ["no"]);
+    assert_eq!(lists(&["iommufd"], false, true), ["no"]);
+    assert_eq!(lists(&["iommufd"], true, false), ["no"]);
+}
+
+#[test]
+fn floppy_disks_need_a_controller_where_the_release_knows_it() {
+    let has_floppy = |release, flags: &[&str]| {
+        let caps = QemuCaps { release, ..caps("x86_64", flags, &["q35"]) };
+        let xml = xml(&caps, &domain(VirtType::Kvm, "q35"), &Surroundings::default());
+        assert_eq!(xml.contains("<value>floppy</value>"), xml.contains("<value>fdc</value>"));
+        xml.contains("<value>floppy</value>")
+    };
+    assert_eq!(Release::ALL.map(|release| has_floppy(release, &[])), [true, true, true, false]);
+    assert!(has_floppy(Release::V12_8, &["bus-floppy"]));
+}
+
+#[test]
+fn firmware_features_and_variable_stores_are_reported_by_the_newest_release() {
+    let firmware = LoaderFirmware {
+        secure_boot: Presence { some_have: true, some_lack: true },
+        enrolled_keys: Presence { some_have: false, some_lack: true },
+        has_varstore: true,
+        ..LoaderFirmware::default()
+    };
+    let surroundings = Surroundings { firmware, ..Surroundings::default() };
+    let of = |release, flags: &[&str]| {
+        let caps = QemuCaps { release, ..caps("x86_64", flags, &["q35"]) };
+        xml(&caps, &domain(VirtType::Kvm, "q35"), &surroundings)
+    };
+    let newest = of(Release::V12_8, &["uefi-vars"]);
+    for part in [
+        "<enum name='secureBoot'>\n        <value>yes</value>\n        <value>no</value>\n",
+        "<enum name='enrolledKeys'>\n        <value>no</value>\n      </enum>\n",
+        "</loader>\n    <varstore supported='yes'/>\n  </os>\n",
+    ] {
+        assert!(newest.contains(part), "{part} {newest}");
+    }
+    assert!(of(Release::V12_8, &[]).contains("<varstore supported='no'/>"));
+    let older = of(Release::V11_3, &[]);
+    assert!(!older.contains("varstore") && !older.contains("firmwareFeatures"), "{older}");
 }

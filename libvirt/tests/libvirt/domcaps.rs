@@ -76,11 +76,13 @@ fn surroundings<'m>(name: &Name<'_>, machine: &str, map: Option<&'m CpuMap>) -> 
             efi: ["x86_64", "aarch64", "riscv64", "loongarch64"].contains(&name.arch),
             secure: machine.starts_with("pc-q35-"),
             loaders: [1, 2].map(|n| format!("/obviously/fake/firmware{n}.fd")).to_vec(),
+            ..LoaderFirmware::default()
         },
         cpu_map: map,
         host_cpu: Some(GuestCpu { model: "POWER8".to_owned(), ..GuestCpu::default() }),
         sev_guests: SevGuests { max: 59, max_es: 450 },
         has_vfio: false,
+        has_iommufd: false,
         // The tests of QEMU 6.2 have a host with both versions.
         swtpm: Some(Swtpm { has_1_2: name.version == "6.2.0", has_2_0: true }),
         has_rdp: true,
