@@ -57,7 +57,8 @@ text ~ /[^a-z_](ask|asks|asked|asking)[^a-z_]/ { report("software queries, reque
 
 text ~ /[^a-z_](look|looks|looked|looking)[^a-z_]/ { report("software checks, examines and reads; the noun is lookup") }
 
-text ~ /[^a-z_](believe[sd]?|believing|wish|wishes|wished|wishing|want|wants)[^a-z_]/ { report("software trusts, requires and requests") }
+# systemd has directories that end in .wants.
+text ~ /[^a-z_.](believe[sd]?|believing|wish|wishes|wished|wishing|want|wants)[^a-z_]/ { report("software trusts, requires and requests") }
 
 text ~ /[^a-z_]((some|any|no|every)body|(some|any|every)one)[^a-z_]/ { report("name the user, the caller or the process") }
 

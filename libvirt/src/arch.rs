@@ -4,52 +4,85 @@ use crate::release::Release;
 
 const LOONGARCH: &str = "loongarch64";
 
+/// The architectures of which QEMU has or had an emulator, in libvirt's vocabulary.
+const NAMES: &[&str] = &[
+    "alpha",
+    "armv6l",
+    "armv7b",
+    "armv7l",
+    "aarch64",
+    "cris",
+    "i686",
+    "lm32",
+    LOONGARCH,
+    "m68k",
+    "microblaze",
+    "microblazeel",
+    "mips",
+    "mipsel",
+    "mips64",
+    "mips64el",
+    "openrisc",
+    "ppc",
+    "ppcle",
+    "ppc64",
+    "ppc64le",
+    "ppcemb",
+    "riscv32",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sh4",
+    "sh4eb",
+    "sparc",
+    "sparc64",
+    "unicore32",
+    "x86_64",
+    "xtensa",
+    "xtensaeb",
+];
+
 /// A release's name of the architecture `target` (`query-target`); `None` if it has none.
 pub(crate) fn name(target: &str, release: Release) -> Option<&'static str> {
-    const NAMES: &[&str] = &[
-        "alpha",
-        "armv6l",
-        "armv7b",
-        "armv7l",
-        "aarch64",
-        "cris",
-        "i686",
-        "lm32",
-        LOONGARCH,
-        "m68k",
-        "microblaze",
-        "microblazeel",
-        "mips",
-        "mipsel",
-        "mips64",
-        "mips64el",
-        "openrisc",
-        "ppc",
-        "ppcle",
-        "ppc64",
-        "ppc64le",
-        "ppcemb",
-        "riscv32",
-        "riscv64",
-        "s390",
-        "s390x",
-        "sh4",
-        "sh4eb",
-        "sparc",
-        "sparc64",
-        "unicore32",
-        "x86_64",
-        "xtensa",
-        "xtensaeb",
-    ];
     let name = match target {
         "i386" => "i686",
         "arm" => "armv7l",
         "or32" => "openrisc",
         other => other,
     };
-    let is_known = |known: &str| known != LOONGARCH || release.facts().has_loongarch;
-    NAMES.iter().copied().find(|known| *known == name && is_known(known))
+    names(release).find(|known| *known == name)
+}
+
+/// The names of all architectures that a release has.
+pub(crate) fn names(release: Release) -> impl Iterator<Item = &'static str> {
+    let is_known = move |known: &&str| *known != LOONGARCH || release.facts().has_loongarch;
+    NAMES.iter().copied().filter(is_known)
+}
+
+/// Returns the name of an architecture in the file name of its emulator (`virQEMUCapsArchToString`).
+pub(crate) fn of_emulator(arch: &str) -> &str {
+    match arch {
+        "i686" => "i386",
+        "armv6l" | "armv7l" => "arm",
+        other => other,
+    }
+}
+
+/// Returns libvirt's name of a host's architecture (`virArchFromHost`), given that of the kernel (`uname -m`).
+pub(crate) fn of_kernel(machine: &str) -> &str {
+    match machine {
+        "i386" | "i486" | "i586" => "i686",
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    }
+}
+
+/// Returns true if a host can run a guest under KVM, in libvirt's opinion (`virQEMUCapsGuestIsNative`).
+pub(crate) fn is_native(host: &str, guest: &str) -> bool {
+    host == guest
+        || matches!((host, guest), ("x86_64", "i686") | ("aarch64", "armv7l"))
+        || (is_ppc64(host) && is_ppc64(guest))
 }
 
 pub(crate) fn is_x86(arch: &str) -> bool {

@@ -296,4 +296,14 @@ impl CpuData {
         cpuid.sort_by_key(|leaf| (leaf.eax_in, leaf.ecx_in));
         CpuData { cpuid, msrs: Vec::new() }
     }
+
+    /// Removes the number of the processor from Intel's enumeration of topology, where libvirt 11.3 leaves it.
+    pub(crate) fn of_any_processor(mut self) -> CpuData {
+        const INTEL_TOPOLOGY: u32 = 0x1f;
+        for leaf in self.cpuid.iter_mut().filter(|leaf| leaf.eax_in == INTEL_TOPOLOGY) {
+            leaf.edx = 0;
+        }
+        self.cpuid.retain(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx] != [0; 4]);
+        self
+    }
 }

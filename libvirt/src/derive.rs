@@ -144,14 +144,13 @@ impl QemuCaps {
                 return Err(CapsError::Missing { what });
             }
         }
+        let has_secure_guests = host.supports_secure_guest(arch, release);
         let Host { kernel_version, host_cpu_signature, .. } = host;
         let is_accelerated = emulator.hardware.is_some();
         let of = |accelerator| accelerator_caps(&emulator, arch, &flags, accelerator);
         let hardware = emulator.hardware;
         let only = |accelerator| hardware == Some(accelerator);
         let (hyperv, hyperv_values) = hyperv::enlightenments(&emulator, arch);
-        let has_secure_guests = host.kvm_supports_secure_guest
-            || host.kvm_supports_tdx && release.facts().has_tdx && arch::is_x86(arch);
         Ok(QemuCaps {
             release,
             emulator: host.emulator,

@@ -194,14 +194,15 @@ pub struct UnknownRelease {
     pub requested: String,
 }
 
-fn known() -> String {
+/// Returns the known releases, for messages.
+pub(crate) fn known() -> String {
     Release::ALL.map(|release| release.to_string()).join(", ")
 }
 
 /// Returns the version of the libvirt that is installed, in its own encoding (11003000 for 11.3.0), from the
 /// names of the files in the directories of libraries: libvirt.so.0.11003.0 is of 11.3.0. The newest, if
 /// there are several; `None` if none is there.
-pub fn installed_version<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<u32> {
+pub(crate) fn installed_version<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<u32> {
     names.into_iter().filter_map(version_of_library).max()
 }
 
@@ -216,6 +217,33 @@ fn decimal(text: &str) -> Option<u32> {
 }
 
 /// Returns the text of a version in libvirt's encoding.
-fn readable(version: u32) -> String {
+pub(crate) fn readable(version: u32) -> String {
     format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_installed_release_is_that_of_the_library() {
+        let names =
+            ["libvirt.so.0", "libvirt-qemu.so.0.12008.0", "libvirt.so.0.11003.1", "libc.so.6"];
+        assert_eq!(installed_version(names), Some(11_003_001));
+        assert_eq!(
+            installed_version(["libvirt.so.0.9000.0", "libvirt.so.0.10000.0"]),
+            Some(10_000_000)
+        );
+        for none in [
+            "libvirt.so.0",
+            "libvirt.so.0.11003",
+            "libvirt.so.1.11003.0",
+            "libvirt.so.0.11003.0.dpkg-new",
+            "libvirt.so.0.+1.0",
+            "libvirt.so.0.11003.1000",
+            "libvirt.so.0.4294968.0",
+        ] {
+            assert_eq!(installed_version([none]), None, "{none}");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 ///
 /// `None` where `/dev/kvm` cannot be queried.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn supported_cpuid() -> Option<String> {
+pub fn supported_cpuid() -> Option<String> {
     let most = kvm_bindings::KVM_MAX_CPUID_ENTRIES;
     let leaves = kvm_ioctls::Kvm::new().ok()?.get_supported_cpuid(most).ok()?;
     let leaf = |leaf: &kvm_bindings::kvm_cpuid_entry2| {
@@ -28,7 +28,7 @@ pub(crate) fn supported_cpuid() -> Option<String> {
 
 /// Returns `None`: CPUs of this architecture have no CPUID.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn supported_cpuid() -> Option<String> {
+pub fn supported_cpuid() -> Option<String> {
     None
 }
 

@@ -43,6 +43,7 @@ mod spawn;
 mod transcript;
 mod user;
 
+pub use cpuid::supported_cpuid;
 pub use error::{ExchangeError, Exit, SessionError, StartError};
 pub use executable::module_directories_of;
 pub use host::{is_native, kvm_max_vcpus, kvm_opens};

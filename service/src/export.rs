@@ -1,4 +1,4 @@
-//! Entries as documents, with the facts of this host that libvirt stores beside them, read as libvirt reads them.
+//! Entries as documents, with the facts of this host that libvirt stores beside them.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use capscache_libvirt::{
     UnknownRelease, VirtType,
 };
 
-use crate::release::{self, cpu_map, library_directories};
+use crate::release::{self, cpu_map};
 use crate::surroundings;
 
 /// Format of a document.
@@ -115,116 +115,14 @@ pub fn domain_capabilities(
     Ok(DomainCaps::from_caps(&caps, &domain, &surroundings))
 }
 
-/// Returns the facts of this host that libvirt keeps with an emulator's capabilities.
+/// Returns the facts that libvirt keeps with an emulator's capabilities on this host.
 fn host(emulator: &Path, entry: &Capabilities, release: Release) -> Result<Host, ExportError> {
     let path = std::path::absolute(emulator).unwrap_or_else(|_| emulator.to_owned());
     let status = fs::metadata(&path)
         .map_err(|source| ExportError::Emulator { path: path.clone(), source })?;
-    let directories = library_directories().into_iter();
-    let modules = directories.map(|libraries| libraries.join("qemu"));
-    let modules = modules.filter_map(|path| fs::metadata(path).ok()).next();
-    let mut host = Host {
+    Ok(Host {
         emulator: path.to_string_lossy().into_owned(),
         qemu_ctime: status.ctime(),
-        module_directory_mtime: modules.map_or(0, |directory| directory.mtime()),
-        // KVM has such guests once its module has them on.
-        kvm_supports_tdx: is_on("/sys/module/kvm_intel/parameters/tdx"),
-        ..Host::default()
-    };
-    if capscache_libvirt::flag(entry, "kvm", release).is_ok_and(capscache::Tri::is_yes) {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let uname = rustix::system::uname();
-        let kernel = [uname.release(), uname.version()].map(|part| part.to_string_lossy());
-        host.kernel_version = Some(kernel.join(" "));
-        host.host_cpu_signature = signature(&cpuinfo);
-        host.microcode_version = microcode(&cpuinfo);
-        host.kvm_supports_nesting = supports_nesting();
-        host.kvm_supports_secure_guest = supports_secure_guest();
-    }
-    Ok(host)
-}
-
-/// Returns the value of the first line of `/proc/cpuinfo` with this key.
-fn value<'t>(cpuinfo: &'t str, key: &str) -> Option<&'t str> {
-    let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
-}
-
-/// Returns the host's CPU in a line; `None` for an architecture of which libvirt keeps none.
-fn signature(cpuinfo: &str) -> Option<String> {
-    let of = |key| value(cpuinfo, key);
-    Some(match std::env::consts::ARCH {
-        "x86_64" | "x86" => format!(
-            "{}, {}, family: {}, model: {}, stepping: {}",
-            of("vendor_id")?,
-            of("model name")?,
-            of("cpu family")?,
-            of("model")?,
-            of("stepping")?
-        ),
-        "powerpc64" => format!("{}, rev {}", of("cpu")?, of("revision")?),
-        "s390x" => format!(
-            "{}, {}, facilities: {}",
-            of("vendor_id")?,
-            of("processor 0")?,
-            of("facilities")?
-        ),
-        _ => return None,
+        ..Host::of_this_host().kept_with(entry, release)
     })
-}
-
-/// Returns the microcode version of an x86 CPU: libvirt reads the first 4,096 bytes only.
-fn microcode(cpuinfo: &str) -> u32 {
-    let beginning: String = cpuinfo.chars().take(4096).collect();
-    let text = value(&beginning, "microcode").unwrap_or("0");
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.unwrap_or(0)
-}
-
-fn is_on(path: &str) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.starts_with(['Y', 'y', '1']))
-}
-
-fn supports_nesting() -> bool {
-    let modules = ["kvm_intel", "kvm_amd", "kvm_hv", "kvm"];
-    modules.iter().any(|module| is_on(&format!("/sys/module/{module}/parameters/nested")))
-}
-
-fn supports_secure_guest() -> bool {
-    match std::env::consts::ARCH {
-        "x86_64" | "x86" => {
-            is_on("/sys/module/kvm_amd/parameters/sev") && Path::new("/dev/sev").exists()
-        }
-        "s390x" => {
-            let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-            let values = line.split_whitespace().filter_map(|word| word.strip_prefix("prot_virt="));
-            let is_on = |value: &str| {
-                value.starts_with(['y', 'Y', '1']) || value.to_lowercase().starts_with("on")
-            };
-            Path::new("/sys/firmware/uv").is_dir() && values.into_iter().any(is_on)
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CPUINFO: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\n\
-        model name\t: A CPU @ 2.00GHz\nstepping\t: 8\nmicrocode\t: 0x2b000603\n";
-
-    #[test]
-    fn the_signature_and_the_microcode_are_those_of_the_first_processor() {
-        assert_eq!(microcode(CPUINFO), 0x2b00_0603);
-        assert_eq!(microcode(&format!("{}{CPUINFO}", "flags: x\n".repeat(500))), 0);
-        assert_eq!(microcode("microcode : 17\n"), 17);
-        if cfg!(target_arch = "x86_64") {
-            let expected = "GenuineIntel, A CPU @ 2.00GHz, family: 6, model: 143, stepping: 8";
-            assert_eq!(signature(CPUINFO).as_deref(), Some(expected));
-        }
-    }
 }

@@ -27,6 +27,12 @@ fn unpacked(file: &Path) -> String {
     text
 }
 
+/// The entry of a recording.
+pub(crate) fn fixture(name: &str) -> Entry<Vec<u8>> {
+    let text = unpacked(&fixtures().join(format!("{name}.qmp.gz")));
+    Entry::open(replay(&text).unwrap().encode().unwrap()).unwrap()
+}
+
 #[test]
 fn every_fixture_yields_the_reviewed_xml() {
     let mut names: Vec<String> = fs::read_dir(fixtures())
@@ -38,8 +44,7 @@ fn every_fixture_yields_the_reviewed_xml() {
     names.sort();
     assert!(names.len() > 10, "{names:?}");
     for name in names {
-        let text = unpacked(&fixtures().join(format!("{name}.qmp.gz")));
-        let entry = Entry::open(replay(&text).unwrap().encode().unwrap()).unwrap();
+        let entry = fixture(&name);
         let emulator = format!("/usr/bin/qemu-system-{}", entry.arch());
         let host = Host { emulator, ..Host::default() };
         let caps = match QemuCaps::from_entry(&entry, host, REFERENCE) {

@@ -14,3 +14,4 @@ mod hostile;
 mod releases;
 mod replies;
 mod rules;
+mod seed;

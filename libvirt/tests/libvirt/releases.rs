@@ -1,8 +1,6 @@
 //! Differences between the files of releases, beside their flags.
 
-use capscache_libvirt::{
-    CapsError, EnlightenmentValues, Host, QemuCaps, Release, UnknownRelease, installed_version,
-};
+use capscache_libvirt::{CapsError, EnlightenmentValues, Host, QemuCaps, Release, UnknownRelease};
 use serde_json::{Value, json};
 
 use crate::replies::Replies;
@@ -36,27 +34,6 @@ fn releases_are_parsed_with_and_without_the_number_of_a_correction() {
     );
     assert!(Release::ALL.is_sorted());
     assert_eq!(Release::ALL.last(), Some(&Release::default()));
-}
-
-#[test]
-fn the_installed_release_is_that_of_the_library() {
-    let names = ["libvirt.so.0", "libvirt-qemu.so.0.12008.0", "libvirt.so.0.11003.1", "libc.so.6"];
-    assert_eq!(installed_version(names), Some(11_003_001));
-    assert_eq!(
-        installed_version(["libvirt.so.0.9000.0", "libvirt.so.0.10000.0"]),
-        Some(10_000_000)
-    );
-    for none in [
-        "libvirt.so.0",
-        "libvirt.so.0.11003",
-        "libvirt.so.1.11003.0",
-        "libvirt.so.0.11003.0.dpkg-new",
-        "libvirt.so.0.+1.0",
-        "libvirt.so.0.11003.1000",
-        "libvirt.so.0.4294968.0",
-    ] {
-        assert_eq!(installed_version([none]), None, "{none}");
-    }
 }
 
 fn xml(replies: &Replies, release: Release) -> String {

@@ -1,0 +1,211 @@
+//! The directory of libvirt's files, which no other user may rearrange.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::error::{SeedError, io_error};
+use crate::root::Root;
+use crate::xml::MAX_XML_BYTES;
+
+/// The number of links that the kernel follows (`path_resolution(7)`).
+const MOST_LINKS: usize = 40;
+
+/// The permission of a directory in which users may not remove the files of other users.
+const STICKY: u32 = 0o1000;
+
+/// Flags with which links are refused, and a pipe or a device does not block this process.
+const FLAGS: OFlags =
+    OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// The open directory of libvirt's files. They are reached through its descriptor and never through a link.
+#[derive(Debug)]
+pub(super) struct Directory {
+    fd: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+}
+
+/// Treatment of a directory that is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Make,
+    Keep,
+}
+
+impl Directory {
+    /// Opens a directory of a system; `None` if it is absent and is not to be made.
+    ///
+    /// Each directory on the way must belong to root, to this user or, as distributions install it, to the user
+    /// `qemu_uid`, and others may not write to it unless it is sticky. The directory itself must belong to root or
+    /// to this user. A link is followed if one of them made it.
+    pub(super) fn open(
+        root: &Root,
+        path: &Path,
+        qemu_uid: u32,
+        absent: Absent,
+    ) -> Result<Option<Directory>, SeedError> {
+        let top = || root.open_file(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY);
+        let mut here = top().map_err(io_error("open", root.outside(Path::new("/"))))?;
+        let mut walked = PathBuf::from("/");
+        let mut left: VecDeque<OsString> = names(path).collect();
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
+            let next = root.outside(&walked.join(&name));
+            let failed = |action| io_error(action, next.clone());
+            let status = match rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(status) => status,
+                Err(Errno::NOENT) if absent == Absent::Keep => return Ok(None),
+                Err(Errno::NOENT) => {
+                    make(&here, &name).map_err(failed("create"))?;
+                    let made = rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW);
+                    made.map_err(io::Error::from).map_err(failed("open"))?
+                }
+                Err(error) => return Err(failed("open")(error.into())),
+            };
+            if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(failed("open")(Errno::LOOP.into()));
+                }
+                check_owner(&next, &status, None)?;
+                let target = rustix::fs::readlinkat(&here, &name, Vec::new());
+                let target = target.map_err(io::Error::from).map_err(failed("open"))?;
+                let target = PathBuf::from(OsStr::from_bytes(target.as_bytes()));
+                if target.is_absolute() {
+                    here = top().map_err(failed("open"))?;
+                    walked = PathBuf::from("/");
+                }
+                left = names(&target).chain(left).collect();
+                continue;
+            }
+            let opened = rustix::fs::openat(&here, &name, FLAGS | OFlags::DIRECTORY, Mode::empty());
+            here = opened.map_err(io::Error::from).map_err(failed("open"))?;
+            if name == ".." {
+                walked.pop();
+            } else {
+                walked.push(&name);
+            }
+            let status =
+                rustix::fs::fstat(&here).map_err(io::Error::from).map_err(failed("open"))?;
+            let is_last = left.is_empty();
+            check_owner(&next, &status, (!is_last).then_some(qemu_uid))?;
+            check_mode(&next, &status, is_last)?;
+        }
+        Ok(Some(Directory { fd: here, path: root.outside(&walked) }))
+    }
+
+    /// Returns the path of a file, for messages.
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Returns the content of a file; `None` if there is none. One byte more than [`MAX_XML_BYTES`] is read at most.
+    ///
+    /// # Errors
+    /// [`SeedError::NotAFile`], [`SeedError::Io`].
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SeedError> {
+        let path = self.path_of(name);
+        let not_a_file = |found| SeedError::NotAFile { path: path.clone(), found };
+        let file = match rustix::fs::openat(&self.fd, name, FLAGS, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(not_a_file("a symbolic link")),
+            Err(Errno::NXIO) => return Err(not_a_file("a socket")),
+            Err(error) => return Err(io_error("read", path)(error.into())),
+        };
+        let status =
+            rustix::fs::fstat(&file).map_err(io::Error::from).map_err(io_error("read", &path))?;
+        match FileType::from_raw_mode(status.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(not_a_file("a directory")),
+            _ => return Err(not_a_file("a device or a pipe")),
+        }
+        let mut content = Vec::new();
+        let read = file.take(MAX_XML_BYTES as u64 + 1).read_to_end(&mut content);
+        read.map_err(io_error("read", path))?;
+        Ok(Some(content))
+    }
+
+    /// Replaces a file as a whole, with the mode that libvirt gives it. If that fails, the old one is kept.
+    ///
+    /// # Errors
+    /// [`SeedError::Io`].
+    pub(super) fn write(&self, name: &str, content: &str) -> Result<(), SeedError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{name}.{}-{number}.tmp", std::process::id());
+        let written = self.write_new(&temporary, content).and_then(|()| {
+            rustix::fs::renameat(&self.fd, &temporary, &self.fd, name)?;
+            Ok(rustix::fs::fsync(&self.fd)?)
+        });
+        written.map_err(|error| {
+            // Absent if it was renamed, or could not be made.
+            let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
+            io_error("write", self.path_of(name))(error)
+        })
+    }
+
+    fn write_new(&self, name: &str, content: &str) -> io::Result<()> {
+        let flags = FLAGS | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || rustix::fs::openat(&self.fd, name, flags, mode);
+        let fd = match open() {
+            // Left by a process of the same number that was killed.
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?;
+                open()
+            }
+            opened => opened,
+        };
+        let mut file = File::from(fd?);
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    }
+}
+
+/// Makes a directory that only its owner may write to; an existing one is kept.
+fn make(within: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::mkdirat(within, name, Mode::from_raw_mode(0o755)) {
+        Err(error) if error != Errno::EXIST => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a directory or link belongs to root, to this user, or to `further`.
+fn check_owner(path: &Path, status: &Stat, further: Option<u32>) -> Result<(), SeedError> {
+    let owner = status.st_uid;
+    let own = rustix::process::geteuid().as_raw();
+    if owner == 0 || owner == own || further == Some(owner) {
+        return Ok(());
+    }
+    let why = format!("belongs to the user {owner}");
+    Err(SeedError::Untrusted { path: path.to_owned(), why })
+}
+
+/// Checks that other users may not write to a directory; if it is not the last one, it may be sticky.
+fn check_mode(path: &Path, status: &Stat, is_last: bool) -> Result<(), SeedError> {
+    let mode = status.st_mode & 0o7777;
+    if mode & 0o022 == 0 || (mode & STICKY != 0 && !is_last) {
+        return Ok(());
+    }
+    let why = format!("can be written by others (its mode is {mode:o})");
+    Err(SeedError::Untrusted { path: path.to_owned(), why })
+}
+
+/// Returns the names in a path.
+fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    })
+}

@@ -1,0 +1,42 @@
+//! The emulators that libvirt finds by itself (`virQEMUCapsGetDefaultEmulator`).
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use crate::arch;
+use crate::release::Release;
+use crate::root::Root;
+
+/// The emulator of distributions that install one only.
+const ONLY: &str = "/usr/libexec/qemu-kvm";
+
+/// The `PATH` of a daemon that systemd starts (`systemd.exec(5)`).
+pub(super) const DAEMON_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+
+/// Returns the emulators that a release of libvirt searches for on `path` (in the form of `PATH`) when it lists the guests of a
+/// host: one of each architecture. Each is returned once, by the path that names libvirt's file of it.
+pub(super) fn emulators(root: &Root, path: &OsStr, host: &str, release: Release) -> Vec<PathBuf> {
+    let is_present = |file: &PathBuf| root.is_program(file);
+    let on_path = |arch: &str| {
+        let name = format!("qemu-system-{}", arch::of_emulator(arch));
+        let directories = std::env::split_paths(path).filter(|directory| directory.is_absolute());
+        directories.map(|directory| directory.join(&name)).find(is_present)
+    };
+    let find = |guest: &str| {
+        let is_native = arch::is_native(host, guest);
+        let target = match () {
+            () if is_native => host,
+            () if arch::is_ppc64(guest) => "ppc64",
+            () => guest,
+        };
+        // Only the host's own emulator runs these guests under KVM.
+        let first = (host == "aarch64" && guest == "armv7l").then(|| on_path(host)).flatten();
+        let own = || on_path(guest).or_else(|| on_path(target));
+        let only = || Some(PathBuf::from(ONLY)).filter(|only| is_native && is_present(only));
+        first.or_else(own).or_else(only)
+    };
+    let mut seen = HashSet::new();
+    let found = arch::names(release).filter_map(find);
+    found.filter(|emulator| seen.insert(emulator.clone())).collect()
+}

@@ -1,0 +1,194 @@
+//! libvirt's files: what it would do with each, and writing them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use capscache_format::Entry;
+use sha2::{Digest, Sha256};
+
+use super::directory::{Absent, Directory};
+use super::error::{SeedError, io_error};
+use super::user::QemuUser;
+use crate::caps::QemuCaps;
+use crate::derive::Host;
+use crate::flags;
+use crate::installed::Installed;
+use crate::release::Release;
+use crate::root::Root;
+use crate::validity::{Outdated, Present};
+use crate::xml::XmlError;
+
+/// libvirt's cache of capabilities, with the present state of all that libvirt compares its files with.
+#[derive(Debug)]
+pub struct Seeder {
+    pub(super) root: Root,
+    pub(super) is_image: bool,
+    pub(super) installed: Installed,
+    pub(super) release: Release,
+    pub(super) daemon: Option<PathBuf>,
+    pub(super) user: QemuUser,
+    pub(super) directory: PathBuf,
+    pub(super) emulators: Vec<PathBuf>,
+    pub(super) present: Present,
+}
+
+/// The state of libvirt's file of an emulator.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum State {
+    /// libvirt accepts it, and does not start the emulator.
+    Accepted,
+    /// There is none.
+    Missing,
+    /// libvirt cannot read it.
+    Unreadable(XmlError),
+    /// libvirt discards it.
+    Outdated(Outdated),
+}
+
+impl State {
+    /// Returns true if libvirt does not start the emulator.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self, State::Accepted)
+    }
+}
+
+impl Seeder {
+    /// Returns libvirt as it is installed.
+    pub fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
+    /// Returns the release of libvirt, whose files are read and written.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// Returns the daemon whose files are written; `None` for a libvirt within a process.
+    pub fn daemon(&self) -> Option<&Path> {
+        self.daemon.as_deref()
+    }
+
+    /// Returns the user that libvirt runs emulators as.
+    pub fn user(&self) -> &QemuUser {
+        &self.user
+    }
+
+    /// Returns the directory of libvirt's files, by its path for this process.
+    pub fn directory(&self) -> PathBuf {
+        self.root.outside(&self.directory)
+    }
+
+    /// Returns the state of the host and of libvirt; the emulator is left empty.
+    pub fn present(&self) -> &Present {
+        &self.present
+    }
+
+    /// Returns the emulators that libvirt finds by itself, one of each architecture. It has files of others, by their
+    /// paths, if guests name them.
+    pub fn emulators(&self) -> &[PathBuf] {
+        &self.emulators
+    }
+
+    /// Returns the path of libvirt's file of an emulator, for this process: it may be absent.
+    ///
+    /// # Errors
+    /// [`SeedError::EmulatorPath`].
+    pub fn file(&self, emulator: &Path) -> Result<PathBuf, SeedError> {
+        Ok(self.directory().join(file_name(emulator)?))
+    }
+
+    /// Returns what libvirt would do with its file of an emulator.
+    ///
+    /// # Errors
+    /// [`SeedError`]: other users may write to the directory, the file is not a file, or it or the emulator cannot be
+    /// examined.
+    pub fn check(&self, emulator: &Path) -> Result<State, SeedError> {
+        let name = file_name(emulator)?;
+        let directory = self.open_directory(Absent::Keep)?;
+        let content = directory.map(|directory| directory.read(&name)).transpose()?.flatten();
+        let present = self.present_with(emulator)?;
+        let Some(content) = content else { return Ok(State::Missing) };
+        let caps = match text(content).and_then(|text| self.read(&text)) {
+            Ok(caps) => caps,
+            Err(error) => return Ok(State::Unreadable(error)),
+        };
+        Ok(match present.check(&caps) {
+            Ok(()) => State::Accepted,
+            Err(outdated) => State::Outdated(outdated),
+        })
+    }
+
+    /// Replaces libvirt's file of an emulator by one from a valid entry, unless libvirt accepts the one that is there.
+    /// The directory is made if it is absent. Other processes see the old file or the whole new one.
+    ///
+    /// # Errors
+    /// [`SeedError`]: as [`Seeder::check`]; [`SeedError::QemuCaps`] if libvirt keeps no such emulator;
+    /// [`SeedError::NotAccepted`] or [`SeedError::DependsOnHost`] if it would discard the file. The old file is kept.
+    pub fn write<B: AsRef<[u8]>>(
+        &self,
+        emulator: &Path,
+        entry: &Entry<B>,
+    ) -> Result<(), SeedError> {
+        if self.check(emulator)?.is_accepted() {
+            return Ok(());
+        }
+        let present = self.present_with(emulator)?;
+        let has_kvm =
+            flags::flag(entry, "kvm", self.release).is_ok_and(capscache_format::Tri::is_yes);
+        if has_kvm && self.is_image {
+            return Err(SeedError::DependsOnHost);
+        }
+        let host = present.host.clone().kept_with(entry, self.release);
+        let caps = QemuCaps::from_entry(entry, host, self.release)?;
+        present.check(&caps).map_err(|reason| SeedError::NotAccepted { reason })?;
+        let directory = self.open_directory(Absent::Make)?;
+        let directory = directory.expect("an absent directory is made");
+        directory.write(&file_name(emulator)?, &caps.to_xml())
+    }
+
+    /// Reads a file, also one of another release, since libvirt compares the release before all else.
+    fn read(&self, text: &str) -> Result<QemuCaps, XmlError> {
+        QemuCaps::from_xml(text, self.release).or_else(|error| {
+            let others = Release::ALL.into_iter().filter(|release| *release != self.release);
+            let mut read = others.filter_map(|release| QemuCaps::from_xml(text, release).ok());
+            read.find(|caps| caps.self_version != self.installed.version).ok_or(error)
+        })
+    }
+
+    fn open_directory(&self, absent: Absent) -> Result<Option<Directory>, SeedError> {
+        Directory::open(&self.root, &self.directory, self.user.uid, absent)
+    }
+
+    /// Returns the state of all that libvirt compares the file of an emulator with.
+    fn present_with(&self, emulator: &Path) -> Result<Present, SeedError> {
+        let qemu_ctime = self.root.changed(emulator);
+        let host = Host {
+            emulator: utf8(emulator)?.to_owned(),
+            qemu_ctime: qemu_ctime.map_err(io_error("stat", self.root.outside(emulator)))?,
+            ..self.present.host.clone()
+        };
+        Ok(Present { host, ..self.present.clone() })
+    }
+}
+
+/// Returns the name of libvirt's file of an emulator (`virFileCacheGetFileName`).
+fn file_name(emulator: &Path) -> Result<String, SeedError> {
+    let mut name = String::new();
+    for byte in Sha256::digest(utf8(emulator)?) {
+        let _ = write!(name, "{byte:02x}");
+    }
+    Ok(name + ".xml")
+}
+
+fn utf8(emulator: &Path) -> Result<&str, SeedError> {
+    let text = emulator.to_str().filter(|_| emulator.is_absolute());
+    text.ok_or_else(|| SeedError::EmulatorPath { path: emulator.to_owned() })
+}
+
+fn text(content: Vec<u8>) -> Result<String, XmlError> {
+    String::from_utf8(content).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() as u64;
+        XmlError::Syntax { at, what: "it is not UTF-8".to_owned() }
+    })
+}
