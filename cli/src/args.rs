@@ -151,6 +151,9 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Give every device of a guest an address, as libvirt does, and add the controllers that it needs.
     Devaddr(Devaddr),
+    /// Fill libvirt's own cache of capabilities, or check it.
+    #[command(subcommand)]
+    Libvirt(LibvirtCommand),
     /// Start a guest in QEMU, without a daemon, and watch it until it ends.
     Run(Run),
     /// Answer over a Varlink socket, for programs that may not read the cache or are not written in
@@ -733,6 +736,76 @@ pub(crate) enum Scope {
     Required,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum LibvirtCommand {
+    /// Write libvirt's files of emulators, so that it starts none of them.
+    Seed(Seed),
+}
+
+const SEED: &str = "\
+libvirt is examined as it is installed, and not started: its release by the name of its library, the
+change times of its daemon and drivers, the user in qemu.conf. Files that it accepts are not touched.
+Others are replaced as a whole, from entries of this cache; an emulator without a valid entry is
+probed first.
+
+Prints a line for each emulator: accepted, written and why, or with --check the reason for which
+libvirt would discard its file and start the emulator.
+
+--image-root examines an image that is to be started on another host, and runs the image's own emulators
+in it, which takes root, and /proc in it; --root is then a directory in the image. libvirt compares the
+file of an emulator that it can run under KVM with kernel, CPU and microcode: such a file is left to the
+first start, which is `capscache libvirt seed` before libvirt. Where files are unpacked one by one, as
+the layers of a container, their change times are new and no file stays valid.
+
+Exits with 0 if libvirt accepts all files, 1 if not, 2 on error.";
+
+#[derive(Args, Debug)]
+#[command(after_help = SEED)]
+pub(crate) struct Seed {
+    /// Emulators, by the paths that guests have; by default all that libvirt finds by itself, one of each
+    /// architecture.
+    #[arg(value_name = "EMULATOR")]
+    pub(crate) emulators: Vec<PathBuf>,
+
+    /// Write nothing: print which files libvirt accepts, and why not.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// The cache of this user's libvirt, qemu:///session; the default for users other than root.
+    #[arg(long, group = "instance")]
+    pub(crate) session: bool,
+
+    /// The cache of a libvirt within a process, qemu:///embed?root=DIR.
+    #[arg(long, value_name = "DIR", group = "instance")]
+    pub(crate) embed: Option<PathBuf>,
+
+    /// The daemon that runs here, virtqemud or libvirtd, or its path; by default the one that is installed
+    /// or that systemd starts.
+    #[arg(long, value_name = "NAME", conflicts_with = "embed")]
+    pub(crate) daemon: Option<PathBuf>,
+
+    /// The root directory of an image in which libvirt and QEMU are installed.
+    #[arg(long, value_name = "DIR", conflicts_with = "session")]
+    pub(crate) image_root: Option<PathBuf>,
+
+    /// The change times of files in the finished image: kept, or, in a squashfs or erofs, those of
+    /// modification.
+    #[arg(long, value_enum, default_value_t = ImageTimes::Kept, requires = "image_root")]
+    pub(crate) image_times: ImageTimes,
+
+    /// Print a JSON object per line: emulator, state (accepted, missing, not-accepted, written, left, failed)
+    /// and reason.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Change times of files in a finished image.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ImageTimes {
+    Kept,
+    Modification,
+}
+
 const SERVICE: &str = "\
 The interface is io.capscache.Cache; introspection describes it. Every user who can connect may read.
 Only root and the service's own user may warm and invalidate entries. Only they may have an emulator
@@ -764,6 +837,11 @@ pub(crate) struct Serve {
     /// Emulators to probe at a time; by default as many as there are CPUs.
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Keep libvirt's own cache filled, as `capscache libvirt seed` does: at the start, and whenever an entry
+    /// changes. Its files are written as the user of the service.
+    #[arg(long)]
+    pub(crate) seed_libvirt: bool,
 }
 
 #[derive(Args, Debug)]

@@ -13,6 +13,7 @@ mod gc;
 mod input;
 mod inspect;
 mod invalidate;
+mod libvirt;
 mod list;
 mod output;
 mod owner;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, LibvirtCommand};
 use crate::session::Session;
 
 fn main() -> ExitCode {
@@ -81,6 +82,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Record(args) => record::run(&session, &args),
         Command::Replay(args) => replay::run(&args),
         Command::Devaddr(args) => devaddr::run(&session, &args),
+        Command::Libvirt(LibvirtCommand::Seed(args)) => libvirt::seed(&session, &args),
         Command::Run(args) => run::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Completions(args) => shell::completions(&args),

@@ -321,6 +321,12 @@ fn socket() -> PathBuf {
     path_variable("CAPSCACHE_SOCKET").unwrap_or_else(|| interface::SOCKET.into())
 }
 
+/// Returns this user's directory of caches.
+pub(crate) fn user_caches() -> Option<PathBuf> {
+    let caches = path_variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    caches.or_else(|| Some(path_variable("HOME")?.join(".cache")))
+}
+
 /// Returns the directory of guests that is used without `--root`.
 pub(crate) fn default_run_root() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
@@ -340,9 +346,7 @@ fn default_root() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from(owner::SYSTEM_ROOT));
     }
-    let caches = path_variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let caches = caches.or_else(|| Some(path_variable("HOME")?.join(".cache")));
-    let root = caches
+    let root = user_caches()
         .context("cannot choose a root: neither HOME nor XDG_CACHE_HOME is set; give --root DIR")?;
     Ok(root.join("capscache"))
 }

@@ -125,11 +125,15 @@ async fn run(cache: Cache, listeners: &Listeners, options: &Options) -> io::Resu
 /// Starts to watch what entries depend on. Without a watcher answers are still correct, but no event is
 /// published, and the first caller after a change waits for the probe.
 fn start_watcher(cache: &Cache, options: &Options, publisher: Publisher) -> Option<Watcher> {
+    let observer = options.observer.clone();
     let options = WatchOptions::new()
         .search(options.search.iter().cloned())
         .rewarm(options.rewarm)
         .jobs(options.jobs);
-    let watcher = Watcher::start(cache.clone(), options, move |event| publisher.publish(&event));
+    let watcher = Watcher::start(cache.clone(), options, move |event| {
+        publisher.publish(&event);
+        observer.notify(&event);
+    });
     watcher.inspect_err(|error| warn!("{}", chain(error))).ok()
 }
 

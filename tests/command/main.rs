@@ -15,6 +15,7 @@ mod manners;
 mod outside;
 mod reasons;
 mod run;
+mod seed;
 mod shortage;
 mod transcripts;
 mod upkeep;

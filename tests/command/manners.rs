@@ -212,6 +212,7 @@ fn completions_and_man_pages_have_every_command() {
         "export",
         "record",
         "replay",
+        "libvirt",
         "serve",
         "watch",
         "gc",

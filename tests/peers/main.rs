@@ -14,6 +14,7 @@ mod dir;
 mod domain_capabilities;
 mod guests;
 mod releases;
+mod seeding;
 #[path = "../../run/tests/corpus/shell.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod shell;

@@ -8,6 +8,7 @@ mod command;
 mod interface;
 mod limits;
 mod packages;
+mod seeding;
 mod shares;
 mod streams;
 mod supervisor;

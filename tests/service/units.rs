@@ -58,6 +58,28 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
+fn systemd_finds_nothing_wrong_with_the_drop_ins_for_libvirt() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    for daemon in ["libvirtd", "virtqemud"] {
+        let dir = Dir::new();
+        let name = format!("{daemon}.service.d/capscache.conf");
+        let drop_in = unit(&name);
+        let start = format!("ExecStartPre=-/usr/bin/capscache libvirt seed --daemon {daemon}\n");
+        assert!(drop_in.contains(&start), "{drop_in}");
+        let command = env!("CARGO_BIN_EXE_capscache");
+        fs::create_dir(dir.path(&format!("{daemon}.service.d"))).unwrap();
+        fs::write(dir.path(&name), drop_in.replace("/usr/bin/capscache", command)).unwrap();
+        let service = dir.path(&format!("{daemon}.service"));
+        fs::write(&service, "[Service]\nExecStart=/bin/true\n").unwrap();
+        let (good, output) = run("systemd-analyze", &[&"verify", &"--man=no", &service]);
+        assert!(good, "{output}");
+        assert!(!output.contains("capscache.conf"), "{output}");
+    }
+}
+
+#[test]
 fn the_service_is_locked_down() {
     if !has("systemd-analyze") {
         return;
