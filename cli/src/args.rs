@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
+  capscache
   capscache warm --all
   capscache inspect qemu-system-x86_64 cpus
   capscache query qemu-system-x86_64 machine:q35 cpu:EPYC@kvm property:virtio-blk-pci.queue-size
@@ -24,6 +25,8 @@ The cache is in --root, else in $CAPSCACHE_ROOT, else in /var/cache/capscache fo
 $XDG_CACHE_HOME/capscache (~/.cache/capscache) for others.";
 
 /// Capabilities of every QEMU on this host: probed once, stored, and answered from the cache.
+///
+/// Without a command, prints an overview of this host and what to do next.
 #[derive(Debug, Parser)]
 #[command(name = "capscache", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -35,7 +38,7 @@ pub(crate) struct Arguments {
     pub(crate) verbose: bool,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 // Options of all commands: the cache, and what emulators get and may use. (A doc comment would replace the
@@ -133,6 +136,9 @@ pub(crate) enum Command {
     /// Print whether an entry is valid, and if not, why.
     #[command(visible_alias = "why")]
     Status(Status),
+    /// Check this host: KVM, the cache, watcher, service, libvirt and emulators, with a remedy for each
+    /// finding.
+    Doctor(Doctor),
     /// Drop entries.
     Invalidate(Invalidate),
     /// Remove entries of emulators that no longer exist, and files that ended processes left.
@@ -299,6 +305,16 @@ pub(crate) struct Status {
     #[arg(long)]
     pub(crate) thorough: bool,
 
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Starts no emulator and writes nothing. Exits with 1 if a check failed, and with 0 if there are only
+warnings.")]
+pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

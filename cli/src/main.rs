@@ -6,16 +6,19 @@
 mod args;
 mod devaddr;
 mod diff;
+mod doctor;
 mod document;
 mod entries;
 mod export;
 mod gc;
+mod host;
 mod input;
 mod inspect;
 mod invalidate;
 mod libvirt;
 mod list;
 mod output;
+mod overview;
 mod owner;
 mod query;
 mod record;
@@ -67,12 +70,14 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let session = Session::new(arguments.options, arguments.verbose);
-    match arguments.command {
+    let Some(command) = arguments.command else { return overview::run(&session) };
+    match command {
         Command::Warm(args) => warm::run(&session, &args),
         Command::List(args) => list::run(&session, &args),
         Command::Inspect(args) => inspect::run(&session, &args),
         Command::Query(args) => query::run(&session, &args),
         Command::Status(args) => status::run(&session, &args),
+        Command::Doctor(args) => doctor::run(&session, &args),
         Command::Invalidate(args) => invalidate::run(&session, &args),
         Command::Gc => gc::run(&session),
         Command::Watch(args) => watch::run(&session, args),

@@ -105,14 +105,19 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
+/// Returns an error with its causes and its remedy, in one line.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    chain(error.as_ref()) + remedy::of_error(error)
+}
+
 /// Prints an error on stderr.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    warn(format_args!("{}{}", chain(error.as_ref()), remedy::of_error(error)));
+    warn(format_args!("{}", message(error)));
 }
 
 /// Prints an error about `name` on stderr, and the name if the error does not contain it.
 pub(crate) fn print_error_about(name: &str, error: &anyhow::Error) {
-    let text = chain(error.as_ref()) + remedy::of_error(error);
+    let text = message(error);
     if text.contains(&Escaped::new(name).to_string()) {
         warn(format_args!("{text}"));
     } else {
@@ -126,9 +131,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print();
             return ExitCode::SUCCESS;
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
         }
         _ => warn(format_args!("{}", one_line(&error.render().to_string()))),
     }
@@ -198,12 +200,12 @@ mod tests {
     #[test]
     fn a_message_of_clap_is_joined_to_one_line() {
         let text = "error: unrecognized subcommand 'wram'\n\n  tip: a similar subcommand exists: \
-                    'warm'\n\nUsage: capscache [OPTIONS] <COMMAND>\n\nFor more information, try \
+                    'warm'\n\nUsage: capscache [OPTIONS] [COMMAND]\n\nFor more information, try \
                     '--help'.\n";
         assert_eq!(
             one_line(text),
             "unrecognized subcommand 'wram'; a similar subcommand exists: 'warm'; usage: \
-             capscache [OPTIONS] <COMMAND>"
+             capscache [OPTIONS] [COMMAND]"
         );
     }
 

@@ -53,7 +53,7 @@ impl Session {
         let is_default = self.options.env.is_empty() && self.options.writable.is_empty();
         if (owner.is_some() || !is_writable(&root)) && is_default {
             let client = Client::new(socket());
-            match client.root() {
+            match client.info().map(|info| info.root) {
                 Ok(served) if served == root => {
                     let (root, socket) = (Escaped::new(&root), Escaped::new(client.socket()));
                     let why = match owner {
@@ -76,7 +76,8 @@ impl Session {
         Ok(Source::Root(self.open(root)?))
     }
 
-    fn root(&self) -> Result<PathBuf> {
+    /// Returns the absolute path of the root.
+    pub(crate) fn root(&self) -> Result<PathBuf> {
         let root = self.options.root.clone().map_or_else(default_root, Ok)?;
         Ok(std::path::absolute(root)?)
     }
@@ -299,7 +300,7 @@ fn is_bare(path: &Path) -> bool {
 }
 
 /// Returns whether this user can write to a root or, if it does not exist yet, create it.
-fn is_writable(root: &Path) -> bool {
+pub(crate) fn is_writable(root: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     for directory in root.ancestors() {
         match accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
@@ -317,7 +318,7 @@ fn path_variable(name: &str) -> Option<PathBuf> {
 }
 
 /// Returns the path of the service's socket.
-fn socket() -> PathBuf {
+pub(crate) fn socket() -> PathBuf {
     path_variable("CAPSCACHE_SOCKET").unwrap_or_else(|| interface::SOCKET.into())
 }
 

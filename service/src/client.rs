@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use capscache::{Capabilities, Escaped, Group, Groups, Status};
 use zlink::tokio::unix::{Connection, connect};
@@ -84,6 +85,18 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
+/// The time that the service has to describe itself.
+const INFO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A service that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceInfo {
+    /// The release of capscache.
+    pub version: String,
+    /// The root of the cache.
+    pub root: PathBuf,
+}
+
 /// A client of the service at a socket. Each call makes a connection, so that threads can share a client.
 #[derive(Debug)]
 pub struct Client {
@@ -101,13 +114,18 @@ impl Client {
         &self.socket
     }
 
-    /// Returns the root of the cache that the service serves.
+    /// Returns the release of the service and the root of the cache that it serves. Its answer needs no file and no
+    /// probe: a service that gives none within five seconds is an error.
     ///
     /// # Errors
-    /// [`ClientError`], as for all calls.
-    pub fn root(&self) -> Result<PathBuf, ClientError> {
-        let info = self.call(async |service| Ok(service.get_info().await??))?;
-        Ok(PathBuf::from(info.root))
+    /// [`ClientError`], as for all calls; [`ClientError::Io`] of the kind `TimedOut` without an answer.
+    pub fn info(&self) -> Result<ServiceInfo, ClientError> {
+        let info = self.call(async |service| {
+            let answer = tokio::time::timeout(INFO_TIMEOUT, service.get_info()).await;
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the service does not answer");
+            Ok(answer.map_err(late)???)
+        })?;
+        Ok(ServiceInfo { version: info.version, root: PathBuf::from(info.root) })
     }
 
     /// Returns the capabilities of an emulator with `groups`, mapped from the file that the service passes.
@@ -173,7 +191,7 @@ impl Client {
         &self,
         method: impl AsyncFnOnce(&mut Connection) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut connection = connect(&self.socket)
                 .await

@@ -127,7 +127,7 @@ fn a_command_line_that_makes_no_sense_gets_one_line_with_the_usage() {
     ]);
     dir.assert_snapshot(&shown, str![[r#"
 $ capscache wram
-! capscache: unrecognized subcommand 'wram'; a similar subcommand exists: 'warm'; usage: capscache [OPTIONS] <COMMAND>
+! capscache: unrecognized subcommand 'wram'; a similar subcommand exists: 'warm'; usage: capscache [OPTIONS] [COMMAND]
 exit code: 2
 $ capscache list --jsno
 ! capscache: unexpected argument '--jsno' found; a similar argument exists: '--json'; usage: capscache list --json

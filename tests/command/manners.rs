@@ -12,7 +12,7 @@ use crate::{Dir, Run, avr, kvm_works, text, x86_64};
 
 /// Runs the command under strace: its output, and the calls that make, change or end processes. Returns
 /// `None` and reports a skip where strace is missing or may not trace.
-fn traced(dir: &Dir, arguments: &[&str]) -> Option<(Run, Vec<String>)> {
+pub(crate) fn traced(dir: &Dir, arguments: &[&str]) -> Option<(Run, Vec<String>)> {
     let log = dir.path("strace");
     let mut strace = Command::new("strace");
     dir.prepare(&mut strace);
@@ -28,7 +28,7 @@ fn traced(dir: &Dir, arguments: &[&str]) -> Option<(Run, Vec<String>)> {
     Some((run, calls.collect()))
 }
 
-fn assert_no_process(calls: &[String]) {
+pub(crate) fn assert_no_process(calls: &[String]) {
     let starts = |name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
     assert_eq!(starts("execve("), 1, "{calls:#?}");
     for call in ["clone", "fork", "vfork", "wait"] {
@@ -154,6 +154,7 @@ fn nothing_is_written_outside_the_root() {
         &["query", &x86_64(), "property:e1000.mac"],
         &["inspect", &avr(), "devices"],
         &["list"],
+        &[],
         &["diff", &avr(), &x86_64()],
         &["record", &avr()],
         &["verify"],
@@ -206,6 +207,7 @@ fn completions_and_man_pages_have_every_command() {
         "inspect",
         "query",
         "status",
+        "doctor",
         "invalidate",
         "verify",
         "diff",
