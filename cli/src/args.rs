@@ -12,6 +12,8 @@ use capscache_libvirt::{Release, UnknownRelease};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::format::OutputFormat;
+
 const EXAMPLES: &str = "\
 Examples:
   capscache
@@ -208,9 +210,8 @@ pub(crate) struct Warm {
 
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 const SECTIONS: &str = "\
@@ -233,9 +234,8 @@ pub(crate) struct Inspect {
     /// Section to show, such as `cpus` or `device:virtio-blk-pci`; an overview by default.
     pub(crate) section: Option<String>,
 
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) release: LibvirtRelease,
@@ -268,7 +268,8 @@ Queries:
                                       all of these interfaces and features, as QEMU's
                                       firmware.json names them: bios, uefi, acpi-s3, amd-sev, ...
 
-Prints QUERY, a tab, and yes, no or unknown; with --explain another tab and the reason. Exits with 0
+Prints QUERY, a tab, and yes, no or unknown; with --explain another tab and the reason. With --json,
+prints a list of {query, answer}, with --explain also reason. Exits with 0
 if all are yes, 1 if one is no, 3 if one is unknown and none is no, 2 on error.";
 
 #[derive(Args, Debug)]
@@ -285,6 +286,9 @@ pub(crate) struct Query {
     /// which accelerator it runs.
     #[arg(long)]
     pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) release: LibvirtRelease,
@@ -305,9 +309,8 @@ pub(crate) struct Status {
     #[arg(long)]
     pub(crate) thorough: bool,
 
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]
@@ -315,9 +318,8 @@ pub(crate) struct Status {
 Starts no emulator and writes nothing. Exits with 1 if a check failed, and with 0 if there are only
 warnings.")]
 pub(crate) struct Doctor {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]
@@ -332,7 +334,8 @@ pub(crate) struct Invalidate {
 }
 
 const EVENTS: &str = "\
-Prints one line per event until it is terminated:
+Prints one line per event until it is terminated; with --json an object per line, with --format yaml a
+document that begins with ---:
   watching DIRECTORIES directories for ENTRIES entries
   dropped EMULATOR: REASON
   refreshed EMULATOR
@@ -360,9 +363,8 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "N", requires = "rewarm")]
     pub(crate) jobs: Option<NonZeroUsize>,
 
-    /// Print a JSON object per line.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]
@@ -385,9 +387,8 @@ pub(crate) struct Diff {
     /// Path or name of another emulator.
     pub(crate) b: PathBuf,
 
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) probing: Probing,
@@ -397,6 +398,8 @@ pub(crate) struct Diff {
 pub(crate) enum Format {
     /// All answers of QEMU, keys spelled as in QMP, on one line.
     Json,
+    /// The same in YAML.
+    Yaml,
     /// The `<qemuCaps>` XML of libvirt's cache.
     LibvirtXml,
     /// The `<domainCapabilities>` XML that libvirt reports for a machine type.
@@ -600,30 +603,30 @@ What has an address keeps it: a guest that was completed before does not change,
 added to it gets a free place. Facts about QEMU's devices come from --emulator or --transcript, otherwise
 from a table of what QEMU since 4.2 has; no emulator is started and nothing is written.
 
-Tunables on the command line replace those of --policy. docs/devaddr.md describes policies and JSON.")]
+The guest is printed in libvirt's XML; with --json or --format yaml as a document with the policy and the
+reason for each address. Tunables on the command line replace those of --policy. docs/devaddr.md describes policies and JSON.")]
 pub(crate) struct Devaddr {
     /// The guest, in libvirt's XML or in JSON; `-` for standard input.
     #[arg(value_name = "GUEST")]
     pub(crate) guest: PathBuf,
 
-    /// Print the guest as JSON, with the policy and the reason for each address.
-    #[arg(long, group = "view", conflicts_with = "keep_unknown")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 
     /// Print why each device is where it is, one line each, instead of the guest.
-    #[arg(long, group = "view")]
+    #[arg(long, group = "view", conflicts_with_all = ["format", "json"])]
     pub(crate) explain: bool,
 
     /// Draw buses and devices as a tree, instead of printing the guest.
-    #[arg(long, group = "view")]
+    #[arg(long, group = "view", conflicts_with_all = ["format", "json"])]
     pub(crate) tree: bool,
 
     /// Draw buses and devices as an SVG picture, instead of printing the guest.
-    #[arg(long, group = "view")]
+    #[arg(long, group = "view", conflicts_with_all = ["format", "json"])]
     pub(crate) svg: bool,
 
     /// Carry elements and attributes of the XML through that are not understood, which otherwise are errors.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["format", "json"])]
     pub(crate) keep_unknown: bool,
 
     /// Take the facts from the entry of this emulator, which is probed if it has no valid one.
@@ -711,9 +714,8 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) timing: bool,
 
-    /// Print each event as a JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 
     /// Return when the guest runs, and leave it running; QEMU ends when the guest shuts down.
     #[arg(long)]

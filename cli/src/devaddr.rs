@@ -34,9 +34,9 @@ pub(crate) fn run(session: &Session, args: &args::Devaddr) -> Result<ExitCode> {
         output::print(&text)?;
     } else if args.svg {
         output::print_document(&svg(&document.guest))?;
-    } else if args.json {
+    } else if let Some(format) = args.format.document() {
         (document.facts, document.reasons) = (Some(report.facts), report.reasons);
-        output::print_json_pretty(&document)?;
+        format.print(&document)?;
     } else {
         output::print_document(&escape_xml(&document.guest.to_xml()))?;
     }

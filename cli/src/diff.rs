@@ -78,8 +78,8 @@ pub(crate) fn run(session: &Session, args: &args::Diff) -> Result<ExitCode> {
         }
     }
     differences.retain(|found| !found.is_empty());
-    if args.json {
-        output::print_json_pretty(&as_json(&a, &b, &differences, &unknown))?;
+    if let Some(format) = args.format.document() {
+        format.print(&as_json(&a, &b, &differences, &unknown))?;
     } else {
         output::print(&as_text(&a, &b, &differences, &unknown))?;
     }

@@ -10,21 +10,24 @@ use capscache::Escaped;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 /// Writes a value as compact JSON on one line.
-pub(crate) fn write_json(value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_json(
+    value: &impl serde::Serialize,
+    out: &mut (impl Write + ?Sized),
+) -> io::Result<()> {
     write(value, out, CompactFormatter)
 }
 
 /// Writes a value as indented JSON.
 pub(crate) fn write_json_pretty(
     value: &impl serde::Serialize,
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
 ) -> io::Result<()> {
     write(value, out, PrettyFormatter::new())
 }
 
 fn write(
     value: &impl serde::Serialize,
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
     formatter: impl Formatter,
 ) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Escaping(formatter));

@@ -8,7 +8,8 @@ use capscache_libvirt::{CpuMap, DomainCaps, Mode, Release, VirtType};
 use capscache_service::export::{domain_capabilities, libvirt_xml};
 
 use crate::args::{self, Format};
-use crate::document::escape_xml;
+use crate::document::{escape_xml, write_json};
+use crate::format::DocumentFormat;
 use crate::output;
 use crate::session::{Session, locate, warn_of_missing};
 
@@ -18,7 +19,8 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
     let entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
     warn_of_missing(&entry);
     match args.format {
-        Format::Json => output::print_json(&*entry)?,
+        Format::Json => output::print_with(|out| write_json(&*entry, out))?,
+        Format::Yaml => DocumentFormat::Yaml.print(&*entry)?,
         Format::LibvirtXml => {
             let args::Libvirt { self_ctime, self_version } = args.libvirt;
             let release = args.release.get()?;

@@ -15,8 +15,8 @@ use crate::table::{BAD, Cell, DOUBTFUL, GOOD, Table, size};
 pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
     let source = session.source()?;
     let entries = source.entries()?;
-    if args.json {
-        output::print_json_pretty(&entries.iter().map(as_json).collect::<Vec<_>>())?;
+    if let Some(format) = args.format.document() {
+        format.print(&entries.iter().map(as_json).collect::<Vec<_>>())?;
     } else if entries.is_empty() {
         let root = Escaped::new(source.root());
         output::warn(format_args!(

@@ -10,6 +10,7 @@ mod doctor;
 mod document;
 mod entries;
 mod export;
+mod format;
 mod gc;
 mod host;
 mod input;
@@ -35,6 +36,7 @@ mod text;
 mod verify;
 mod warm;
 mod watch;
+mod yaml;
 
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;

@@ -11,7 +11,6 @@ use capscache::{Escaped, Tri};
 use clap::error::ErrorKind;
 use serde_json::Value;
 
-use crate::document;
 use crate::remedy;
 use crate::text::Text;
 
@@ -65,6 +64,12 @@ pub(crate) fn print_document(document: &str) -> Result<()> {
     answer.write_all(document.as_bytes()).and_then(|()| answer.flush()).context(WRITE_FAILED)
 }
 
+/// Returns the number of columns of the terminal that stdout is; `None` if it is not one, or has no width.
+pub(crate) fn columns() -> Option<usize> {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).ok()?.ws_col;
+    (columns > 0).then_some(columns.into())
+}
+
 /// Prints text, with its styles on a terminal, and without them elsewhere and with `NO_COLOR`.
 pub(crate) fn print(text: &Text) -> Result<()> {
     let text = text.with_styles();
@@ -76,18 +81,10 @@ pub(crate) fn print(text: &Text) -> Result<()> {
     }
 }
 
-/// Prints compact JSON on one line.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+/// Prints what a function writes.
+pub(crate) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    document::write_json(value, &mut answer).and_then(|()| answer.flush()).context(WRITE_FAILED)
-}
-
-/// Prints indented JSON.
-pub(crate) fn print_json_pretty(value: &impl serde::Serialize) -> Result<()> {
-    let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    document::write_json_pretty(value, &mut answer)
-        .and_then(|()| answer.flush())
-        .context(WRITE_FAILED)
+    write(&mut answer).and_then(|()| answer.flush()).context(WRITE_FAILED)
 }
 
 /// Returns a value as compact JSON; a string without quotes.

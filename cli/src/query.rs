@@ -1,10 +1,11 @@
-//! `query`: one line per query, yes, no or unknown.
+//! `query`: yes, no or unknown to each query.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Groups, Tri};
 use capscache_service::query::{Query, QueryError, groups_for};
+use serde_json::{Value, json};
 
 use crate::args;
 use crate::output;
@@ -23,17 +24,37 @@ pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
         entry = session.answers(&source, &emulator, groups, args.probing)?;
     }
     let answers: Vec<Tri> = queries.iter().map(|query| query.answer(&entry)).collect();
-    let mut text = Text::new();
-    for ((query_text, query), answer) in args.query.iter().zip(&queries).zip(&answers) {
-        if args.explain {
-            text.fields(&[query_text, answer, &query.explain(&entry)]);
-        } else {
-            text.fields(&[query_text, answer]);
-        }
-    }
+    let lines = args.query.iter().zip(&queries).zip(&answers);
+    let lines = lines
+        .map(|((text, query), answer)| (text, answer, args.explain.then(|| query.explain(&entry))));
     if !args.explain {
         warn_of_missing(&entry);
     }
-    output::print(&text)?;
+    match args.format.document() {
+        Some(format) => format.print(&lines.map(as_json).collect::<Vec<_>>())?,
+        None => output::print(&as_text(lines))?,
+    }
     Ok(output::code_of(answers))
+}
+
+/// A query, its answer, and the reason if it is to be printed.
+type Line<'a> = (&'a String, &'a Tri, Option<String>);
+
+fn as_json((query, answer, reason): Line<'_>) -> Value {
+    let mut object = json!({"query": query, "answer": answer.to_string()});
+    if let Some(reason) = reason {
+        object["reason"] = reason.into();
+    }
+    object
+}
+
+fn as_text<'a>(lines: impl Iterator<Item = Line<'a>>) -> Text {
+    let mut text = Text::new();
+    for (query, answer, reason) in lines {
+        match reason {
+            Some(reason) => text.fields(&[query, answer, &reason]),
+            None => text.fields(&[query, answer]),
+        }
+    }
+    text
 }

@@ -25,11 +25,11 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
         _ => output::NO,
     };
     let state = status.name();
-    if args.json {
+    if let Some(format) = args.format.document() {
         let emulator = emulator.to_string_lossy();
         let status =
             json!({"emulator": emulator, "state": state, "reason": entries::reason(&status)});
-        output::print_json_pretty(&status)?;
+        format.print(&status)?;
     } else {
         let name = Escaped::new(&emulator).to_string();
         let mut text = Text::new();

@@ -3,6 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use capscache::Escaped;
 
+use crate::output;
 use crate::text::Text;
 
 pub(crate) const PLAIN: Style = Style::new();
@@ -11,6 +12,9 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 pub(crate) const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 pub(crate) const FAINT: Style = Style::new().dimmed();
+
+/// The length of lines of words, which are hard to read if they are longer.
+const LINE: usize = 100;
 
 /// One cell of a table.
 #[derive(Clone, Debug, Default)]
@@ -88,13 +92,18 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Renders the table as text with styles; empty if it has no rows.
+    /// Renders the table as text with styles; empty if it has no rows. On a terminal cells are wrapped where lines
+    /// would be longer than it is wide.
     pub(crate) fn render(&self) -> Text {
+        self.render_within(output::columns())
+    }
+
+    fn render_within(&self, columns: Option<usize>) -> Text {
         if self.rows.is_empty() {
             return Text::new();
         }
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let used: Vec<usize> = (0..columns)
+        let number = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let used: Vec<usize> = (0..number)
             .filter(|&at| {
                 self.rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.text.is_empty()))
             })
@@ -110,30 +119,80 @@ impl Table {
         let heading = (!heading.is_empty()).then_some(&heading);
         let rows: Vec<&Vec<Cell>> = heading.into_iter().chain(&self.rows).collect();
         let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(Cell::width).max();
-        let widths: Vec<usize> = used.iter().map(|&at| width(at).unwrap_or(0)).collect();
+        let mut widths: Vec<usize> = used.iter().map(|&at| width(at).unwrap_or(0)).collect();
+        if let Some(columns) = columns {
+            narrow(&mut widths, columns.saturating_sub(self.indent));
+        }
+        let empty = Cell::default();
         let mut text = Text::new();
         for row in rows {
-            let mut blanks = self.indent;
-            for (&at, &width) in used.iter().zip(&widths) {
-                let empty = Cell::default();
-                let cell = row.get(at).unwrap_or(&empty);
-                let padding = width - cell.width();
-                if cell.right {
-                    blanks += padding;
-                }
-                if !cell.text.is_empty() {
-                    let Cell { text: word, style, .. } = cell;
-                    // Blanks are written only before a cell, so that no line ends in one.
-                    text.blanks(blanks);
-                    text.styled(*style, word);
-                    blanks = 0;
-                }
-                blanks += if cell.right { 2 } else { padding + 2 };
+            let cells = used.iter().map(|&at| row.get(at).unwrap_or(&empty));
+            let cells: Vec<(&Cell, Vec<&str>)> =
+                cells.zip(&widths).map(|(cell, &width)| (cell, lines(&cell.text, width))).collect();
+            let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
+            for at in 0..height {
+                self.render_line(&cells, &widths, at, &mut text);
             }
-            text.end();
         }
         text
     }
+
+    /// Renders one line of a row whose cells may have several.
+    fn render_line(
+        &self,
+        cells: &[(&Cell, Vec<&str>)],
+        widths: &[usize],
+        at: usize,
+        text: &mut Text,
+    ) {
+        let mut blanks = self.indent;
+        for ((cell, lines), width) in cells.iter().zip(widths) {
+            let line = lines.get(at).copied().unwrap_or_default();
+            let padding = width.saturating_sub(line.chars().count());
+            if cell.right {
+                blanks += padding;
+            }
+            if !line.is_empty() {
+                // Blanks are written only before a cell, so that no line ends in one.
+                text.blanks(blanks);
+                text.styled(cell.style, line);
+                blanks = 0;
+            }
+            blanks += if cell.right { 2 } else { padding + 2 };
+        }
+        text.end();
+    }
+}
+
+/// Makes the widest columns narrower until all of them and the blanks between them fit, as far as each keeps a width
+/// that can be read.
+fn narrow(widths: &mut [usize], columns: usize) {
+    const LEAST: usize = 16;
+    let between = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + between > columns {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > LEAST => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// Splits a text into lines of at most `width` characters: at blanks, or within a word that is longer.
+fn lines(text: &str, width: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some((limit, _)) = rest.char_indices().nth(width.max(1)) {
+        let begin = &rest[..limit];
+        let (line, tail) = match begin.rfind(' ') {
+            _ if rest[limit..].starts_with(' ') => (begin, &rest[limit..]),
+            Some(blank) if !begin[..blank].trim().is_empty() => rest.split_at(blank),
+            _ => rest.split_at(limit),
+        };
+        lines.push(line.trim_end());
+        rest = tail.trim_start();
+    }
+    lines.push(rest);
+    lines
 }
 
 /// Returns a key to sort names by, so that `pc-2.9` comes before `pc-2.10`; different for different names.
@@ -160,15 +219,19 @@ pub(crate) fn size(bytes: usize) -> String {
     }
 }
 
-/// Wraps words in indented lines of at most a hundred characters.
+/// Wraps words in indented lines of at most a hundred characters, or of the width of a narrower terminal.
 pub(crate) fn wrapped<'a>(words: impl Iterator<Item = &'a str>, indent: usize) -> Text {
-    const LINE: usize = 100;
+    let width = output::columns().map_or(LINE, |columns| columns.min(LINE));
+    wrapped_within(words, indent, width)
+}
+
+fn wrapped_within<'a>(words: impl Iterator<Item = &'a str>, indent: usize, columns: usize) -> Text {
     let mut text = Text::new();
     let mut column = 0;
     for word in words {
         let word = Escaped::new(word).to_string();
         let width = word.chars().count();
-        if column == 0 || column + 1 + width > LINE {
+        if column == 0 || column + 1 + width > columns {
             if column > 0 {
                 text.end();
             }
@@ -208,9 +271,41 @@ mod tests {
     #[test]
     fn words_are_wrapped_at_a_hundred_characters() {
         let words = vec!["feature"; 20];
-        let text = plain(&wrapped(words.iter().copied(), 2));
-        assert!(text.lines().all(|line| line.len() <= 100 && line.starts_with("  feature")));
-        assert_eq!(text.split_whitespace().count(), 20);
+        for columns in [LINE, 30] {
+            let text = plain(&wrapped_within(words.iter().copied(), 2, columns));
+            let fits = |line: &str| line.len() <= columns && line.starts_with("  feature");
+            assert!(text.lines().all(fits), "{text}");
+            assert_eq!(text.split_whitespace().count(), 20);
+        }
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_the_widest_column_is_wrapped_at_blanks() {
+        let mut table = Table::new(&["NAME", "N", "NOTE"]);
+        table.row(["q35".into(), Cell::number(7), "a note of several words, wrapped".into()]);
+        table.row(["pc".into(), Cell::number(10), "short".into()]);
+        let wide = plain(&table.render_within(None));
+        assert_eq!(wide.lines().count(), 3);
+        assert_eq!(plain(&table.render_within(Some(42))), wide);
+        let expected = "NAME   N  NOTE\n\
+                        q35    7  a note of several\n          words, wrapped\n\
+                        pc    10  short\n";
+        assert_eq!(plain(&table.render_within(Some(29))), expected);
+        // Columns keep a width that can be read.
+        let narrowest = plain(&table.render_within(Some(1)));
+        assert!(
+            narrowest.contains("a note of\n          several words,\n          wrapped\n"),
+            "{narrowest}"
+        );
+    }
+
+    #[test]
+    fn lines_break_at_blanks_and_within_long_words() {
+        assert_eq!(lines("one two three", 8), ["one two", "three"]);
+        assert_eq!(lines("one two three", 7), ["one two", "three"]);
+        assert_eq!(lines("/a/very/long/path x", 6), ["/a/ver", "y/long", "/path", "x"]);
+        assert_eq!(lines("äöü äöü", 3), ["äöü", "äöü"]);
+        assert_eq!(lines("", 5), [""]);
     }
 
     #[test]

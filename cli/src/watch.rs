@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use capscache_watcher::{Event, Options, Watcher};
 
 use crate::args;
+use crate::format::DocumentFormat;
 use crate::output;
 use crate::session::Session;
 use crate::text::Text;
@@ -21,14 +22,14 @@ pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
     // Sending fails only when this process ends.
     let _watcher = Watcher::start(cache, options, move |event| drop(sender.send(event)))?;
     for event in events {
-        print(&event, args.json)?;
+        print(&event, args.format.document())?;
     }
     bail!("cannot watch any longer: the watcher has ended; please report it")
 }
 
-fn print(event: &Event, json: bool) -> Result<()> {
-    if json {
-        return output::print_json(event);
+fn print(event: &Event, format: Option<DocumentFormat>) -> Result<()> {
+    if let Some(format) = format {
+        return output::print_document(&format.event(event)?);
     }
     let mut text = Text::new();
     text.line(event);

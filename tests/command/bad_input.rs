@@ -142,7 +142,7 @@ $ capscache warm --jobs none x
 ! capscache: invalid value 'none' for '--jobs <N>': invalid digit found in string
 exit code: 2
 $ capscache export x --format xml
-! capscache: invalid value 'xml' for '--format <FORMAT>' [possible values: json, libvirt-xml, domcapabilities]
+! capscache: invalid value 'xml' for '--format <FORMAT>' [possible values: json, yaml, libvirt-xml, domcapabilities]; a similar value exists: 'yaml'
 exit code: 2
 $ capscache inspect /usr/bin/qemu-system-avr none
 ! capscache: cannot show "none": unknown section; sections are machines, cpus, host-cpu, devices, objects, types, commands, events, options, migration, tpm, schema, flags, firmware, report, and KIND:NAME, such as device:virtio-blk-pci

@@ -9,6 +9,7 @@ mod devaddr;
 mod disasters;
 mod emulate;
 mod firmware;
+mod formats;
 mod host;
 mod kvm;
 mod libvirt;

@@ -95,8 +95,8 @@ pub(crate) fn run(session: &Session, args: &args::Doctor) -> Result<ExitCode> {
     let checks = checks.concat();
     let state = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
     let report = Report { state, checks };
-    if args.json {
-        output::print_json_pretty(&report)?;
+    if let Some(format) = args.format.document() {
+        format.print(&report)?;
     } else {
         output::print(&as_text(&report.checks))?;
     }

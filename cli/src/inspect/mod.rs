@@ -107,15 +107,15 @@ pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
     let answers = |groups| session.answers(&source, &emulator, groups, args.probing);
     let mut caps = answers(Groups::CORE)?;
-    let missing = missing_groups(&caps, &section, args.json);
+    let missing = missing_groups(&caps, &section, args.format.document().is_some());
     if !missing.is_core() {
         caps = answers(missing)?;
     }
-    if args.json {
+    if let Some(format) = args.format.document() {
         match &section {
-            Section::Overview => output::print_json_pretty(&*caps)?,
-            Section::List(list) => output::print_json_pretty(&json::list(&caps, *list, release)?)?,
-            Section::One(kind, name) => one::print_json(&caps, *kind, name)?,
+            Section::Overview => format.print(&*caps)?,
+            Section::List(list) => format.print(&json::list(&caps, *list, release)?)?,
+            Section::One(kind, name) => format.print(&one::json(&caps, *kind, name)?)?,
         }
     } else {
         let text = match &section {
@@ -130,10 +130,10 @@ pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
 }
 
 /// Returns the groups that a section needs and the entry lacks.
-fn missing_groups(caps: &Capabilities, section: &Section, json: bool) -> Groups {
+fn missing_groups(caps: &Capabilities, section: &Section, is_document: bool) -> Groups {
     let unanswered = match section {
-        Section::List(List::Devices) if json => return Groups::DEVICES,
-        Section::List(List::Objects) if json => return Groups::OBJECTS,
+        Section::List(List::Devices) if is_document => return Groups::DEVICES,
+        Section::List(List::Objects) if is_document => return Groups::OBJECTS,
         Section::One(Kind::Device, name) => caps.device(name).err(),
         Section::One(Kind::Object, name) => caps.object(name).err(),
         Section::One(Kind::Cpu, name) if one::has_cpu(caps, name) => return Groups::CPU_MODELS,

@@ -6,11 +6,11 @@ use anyhow::Result;
 use capscache::format::Unanswered;
 use capscache::format::{Expansion, Properties, Value};
 use capscache::{Accelerator, Capabilities};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::Kind;
 use super::lists::{expansion, yes_no};
-use crate::output::{json_line, print_json_pretty};
+use crate::output::json_line;
 use crate::session::join;
 use crate::table::{Cell, DOUBTFUL, FAINT, HEADING, Table, natural_key, wrapped};
 use crate::text::Text;
@@ -25,9 +25,9 @@ pub(super) fn render(caps: &Capabilities, kind: Kind, name: &str) -> Result<Text
     })
 }
 
-/// Prints the part of the document of `export` about one machine, CPU model, device, object or type.
-pub(super) fn print_json(caps: &Capabilities, kind: Kind, name: &str) -> Result<()> {
-    match kind {
+/// Returns the part of the document of `export` about one machine, CPU model, device, object or type.
+pub(super) fn json(caps: &Capabilities, kind: Kind, name: &str) -> Result<serde_json::Value> {
+    Ok(match kind {
         Kind::Machine => {
             let found = under_each(caps, |accelerator| {
                 Ok(caps.accelerator(accelerator)?.machine(name)?.raw())
@@ -35,7 +35,7 @@ pub(super) fn print_json(caps: &Capabilities, kind: Kind, name: &str) -> Result<
             let found = found.iter().map(|(accelerator, value)| {
                 Ok((accelerator.to_string(), serde_json::to_value(value)?))
             });
-            print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
+            serde_json::Value::Object(found.collect::<Result<_>>()?)
         }
         Kind::Cpu => {
             let found = under_each(caps, |accelerator| {
@@ -50,12 +50,12 @@ pub(super) fn print_json(caps: &Capabilities, kind: Kind, name: &str) -> Result<
                 }
                 Ok((accelerator.to_string(), model))
             });
-            print_json_pretty(&found.collect::<Result<Map<_, _>>>()?)
+            serde_json::Value::Object(found.collect::<Result<_>>()?)
         }
-        Kind::Device => print_json_pretty(&raw(caps.device(name)?)),
-        Kind::Object => print_json_pretty(&raw(caps.object(name)?)),
-        Kind::Type => print_json_pretty(&caps.qom_type(name)?.raw()),
-    }
+        Kind::Device => serde_json::to_value(raw(caps.device(name)?))?,
+        Kind::Object => serde_json::to_value(raw(caps.object(name)?))?,
+        Kind::Type => serde_json::to_value(caps.qom_type(name)?.raw())?,
+    })
 }
 
 /// Returns whether any accelerator has the CPU model.

@@ -13,8 +13,9 @@ use capscache_libvirt::{Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtTy
 use capscache_service::release::cpu_map;
 
 use crate::args::{self, Format, ReplayAccelerator};
-use crate::document::escape_xml;
+use crate::document::{escape_xml, write_json};
 use crate::export::print_domain;
+use crate::format::DocumentFormat;
 use crate::input;
 use crate::output;
 
@@ -34,7 +35,8 @@ fn first(args: &args::Replay) -> Option<Accelerator> {
 fn print(args: &args::Replay) -> Result<ExitCode> {
     let entry = input::replay(&args.file, first(args))?;
     match args.format {
-        Format::Json => output::print_json(&entry)?,
+        Format::Json => output::print_with(|out| write_json(&entry, out))?,
+        Format::Yaml => DocumentFormat::Yaml.print(&entry)?,
         Format::LibvirtXml => {
             output::print_document(&escape_xml(&caps_of(&entry, args)?.to_xml()))?;
         }

@@ -125,7 +125,8 @@ fn detach(args: &args::Run, prepared: Prepared, capabilities: Duration) -> Resul
     print_timing(args, detached.timing(), capabilities);
     warn_of(detached.placement());
     let monitor = Some(detached.monitor());
-    let line = events::running(detached.pid(), monitor, detached.placement(), args.json);
+    let line =
+        events::running(detached.pid(), monitor, detached.placement(), args.format.document())?;
     output::print_document(&line)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -69,7 +69,7 @@ async fn until_end(
 ) -> Result<ExitCode> {
     let mut is_requested = false;
     let mut lines = Lines::new().context("cannot start a thread")?;
-    lines.print(events::running(running.pid(), None, running.placement(), args.json));
+    lines.print(events::running(running.pid(), None, running.placement(), args.format.document())?);
     loop {
         tokio::select! {
             biased;
@@ -81,7 +81,7 @@ async fn until_end(
                 is_requested = true;
             }
             event = running.next_event_async() => match event {
-                Some(event) => lines.print(events::event(&event, args.json)),
+                Some(event) => lines.print(events::event(&event, args.format.document())?),
                 None => break,
             },
         }
