@@ -169,6 +169,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Print a completion script for a shell.
     Completions(Completions),
+    /// Print candidates for the last word of a command line.
+    #[command(hide = true)]
+    Complete(Complete),
     /// Print the manual page.
     Man(Man),
 }
@@ -407,7 +410,7 @@ pub(crate) enum Format {
     DomainCapabilities,
 }
 
-// The domain that capabilities are for. (A doc comment would replace those of the commands.)
+// The domain that capabilities are for. (A doc comment would replace the command's.)
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Domain {
     /// With domcapabilities: the machine type, which may be an alias; libvirt's preferred one by default.
@@ -863,6 +866,20 @@ pub(crate) struct Serve {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Complete {
+    /// The words behind the command's name, up to the cursor.
+    #[arg(last = true, required = true, allow_hyphen_values = true, value_name = "WORD")]
+    pub(crate) words: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The scripts for bash, zsh and fish complete emulators, sections, queries and names too, from valid
+entries: nothing is probed. To install them:
+
+  capscache completions bash > /etc/bash_completion.d/capscache
+  capscache completions zsh  > /usr/local/share/zsh/site-functions/_capscache
+  capscache completions fish > /etc/fish/completions/capscache.fish")]
 pub(crate) struct Completions {
     /// Shell to complete for.
     pub(crate) shell: clap_complete::Shell,

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use capscache::format::FactKind;
 use capscache::format::Unanswered;
-use capscache::format::{FactKind, Machine, Value};
 use capscache::{Accelerator, Capabilities, Escaped, Group, Groups, Tri};
 use serde_json::{Map, json};
 
 use crate::args;
+use crate::names::{best, core, machines};
 use crate::output;
 use crate::session::{Session, locate};
 use crate::table::{BAD, DOUBTFUL, FAINT, GOOD, HEADING, natural_key};
@@ -142,30 +143,6 @@ fn categories(a: &Capabilities, b: &Capabilities) -> Vec<Category> {
 fn lists(caps: &Capabilities, group: Group, name: &str) -> Option<Vec<String>> {
     let list = if group == Group::Devices { caps.device(name) } else { caps.object(name) };
     Some(list.ok()?.iter().map(|property| property.name().to_owned()).collect())
-}
-
-/// Returns the names and aliases of the machine types under the best accelerator.
-fn machines(caps: &Capabilities) -> Option<Vec<String>> {
-    let best = caps.best().ok()?;
-    best.answer(FactKind::Machines).ok()?;
-    let names = |machine: Machine<'_>| {
-        [Some(machine.name()), machine.alias()].into_iter().flatten().map(str::to_owned).collect()
-    };
-    Some(best.machines().flat_map::<Vec<String>, _>(names).collect())
-}
-
-/// Returns the names in a list under the best accelerator.
-fn best(caps: &Capabilities, kind: FactKind) -> Option<Vec<String>> {
-    names(caps.best().ok()?.answer(kind).ok()?, "name")
-}
-
-fn core(caps: &Capabilities, kind: FactKind, key: &str) -> Option<Vec<String>> {
-    names(caps.core(kind).ok()?, key)
-}
-
-fn names(list: Value<'_>, key: &str) -> Option<Vec<String>> {
-    let name = |element: Value<'_>| Some(element.get(key)?.as_str()?.to_owned());
-    Some(list.as_array()?.iter().filter_map(name).collect())
 }
 
 fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {

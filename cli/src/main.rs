@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
 mod args;
+mod complete;
 mod devaddr;
 mod diff;
 mod doctor;
@@ -18,6 +19,7 @@ mod inspect;
 mod invalidate;
 mod libvirt;
 mod list;
+mod names;
 mod output;
 mod overview;
 mod owner;
@@ -92,6 +94,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Libvirt(LibvirtCommand::Seed(args)) => libvirt::seed(&session, &args),
         Command::Run(args) => run::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
+        Command::Complete(args) => complete::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     }

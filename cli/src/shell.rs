@@ -5,14 +5,24 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use capscache::Escaped;
 use clap::{Command, CommandFactory};
+use clap_complete::Shell;
 
 use crate::args::{Arguments, Completions, Man};
 use crate::output;
 
 pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Arguments::command(), "capscache", &mut script);
-    output::print_document(&String::from_utf8(script)?)?;
+    let script = match args.shell {
+        Shell::Bash => include_str!("complete/capscache.bash").to_owned(),
+        Shell::Fish => include_str!("complete/capscache.fish").to_owned(),
+        Shell::Zsh => include_str!("complete/capscache.zsh").to_owned(),
+        // Commands and options only.
+        shell => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "capscache", &mut script);
+            String::from_utf8(script)?
+        }
+    };
+    output::print_document(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 

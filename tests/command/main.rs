@@ -5,6 +5,7 @@
 
 mod answers;
 mod bad_input;
+mod complete;
 mod devaddr;
 mod disasters;
 mod emulate;

@@ -98,6 +98,16 @@ impl Section {
     }
 }
 
+/// Returns the names of the sections.
+pub(crate) fn list_names() -> Vec<&'static str> {
+    List::names()
+}
+
+/// Returns the kinds of sections `KIND:NAME`.
+pub(crate) fn kind_names() -> Vec<&'static str> {
+    Kind::names()
+}
+
 pub(crate) fn run(session: &Session, args: &args::Inspect) -> Result<ExitCode> {
     let section = args.section.as_deref().map_or(Ok(Section::Overview), Section::parse)?;
     // An unknown release is reported before anything is probed; other sections do not depend on it.
