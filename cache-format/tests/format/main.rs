@@ -8,6 +8,7 @@ mod explain;
 mod file;
 mod golden;
 mod hostile;
+mod hosts;
 mod lookup;
 mod lossless;
 mod queries;
