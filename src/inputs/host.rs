@@ -122,7 +122,7 @@ fn memfd() -> Memfd {
 }
 
 /// Lines of `/proc/cpuinfo` that differ from one processor, or one moment, to the next.
-const VOLATILE: [&str; 9] = [
+const VOLATILE: [&str; 11] = [
     "processor",
     "cpu MHz",
     "physical id",
@@ -132,6 +132,10 @@ const VOLATILE: [&str; 9] = [
     "bogomips",
     "BogoMIPS",
     "cpu MHz static",
+    // s390x: those that are online.
+    "# processors",
+    // powerpc: the present frequency.
+    "clock",
 ];
 
 /// The first processor, with a digest of all that the kernel reports of it.
@@ -141,23 +145,31 @@ fn cpu() -> Cpu {
     let mut text = Vec::with_capacity(ENOUGH_BYTES);
     let opened = File::open("/proc/cpuinfo");
     let _ = opened.and_then(|file| file.take(ENOUGH_BYTES as u64).read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
+    let (model, features) = first_processor(&String::from_utf8_lossy(&text));
+    let microcode = fs::read_to_string("/sys/devices/system/cpu/cpu0/microcode/version");
+    let microcode = microcode.unwrap_or_default().trim().to_owned();
+    Cpu { model, features, microcode }
+}
+
+/// The model of the first processor in `/proc/cpuinfo`, empty where the kernel names none (aarch64), and the digest.
+fn first_processor(text: &str) -> (String, String) {
     let mut hasher = Sha256::new();
     let mut model = "";
     for line in text.lines().take_while(|line| !line.trim().is_empty()) {
         let (key, value) = line.split_once(':').unwrap_or((line, ""));
-        if key.trim() == "model name" {
+        let key = key.trim();
+        if key == "model name" || key == "cpu" {
             model = value.trim();
         }
-        if !VOLATILE.contains(&key.trim()) && key.trim() != "microcode" {
+        if key.starts_with("processor ") {
+            // s390x lists the processors that are online in the first block; they are of one machine.
+            model = value.rsplit(',').next().unwrap_or(value).trim();
+        } else if !VOLATILE.contains(&key) && key != "microcode" {
             hasher.update(line.as_bytes());
             hasher.update(b"\n");
         }
     }
-    let features = capscache_format::hex(&hasher.finalize()[..8]);
-    let microcode = fs::read_to_string("/sys/devices/system/cpu/cpu0/microcode/version");
-    let microcode = microcode.unwrap_or_default().trim().to_owned();
-    Cpu { model: model.to_owned(), features, microcode }
+    (model.to_owned(), capscache_format::hex(&hasher.finalize()[..8]))
 }
 
 /// Seconds since the host was started, time asleep included: unlike other clocks, it is never set.
@@ -174,5 +186,30 @@ mod tests {
         let facts = HostFacts::of_this_host();
         assert_eq!(facts, HostFacts::of_this_host());
         assert!(!facts.kernel.release.is_empty() && !facts.cpu.features.is_empty(), "{facts:?}");
+    }
+
+    #[test]
+    fn processors_that_go_online_and_frequencies_do_not_change_the_cpu() {
+        let z = |online: &str| {
+            format!(
+                "vendor_id       : IBM/S390\n{online}features        : esan3 zarch\n\nmore: 1\n"
+            )
+        };
+        let one = z(
+            "# processors    : 1\nprocessor 0: version = FF,  identification = 0133E8,  machine = 2964\n",
+        );
+        let two = z(
+            "# processors    : 2\nprocessor 0: version = FF,  identification = 0133E8,  machine = 2964\n\
+             processor 1: version = FF,  identification = 1133E8,  machine = 2964\n",
+        );
+        assert_eq!(first_processor(&one), first_processor(&two));
+        assert_eq!(first_processor(&one).0, "machine = 2964");
+        assert_ne!(first_processor(&one).1, first_processor(&one.replace("esan3", "esan3 vx")).1);
+        assert_ne!(first_processor(&one), first_processor(&one.replace("2964", "8561")));
+
+        let power = "processor\t: 0\ncpu\t\t: POWER9, altivec supported\nclock\t\t: 2300.000000MHz\nrevision\t: 2.2\n\n";
+        assert_eq!(first_processor(power).0, "POWER9, altivec supported");
+        assert_eq!(first_processor(power), first_processor(&power.replace("2300", "3800")));
+        assert_ne!(first_processor(power), first_processor(&power.replace("2.2", "2.3")));
     }
 }

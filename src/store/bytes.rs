@@ -63,11 +63,31 @@ impl fmt::Debug for Bytes {
 
 /// Returns whether a file is on a file system where a page can fail to arrive long after the map was made.
 fn is_remote(file: &File) -> bool {
-    const NFS: i64 = 0x6969;
-    const CIFS: i64 = 0xFF53_4D42;
-    const SMB2: i64 = 0xFE53_4D42;
-    const V9FS: i64 = 0x0102_1997;
-    const FUSE: i64 = 0x6573_5546;
+    const NFS: u32 = 0x6969;
+    const CIFS: u32 = 0xFF53_4D42;
+    const SMB2: u32 = 0xFE53_4D42;
+    const V9FS: u32 = 0x0102_1997;
+    const FUSE: u32 = 0x6573_5546;
     rustix::fs::fstatfs(file)
-        .is_ok_and(|status| [NFS, CIFS, SMB2, V9FS, FUSE].contains(&status.f_type))
+        .is_ok_and(|status| [NFS, CIFS, SMB2, V9FS, FUSE].contains(&magic(status.f_type)))
+}
+
+/// The number of a file system: 32 bits, in a field whose width and sign depend on the architecture (statfs(2)).
+fn magic<T: TryInto<i64>>(field: T) -> u32 {
+    let [low @ .., _, _, _, _] = field.try_into().unwrap_or(0).to_le_bytes();
+    u32::from_le_bytes(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_file_system_does_not_depend_on_the_type_of_the_field() {
+        const CIFS: u32 = 0xFF53_4D42;
+        assert_eq!(magic(i64::from(CIFS)), CIFS, "x86_64 and aarch64");
+        assert_eq!(magic(u64::from(CIFS)), CIFS, "musl");
+        assert_eq!(magic(CIFS), CIFS, "armv7 and s390x");
+        assert_eq!(magic(i32::from_ne_bytes(CIFS.to_ne_bytes())), CIFS, "glibc with 32 bits");
+    }
 }
