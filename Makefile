@@ -7,7 +7,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
+.PHONY: help demo test test-hosts test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
 	check msrv package deny semver fixtures install-c
 .NOTPARALLEL:
 
@@ -29,6 +29,11 @@ test: ## run all tests, those on real emulators included
 		$(CARGO) test $(WITHOUT_LIBXML2) --locked; \
 	fi
 	@scripts/skipped.sh
+
+test-hosts: ## the tests of format and reader for s390x, armv7, powerpc, aarch64 and musl; entries go both ways (downloads with rustup and apt)
+	@scripts/install-deps.sh cargo cc qemu
+	@scripts/install-deps.sh cross || true # What is missing is skipped.
+	CARGO='$(CARGO)' scripts/test-hosts.sh
 
 test-peers: ## compare with libvirt itself (lists changes of the machine, and waits for confirmation unless CI=true; as root downloads three systems)
 	@scripts/install-deps.sh cargo cc qemu

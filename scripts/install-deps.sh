@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy debootstrap faketime libxml2 make qemu
+# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debootstrap faketime libxml2 make qemu
 #                                       rustfmt strace tini typos valgrind
 set -eu
 
@@ -32,6 +32,14 @@ for tool; do
         c++) command -v c++ >/dev/null || packages="$packages g++" ;;
         # Debian 12's is older than the edition of the packages. This is the last one for Rust 1.95.
         cargo-c) cargo cinstall --version >/dev/null 2>&1 || crates="$crates cargo-c@0.10.24" ;;
+        # C compilers and C libraries of other hosts, and QEMU to run their programs: scripts/test-hosts.sh.
+        cross)
+            for host in s390x:s390x-linux-gnu armhf:arm-linux-gnueabihf powerpc:powerpc-linux-gnu arm64:aarch64-linux-gnu; do
+                command -v "${host#*:}-gcc" >/dev/null ||
+                    packages="$packages gcc-${host#*:} libc6-dev-${host%%:*}-cross"
+            done
+            command -v qemu-s390x >/dev/null || packages="$packages qemu-user"
+            ;;
         qemu) have_emulator || packages="$packages qemu-system" ;;
         debootstrap)
             # Only an administrator's PATH may have these directories.
