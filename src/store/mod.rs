@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use capscache_format::{Entry, InputKind};
 use rustix::fs::OFlags;
@@ -306,7 +306,7 @@ const MAX_ATTEMPTS: usize = 1000;
 /// Another process may have the same pid, in another pid namespace, or may have had it before it died:
 /// its file is left alone. So is one that `gc` locked first: `gc` is about to remove it.
 fn create_beside(directory: &Directory, path: &Path, mode: u32) -> io::Result<(OsString, File)> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     for _ in 0..MAX_ATTEMPTS {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
