@@ -191,12 +191,16 @@ Checks every module and every shared object, and probes again what failed before
 Exits with 1 if an emulator could not be probed, or its answers could not be stored.")]
 pub(crate) struct Warm {
     /// Emulators to probe.
-    #[arg(value_name = "EMULATOR", conflicts_with = "all")]
+    #[arg(value_name = "EMULATOR", conflicts_with_all = ["all", "known"])]
     pub(crate) emulators: Vec<PathBuf>,
 
     /// Every emulator on PATH, in /usr/libexec and in the --search directories.
     #[arg(long)]
     pub(crate) all: bool,
+
+    /// Every emulator that has an entry, with the groups of the entry.
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) known: bool,
 
     /// Also properties of every device and object, and every CPU model expanded.
     #[arg(long)]

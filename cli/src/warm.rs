@@ -2,7 +2,7 @@
 
 mod progress;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use capscache::discovery::find_emulators;
 use capscache::queue::{Caller, ProbeQueue, Slot};
-use capscache::{Capabilities, Escaped, Groups, Revalidated};
+use capscache::{Capabilities, Escaped, Group, Groups, Revalidated};
 use capscache_service::client::Client;
 
 use self::progress::Progress;
 use crate::args::Warm;
+use crate::entries::Summary;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::source::{Source, get_from_service};
+use crate::text::Text;
 
 /// Result for one emulator.
 enum Outcome {
@@ -37,14 +39,23 @@ enum Outcome {
 }
 
 pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
-    let emulators = requested(args)?;
+    let named = if args.known { Vec::new() } else { requested(args)? };
     let source = session.source()?;
+    let known = if args.known { known(&source)? } else { BTreeMap::new() };
+    if args.known && known.is_empty() {
+        let mut text = Text::new();
+        text.line("no emulator has an entry");
+        output::print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let emulators = if args.known { known.keys().cloned().collect() } else { named };
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
     let progress = Progress::new(&emulators, args.full);
     let warm_names = |names: &[PathBuf]| {
         for (at, emulator) in names.iter().enumerate() {
             let first = if at == 0 { None } else { names.first() };
+            let groups = groups | known.get(emulator).copied().unwrap_or_default();
             let outcome = warm(session, &source, emulator, groups, first, &progress);
             progress.show(emulator, outcome)?;
         }
@@ -94,11 +105,24 @@ fn requested(args: &Warm) -> Result<Vec<PathBuf>> {
         return Ok(found);
     }
     if args.emulators.is_empty() {
-        bail!("cannot warm: no emulator is given; give the paths of emulators, or --all");
+        bail!("cannot warm: no emulator is given; give the paths of emulators, --all or --known");
     }
     let mut seen = HashSet::new();
     let located = args.emulators.iter().map(|named| locate(named));
     Ok(located.filter(|emulator| seen.insert(emulator.clone())).collect())
+}
+
+/// Returns the emulators that have an entry and are still there, with the groups of the entries.
+fn known(source: &Source) -> Result<BTreeMap<PathBuf, Groups>> {
+    let summaries = source.entries()?.into_iter().filter_map(|entry| entry.summary);
+    let emulators = summaries.map(|summary| (PathBuf::from(&summary.emulator), groups(&summary)));
+    Ok(emulators.filter(|(emulator, _)| emulator.exists()).collect())
+}
+
+fn groups(of: &Summary) -> Groups {
+    let is_listed = |group: &Group| of.groups.iter().any(|name| name == group.name());
+    let listed = Groups::ALL.iter().filter(is_listed);
+    listed.fold(Groups::CORE, |all, group| all | group.into())
 }
 
 /// Groups the names of one file, its own name first: it is probed once, and no worker waits for another

@@ -136,7 +136,7 @@ $ capscache query x
 ! capscache: the following required arguments were not provided: <QUERY>...; usage: capscache query <EMULATOR> <QUERY>...
 exit code: 2
 $ capscache warm
-! capscache: cannot warm: no emulator is given; give the paths of emulators, or --all
+! capscache: cannot warm: no emulator is given; give the paths of emulators, --all or --known
 exit code: 2
 $ capscache warm --jobs none x
 ! capscache: invalid value 'none' for '--jobs <N>': invalid digit found in string

@@ -80,6 +80,23 @@ exit code: 1
 }
 
 #[test]
+fn warm_known_probes_replaced_emulators_with_the_groups_that_they_had_and_no_others() {
+    let dir = Dir::new();
+    let wrapper = dir.wrapper("qemu-system-mine", &avr());
+    dir.answer(&["warm", "--full", &wrapper]);
+    let mut file = fs::OpenOptions::new().append(true).open(&wrapper).expect("the wrapper");
+    file.write_all(b"# edited\n").expect("a write");
+    let known = dir.answer(&["warm", "--known"]);
+    assert!(known.starts_with("qemu-system-mine ") && known.contains("probed in"), "{known}");
+    let entry = dir.listed(&wrapper).expect("an entry");
+    assert_eq!(entry["state"], "valid");
+    assert_eq!(entry["groups"], serde_json::json!(["core", "devices", "objects", "cpu-models"]));
+    assert!(dir.listed(&avr()).is_none());
+    fs::remove_file(&wrapper).expect("a removal");
+    assert_eq!(dir.answer(&["warm", "--known"]), "no emulator has an entry\n");
+}
+
+#[test]
 fn warm_finds_emulators_in_further_directories() {
     let dir = Dir::new();
     fs::create_dir(dir.path("opt")).expect("a directory");
