@@ -8,7 +8,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
 .PHONY: help demo test test-hosts test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
-	check msrv package deny semver fixtures install-c
+	check msrv package packages deny semver fixtures install-c
 .NOTPARALLEL:
 
 help: ## print this list
@@ -45,10 +45,16 @@ test-peers: ## compare with libvirt itself (lists changes of the machine, and wa
 	fi
 	$(CARGO) test --locked --package capscache-cli --test peers -- --nocapture --test-threads 1
 
-test-packages: ## install, remove and upgrade packages under the service, in a system of its own (root; downloads it)
+test-packages: packages ## packages of QEMU under the service, and those of `make packages` in Debian 12, 13 and sid (root; downloads them)
 	@scripts/install-deps.sh cargo cc debootstrap
-	fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" packages
+	fixtures/roots.sh "$${CARGO_TARGET_DIR:-target}/fixture-roots" packages host-bookworm host-trixie host-sid
 	$(CARGO) test --locked --package capscache-cli --test service packages -- --nocapture --test-threads 1
+	cd "$${CARGO_TARGET_DIR:-target}" && '$(CURDIR)/tests/packages/run.sh' packages fixture-roots/host-bookworm \
+		fixture-roots/host-trixie fixture-roots/host-sid
+
+packages: ## build Debian packages into target/packages and check them; parse the description of the RPM packages
+	@scripts/install-deps.sh cargo cc debhelper lintian rpm
+	CARGO='$(CARGO)' scripts/make-packages.sh
 
 install-c: ## install the C library below PREFIX, /usr/local by default, in DESTDIR: shared, static, header, pkg-config
 	@scripts/install-deps.sh cargo cc cargo-c

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debootstrap faketime libxml2 make qemu
-#                                       rustfmt strace tini typos valgrind
+# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime libxml2 lintian make
+#                                       qemu rpm rustfmt strace tini typos valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -46,7 +46,9 @@ for tool; do
             PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
             ;;
         libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
-        faketime | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        debhelper) command -v dh >/dev/null || packages="$packages debhelper" ;;
+        rpm) command -v rpmspec >/dev/null || packages="$packages rpm" ;;
+        faketime | lintian | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
         typos) command -v typos >/dev/null || crates="$crates typos-cli" ;;

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the packages of Debian from this directory into target/packages, and checks them with lintian; checks the description
+# of the RPM packages, where rpm is installed.
+#
+# environment: CARGO, CARGO_TARGET_DIR, CARGO_HOME, RUSTUP_HOME
+set -eu
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+rm -rf "$target/packages"
+mkdir "$target/packages"
+export CARGO_TARGET_DIR="$target" PACKAGES_DIR="$target/packages"
+# debhelper sets another home directory.
+export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
+
+# Not -D: cargo and rustc need not be Debian's. debhelper is checked.
+command -v dh >/dev/null || { echo 'make-packages: no dh: apt-get install debhelper' >&2; exit 1; }
+dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo --no-check-builddeps \
+    --buildinfo-file="$PACKAGES_DIR/capscache.buildinfo" --buildinfo-option="-u$PACKAGES_DIR" \
+    --changes-file="$PACKAGES_DIR/capscache.changes" --changes-option="-u$PACKAGES_DIR"
+debian/rules clean
+
+if command -v lintian >/dev/null; then
+    # Run as root it warns that it is.
+    lintian --fail-on error,warning --allow-root --show-overrides "$PACKAGES_DIR/capscache.changes"
+else
+    echo 'SKIPPED: no lintian: packages are not checked; get it with: apt-get install lintian'
+fi
+if command -v rpmspec >/dev/null; then
+    rpmspec --parse dist/rpm/capscache.spec >/dev/null
+else
+    echo 'SKIPPED: no rpmspec: dist/rpm/capscache.spec is not parsed; get it with: apt-get install rpm'
+fi
+ls -l "$PACKAGES_DIR"/*.deb
