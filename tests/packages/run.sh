@@ -46,7 +46,7 @@ files() {
 installed_version() { in_root $emulator --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
 
 # The version and the state of the entry, without a lookup that would refresh it.
-state() { in_root env CAPSCACHE_ROOT=$cache capscache list | awk -v emulator=$emulator '$1 == emulator { print $2, $NF }'; }
+state() { in_root env CAPSCACHE_ROOT=$cache capscache list 2>/dev/null | awk -v emulator=$emulator '$1 == emulator { print $2, $NF }'; }
 
 # next_version: the same packages with a higher version.
 next_version() {
