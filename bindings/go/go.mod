@@ -1,0 +1,3 @@
+module capscache.io/go
+
+go 1.19

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//go:build cgo
+
+package reader
+
+/*
+#include <capscache.h>
+
+typedef struct facts {
+	const char *emulator;
+	const char *arch;
+	uint64_t version;
+	// A bit for each accelerator that the emulator ran under.
+	uint32_t accelerators;
+} facts;
+
+// Reads what every entry is used for, in one call: a call from Go costs as much as several of these.
+static facts facts_of(const capscache_entry *entry)
+{
+	facts found = {
+		.emulator = capscache_entry_emulator(entry),
+		.arch = capscache_entry_arch(entry),
+		.version = capscache_entry_version_number(entry),
+	};
+	for (uint32_t accelerator = CAPSCACHE_ACCELERATOR_KVM; accelerator <= CAPSCACHE_ACCELERATOR_QTEST; accelerator++) {
+		if (capscache_entry_has_accelerator(entry, accelerator, NULL) == CAPSCACHE_TRI_YES) {
+			found.accelerators |= UINT32_C(1) << accelerator;
+		}
+	}
+	return found;
+}
+*/
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+	"runtime"
+	"unsafe"
+
+	capscache "capscache.io/go"
+)
+
+type entry struct {
+	handle       handle
+	object       *C.capscache_entry
+	emulator     string
+	arch         string
+	version      capscache.Version
+	accelerators uint32
+}
+
+// newEntry takes an entry of the library's.
+func newEntry(object *C.capscache_entry) *entry {
+	facts := C.facts_of(object)
+	e := &entry{
+		object:       object,
+		emulator:     C.GoString(facts.emulator),
+		arch:         C.GoString(facts.arch),
+		version:      versionOf(facts.version),
+		accelerators: uint32(facts.accelerators),
+	}
+	e.handle.init(func() { C.capscache_entry_free(object) })
+	runtime.SetFinalizer(e, (*entry).Close)
+	return e
+}
+
+func (e *entry) Emulator() string {
+	return e.emulator
+}
+
+func (e *entry) Version() capscache.Version {
+	return e.version
+}
+
+func (e *entry) Arch() string {
+	return e.arch
+}
+
+func (e *entry) Accelerators() []capscache.Accelerator {
+	ran := []capscache.Accelerator{}
+	for _, accelerator := range []capscache.Accelerator{capscache.KVM, capscache.HVF, capscache.TCG, capscache.QTest} {
+		if number, err := acceleratorOf(accelerator); err == nil && e.accelerators&(1<<number) != 0 {
+			ran = append(ran, accelerator)
+		}
+	}
+	return ran
+}
+
+// acquire keeps the entry for a call, until release.
+func (e *entry) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return e.handle.acquire()
+}
+
+func (e *entry) Query(ctx context.Context, query string) (capscache.Answer, error) {
+	if err := e.acquire(ctx); err != nil {
+		return capscache.Unknown, err
+	}
+	defer e.handle.release()
+	return e.query(query)
+}
+
+func (e *entry) query(query string) (capscache.Answer, error) {
+	question, err := textOf(query)
+	if err != nil {
+		return capscache.Unknown, err
+	}
+	var failed *C.capscache_error
+	tri := C.capscache_entry_query(e.object, question.pointer(), &failed)
+	if failed != nil {
+		return capscache.Unknown, taken(failed)
+	}
+	return answerOf(tri), nil
+}
+
+func (e *entry) QueryAll(ctx context.Context, queries ...string) ([]capscache.Answer, error) {
+	answers := make([]capscache.Answer, len(queries))
+	if err := e.acquire(ctx); err != nil {
+		return answers, err
+	}
+	defer e.handle.release()
+	for at, query := range queries {
+		answer, err := e.query(query)
+		if err != nil {
+			return make([]capscache.Answer, len(queries)), err
+		}
+		answers[at] = answer
+	}
+	return answers, nil
+}
+
+func (e *entry) Machine(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.Machine, error) {
+	wanted, err := textOf(name)
+	if err != nil {
+		return capscache.Machine{}, err
+	}
+	return e.machine(ctx, accelerator, func(number C.uint32_t, failed **C.capscache_error) *C.capscache_machine {
+		return C.capscache_entry_machine(e.object, number, wanted.pointer(), failed)
+	})
+}
+
+func (e *entry) DefaultMachine(ctx context.Context, accelerator capscache.Accelerator) (capscache.Machine, error) {
+	return e.machine(ctx, accelerator, func(number C.uint32_t, failed **C.capscache_error) *C.capscache_machine {
+		return C.capscache_entry_default_machine(e.object, number, failed)
+	})
+}
+
+func (e *entry) machine(
+	ctx context.Context,
+	accelerator capscache.Accelerator,
+	find func(C.uint32_t, **C.capscache_error) *C.capscache_machine,
+) (capscache.Machine, error) {
+	number, err := acceleratorOf(accelerator)
+	if err != nil {
+		return capscache.Machine{}, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return capscache.Machine{}, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	machine := find(number, &failed)
+	if machine == nil {
+		return capscache.Machine{}, taken(failed)
+	}
+	return machineOf(machine), nil
+}
+
+func (e *entry) Machines(ctx context.Context, accelerator capscache.Accelerator) ([]capscache.Machine, error) {
+	number, err := acceleratorOf(accelerator)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	names := C.capscache_entry_machines(e.object, number, &failed)
+	if names == nil {
+		return nil, taken(failed)
+	}
+	machines := []capscache.Machine{}
+	for ; *names != nil; names = next(names) {
+		machine := C.capscache_entry_machine(e.object, number, *names, &failed)
+		if machine == nil {
+			return nil, taken(failed)
+		}
+		machines = append(machines, machineOf(machine))
+	}
+	return machines, nil
+}
+
+func machineOf(machine *C.capscache_machine) capscache.Machine {
+	return capscache.Machine{
+		Name:             C.GoString(C.capscache_machine_name(machine)),
+		Alias:            C.GoString(C.capscache_machine_alias(machine)),
+		MaxCPUs:          uint64(C.capscache_machine_max_cpus(machine)),
+		Default:          bool(C.capscache_machine_is_default(machine)),
+		Deprecated:       answerOf(C.capscache_machine_is_deprecated(machine)),
+		HotpluggableCPUs: bool(C.capscache_machine_has_hotpluggable_cpus(machine)),
+		NUMAMemory:       answerOf(C.capscache_machine_has_numa_memory(machine)),
+		ACPI:             answerOf(C.capscache_machine_has_acpi(machine)),
+		DefaultCPUType:   C.GoString(C.capscache_machine_default_cpu_type(machine)),
+		DefaultRAMID:     C.GoString(C.capscache_machine_default_ram_id(machine)),
+	}
+}
+
+func (e *entry) CPUModel(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.CPUModel, error) {
+	wanted, err := textOf(name)
+	if err != nil {
+		return capscache.CPUModel{}, err
+	}
+	number, err := acceleratorOf(accelerator)
+	if err != nil {
+		return capscache.CPUModel{}, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return capscache.CPUModel{}, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	model := C.capscache_entry_cpu_model(e.object, number, wanted.pointer(), &failed)
+	if model == nil {
+		return capscache.CPUModel{}, taken(failed)
+	}
+	return cpuModelOf(model), nil
+}
+
+func (e *entry) CPUModels(ctx context.Context, accelerator capscache.Accelerator) ([]capscache.CPUModel, error) {
+	number, err := acceleratorOf(accelerator)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	names := C.capscache_entry_cpu_models(e.object, number, &failed)
+	if names == nil {
+		return nil, taken(failed)
+	}
+	models := []capscache.CPUModel{}
+	for ; *names != nil; names = next(names) {
+		model := C.capscache_entry_cpu_model(e.object, number, *names, &failed)
+		if model == nil {
+			return nil, taken(failed)
+		}
+		models = append(models, cpuModelOf(model))
+	}
+	return models, nil
+}
+
+func cpuModelOf(model *C.capscache_cpu_model) capscache.CPUModel {
+	return capscache.CPUModel{
+		Name:                C.GoString(C.capscache_cpu_model_name(model)),
+		Usable:              answerOf(C.capscache_cpu_model_is_usable(model)),
+		UnavailableFeatures: stringsOf(C.capscache_cpu_model_unavailable_features(model)),
+		TypeName:            C.GoString(C.capscache_cpu_model_type_name(model)),
+		AliasOf:             C.GoString(C.capscache_cpu_model_alias_of(model)),
+		Static:              bool(C.capscache_cpu_model_is_static(model)),
+		MigrationSafe:       answerOf(C.capscache_cpu_model_is_migration_safe(model)),
+		Deprecated:          bool(C.capscache_cpu_model_is_deprecated(model)),
+	}
+}
+
+func (e *entry) Properties(ctx context.Context, typeName string) ([]capscache.Property, error) {
+	wanted, err := textOf(typeName)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	names := C.capscache_entry_properties(e.object, wanted.pointer(), &failed)
+	if names == nil {
+		return nil, taken(failed)
+	}
+	properties := []capscache.Property{}
+	for ; *names != nil; names = next(names) {
+		property := C.capscache_entry_property(e.object, wanted.pointer(), *names, &failed)
+		if property == nil {
+			return nil, taken(failed)
+		}
+		properties = append(properties, propertyOf(property))
+	}
+	return properties, nil
+}
+
+func propertyOf(property *C.capscache_property) capscache.Property {
+	found := capscache.Property{
+		Name:        C.GoString(C.capscache_property_name(property)),
+		TypeName:    C.GoString(C.capscache_property_type_name(property)),
+		Description: C.GoString(C.capscache_property_description(property)),
+	}
+	if value := C.capscache_property_default_json(property); value != nil {
+		found.Default = json.RawMessage(C.GoString(value))
+	}
+	return found
+}
+
+func (e *entry) JSON(ctx context.Context, key string) (json.RawMessage, error) {
+	wanted, err := textOf(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer e.handle.release()
+	var part *C.char
+	if key != "" {
+		part = wanted.pointer()
+	}
+	var failed *C.capscache_error
+	document := C.capscache_entry_json(e.object, part, &failed)
+	runtime.KeepAlive(wanted)
+	if document == nil {
+		return nil, taken(failed)
+	}
+	defer C.capscache_json_free(document)
+	length := C.int(C.capscache_json_length(document))
+	return C.GoBytes(unsafe.Pointer(C.capscache_json_text(document)), length), nil
+}
+
+func (e *entry) Close() error {
+	e.handle.close()
+	return nil
+}
+
+// next returns the place after that of a name in a list.
+func next(list **C.char) **C.char {
+	return (**C.char)(unsafe.Add(unsafe.Pointer(list), unsafe.Sizeof(*list)))
+}

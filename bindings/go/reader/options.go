@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package reader reads a cache through the C library of capscache, libcapscache.so.0, and probes emulators without a valid
+// entry.
+//
+// It needs cgo, the header, and pkg-config, by whose name capscache the library is found. Built without cgo, Open returns
+// ErrUnsupported: use package service then.
+package reader
+
+import "time"
+
+// Options change how a cache is opened. The zero value has the defaults of the library.
+type Options struct {
+	// Fallbacks are the roots of other caches, such as capscache.SystemRoot, whose valid entries are used where the root has
+	// none. They are searched in this order and never written; one that is absent is skipped.
+	Fallbacks []string
+	// TrustedOwners are users whose files are trusted beside those of root and of the user of this process, such as the owner
+	// of capscache.SystemRoot.
+	TrustedOwners []uint32
+	// FailureTTL is the time, in whole seconds, after which an emulator that could not be probed is probed again if nothing
+	// changes before; 0 stands for a minute.
+	FailureTTL time.Duration
+	// StartTimeout is the time that one process of a probe may take; 0 stands for ten seconds, or for ProbeTimeout if that is
+	// shorter.
+	StartTimeout time.Duration
+	// ProbeTimeout is the time of the whole probe; 0 stands for a minute, or for StartTimeout if that is longer.
+	ProbeTimeout time.Duration
+	// Variables are added to the environment of emulators. Answers of emulators with other variables are not used.
+	Variables map[string]string
+	// Writable are directories that emulators may write to beside their temporary directory.
+	Writable []string
+	// User runs emulators as another user, which requires root; nil stands for the user of this process.
+	User *User
+}
+
+// User is a user that emulators run as. KVM is examined with its rights.
+type User struct {
+	UID, GID uint32
+	// Groups are further groups, such as the one that may open /dev/kvm.
+	Groups []uint32
+}

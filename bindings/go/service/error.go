@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+
+	capscache "capscache.io/go"
+)
+
+// kinds are those of the errors of the interface; other errors are ErrService.
+var kinds = map[string]capscache.Kind{
+	interfaceName + "BadPath":                  capscache.ErrInvalidArgument,
+	interfaceName + "NoSuchEmulator":           capscache.ErrEmulator,
+	interfaceName + "NotAnEmulator":            capscache.ErrNotAnEmulator,
+	interfaceName + "ProbeFailed":              capscache.ErrProbe,
+	interfaceName + "NotPermitted":             capscache.ErrDenied,
+	interfaceName + "BadQuery":                 capscache.ErrInvalidQuery,
+	interfaceName + "UnknownFormat":            capscache.ErrInvalidArgument,
+	interfaceName + "UnknownGroup":             capscache.ErrInvalidArgument,
+	interfaceName + "CacheUnusable":            capscache.ErrRoot,
+	"org.varlink.service.InvalidParameter":     capscache.ErrInvalidArgument,
+	"org.varlink.service.MethodNotFound":       capscache.ErrUnsupported,
+	"org.varlink.service.MethodNotImplemented": capscache.ErrUnsupported,
+	"org.varlink.service.InterfaceNotFound":    capscache.ErrUnsupported,
+	"org.varlink.service.PermissionDenied":     capscache.ErrDenied,
+	"org.varlink.service.ExpectedMore":         capscache.ErrInternal,
+}
+
+// refusal returns an error that the service replied with.
+func refusal(name string, parameters json.RawMessage) error {
+	var facts struct {
+		Emulator  string `json:"emulator"`
+		Reason    string `json:"reason"`
+		Query     string `json:"query"`
+		Parameter string `json:"parameter"`
+	}
+	// What is not there is empty.
+	_ = json.Unmarshal(parameters, &facts)
+	kind, ok := kinds[name]
+	if !ok {
+		kind = capscache.ErrService
+	}
+	reason := facts.Reason
+	switch {
+	case reason != "":
+	case facts.Parameter != "":
+		reason = fmt.Sprintf("the parameter %q is invalid", facts.Parameter)
+	default:
+		reason = fmt.Sprintf("the service replied %q", name)
+	}
+	return failure(kind, facts.Emulator, "%s", reason)
+}
+
+func failure(kind capscache.Kind, path, format string, values ...any) *capscache.Error {
+	return &capscache.Error{Kind: kind, Path: path, Message: fmt.Sprintf(format, values...)}
+}
+
+func unreadable(cause error) error {
+	failed := failure(capscache.ErrService, "", "cannot read the service's reply: %v", cause)
+	failed.Cause = cause
+	return failed
+}
+
+func closed() error {
+	return failure(capscache.ErrClosed, "", "cannot use the client or entry: it was closed")
+}

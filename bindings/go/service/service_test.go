@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	capscache "capscache.io/go"
+	"capscache.io/go/internal/cachetest"
+)
+
+func serve(t *testing.T, arguments ...string) *Client {
+	t.Helper()
+	client := New(cachetest.Serve(t, filepath.Join(t.TempDir(), "cache"), arguments...))
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestTheClientIsACache(t *testing.T) {
+	cachetest.Conform(t, func(t *testing.T) capscache.Cache { return serve(t) })
+}
+
+func TestTheServiceHasARoot(t *testing.T) {
+	info, err := serve(t).Info(context.Background())
+	if err != nil || !filepath.IsAbs(info.Root) || info.Version == "" || info.Format == 0 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+}
+
+func TestWithoutAServiceThereIsAnError(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "socket")
+	_, err := New(socket).Get(context.Background(), cachetest.AVR, capscache.Core)
+	var failed *capscache.Error
+	var cause *net.OpError
+	if !errors.As(err, &failed) || failed.Kind != capscache.ErrService || failed.Path != socket || !errors.As(err, &cause) {
+		t.Fatalf("%#v", err)
+	}
+}
+
+func TestACallerThatLeavesReturnsAtOnce(t *testing.T) {
+	endless := cachetest.Program(t, "qemu-system-endless", "#!/bin/sh\nexec sleep 1000\n")
+	client := serve(t, "--start-timeout", "2", "--probe-timeout", "2")
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := client.Get(ctx, endless, capscache.Core); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := client.Get(context.Background(), endless, capscache.Core); !errors.Is(err, capscache.ErrProbe) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestWarmReportsEachEmulatorWhenItIsDone(t *testing.T) {
+	cachetest.Need(t, cachetest.AVR)
+	client := serve(t)
+	var outcomes []string
+	var lefts []int
+	emulators := []string{cachetest.AVR, "/nowhere/qemu-system-avr"}
+	err := client.Warm(context.Background(), false, emulators, func(warmed Warmed, left int) {
+		outcomes = append(outcomes, warmed.Emulator+" "+warmed.Outcome)
+		lefts = append(lefts, left)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(outcomes) != 2 || lefts[0] != 1 || lefts[1] != 0 {
+		t.Fatalf("%v, %v left", outcomes, lefts)
+	}
+	for _, outcome := range outcomes {
+		if outcome != cachetest.AVR+" probed" && outcome != "/nowhere/qemu-system-avr failed" {
+			t.Fatalf("%v", outcomes)
+		}
+	}
+}
+
+func TestMonitorReportsEventsUntilItsContextIsDone(t *testing.T) {
+	cachetest.Need(t, cachetest.AVR)
+	client := serve(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	began := false
+	err := client.Monitor(ctx, func(events []Event, missed int) {
+		if !began {
+			began = true
+			if len(events) != 0 || missed != 0 {
+				t.Errorf("the first reply has %v, %d missed", events, missed)
+			}
+			go func() {
+				if found, err := client.Get(ctx, cachetest.AVR, capscache.Core); err == nil {
+					found.Close()
+				}
+			}()
+		}
+		for _, event := range events {
+			if event.Kind == "refreshed" && event.Emulator == cachetest.AVR {
+				cancel()
+			}
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestTheServiceAnswersQueriesOfLibvirtsVocabulary(t *testing.T) {
+	cachetest.Need(t, cachetest.AVR)
+	found, err := serve(t).Get(context.Background(), cachetest.AVR, capscache.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := found.Query(context.Background(), "flag:virtio-gpu")
+	if err != nil || answer != capscache.No {
+		t.Fatalf("%v, %v", answer, err)
+	}
+}
+
+// listen answers each message on each connection with the next of the replies, and then closes the connection.
+func listen(t *testing.T, replies ...string) *Client {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "socket")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for _, reply := range replies {
+			accepted, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			message := make([]byte, 1<<16)
+			_, _ = accepted.Read(message)
+			_, _ = accepted.Write([]byte(reply))
+			accepted.Close()
+		}
+	}()
+	client := New(socket)
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestAReplyThatIsNotOneIsAnError(t *testing.T) {
+	for _, reply := range []string{"", "{", "{\x00", "[]\x00", "{\"parameters\":[]}\x00", "{\"error\":\"x.Y\"}\x00", "{\"error\":1}\x00"} {
+		_, err := listen(t, reply).List(context.Background())
+		if !errors.Is(err, capscache.ErrService) {
+			t.Errorf("%q: %v", reply, err)
+		}
+	}
+}
+
+func TestFewerAnswersThanQueriesAreAnError(t *testing.T) {
+	got := "{\"parameters\":{\"state\":\"valid\",\"arch\":\"avr\",\"accelerators\":[]}}\x00"
+	client := listen(t, got, "{\"parameters\":{\"answers\":[\"yes\"]}}\x00", "{\"parameters\":{\"answers\":[\"maybe\",\"no\"]}}\x00")
+	found, err := client.Get(context.Background(), "/x", capscache.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range []int{1, 2} {
+		answers, err := found.QueryAll(context.Background(), "machine:a", "machine:b")
+		if !errors.Is(err, capscache.ErrService) || len(answers) != 2 || answers[0] != capscache.Unknown {
+			t.Fatalf("%v, %v", answers, err)
+		}
+	}
+}
+
+func TestAConnectionThatTheServiceClosedIsReplaced(t *testing.T) {
+	empty := "{\"parameters\":{\"entries\":[]}}\x00"
+	client := listen(t, empty, empty, empty)
+	for range []int{1, 2, 3} {
+		if _, err := client.List(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestErrorsOfTheInterfaceHaveKinds(t *testing.T) {
+	for name, kind := range kinds {
+		parameters, err := json.Marshal(map[string]string{"reason": "because", "emulator": "/x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = refusal(name, parameters)
+		var failed *capscache.Error
+		if !errors.Is(err, kind) || !errors.As(err, &failed) || failed.Message != "because" || failed.Path != "/x" {
+			t.Errorf("%s: %#v", name, err)
+		}
+	}
+}
