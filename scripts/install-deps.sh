@@ -32,7 +32,6 @@ for tool; do
         c++) command -v c++ >/dev/null || packages="$packages g++" ;;
         # Debian 12's is older than the edition of the packages. This is the last one for Rust 1.95.
         cargo-c) cargo cinstall --version >/dev/null 2>&1 || crates="$crates cargo-c@0.10.24" ;;
-<<<<<<< HEAD
         # C compilers and C libraries of other hosts, and QEMU to run their programs: scripts/test-hosts.sh.
         cross)
             for host in s390x:s390x-linux-gnu armhf:arm-linux-gnueabihf powerpc:powerpc-linux-gnu arm64:aarch64-linux-gnu; do
@@ -40,12 +39,11 @@ for tool; do
                     packages="$packages gcc-${host#*:} libc6-dev-${host%%:*}-cross"
             done
             command -v qemu-s390x >/dev/null || packages="$packages qemu-user"
-=======
+            ;;
         # cgo finds the C library with pkg-config.
         go)
             command -v go >/dev/null || packages="$packages golang-go"
             command -v pkg-config >/dev/null || packages="$packages pkg-config"
->>>>>>> 0196236 (Run the tests of the module in Go with those of the command)
             ;;
         qemu) have_emulator || packages="$packages qemu-system" ;;
         debootstrap)

@@ -5,7 +5,7 @@ function report(rule) { printf "%s:%d: %s: %s\n", FILENAME, FNR, rule, $0 }
 
 FNR == 1 {
     in_doc = in_string = in_recording = 0
-    is_code = FILENAME ~ /\.(rs|awk)$/
+    is_code = FILENAME ~ /\.(rs|go|awk)$/
 }
 
 # Output that was recorded in a document stays as it was.
