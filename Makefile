@@ -62,7 +62,7 @@ install-c: ## install the C library below PREFIX, /usr/local by default, in DEST
 		$(if $(DESTDIR),--destdir $(DESTDIR)) $(if $(LIBDIR),--libdir $(LIBDIR))
 
 bench: ## XML against the mapped cache, the probe against its limit, addresses: tables, JSON and plots in target/bench
-	@scripts/install-deps.sh cargo cc qemu libxml2
+	@scripts/install-deps.sh cargo cc go qemu libxml2
 	$(CARGO) build --release --locked --workspace --features capscache-bench/libxml2
 	$(CARGO) rustc --release --locked --package capscache-c --lib --crate-type cdylib
 	$(CARGO) run --release --locked --package capscache-bench --features libxml2 -- \

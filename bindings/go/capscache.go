@@ -59,7 +59,7 @@ type Cache interface {
 //
 // The answers of an entry of package reader do not change. One of package service calls the service, which answers from the
 // present entry of the emulator, and probes it if it is stale. The methods without a context return what was true when the
-// entry was returned, also after Close.
+// entry was returned; after Close they may return zero values.
 type Entry interface {
 	// Emulator returns the path of the emulator, made absolute.
 	Emulator() string

@@ -15,7 +15,7 @@ typedef struct facts {
 	uint32_t accelerators;
 } facts;
 
-// Reads what every entry is used for, in one call: a call from Go costs as much as several of these.
+// Reads the facts in one call: a call from Go costs as much as several of these.
 static facts facts_of(const capscache_entry *entry)
 {
 	facts found = {
@@ -37,55 +37,72 @@ import (
 	"context"
 	"encoding/json"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	capscache "capscache.io/go"
 )
 
 type entry struct {
-	handle       handle
-	object       *C.capscache_entry
+	handle handle
+	object *C.capscache_entry
+
+	// Not all callers need the facts.
+	once  sync.Once
+	facts facts
+}
+
+type facts struct {
 	emulator     string
 	arch         string
 	version      capscache.Version
-	accelerators uint32
+	accelerators []capscache.Accelerator
 }
 
 // newEntry takes an entry of the library's.
 func newEntry(object *C.capscache_entry) *entry {
-	facts := C.facts_of(object)
-	e := &entry{
-		object:       object,
-		emulator:     C.GoString(facts.emulator),
-		arch:         C.GoString(facts.arch),
-		version:      versionOf(facts.version),
-		accelerators: uint32(facts.accelerators),
-	}
+	e := &entry{object: object}
 	e.handle.init(func() { C.capscache_entry_free(object) })
 	runtime.SetFinalizer(e, (*entry).Close)
 	return e
 }
 
+// read reads the facts, once; they are empty if the entry was closed before.
+func (e *entry) read() *facts {
+	e.once.Do(func() {
+		if e.handle.acquire() != nil {
+			return
+		}
+		defer e.handle.release()
+		found := C.facts_of(e.object)
+		e.facts = facts{
+			emulator: C.GoString(found.emulator),
+			arch:     C.GoString(found.arch),
+			version:  versionOf(found.version),
+		}
+		for _, accelerator := range []capscache.Accelerator{capscache.KVM, capscache.HVF, capscache.TCG, capscache.QTest} {
+			if number, err := acceleratorOf(accelerator); err == nil && found.accelerators&(1<<number) != 0 {
+				e.facts.accelerators = append(e.facts.accelerators, accelerator)
+			}
+		}
+	})
+	return &e.facts
+}
+
 func (e *entry) Emulator() string {
-	return e.emulator
+	return e.read().emulator
 }
 
 func (e *entry) Version() capscache.Version {
-	return e.version
+	return e.read().version
 }
 
 func (e *entry) Arch() string {
-	return e.arch
+	return e.read().arch
 }
 
 func (e *entry) Accelerators() []capscache.Accelerator {
-	ran := []capscache.Accelerator{}
-	for _, accelerator := range []capscache.Accelerator{capscache.KVM, capscache.HVF, capscache.TCG, capscache.QTest} {
-		if number, err := acceleratorOf(accelerator); err == nil && e.accelerators&(1<<number) != 0 {
-			ran = append(ran, accelerator)
-		}
-	}
-	return ran
+	return append([]capscache.Accelerator{}, e.read().accelerators...)
 }
 
 // acquire keeps the entry for a call, until release.
