@@ -192,7 +192,7 @@ func (c *cache) lookup(emulator string, groups capscache.Groups) (capscache.Entr
 	if object == nil {
 		return nil, taken(failed)
 	}
-	if present := capscache.Groups(C.capscache_entry_groups(object)); groups&^present != 0 {
+	if groups != capscache.Core && groups&^capscache.Groups(C.capscache_entry_groups(object)) != 0 {
 		C.capscache_entry_free(object)
 		return nil, &capscache.Error{
 			Kind:    capscache.ErrNotProbed,
@@ -303,6 +303,8 @@ func (c *cache) Invalidate(ctx context.Context, emulator string) (bool, error) {
 }
 
 func (c *cache) Close() error {
-	c.handle.close()
+	if c.handle.close() {
+		runtime.SetFinalizer(c, nil)
+	}
 	return nil
 }

@@ -348,7 +348,10 @@ func (e *entry) JSON(ctx context.Context, key string) (json.RawMessage, error) {
 }
 
 func (e *entry) Close() error {
-	e.handle.close()
+	if e.handle.close() {
+		// The garbage collector has less to do.
+		runtime.SetFinalizer(e, nil)
+	}
 	return nil
 }
 

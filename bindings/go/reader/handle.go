@@ -42,9 +42,11 @@ func (h *handle) release() {
 	}
 }
 
-// close frees the object when the calls in progress have ended.
-func (h *handle) close() {
-	if h.closed.CompareAndSwap(false, true) {
+// close frees the object when the calls in progress have ended. Returns false if it was closed before.
+func (h *handle) close() bool {
+	isFirst := h.closed.CompareAndSwap(false, true)
+	if isFirst {
 		h.release()
 	}
+	return isFirst
 }
