@@ -1,4 +1,4 @@
-//! The C library against the Rust library, in one run.
+//! The C library, and the module in Go on it, against the Rust library, in one run.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -50,11 +50,13 @@ pub(crate) fn calls(forms: &Forms, directory: &Path, rounds: usize) -> Result<[W
         return Ok([hit, answers]);
     };
     let program = compile(&library, directory)?;
+    let go = compile_go(directory)?;
     let cache = Cache::open(&forms.root)?;
     for (work, name, limit) in [(&mut hit, "hit", 1.1), (&mut answers, "answers", 1.2)] {
         let mut calls = Calls::start(&program, forms)?;
+        let mut go_calls = go.as_deref().map(|go| Calls::start(go, forms)).transpose()?;
         let (rust, c) = ("Rust", "C");
-        let sides = vec![
+        let mut sides = vec![
             Side::new(rust, || match name {
                 "hit" => repeated(|| {
                     drop(cache.get_with(&forms.emulator, Groups::CORE)?);
@@ -64,8 +66,15 @@ pub(crate) fn calls(forms: &Forms, directory: &Path, rounds: usize) -> Result<[W
             }),
             Side::new(c, || calls.time(name)),
         ];
+        match &mut go_calls {
+            Some(calls) => sides.push(Side::new("Go", || calls.time(name))),
+            None => work.skipped.push("module in Go: no go or no pkg-config here".to_owned()),
+        }
         work.sides = in_turn(rounds, sides)?;
         work.add_bar(c, rust, Limit::AtMost(limit));
+        if go.is_some() && name == "hit" {
+            work.add_bar("Go", rust, Limit::AtMost(1.5));
+        }
     }
     Ok([hit, answers])
 }
@@ -114,7 +123,31 @@ fn compile(library: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The program in C, which waits for work.
+/// Builds the program in Go, with the library beside that in C. `None` where there is no Go.
+fn compile_go(directory: &Path) -> Result<Option<PathBuf>> {
+    let has = |program: &str, argument: &str| {
+        let run = Command::new(program).arg(argument).stdout(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    };
+    if !has("go", "version") || !has("pkg-config", "--version") {
+        return Ok(None);
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let found = format!(
+        "Name: capscache\nDescription: The library of this build\nVersion: 0\nCflags: -I{}\nLibs: -L{1} -Wl,-rpath,{1} -lcapscache\n",
+        repository.join("bindings/c/include").display(),
+        directory.display(),
+    );
+    std::fs::write(directory.join("capscache.pc"), found)?;
+    let program = directory.join("calls-go");
+    let mut go = Command::new("go");
+    go.current_dir(repository.join("bindings/go")).args(["build", "-o"]).arg(&program);
+    go.arg("./internal/calls").env("PKG_CONFIG_PATH", directory).env("CGO_ENABLED", "1");
+    ensure!(go.status()?.success(), "go build failed");
+    Ok(Some(program))
+}
+
+/// A program in C or Go, which waits for work.
 struct Calls {
     _child: Child,
     input: ChildStdin,
@@ -137,6 +170,6 @@ impl Calls {
         writeln!(self.input, "{work}")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        Ok(Duration::from_nanos(line.trim().parse().context("the program in C failed")?))
+        Ok(Duration::from_nanos(line.trim().parse().context("the program in C or Go failed")?))
     }
 }
