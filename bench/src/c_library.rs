@@ -134,15 +134,16 @@ fn compile_go(directory: &Path) -> Result<Option<PathBuf>> {
     }
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let found = format!(
-        "Name: capscache\nDescription: The library of this build\nVersion: 0\nCflags: -I{}\nLibs: -L{1} -Wl,-rpath,{1} -lcapscache\n",
+        "Name: capscache\nDescription: The library of this build\nVersion: 0\nCflags: -I{}\nLibs: -lcapscache\n",
         repository.join("bindings/c/include").display(),
-        directory.display(),
     );
     std::fs::write(directory.join("capscache.pc"), found)?;
     let program = directory.join("calls-go");
     let mut go = Command::new("go");
     go.current_dir(repository.join("bindings/go")).args(["build", "-o"]).arg(&program);
     go.arg("./internal/calls").env("PKG_CONFIG_PATH", directory).env("CGO_ENABLED", "1");
+    // Not in the file above: Go's cache of builds keeps what pkg-config printed.
+    go.env("CGO_LDFLAGS", format!("-L{0} -Wl,-rpath,{0}", directory.display()));
     ensure!(go.status()?.success(), "go build failed");
     Ok(Some(program))
 }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +11,10 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use test_support::{Run, has, run, wait_until, x86_64};
 
-/// A directory with the C library as `make install-c` would install it.
+/// A directory with the C library as `make install-c` would install it, the same one for all tests, and a directory of
+/// this test.
 struct Installed {
+    library: PathBuf,
     directory: TempDir,
 }
 
@@ -21,22 +24,29 @@ impl Installed {
         if !has("go") || !has("cc") || !has("pkg-config") {
             return None;
         }
-        let directory = tempfile::tempdir().expect("a directory");
+        let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-library");
+        std::fs::create_dir_all(&installed).expect("a directory");
+        let staged = tempfile::tempdir_in(&installed).expect("a directory");
+        // Other tests use it at the same time.
+        let replace = |name: &str| {
+            std::fs::rename(staged.path().join(name), installed.join(name)).expect("a file");
+        };
         let program = std::env::current_exe().expect("this program");
         // cargo builds the library beside this program.
         let library = program.with_file_name("libcapscache_c.so");
         assert!(library.exists(), "{} is missing", library.display());
         for name in ["libcapscache.so", "libcapscache.so.0"] {
-            symlink(&library, directory.path().join(name)).expect("a link");
+            symlink(&library, staged.path().join(name)).expect("a link");
+            replace(name);
         }
         let found = format!(
-            "Name: capscache\nDescription: The library of this build\nVersion: {}\nCflags: -I{}\nLibs: -L{} -lcapscache\n",
+            "Name: capscache\nDescription: The library of this build\nVersion: {}\nLibs: -lcapscache\n",
             env!("CARGO_PKG_VERSION"),
-            repository().join("bindings/c/include").display(),
-            directory.path().display(),
         );
-        std::fs::write(directory.path().join("capscache.pc"), found).expect("a file");
-        Some(Installed { directory })
+        std::fs::write(staged.path().join("capscache.pc"), found).expect("a file");
+        replace("capscache.pc");
+        let directory = tempfile::tempdir().expect("a directory");
+        Some(Installed { library: installed, directory })
     }
 
     fn path(&self) -> &Path {
@@ -45,8 +55,15 @@ impl Installed {
 
     /// A command of Go's in a folder of the repository. It uses no network, and writes below the build's directory.
     fn go(&self, folder: &str, cgo: bool) -> Command {
+        // Go's cache of builds knows neither what pkg-config printed nor what a header contains: the flags name both.
+        let header = repository().join("bindings/c/include/capscache.h");
+        let mut content = DefaultHasher::new();
+        std::fs::read(&header).expect("the header").hash(&mut content);
+        let include = header.parent().expect("a directory").display();
         let mut command = Command::new("go");
         command
+            .env("CGO_CPPFLAGS", format!("-I{include} -DHEADER={}", content.finish()))
+            .env("CGO_LDFLAGS", format!("-L{}", self.library.display()))
             .current_dir(repository().join(folder))
             .env("CAPSCACHE_COMMAND", env!("CARGO_BIN_EXE_capscache"))
             .env("CGO_ENABLED", if cgo { "1" } else { "0" })
@@ -57,8 +74,8 @@ impl Installed {
             .env("GOPROXY", "off")
             .env("GOTOOLCHAIN", "local")
             .env("GOWORK", "off")
-            .env("LD_LIBRARY_PATH", self.path())
-            .env("PKG_CONFIG_PATH", self.path());
+            .env("LD_LIBRARY_PATH", &self.library)
+            .env("PKG_CONFIG_PATH", &self.library);
         command
     }
 
@@ -165,14 +182,14 @@ fn each_example_prints_the_same_from_a_cache_and_from_a_service() {
         assert_eq!((built.code, &*built.stderr), (Some(0), ""), "{example}");
         let prints = |cache: &Path| -> Run {
             let mut command = Command::new(&program);
-            command.env("LD_LIBRARY_PATH", installed.path()).arg(cache).arg(x86_64());
+            command.env("LD_LIBRARY_PATH", &installed.library).arg(cache).arg(x86_64());
             run(&mut command)
         };
         let (read, served) = (prints(&root), prints(&socket));
         assert_eq!((read.code, &*read.stderr), (Some(0), ""), "{example}");
         assert!(read.stdout.len() > 100, "{example}: {}", read.stdout);
         assert_eq!((served.stdout, served.stderr), (read.stdout, read.stderr), "{example}");
-        let failed = run(Command::new(&program).env("LD_LIBRARY_PATH", installed.path()));
+        let failed = run(Command::new(&program).env("LD_LIBRARY_PATH", &installed.library));
         assert_eq!(failed.code, Some(2), "{example}");
         assert_eq!(failed.stderr, format!("usage: {example} ROOT|SOCKET EMULATOR\n"));
     }
