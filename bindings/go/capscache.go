@@ -5,7 +5,7 @@
 // The package has the interface. Two packages implement it: reader on the C library, which reads the files of the cache and
 // probes where an entry is missing, and service, in Go alone, which calls the service of capscache over its socket.
 //
-//	cache, err := reader.Open("/var/lib/my-driver/capscache", reader.Options{}) // or: service.Open(service.Socket)
+//	cache, err := reader.Open("/var/lib/my-driver/capscache", reader.Options{}) // or: service.New(service.Socket), nil
 //	if err != nil {
 //		return err
 //	}

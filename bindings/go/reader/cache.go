@@ -70,8 +70,8 @@ func set(chosen *C.capscache_options, options Options) error {
 		}
 		C.capscache_options_add_fallback(chosen, path.pointer())
 	}
-	for _, uid := range options.TrustedOwners {
-		C.capscache_options_set_trusted_owner(chosen, C.uint32_t(uid))
+	if uid := options.TrustedOwner; uid != nil {
+		C.capscache_options_set_trusted_owner(chosen, C.uint32_t(*uid))
 	}
 	if options.FailureTTL != 0 {
 		C.capscache_options_set_failure_ttl(chosen, C.uint32_t(options.FailureTTL/time.Second))

@@ -14,9 +14,9 @@ type Options struct {
 	// Fallbacks are the roots of other caches, such as capscache.SystemRoot, whose valid entries are used where the root has
 	// none. They are searched in this order and never written; one that is absent is skipped.
 	Fallbacks []string
-	// TrustedOwners are users whose files are trusted beside those of root and of the user of this process, such as the owner
-	// of capscache.SystemRoot.
-	TrustedOwners []uint32
+	// TrustedOwner is a user whose files are trusted beside those of root and of the user of this process, such as the owner
+	// of capscache.SystemRoot; nil stands for none.
+	TrustedOwner *uint32
 	// FailureTTL is the time, in whole seconds, after which an emulator that could not be probed is probed again if nothing
 	// changes before; 0 stands for a minute.
 	FailureTTL time.Duration

@@ -84,11 +84,12 @@ func TestEntriesOfAFallbackAreUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	probed.Close()
+	owner := uint32(os.Getuid())
 	options := Options{
-		Fallbacks:     []string{"/nowhere", system},
-		TrustedOwners: []uint32{0},
-		FailureTTL:    time.Second,
-		StartTimeout:  time.Minute,
+		Fallbacks:    []string{"/nowhere", system},
+		TrustedOwner: &owner,
+		FailureTTL:   time.Second,
+		StartTimeout: time.Minute,
 	}
 	found, err := open(t, options).Lookup(context.Background(), cachetest.AVR)
 	if err != nil {
