@@ -818,10 +818,8 @@ pub(crate) struct Seed {
     #[arg(long, value_enum, default_value_t = ImageTimes::Kept, requires = "image_root")]
     pub(crate) image_times: ImageTimes,
 
-    /// Print a JSON object per line: emulator, state (accepted, missing, not-accepted, written, left, failed)
-    /// and reason.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 /// Change times of files in a finished image.

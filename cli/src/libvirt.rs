@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::{ImageTimes, Probing, Seed};
+use crate::format::DocumentFormat;
 use crate::output;
 use crate::remedy;
 use crate::session::{Session, locate, user_caches};
@@ -35,7 +36,7 @@ pub(crate) fn seed(session: &Session, args: &Seed) -> Result<ExitCode> {
             located.collect::<Result<_, _>>()?
         }
     };
-    let mut report = Report::new(args.json);
+    let mut report = Report::new(args.format.document());
     let mut lacking = Vec::new();
     for emulator in emulators {
         match seeder.check(&emulator) {
@@ -237,23 +238,23 @@ impl Outcome {
 
 /// The results for emulators, which are printed one by one.
 struct Report {
-    json: bool,
+    format: Option<DocumentFormat>,
     is_all_accepted: bool,
 }
 
 impl Report {
-    fn new(json: bool) -> Report {
-        Report { json, is_all_accepted: true }
+    fn new(format: Option<DocumentFormat>) -> Report {
+        Report { format, is_all_accepted: true }
     }
 
     fn add(&mut self, emulator: &Path, outcome: Outcome, reason: Option<String>) -> Result<()> {
         if matches!(outcome, Outcome::Missing | Outcome::NotAccepted | Outcome::Failed) {
             self.is_all_accepted = false;
         }
-        if self.json {
+        if let Some(format) = self.format {
             let emulator = emulator.to_string_lossy();
-            let line = json!({"emulator": emulator, "state": outcome, "reason": reason});
-            return output::print_json(&line);
+            let result = json!({"emulator": emulator, "state": outcome, "reason": reason});
+            return output::print_document(&format.event(&result)?);
         }
         let (emulator, outcome) = (Escaped::new(emulator), outcome.text());
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -275,6 +276,6 @@ impl Report {
         let text = output::chain(error.as_ref());
         let with_remedy = anyhow!("{text}{}", remedy::of(&text));
         output::print_error_about(&Escaped::new(emulator).to_string(), &with_remedy);
-        if self.json { self.add(emulator, Outcome::Failed, Some(text)) } else { Ok(()) }
+        if self.format.is_some() { self.add(emulator, Outcome::Failed, Some(text)) } else { Ok(()) }
     }
 }

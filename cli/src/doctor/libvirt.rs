@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use capscache_libvirt::Release;
-use capscache_service::release::installed_version;
+use capscache_libvirt::{Installed, Release, UnknownRelease};
 
 use super::Check;
 use crate::output::chain;
@@ -17,14 +16,14 @@ const PART: &str = "libvirt";
 const CACHE: &str = "/var/cache/libvirt/qemu/capabilities";
 
 pub(super) fn check() -> Vec<Check> {
-    let Some(version) = installed_version() else {
+    let Some(installed) = Installed::on_this_host() else {
         return vec![Check::ok(PART, "not installed, which is fine")];
     };
-    vec![check_release(version), check_cache(Path::new(CACHE))]
+    vec![check_release(installed.release()), check_cache(Path::new(CACHE))]
 }
 
-fn check_release(version: u32) -> Check {
-    match Release::of_version(version) {
+fn check_release(release: Result<Release, UnknownRelease>) -> Check {
+    match release {
         Ok(release) => Check::ok(PART, format!("the installed release is known: {release}")),
         Err(error) => {
             let remedy = "name the nearest release with --libvirt, for flags and XML".to_owned();
@@ -41,7 +40,8 @@ fn check_cache(directory: &Path) -> Check {
         Ok(files) => {
             let is_xml = |path: &&PathBuf| path.extension() == Some("xml".as_ref());
             let number = files.iter().filter(is_xml).count();
-            Check::ok(PART, format!("its cache {name} has {number} files of capabilities"))
+            let hint = "`capscache libvirt seed --check` reports which of them it accepts";
+            Check::ok(PART, format!("its cache {name} has {number} files of capabilities; {hint}"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Check::ok(PART, format!("it has no cache yet at {name}"))
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_release_that_is_not_known_is_a_warning() {
-        assert_eq!(check_release(11_003_000).state, State::Ok);
-        let check = check_release(4_000_000);
+        assert_eq!(check_release(Release::of_version(11_003_000)).state, State::Ok);
+        let check = check_release(Release::of_version(4_000_000));
         assert_eq!(check.state, State::Warning);
         assert!(check.found.contains("4.0"), "{check:?}");
     }
@@ -72,7 +72,7 @@ mod tests {
         for name in ["a.xml", "b.xml", "c.new"] {
             fs::write(directory.path().join(name), "").unwrap();
         }
-        assert!(check_cache(directory.path()).found.ends_with("has 2 files of capabilities"));
+        assert!(check_cache(directory.path()).found.contains("has 2 files of capabilities;"));
         assert!(
             check_cache(&directory.path().join("none")).found.starts_with("it has no cache yet")
         );
