@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::Status;
+use capscache::{Escaped, Status};
 
 use crate::host::{self, Service};
 use crate::output;
@@ -49,7 +49,7 @@ fn cache(session: &Session, source: Option<&Source>) -> Result<Cell> {
     let root = session.root()?;
     let by = if matches!(source, Some(Source::Service(..))) { ", through the service" } else { "" };
     let absent = if root.exists() { "" } else { " (does not exist yet)" };
-    Ok(format!("{}{by}{absent}", root.display()).into())
+    Ok(format!("{}{by}{absent}", Escaped::new(&root)).into())
 }
 
 fn emulators(found: &Found) -> Cell {
@@ -72,11 +72,11 @@ fn emulators(found: &Found) -> Cell {
 }
 
 fn service(service: &Service) -> Cell {
-    let socket = service.socket.display();
+    let socket = Escaped::new(&service.socket);
     match &service.info {
         None => "not running".into(),
         Some(Ok(info)) => {
-            let (version, root) = (&info.version, info.root.display());
+            let (version, root) = (&info.version, Escaped::new(&info.root));
             format!("running at {socket}: version {version}, serves {root}").into()
         }
         Some(Err(error)) => Cell::styled(output::chain(error), BAD),
@@ -104,7 +104,7 @@ fn next(found: &Found) -> Table {
     let is_example = |(path, _): &&(PathBuf, Status)| path.file_name() == Some(EXAMPLE.as_ref());
     let example = emulators.iter().find(is_example).or(emulators.first());
     if let Some(name) = example.and_then(|(path, _)| path.file_name()) {
-        let name = name.display();
+        let name = Escaped::new(name);
         step(&format!("capscache inspect {name}"), "show what it can do");
         step(&format!("capscache query {name} cpu:host@kvm"), "answer yes, no or unknown");
     }

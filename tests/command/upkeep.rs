@@ -86,6 +86,7 @@ fn warm_known_probes_replaced_emulators_with_the_groups_that_they_had_and_no_oth
     dir.answer(&["warm", "--full", &wrapper]);
     let mut file = fs::OpenOptions::new().append(true).open(&wrapper).expect("the wrapper");
     file.write_all(b"# edited\n").expect("a write");
+    drop(file);
     let known = dir.answer(&["warm", "--known"]);
     assert!(known.starts_with("qemu-system-mine ") && known.contains("probed in"), "{known}");
     let entry = dir.listed(&wrapper).expect("an entry");

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Complete) -> Result<ExitCode> {
     let found = clap_complete::engine::complete(&mut command, words, last, directory.as_deref());
     let mut text = Text::new();
     for candidate in found.unwrap_or_default().iter().filter(|candidate| !candidate.is_hide_set()) {
-        let value = candidate.get_value().display();
+        let value = candidate.get_value().to_string_lossy();
         match candidate
             .get_help()
             .and_then(|help| help.to_string().lines().next().map(str::to_owned))

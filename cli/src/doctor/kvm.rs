@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use capscache::Escaped;
 use rustix::io::Errno;
 
 use super::Check;
@@ -19,7 +20,7 @@ pub(super) fn check() -> Vec<Check> {
 }
 
 fn check_node(path: &Path) -> Check {
-    let node = path.display();
+    let node = Escaped::new(path);
     let status = match fs::metadata(path) {
         Ok(status) if status.file_type().is_char_device() => status,
         Ok(_) => {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use capscache::Escaped;
 use capscache_libvirt::{Installed, Release, UnknownRelease};
 
 use super::Check;
@@ -33,7 +34,7 @@ fn check_release(release: Result<Release, UnknownRelease>) -> Check {
 }
 
 fn check_cache(directory: &Path) -> Check {
-    let name = directory.display();
+    let name = Escaped::new(directory);
     let files = fs::read_dir(directory)
         .and_then(|files| files.map(|file| Ok(file?.path())).collect::<io::Result<Vec<PathBuf>>>());
     match files {
