@@ -7,8 +7,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-hosts test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
-	check msrv package packages deny semver fixtures install-c
+.PHONY: help demo test test-hosts test-python test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
+	check msrv package packages deny semver fixtures install-c wheel
 .NOTPARALLEL:
 
 help: ## print this list
@@ -28,12 +28,17 @@ test: ## run all tests, those on real emulators included
 		set -ex; \
 		$(CARGO) test $(WITHOUT_LIBXML2) --locked; \
 	fi
+	@$(MAKE) --no-print-directory test-python
 	@scripts/skipped.sh
 
 test-hosts: ## the tests of format and reader for s390x, armv7, powerpc, aarch64 and musl; entries go both ways (downloads with rustup and apt)
 	@scripts/install-deps.sh cargo cc qemu
 	@scripts/install-deps.sh cross || true # What is missing is skipped.
 	CARGO='$(CARGO)' scripts/test-hosts.sh
+
+test-python: ## build the wheel of the Python package, and run its tests and examples in a virtual environment
+	@scripts/install-deps.sh cargo cc python3 qemu
+	CARGO='$(CARGO)' scripts/test-python.sh
 
 test-peers: ## compare with libvirt itself (lists changes of the machine, and waits for confirmation unless CI=true; as root downloads three systems)
 	@scripts/install-deps.sh cargo cc qemu
@@ -60,6 +65,10 @@ install-c: ## install the C library below PREFIX, /usr/local by default, in DEST
 	@scripts/install-deps.sh cargo cc cargo-c
 	$(CARGO) cinstall --release --locked --package capscache-c --prefix $(or $(PREFIX),/usr/local) \
 		$(if $(DESTDIR),--destdir $(DESTDIR)) $(if $(LIBDIR),--libdir $(LIBDIR))
+
+wheel: ## build the wheel of the Python package in target/wheels
+	@scripts/install-deps.sh cargo cc python3
+	CARGO='$(CARGO)' scripts/wheel.sh release "$${CARGO_TARGET_DIR:-target}/wheels"
 
 bench: ## XML against the mapped cache, the probe against its limit, addresses: tables, JSON and plots in target/bench
 	@scripts/install-deps.sh cargo cc go qemu libxml2

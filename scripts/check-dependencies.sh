@@ -52,6 +52,8 @@ absent anyhow -e normal -p capscache-run
 # What programs in C load: no async runtime where nothing is probed, and the header is not written when the library is built.
 absent tokio -e normal -p capscache-c --no-default-features
 absent cbindgen -e normal,build -p capscache-c
+# The Python package has its client of the service in Python: a wheel without the watcher, the server and their dependencies.
+absent capscache-service -e normal -p capscache-python
 # The service is a library: its errors are types, and it parses no command lines.
 absent anyhow -e normal -p capscache-service
 absent clap -e normal -p capscache-service

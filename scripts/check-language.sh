@@ -10,7 +10,7 @@ trap 'rm -f "$found"' EXIT
 
 # files PATH…: the text files among them. This script and the list of words name what they forbid.
 files() {
-    git ls-files -- "$@" | grep -E '\.(rs|go|md|sh|awk|toml|yml|varlink|service|socket|conf)$|(^|/)(Makefile|run)$' |
+    git ls-files -- "$@" | grep -E '\.(rs|go|md|py|pyi|sh|awk|toml|yml|varlink|service|socket|conf)$|(^|/)(Makefile|run)$' |
         grep -vxF -e scripts/check-language.sh -e _typos.toml
 }
 

@@ -2,7 +2,7 @@
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
 # usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime go libxml2 lintian
-#                                       make qemu rpm rustfmt strace tini typos valgrind
+#                                       make python3 qemu rpm rustfmt strace tini typos valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -53,6 +53,8 @@ for tool; do
         libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
         debhelper) command -v dh >/dev/null || packages="$packages debhelper" ;;
         rpm) command -v rpmspec >/dev/null || packages="$packages rpm" ;;
+        # Debian has the environments in a package of their own.
+        python3) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;
         faketime | lintian | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;

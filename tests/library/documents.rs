@@ -53,6 +53,7 @@ fn every_path_in_a_message_is_escaped() {
         "service/src",
         "cli/src",
         "bindings/c/src",
+        "bindings/python/src",
     ] {
         sources(&root.join(room), &mut files);
     }

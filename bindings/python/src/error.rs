@@ -1,0 +1,149 @@
+//! Errors of the library as exceptions of `capscache.errors`, with their facts as attributes.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use capscache::format::{QueryError, Unanswered};
+use capscache::{Error, Escaped, FailureCause, Status, chain};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::python::{path_text, raise};
+use crate::status::status_for;
+
+/// Returns the exception of an error of a cache.
+pub(crate) fn of_cache(py: Python<'_>, error: &Error) -> PyErr {
+    let make = || {
+        let facts = PyDict::new(py);
+        if let Some(path) = path_of(error) {
+            facts.set_item("path", path_text(py, path)?)?;
+        }
+        if let Some(number) = errno_of(error) {
+            facts.set_item("errno", number)?;
+        }
+        match error {
+            Error::Entry { action, .. } => facts.set_item("action", action)?,
+            Error::Failed { failure, .. } => {
+                facts.set_item("age", failure.age.as_secs())?;
+                facts.set_item("retry_in", failure.retry_in.as_secs())?;
+            }
+            _ => {}
+        }
+        if let Some(cause) = error.cause() {
+            facts.set_item("cause", cause.name())?;
+        }
+        Ok(raise(py, class_of(error), &chain(error), &facts))
+    };
+    make().unwrap_or_else(|error: PyErr| error)
+}
+
+/// Returns the exception of an entry that is not there, or that no longer answers for its emulator.
+pub(crate) fn of_no_entry(py: Python<'_>, emulator: &Path, status: &Status) -> PyErr {
+    let make = || {
+        let facts = PyDict::new(py);
+        facts.set_item("path", path_text(py, emulator)?)?;
+        let status = status_for(py, status)?;
+        let message = format!("no valid entry of {}: {}", Escaped::new(emulator), status.str()?);
+        facts.set_item("status", status)?;
+        Ok(raise(py, "NoEntryError", &message, &facts))
+    };
+    make().unwrap_or_else(|error: PyErr| error)
+}
+
+/// Returns the exception of a getter without a value.
+pub(crate) fn of_unanswered(py: Python<'_>, reason: &Unanswered) -> PyErr {
+    let make = || {
+        let facts = PyDict::new(py);
+        let class = match reason {
+            Unanswered::Absent { .. } => "AbsentError",
+            Unanswered::NotProbed { group, .. } => {
+                facts.set_item("group", group.name())?;
+                "NotProbedError"
+            }
+            _ => "UnknownError",
+        };
+        match reason {
+            Unanswered::Absent { what, name }
+            | Unanswered::Incomplete { what, name, .. }
+            | Unanswered::NotProbed { what, name, .. }
+            | Unanswered::NotQueried { what, name }
+            | Unanswered::Refused { what, name }
+            | Unanswered::Quarantined { what, name } => {
+                facts.set_item("what", what)?;
+                facts.set_item("name", name)?;
+            }
+            Unanswered::DidNotRun { accelerator } => {
+                facts.set_item("what", "accelerator")?;
+                facts.set_item("name", accelerator.name())?;
+            }
+            _ => {}
+        }
+        Ok(raise(py, class, &chain(reason), &facts))
+    };
+    make().unwrap_or_else(|error: PyErr| error)
+}
+
+/// Returns the exception of something that an emulator does not have.
+pub(crate) fn of_absent(py: Python<'_>, what: &'static str, name: &str) -> PyErr {
+    of_unanswered(py, &Unanswered::Absent { what, name: name.to_owned() })
+}
+
+/// Returns the exception of a query that cannot be parsed.
+pub(crate) fn of_query(py: Python<'_>, error: &QueryError) -> PyErr {
+    raise(py, "InvalidQueryError", &chain(error), &PyDict::new(py))
+}
+
+/// Returns the exception of a fault of the library.
+pub(crate) fn internal(py: Python<'_>, message: &str) -> PyErr {
+    raise(py, "InternalError", message, &PyDict::new(py))
+}
+
+fn class_of(error: &Error) -> &'static str {
+    match error {
+        Error::Root { .. } => "RootError",
+        Error::Unsafe { .. } => "UnsafeError",
+        Error::Emulator { .. } => "EmulatorError",
+        Error::Entry { .. } => "EntryError",
+        Error::Format { .. } | Error::OtherEmulator { .. } => "DamagedError",
+        Error::Abandoned { .. } => "InternalError",
+        error => match error.cause() {
+            Some(FailureCause::NotAnEmulator) => "NotAnEmulatorError",
+            Some(FailureCause::Crashed) => "CrashedError",
+            Some(FailureCause::TimedOut) => "TimedOutError",
+            Some(FailureCause::NotPermitted) => "NotPermittedError",
+            Some(FailureCause::Shortage) => "ShortageError",
+            _ => "ProbeError",
+        },
+    }
+}
+
+fn path_of(error: &Error) -> Option<&Path> {
+    match error {
+        Error::Root { path, .. }
+        | Error::Unsafe { path, .. }
+        | Error::Emulator { path, .. }
+        | Error::Entry { path, .. }
+        | Error::Format { path, .. }
+        | Error::OtherEmulator { path, .. }
+        | Error::Probe { path, .. }
+        | Error::Failed { path, .. }
+        | Error::Changing { path }
+        | Error::Abandoned { path }
+        | Error::Incomplete { path }
+        | Error::Model { path, .. } => Some(path),
+        _ => None,
+    }
+}
+
+/// Returns the number of the system's error among the causes.
+fn errno_of(error: &Error) -> Option<i32> {
+    let first: &(dyn StdError + 'static) = error;
+    let causes = std::iter::successors(Some(first), |cause| (*cause).source());
+    let number = |cause: &(dyn StdError + 'static)| {
+        let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+        cause.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()
+    };
+    causes.filter_map(number).next()
+}

@@ -1,0 +1,187 @@
+"""The client of the service, on a service with its own root, and on peers that break the protocol."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import unittest
+from typing import Callable
+
+import capscache
+from capscache import errors
+from support import AVR, X86_64, Directory
+
+COMMAND = os.environ.get("CAPSCACHE_COMMAND", "")
+OTHER_USER = 65534
+
+
+def has_service() -> bool:
+    found = os.access(COMMAND, os.X_OK)
+    if not found:
+        print("SKIPPED: the command was not built, so there is no service to call")
+    return found
+
+
+def as_other_user(call: Callable[[], object]) -> object:
+    """Returns what a call returns, as JSON, in a process of a user without rights."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
+            os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+            result = call()
+        except BaseException as error:
+            result = repr(error)
+        os.write(writing, json.dumps(result).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        result = json.load(pipe)
+    os.waitpid(child, 0)
+    return result
+
+
+class ServiceTest(Directory):
+    def start(self) -> capscache.Service:
+        """Starts a service with a root that only its own user may read."""
+        os.chmod(self.directory, 0o755)
+        root, path = self.directory / "cache", self.directory / "socket"
+        root.mkdir(mode=0o700)
+        arguments = [COMMAND, "serve", "--root", str(root), "--socket", str(path)]
+        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.send_signal, signal.SIGTERM)
+        service = capscache.Service(path)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                self.assertEqual(service.root, str(root))
+                return service
+            except errors.ServiceError:
+                time.sleep(0.02)
+        raise AssertionError("the service does not answer")
+
+    def test_an_entry_of_the_service_has_the_answers_of_the_cache(self) -> None:
+        if not has_service():
+            return
+        service = self.start()
+        with self.assertRaises(errors.NoEntryError) as raised:
+            service.lookup(X86_64)
+        self.assertEqual(raised.exception.status, capscache.Status("missing"))
+        entry = service.get(X86_64, ["devices"])
+        self.assertEqual((entry.emulator, entry.groups), (X86_64, ("devices",)))
+        with capscache.Cache(service.root) as cache:
+            self.assertEqual(cache.lookup(X86_64).json(), entry.json())
+            self.assertEqual(service.status(X86_64, "thorough"), cache.status(X86_64, "thorough"))
+            self.assertEqual(service.list(), cache.list())
+        self.assertEqual(service.query(X86_64, "machine:q35", "machine:nope"), (True, False))
+        self.assertEqual(service.refresh(X86_64).machines(), entry.machines())
+        self.assertIs(service.invalidate(X86_64), True)
+        self.assertIs(service.invalidate(X86_64), False)
+
+    def test_errors_of_the_service_are_those_of_the_cache(self) -> None:
+        if not has_service():
+            return
+        service = self.start()
+        program = self.write_program("qemu-system-x", "#!/bin/sh\nexit 0\n")
+        for call, kind, path in [
+            (lambda: service.get("/nope"), errors.EmulatorError, "/nope"),
+            (lambda: service.get(program), errors.NotAnEmulatorError, str(program)),
+            (lambda: service.get("/usr/../bin/x"), errors.EmulatorError, "/usr/../bin/x"),
+            (lambda: service.query(AVR, "colour:red"), errors.InvalidQueryError, None),
+            (lambda: service.get(AVR, ["nope"]), errors.ServiceError, None),
+        ]:
+            with self.assertRaises(errors.CapscacheError) as raised:
+                call()
+            self.assertIs(type(raised.exception), kind)
+            self.assertEqual(raised.exception.path, path)
+        self.assertEqual(raised.exception.error, "io.capscache.Cache.UnknownGroup")
+        self.assertEqual(raised.exception.parameters["group"], "nope")
+
+    def test_a_user_who_may_not_read_the_cache_gets_entries_from_the_service(self) -> None:
+        if not has_service():
+            return
+        if os.geteuid() != 0:
+            print("SKIPPED: not root: no program of another user can be run")
+            return
+        service = self.start()
+        service.get(AVR)
+
+        def run() -> list:
+            cache = capscache.open(service.root, socket=service.socket)
+            found = [type(cache).__name__, cache.lookup(AVR).arch, cache.status(AVR).state]
+            try:
+                cache.invalidate(AVR)
+            except errors.NotPermittedError as error:
+                found.append(error.cause)
+            return found
+
+        self.assertEqual(as_other_user(run), ["Service", "avr", "valid", "not-permitted"])
+
+    def test_who_may_write_the_cache_opens_it_although_there_is_a_service(self) -> None:
+        opened = capscache.open(self.directory / "new", socket=self.directory / "nothing")
+        self.assertIs(type(opened), capscache.Cache)
+        opened.close()
+        with self.assertRaises(errors.RootError):
+            capscache.open(self.write_program("file", ""), socket=self.directory / "nothing")
+
+    def peer(self, reply: bytes) -> capscache.Service:
+        """A service that sends this reply to the first call, and closes the connection."""
+        path = str(self.directory / "peer")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+
+        def serve() -> None:
+            with listener, listener.accept()[0] as connection:
+                self.received = connection.recv(4096)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self.addCleanup(thread.join)
+        return capscache.Service(path, timeout=30)
+
+    def test_a_call_is_one_message_of_json_with_a_zero_byte(self) -> None:
+        service = self.peer(b'{"parameters":{"root":"/a"}}\0')
+        self.assertEqual(service.root, "/a")
+        self.assertEqual(self.received[-1:], b"\0")
+        self.assertEqual(json.loads(self.received[:-1]), {"method": "io.capscache.Cache.GetInfo", "parameters": {}})
+
+    def test_a_peer_that_breaks_the_protocol_is_an_error(self) -> None:
+        for reply in (b"", b"{", b"[]\0", b"nonsense\0", b"\xff\0", b'{"parameters":{}}\0', b'{"parameters":7}\0'):
+            with self.subTest(reply):
+                service = self.peer(reply)
+                with self.assertRaises(errors.ServiceError) as raised:
+                    service.root
+                self.assertEqual(raised.exception.path, service.socket)
+                os.unlink(service.socket)
+
+    def test_answers_that_are_unknown_are_none(self) -> None:
+        service = self.peer(b'{"parameters":{"answers":["yes","no","unknown"]}}\0')
+        self.assertEqual(service.query(AVR, "a", "b", "c"), (True, False, None))
+
+    def test_the_names_of_checks_are_those_of_the_cache(self) -> None:
+        with self.assertRaisesRegex(ValueError, 'validation "slow" is unknown: names are fast, thorough, start'):
+            capscache.Service(self.directory / "nothing").status(AVR, "slow")
+
+    def test_a_service_that_is_not_there_has_the_number_of_the_system(self) -> None:
+        with self.assertRaises(errors.ServiceError) as raised:
+            capscache.Service(self.directory / "nothing").get(AVR)
+        error = raised.exception
+        self.assertEqual((error.errno, error.error), (2, None))
+        self.assertEqual(str(error), f"cannot call the service at {error.path}: No such file or directory")
+
+    def test_an_entry_that_the_service_could_not_store_is_an_error(self) -> None:
+        service = self.peer(b'{"parameters":{"state":"valid","accelerators":[]}}\0')
+        with self.assertRaisesRegex(errors.ServiceError, "the service stored none"):
+            service.get(AVR)
+
+
+if __name__ == "__main__":
+    unittest.main()
