@@ -403,10 +403,11 @@ impl HugePages {
     /// Reserves pages for a guest of 256 MiB.
     fn reserve() -> Option<HugePages> {
         let before = fs::read_to_string(HugePages::FILE).ok()?;
-        fs::write(HugePages::FILE, "160").ok()?;
+        let number = || fs::read_to_string(HugePages::FILE).ok()?.trim().parse::<u32>().ok();
+        let had = number()?;
+        fs::write(HugePages::FILE, (had + 160).to_string()).ok()?;
         let pages = HugePages(before);
-        let reserved: u32 = fs::read_to_string(HugePages::FILE).ok()?.trim().parse().ok()?;
-        (reserved >= 128).then_some(pages)
+        (number()? >= had + 128).then_some(pages)
     }
 }
 

@@ -90,10 +90,11 @@ pub(super) async fn launch(
     let placement = Placement::Inherited;
     let mut launched = Launched { qmp, process, helpers, files, log, directory, lock, placement };
     let actions = actions(prepared, is_detached);
-    let pids: Vec<i32> =
-        [launched.process.pid()].into_iter().chain(launched.helpers.pids()).collect();
+    let pids = [vec![launched.process.pid()], launched.helpers.pids()].concat();
     // While the emulator starts, which takes longer. It is in its scope before the guest runs.
-    let placing = scope::place(prepared.scope, name, &pids);
+    // The limit of the whole start is longer: its error would name the emulator.
+    let limit = prepared.deadlines.start / 2;
+    let placing = scope::place(prepared.scope, name, &pids, limit);
     match converse(&mut launched, &plan, actions, placing, &mut progress.clock).await {
         Ok(()) => Ok(launched),
         Err(Failure::Start(error)) => Err(error),
@@ -122,13 +123,13 @@ async fn converse(
         qmp.greeting().await.map_err(at("greeting"))?;
         clock.start("capabilities");
         qmp.execute("qmp_capabilities", None).await.map_err(at("capabilities"))?;
+        // It has created its objects, and has read the key.
+        directory.remove_master_key().map_err(|error| Failure::Start(error.into()))?;
         clock.start("scope");
         Ok(())
     };
     let placing = async { placing.await.map_err(|error| Failure::Start(error.into())) };
     ((), *placement) = tokio::try_join!(starting, placing)?;
-    // It has created its objects, and has read the key.
-    directory.remove_master_key().map_err(|error| Failure::Start(error.into()))?;
     clock.start("settings");
     if let Some(actions) = actions {
         qmp.execute("set-action", Some(actions)).await.map_err(at("settings"))?;

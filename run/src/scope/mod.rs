@@ -56,7 +56,7 @@ pub enum Placement {
 pub enum ScopeError {
     /// There is no manager of scopes.
     #[error(
-        "cannot make a scope: no systemd manages this session; start the guest without a scope"
+        "cannot make a scope: there is no systemd that manages this user's units; start the guest without a scope"
     )]
     NoManager,
     /// The bus cannot be used.
@@ -87,7 +87,7 @@ pub enum ScopeError {
         result: String,
     },
     /// The manager did not answer in time.
-    #[error("cannot make a scope: systemd did not answer within {} ms", limit.as_millis())]
+    #[error("cannot make a scope: systemd did not answer within {} ms, and may still make it", limit.as_millis())]
     TimedOut {
         /// The time that it had.
         limit: Duration,
@@ -102,16 +102,22 @@ struct Request {
     pids: Vec<u32>,
 }
 
-/// Moves processes of a guest into a scope, which ends with the last of them.
+/// Moves processes of a guest into a scope, which ends with the last of them. One that is required may take the time of
+/// `limit`.
 ///
 /// # Errors
 /// [`ScopeError`], if a scope is required.
-pub(crate) async fn place(scope: Scope, name: &str, pids: &[i32]) -> Result<Placement, ScopeError> {
+pub(crate) async fn place(
+    scope: Scope,
+    name: &str,
+    pids: &[i32],
+    limit: Duration,
+) -> Result<Placement, ScopeError> {
     let bus = match scope {
         Scope::None => None,
         Scope::Auto | Scope::Required => Bus::find(),
     };
-    place_by(bus, scope, name, pids).await
+    place_by(bus, scope, name, pids, limit).await
 }
 
 async fn place_by(
@@ -119,6 +125,7 @@ async fn place_by(
     scope: Scope,
     name: &str,
     pids: &[i32],
+    limit: Duration,
 ) -> Result<Placement, ScopeError> {
     let pids: Vec<u32> = pids.iter().filter_map(|pid| u32::try_from(*pid).ok()).collect();
     let unit = unit(name, pids.first().copied().unwrap_or_default());
@@ -130,14 +137,9 @@ async fn place_by(
             None => Err(ScopeError::NoManager),
         }
     };
-    let made = match scope {
-        // The deadline of the whole start holds.
-        Scope::Required => make.await,
-        Scope::Auto | Scope::None => {
-            let late = |_| Err(ScopeError::TimedOut { limit: PATIENCE });
-            tokio::time::timeout(PATIENCE, make).await.unwrap_or_else(late)
-        }
-    };
+    let limit = if scope == Scope::Required { limit } else { PATIENCE };
+    let late = |_| Err(ScopeError::TimedOut { limit });
+    let made = tokio::time::timeout(limit, make).await.unwrap_or_else(late);
     match made {
         Ok(()) => Ok(Placement::Scope { unit: request.unit }),
         Err(error) if scope == Scope::Required => Err(error),

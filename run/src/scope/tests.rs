@@ -43,8 +43,11 @@ fn bus(
     (directory, bus, thread)
 }
 
+/// The time of a required scope.
+const LIMIT: Duration = Duration::from_millis(500);
+
 async fn place(bus: Option<Bus>, scope: Scope) -> Result<Placement, ScopeError> {
-    place_by(bus, scope, "web", &[7]).await
+    place_by(bus, scope, "web", &[7], LIMIT).await
 }
 
 fn answers(result: &str) -> Vec<u8> {
@@ -100,6 +103,16 @@ async fn what_the_manager_refuses_is_named() {
         error.to_string(),
         "cannot make a scope: org.freedesktop.DBus.Error.AccessDenied: Access denied"
     );
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_required_scope_has_a_limit_of_its_own() {
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (_directory, hanging, thread) = bus(move |_| assert!(stopped.recv().is_err()));
+    let error = place(hanging, Scope::Required).await.unwrap_err();
+    assert!(matches!(error, ScopeError::TimedOut { limit } if limit == LIMIT));
+    drop(stop);
     thread.join().unwrap();
 }
 

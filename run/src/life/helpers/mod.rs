@@ -254,10 +254,22 @@ fn is_listening(socket: &Path) -> bool {
     })
 }
 
+/// Adds the children of processes, and theirs (`/proc/PID/task/PID/children`, proc_pid_task(5)).
+fn with_children(mut pids: Vec<i32>) -> Vec<i32> {
+    let mut next = 0;
+    while let Some(pid) = pids.get(next) {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        pids.extend(children.split_whitespace().filter_map(|number| number.parse::<i32>().ok()));
+        next += 1;
+    }
+    pids
+}
+
 impl Helpers {
-    /// The numbers of the processes.
-    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
-        self.0.iter().map(Process::pid)
+    /// The numbers of the processes and of their children: the daemon of virtiofs serves in a child of its own.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        with_children(self.0.iter().map(Process::pid).collect())
     }
 
     /// Lets the processes outlive this handle.
@@ -270,5 +282,38 @@ impl Drop for Helpers {
     fn drop(&mut self) {
         // Most have ended with the emulator.
         self.0.iter_mut().for_each(|process| process.end(&END_TIMEOUT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn the_children_of_a_process_belong_to_it() {
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (pid, child) = (shell.id().cast_signed(), line.trim().parse::<i32>().unwrap());
+        if fs::exists(format!("/proc/{pid}/task/{pid}/children")).unwrap() {
+            assert_eq!(with_children(vec![pid]), [pid, child]);
+        } else {
+            println!("SKIPPED: this kernel does not list the children of processes");
+        }
+        for pid in [child, pid] {
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(pid).unwrap(),
+                rustix::process::Signal::KILL,
+            )
+            .unwrap();
+        }
+        shell.wait().unwrap();
     }
 }
