@@ -28,7 +28,7 @@ for completions in bash:bash-completion/completions/capscache zsh:zsh/site-funct
     "$build/capscache" completions "${completions%%:*}" >"$file"
 done
 
-for unit in dist/systemd/*; do put 644 "$unit" "$to/lib/systemd/system/${unit##*/}"; done
+for unit in dist/systemd/capscache.*; do put 644 "$unit" "$to/lib/systemd/system/${unit##*/}"; done
 put 644 dist/sysusers.d/capscache.conf "$to/lib/sysusers.d/capscache.conf"
 put 644 dist/tmpfiles.d/capscache.conf "$to/lib/tmpfiles.d/capscache.conf"
 
