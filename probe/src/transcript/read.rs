@@ -152,7 +152,7 @@ impl RecordedPass {
     /// Returns the accelerator of the pass with this index. libvirt does not record it: its first pass is
     /// under KVM if `query-kvm` reports so; there is a second one, under TCG, only if the first was under a
     /// hardware accelerator.
-    pub(super) fn guess_accelerator(&self, index: usize, has_second: bool) -> Accelerator {
+    fn guess_accelerator(&self, index: usize, has_second: bool) -> Accelerator {
         let reports_kvm = |query: &RecordedQuery| {
             query.request.execute == "query-kvm"
                 && matches!(&query.reply, Ok(Reply::Return(json)) if is_enabled(json))
@@ -170,8 +170,24 @@ fn is_enabled(query_kvm: &str) -> bool {
         .is_ok_and(|answer| answer["enabled"] == true && answer["present"] == true)
 }
 
-/// Reads a transcript up to its end.
-pub(super) fn read(transcript: &str) -> Result<(Subject, Vec<RecordedPass>), TranscriptError> {
+/// Reads a transcript up to its end: what it is about, and its passes with their accelerators. `first` is that of the
+/// first pass, if the transcript does not record one.
+pub(super) fn read(
+    transcript: &str,
+    first: Option<Accelerator>,
+) -> Result<(Subject, Vec<(Accelerator, RecordedPass)>), TranscriptError> {
+    let (subject, passes) = read_items(transcript)?;
+    let has_second = passes.len() > 1;
+    let passes = passes.into_iter().enumerate().map(|(index, pass)| {
+        let given = first.filter(|_| index == 0);
+        let accelerator =
+            pass.accelerator.or(given).unwrap_or_else(|| pass.guess_accelerator(index, has_second));
+        (accelerator, pass)
+    });
+    Ok((subject, passes.collect()))
+}
+
+fn read_items(transcript: &str) -> Result<(Subject, Vec<RecordedPass>), TranscriptError> {
     let mut subject = Subject::default();
     let mut passes: Vec<RecordedPass> = Vec::new();
     let mut pending: Option<(Request, Option<&str>)> = None;

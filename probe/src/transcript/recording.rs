@@ -59,18 +59,11 @@ impl Recording {
         transcript: &str,
         first: Option<Accelerator>,
     ) -> Result<Recording, TranscriptError> {
-        let (_, passes) = read(transcript)?;
+        let (_, passes) = read(transcript, first)?;
         if passes.is_empty() {
             return Err(TranscriptError::Empty);
         }
-        let has_second = passes.len() > 1;
-        let passes = passes.into_iter().enumerate().map(|(index, pass)| {
-            let accelerator = pass
-                .accelerator
-                .or(first.filter(|_| index == 0))
-                .unwrap_or_else(|| pass.guess_accelerator(index, has_second));
-            Pass::new(pass, accelerator)
-        });
+        let passes = passes.into_iter().map(|(accelerator, pass)| Pass::new(pass, accelerator));
         let mut recording =
             Recording { passes: passes.collect(), commands: HashSet::new(), types: HashSet::new() };
         for command in ["query-version", "query-target"] {

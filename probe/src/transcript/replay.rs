@@ -33,21 +33,16 @@ pub fn replay_under(
     transcript: &str,
     first: Option<Accelerator>,
 ) -> Result<Model, TranscriptError> {
-    let (subject, passes) = read(transcript)?;
+    let (subject, passes) = read(transcript, first)?;
     let groups = subject.groups.iter().filter_map(|name| Group::from_name(name));
     let groups = groups.fold(Groups::CORE, |groups, group| groups | group.into());
     let mut model: Option<Model> = None;
-    let has_second = passes.len() > 1;
-    for (index, pass) in passes.into_iter().enumerate() {
-        if let (Some(accelerator), Some(failure), Some(model)) =
-            (pass.accelerator, &pass.failure, &mut model)
-        {
+    for (index, (accelerator, pass)) in passes.into_iter().enumerate() {
+        // Only a pass whose accelerator is recorded has one.
+        if let (Some(failure), Some(model)) = (&pass.failure, &mut model) {
             note_failure(model, true, groups, accelerator, failure);
             continue;
         }
-        let given = first.filter(|_| index == 0);
-        let accelerator =
-            pass.accelerator.or(given).unwrap_or_else(|| pass.guess_accelerator(index, has_second));
         let selection = Selection {
             core: true,
             groups,
