@@ -1,5 +1,7 @@
 //! Addresses of PCI devices on the host.
 
+use capscache_domain::PciAddress;
+
 use crate::error::Error;
 use crate::view::View;
 
@@ -14,5 +16,5 @@ pub(in crate::command) fn read(source: View<'_>) -> Result<String, Error> {
     };
     let (domain, bus) = (part("domain", 0xffff)?, part("bus", 0xff)?);
     let (slot, function) = (part("slot", 0x1f)?, part("function", 7)?);
-    Ok(format!("{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"))
+    Ok(PciAddress { domain, bus, slot, function, ..PciAddress::default() }.to_string())
 }

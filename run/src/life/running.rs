@@ -81,7 +81,7 @@ impl Running {
 
     /// Waits for the next event. `None` when the guest has ended and all events were returned.
     ///
-    /// The last thousand events are kept; [`Event::missed`] counts those that were dropped. Cancelling loses nothing.
+    /// The first 1024 events that were not taken are kept; [`Event::missed`] counts those that were dropped. Cancelling loses nothing.
     pub async fn next_event_async(&mut self) -> Option<Event> {
         self.events.recv().await
     }

@@ -23,10 +23,8 @@ pub(super) fn start(mut file: &File) -> io::Result<()> {
 /// Starts a list of this process.
 pub(super) fn start_with_own(file: &File) -> io::Result<()> {
     start(file)?;
-    let stat = fs::read("/proc/self/stat")?;
-    let Some((number, started)) = identity(&stat) else { return Ok(()) };
-    let line = [number, started].join(&b' ');
-    (&mut &*file).write_all(&[&line[..], b"\n"].concat())
+    let own = line(&fs::read("/proc/self/stat")?).ok_or(io::ErrorKind::InvalidData)?;
+    (&mut &*file).write_all(&[&own[..], b"\n"].concat())
 }
 
 /// Kills the processes of a list that still run.
@@ -57,13 +55,18 @@ fn running(file: &File) -> io::Result<Vec<OwnedFd>> {
     Ok(lines.filter_map(find).collect())
 }
 
-fn find(line: &str) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(line.split(' ').next()?.parse().ok()?)?;
+/// Returns the line of a process, given its `/proc/PID/stat`.
+fn line(stat: &[u8]) -> Option<Vec<u8>> {
+    let (number, started) = identity(stat)?;
+    Some([number, started].join(&b' '))
+}
+
+fn find(listed: &str) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(listed.split(' ').next()?.parse().ok()?)?;
     // The descriptor first: what is checked then is about the process of the descriptor, whatever has its number later.
     let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    let (number, started) = identity(&stat)?;
-    let is_same = [number, started].join(&b' ') == line.as_bytes();
+    let is_same = line(&stat)? == listed.as_bytes();
     // It can be read once the process has ended, though its parent has not waited for it (pidfd_open(2)).
     let mut ended = [PollFd::new(&process, PollFlags::IN)];
     let runs = poll(&mut ended, Some(&Timespec::default())) == Ok(0);

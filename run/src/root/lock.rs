@@ -59,6 +59,11 @@ impl NameLock {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         let is_detached = is_detached(&runner).map_err(RootError::io("read", &path))?;
+        let list_own = || holders::start_with_own(&runner).map_err(RootError::io("write", &path));
+        if !is_detached {
+            // Before the wait, so that others are refused at once.
+            list_own()?;
+        }
         let emulator = File::from(open("emulator").map_err(failed)?);
         let patience = if is_detached { DETACHED_TIMEOUT } else { END_TIMEOUT };
         let started = Instant::now();
@@ -74,7 +79,10 @@ impl NameLock {
         }
         // Processes that serve devices may hold no lock.
         holders::kill(&emulator).map_err(RootError::io("read", &path))?;
-        holders::start_with_own(&runner).map_err(RootError::io("write", &path))?;
+        if is_detached {
+            // Not before: the mark is what keeps the emulator from being killed.
+            list_own()?;
+        }
         holders::start(&emulator).map_err(RootError::io("write", &path))?;
         Ok(NameLock { runner, emulator })
     }

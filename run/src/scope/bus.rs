@@ -2,12 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use capscache_format::hex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -115,12 +115,7 @@ impl Bus {
     /// Returns all that is sent: the authentication, and three calls.
     fn requests(&self, request: &Request) -> Vec<u8> {
         let uid = rustix::process::geteuid().as_raw().to_string();
-        let mut line = String::from("\0AUTH EXTERNAL ");
-        for byte in uid.bytes() {
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{byte:02x}");
-        }
-        line.push_str("\r\nBEGIN\r\n");
+        let line = format!("\0AUTH EXTERNAL {}\r\nBEGIN\r\n", hex(uid.as_bytes()));
         let daemon = |member, signature| Call {
             destination: DAEMON,
             path: DAEMON_PATH,

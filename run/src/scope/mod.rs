@@ -113,11 +113,10 @@ pub(crate) async fn place(
     pids: &[i32],
     limit: Duration,
 ) -> Result<Placement, ScopeError> {
-    let bus = match scope {
-        Scope::None => None,
-        Scope::Auto | Scope::Required => Bus::find(),
-    };
-    place_by(bus, scope, name, pids, limit).await
+    match scope {
+        Scope::None => Ok(Placement::Inherited),
+        Scope::Auto | Scope::Required => place_by(Bus::find(), scope, name, pids, limit).await,
+    }
 }
 
 async fn place_by(

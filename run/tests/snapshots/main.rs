@@ -154,3 +154,27 @@ fn addresses_of_pci_devices_on_the_host_have_one_range() {
         }
     }
 }
+
+#[test]
+fn vhost_net_serves_an_interface_where_it_opens_or_is_required() {
+    let mut emulators = Emulators::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let text = fs::read_to_string(folder.join("pc.xml")).unwrap();
+    for (driver, opens, expected) in [
+        ("", true, true),
+        ("", false, false),
+        ("<driver name='vhost'/>", false, true),
+        ("<driver name='qemu'/>", true, false),
+    ] {
+        let interface = format!(
+            "<interface type='bridge'><source bridge='br0'/><model type='virtio'/>{driver}</interface></devices>"
+        );
+        let guest = Guest::from_xml(&text.replacen("</devices>", &interface, 1)).unwrap();
+        let mut host = host("pc");
+        host.vhost_without_kvm = true;
+        host.opens = if opens { |_| true } else { |_| false };
+        let entry = emulators.entry("x86_64");
+        let command = command(&guest, entry, &Policy::default(), &host, &Same).unwrap().to_shell();
+        assert_eq!(command.contains("\"vhost\":true"), expected, "{driver} {opens}: {command}");
+    }
+}
