@@ -1,7 +1,7 @@
 //! The errors between a caller and an answer.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use capscache_format::{Escaped, FailureCause, FormatError, ModelError};
@@ -166,6 +166,38 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// Returns the path that the error is about: a root, an emulator, or the file of an entry.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::Root { path, .. }
+            | Error::Unsafe { path, .. }
+            | Error::Emulator { path, .. }
+            | Error::Entry { path, .. }
+            | Error::Format { path, .. }
+            | Error::OtherEmulator { path, .. }
+            | Error::Failed { path, .. }
+            | Error::Changing { path }
+            | Error::Abandoned { path }
+            | Error::Incomplete { path }
+            | Error::Model { path, .. } => Some(path),
+            #[cfg(feature = "probe")]
+            Error::Probe { path, .. } => Some(path),
+            #[cfg(feature = "probe")]
+            Error::Thread { .. } => None,
+        }
+    }
+
+    /// Returns the number of the operating system's error among the causes.
+    pub fn os_error(&self) -> Option<i32> {
+        let first: &(dyn std::error::Error + 'static) = self;
+        let causes = std::iter::successors(Some(first), |cause| (*cause).source());
+        let number = |cause: &(dyn std::error::Error + 'static)| {
+            let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+            cause.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()
+        };
+        causes.filter_map(number).next()
     }
 
     /// Returns whether the entry is damaged, or that of another emulator: the next `get` replaces it.

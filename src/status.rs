@@ -51,6 +51,21 @@ pub enum Status {
     Missing,
 }
 
+impl fmt::Display for Status {
+    /// Writes the reason why there is no valid entry, as far as it is known, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Stale { input, path, recorded, found } => {
+                write_change(f, input, path, recorded, found)
+            }
+            Status::Failed { reason, .. } => {
+                write!(f, "the last probe failed: {}", Escaped::new(reason))
+            }
+            other => write!(f, "it is {}", other.name()),
+        }
+    }
+}
+
 impl Status {
     /// The name of the state: `valid`, `stale`, `damaged`, `unreadable`, `failed`, `missing`.
     pub fn name(&self) -> &'static str {
@@ -96,13 +111,22 @@ pub struct Stale {
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stale { input, path, recorded, found, .. } = self;
-        write!(f, "the {input}")?;
-        if !path.as_os_str().is_empty() {
-            write!(f, " {}", Escaped::new(path))?;
-        }
-        let (recorded, found) = (Escaped::new(recorded), Escaped::new(found));
-        write!(f, " changed: recorded {recorded}, found {found}")
+        write_change(f, input.name(), path, recorded, found)
     }
+}
+
+fn write_change(
+    f: &mut fmt::Formatter<'_>,
+    input: &str,
+    path: &Path,
+    recorded: &str,
+    found: &str,
+) -> fmt::Result {
+    write!(f, "the {}", Escaped::new(input))?;
+    if !path.as_os_str().is_empty() {
+        write!(f, " {}", Escaped::new(path))?;
+    }
+    write!(f, " changed: recorded {}, found {}", Escaped::new(recorded), Escaped::new(found))
 }
 
 /// A recent failed probe of an emulator that has not changed since.

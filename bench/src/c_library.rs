@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use capscache::{Cache, Groups, Query, Tri};
 
 use crate::measure::{Side, in_turn};
+use crate::processes::{built, run};
 use crate::reading::Forms;
 use crate::report::{Limit, Unit, Work};
 
@@ -43,11 +44,13 @@ pub(crate) fn calls(forms: &Forms, directory: &Path, rounds: usize) -> Result<[W
     let mut hit = Work::new("c-hit", "validated get of an open emulator", Unit::Seconds);
     let what = "open of cache and entry, and twenty queries parsed and answered";
     let mut answers = Work::new("c-answers", what, Unit::Seconds);
-    let Some(library) = library() else {
-        let reason = "C library: not built in the profile of this program";
-        hit.skipped.push(reason.to_owned());
-        answers.skipped.push(reason.to_owned());
-        return Ok([hit, answers]);
+    let library = match built("libcapscache_c.so") {
+        Ok(library) => library,
+        Err(reason) => {
+            hit.skipped.push(reason.to_string());
+            answers.skipped.push(reason.to_string());
+            return Ok([hit, answers]);
+        }
     };
     let program = compile(&library, directory)?;
     let go = compile_go(directory)?;
@@ -102,12 +105,6 @@ fn open_and_answer(forms: &Forms) -> Result<()> {
     Ok(())
 }
 
-/// The shared library of the same build.
-fn library() -> Option<PathBuf> {
-    let library = std::env::current_exe().ok()?.with_file_name("libcapscache_c.so");
-    library.exists().then_some(library)
-}
-
 fn compile(library: &Path, directory: &Path) -> Result<PathBuf> {
     for name in ["libcapscache.so", "libcapscache.so.0"] {
         symlink(library, directory.join(name))?;
@@ -125,10 +122,7 @@ fn compile(library: &Path, directory: &Path) -> Result<PathBuf> {
 
 /// Builds the program in Go, with the library beside that in C. `None` where there is no Go.
 fn compile_go(directory: &Path) -> Result<Option<PathBuf>> {
-    let has = |program: &str, argument: &str| {
-        let run = Command::new(program).arg(argument).stdout(Stdio::null()).status();
-        run.is_ok_and(|status| status.success())
-    };
+    let has = |program: &str, argument: &str| run(Command::new(program).arg(argument)).is_ok();
     if !has("go", "version") || !has("pkg-config", "--version") {
         return Ok(None);
     }

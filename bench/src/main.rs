@@ -18,7 +18,7 @@ mod starting;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use capscache::Cache;
 use capscache::discovery::find_emulators;
 use clap::{Parser, Subcommand};
@@ -98,7 +98,6 @@ fn main() -> Result<()> {
 
 fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<Work>> {
     let rounds = |full: usize| if arguments.quick { full.div_ceil(10).max(3) } else { full };
-    let emulators = find_emulators(&[]);
     let mut works = Vec::new();
     let mut add = |name: &str, measure: &dyn Fn() -> Result<Vec<Work>>| -> Result<()> {
         if arguments.only.as_ref().is_none_or(|only| only == name) {
@@ -120,6 +119,7 @@ fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<W
     add("sharing", &|| Ok(vec![sharing::readers(forms)?]))?;
     add("start", &|| Ok(vec![starting::guest(&forms.emulator, directory, rounds(30))?]))?;
     add("cold, one", &|| Ok(vec![probing::one(&forms.emulator, directory, rounds(21))?]))?;
-    add("cold, all", &|| Ok(vec![probing::all(&emulators, directory, rounds(7))?]))?;
+    add("cold, all", &|| Ok(vec![probing::all(&find_emulators(&[]), directory, rounds(7))?]))?;
+    ensure!(!works.is_empty(), "there is no work of the name {:?}", arguments.only);
     Ok(works)
 }

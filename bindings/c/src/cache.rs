@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use capscache::{Groups, Lookup};
 
-use crate::boundary::{call, free, read};
+use crate::boundary::{Fallback, call, free, read};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::list::List;
@@ -31,6 +31,19 @@ impl Cache {
     fn new(cache: capscache::Cache) -> Option<Box<Cache>> {
         Some(Box::new(Cache { cache, root: OnceLock::new() }))
     }
+}
+
+/// Does the work of a call about an emulator.
+fn about<T: Fallback>(
+    cache: Option<&Cache>,
+    emulator: Text<'_>,
+    error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
+    work: impl FnOnce(&capscache::Cache, &Path) -> Result<T, Error>,
+) -> T {
+    call(error, || {
+        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
+        work(cache, emulator.path("emulator")?)
+    })
 }
 
 /// Opens the cache in a directory, which the first write creates; CAPSCACHE_SYSTEM_ROOT is that of the whole system.
@@ -81,9 +94,7 @@ pub extern "C" fn capscache_get(
     groups: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Option<Box<Entry>> {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        let emulator = emulator.path("emulator")?;
+    about(cache, emulator, error, |cache, emulator| {
         Ok(Entry::boxed(get(cache, emulator, set_of(groups)?)?))
     })
 }
@@ -99,9 +110,7 @@ pub extern "C" fn capscache_lookup(
     validation: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Option<Box<Entry>> {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        let emulator = emulator.path("emulator")?;
+    about(cache, emulator, error, |cache, emulator| {
         match cache.lookup_with(emulator, checks(validation)?)? {
             Lookup::Hit(entry) => Ok(Entry::boxed(entry)),
             other => Err(Error::no_entry(emulator, &other.into())),
@@ -117,9 +126,7 @@ pub extern "C" fn capscache_get_unchecked(
     emulator: Text<'_>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Option<Box<Entry>> {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        let emulator = emulator.path("emulator")?;
+    about(cache, emulator, error, |cache, emulator| {
         let entry = cache.entry(emulator)?;
         let entry = entry.ok_or_else(|| Error::no_entry(emulator, &capscache::Status::Missing))?;
         Ok(Entry::boxed(entry))
@@ -135,9 +142,7 @@ pub extern "C" fn capscache_refresh(
     groups: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Option<Box<Entry>> {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        let emulator = emulator.path("emulator")?;
+    about(cache, emulator, error, |cache, emulator| {
         Ok(Entry::boxed(refresh(cache, emulator, set_of(groups)?)?))
     })
 }
@@ -151,9 +156,7 @@ pub extern "C" fn capscache_status_of(
     validation: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Option<Box<Status>> {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        let emulator = emulator.path("emulator")?;
+    about(cache, emulator, error, |cache, emulator| {
         let status = cache.status(emulator, checks(validation)?)?;
         Ok(Some(Box::new(Status::new(&status))))
     })
@@ -179,10 +182,7 @@ pub extern "C" fn capscache_invalidate(
     emulator: Text<'_>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> i64 {
-    call(error, || {
-        let cache = &cache.ok_or_else(|| Error::null("cache"))?.cache;
-        Ok(i64::from(cache.invalidate(emulator.path("emulator")?)?))
-    })
+    about(cache, emulator, error, |cache, emulator| Ok(i64::from(cache.invalidate(emulator)?)))
 }
 
 /// Removes all entries and all failures that are remembered. Returns the number of entries that were removed; -1 after an

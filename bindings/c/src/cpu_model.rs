@@ -35,7 +35,7 @@ impl CpuModel {
             is_migration_safe: view.migration_safe().into(),
             is_deprecated: view.deprecated(),
             usable: view.usable().into(),
-            unavailable_features: features.map(|names| Names::new(names.map(owned).collect())),
+            unavailable_features: features.map(Names::of),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Errors.
 
 use std::any::Any;
-use std::error::Error as StdError;
 use std::ffi::CString;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use capscache::format::{QueryError, Unanswered};
 use capscache::{Status, chain};
@@ -50,19 +47,8 @@ impl Error {
 
     /// An entry that is not there, or that no longer answers for its emulator.
     pub(crate) fn no_entry(emulator: &Path, status: &Status) -> Error {
-        let state = match status {
-            Status::Stale { input, path, recorded, found } if path.as_os_str().is_empty() => {
-                format!("the {input} changed: recorded {recorded}, found {found}")
-            }
-            Status::Stale { input, path, recorded, found } => format!(
-                "the {input} {} changed: recorded {recorded}, found {found}",
-                capscache::Escaped::new(path)
-            ),
-            Status::Failed { reason, .. } => format!("the last probe failed: {reason}"),
-            status => format!("it is {}", status.name()),
-        };
         let emulator_text = capscache::Escaped::new(emulator);
-        let message = format!("no valid entry of {emulator_text}: {state}");
+        let message = format!("no valid entry of {emulator_text}: {status}");
         Error { path: Some(owned_path(emulator)), ..Error::new(ErrorCode::NoEntry, &message) }
     }
 
@@ -97,8 +83,8 @@ impl From<capscache::Error> for Error {
             E::Abandoned { .. } => ErrorCode::Internal,
             error => error.cause().map_or(ErrorCode::Probe, ErrorCode::from),
         };
-        let path = path_of(&error).map(|path| owned_path(path));
-        Error { path, errno: errno_of(&error), ..Error::new(code, &chain(&error)) }
+        let path = error.path().map(owned_path);
+        Error { path, errno: error.os_error().unwrap_or(0), ..Error::new(code, &chain(&error)) }
     }
 }
 
@@ -114,39 +100,11 @@ impl From<QueryError> for Error {
     }
 }
 
-fn path_of(error: &capscache::Error) -> Option<&PathBuf> {
-    use capscache::Error as E;
-    match error {
-        E::Root { path, .. }
-        | E::Unsafe { path, .. }
-        | E::Emulator { path, .. }
-        | E::Entry { path, .. }
-        | E::Format { path, .. }
-        | E::OtherEmulator { path, .. }
-        | E::Failed { path, .. }
-        | E::Changing { path }
-        | E::Abandoned { path }
-        | E::Incomplete { path }
-        | E::Model { path, .. } => Some(path),
-        #[cfg(feature = "probe")]
-        E::Probe { path, .. } => Some(path),
-        _ => None,
-    }
-}
-
-/// Returns the number of the system's error among the causes; 0 if there is none.
-fn errno_of(error: &capscache::Error) -> i32 {
-    let first: &(dyn StdError + 'static) = error;
-    let causes = std::iter::successors(Some(first), |cause| (*cause).source());
-    let number = |cause: &(dyn StdError + 'static)| {
-        let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
-        cause.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()
-    };
-    causes.filter_map(number).next().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -157,5 +115,19 @@ mod tests {
         assert_eq!(error.path.unwrap().to_bytes(), b"/a\x1b");
         let message = error.message.to_str().unwrap();
         assert_eq!(message, r"cannot use /a\x1b as the root of the cache: Permission denied");
+    }
+
+    #[test]
+    fn what_changed_is_escaped_in_the_message() {
+        let status = Status::Stale {
+            input: "environment".into(),
+            path: "".into(),
+            recorded: "A=\u{1b}".to_owned(),
+            found: "none".to_owned(),
+        };
+        let error = Error::no_entry("/q".as_ref(), &status);
+        let expected =
+            r"no valid entry of /q: the environment changed: recorded A=\x1b, found none";
+        assert_eq!(error.message.to_str().unwrap(), expected);
     }
 }

@@ -24,7 +24,7 @@ impl<'a> Text<'a> {
     /// An invalid argument for NULL.
     pub(crate) fn bytes(self, name: &str) -> Result<&'a [u8], Error> {
         if self.0.is_null() {
-            return Err(Error::invalid(&format!("{name} is NULL")));
+            return Err(Error::null(name));
         }
         // JUSTIFICATION: C passes the address of a string and not its length.
         // SAFETY: only C makes a `Text`, as an argument that the header documents as NULL or as a string that ends with a

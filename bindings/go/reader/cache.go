@@ -152,20 +152,34 @@ func (c *cache) Get(ctx context.Context, emulator string, groups capscache.Group
 	}
 }
 
-// get waits for a probe, whatever the context is: the library does not end one that other callers may wait for.
-func (c *cache) get(emulator string, groups capscache.Groups) (capscache.Entry, error) {
+// about calls the library about an emulator while the cache is kept. ok is false if the library returned an error.
+func about[T any](c *cache, emulator string, call func(path *C.char, failed **C.capscache_error) (found T, ok bool)) (T, error) {
+	var none T
 	path, err := textOf(emulator)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if err := c.handle.acquire(); err != nil {
-		return nil, err
+		return none, err
 	}
 	defer c.handle.release()
 	var failed *C.capscache_error
-	object := C.capscache_get(c.object, path.pointer(), C.uint32_t(groups), &failed)
-	if object == nil {
-		return nil, taken(failed)
+	found, ok := call(path.pointer(), &failed)
+	runtime.KeepAlive(path)
+	if !ok {
+		return none, taken(failed)
+	}
+	return found, nil
+}
+
+// get waits for a probe, whatever the context is: the library does not end one that other callers may wait for.
+func (c *cache) get(emulator string, groups capscache.Groups) (capscache.Entry, error) {
+	object, err := about(c, emulator, func(path *C.char, failed **C.capscache_error) (*C.capscache_entry, bool) {
+		object := C.capscache_get(c.object, path, C.uint32_t(groups), failed)
+		return object, object != nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return newEntry(object), nil
 }
@@ -179,18 +193,12 @@ func (c *cache) Lookup(ctx context.Context, emulator string) (capscache.Entry, e
 
 // lookup returns a valid entry that has groups.
 func (c *cache) lookup(emulator string, groups capscache.Groups) (capscache.Entry, error) {
-	path, err := textOf(emulator)
+	object, err := about(c, emulator, func(path *C.char, failed **C.capscache_error) (*C.capscache_entry, bool) {
+		object := C.capscache_lookup(c.object, path, C.CAPSCACHE_VALIDATION_FAST, failed)
+		return object, object != nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	if err := c.handle.acquire(); err != nil {
-		return nil, err
-	}
-	defer c.handle.release()
-	var failed *C.capscache_error
-	object := C.capscache_lookup(c.object, path.pointer(), C.CAPSCACHE_VALIDATION_FAST, &failed)
-	if object == nil {
-		return nil, taken(failed)
 	}
 	if groups != capscache.Core && groups&^capscache.Groups(C.capscache_entry_groups(object)) != 0 {
 		C.capscache_entry_free(object)
@@ -207,25 +215,18 @@ func (c *cache) Status(ctx context.Context, emulator string, thorough bool) (cap
 	if err := ctx.Err(); err != nil {
 		return capscache.Status{}, err
 	}
-	path, err := textOf(emulator)
-	if err != nil {
-		return capscache.Status{}, err
-	}
-	if err := c.handle.acquire(); err != nil {
-		return capscache.Status{}, err
-	}
-	defer c.handle.release()
 	validation := C.uint32_t(C.CAPSCACHE_VALIDATION_FAST)
 	if thorough {
 		validation = C.CAPSCACHE_VALIDATION_THOROUGH
 	}
-	var failed *C.capscache_error
-	status := C.capscache_status_of(c.object, path.pointer(), validation, &failed)
-	if status == nil {
-		return capscache.Status{}, taken(failed)
-	}
-	defer C.capscache_status_free(status)
-	return statusOf(status), nil
+	return about(c, emulator, func(path *C.char, failed **C.capscache_error) (capscache.Status, bool) {
+		status := C.capscache_status_of(c.object, path, validation, failed)
+		if status == nil {
+			return capscache.Status{}, false
+		}
+		defer C.capscache_status_free(status)
+		return statusOf(status), true
+	})
 }
 
 func statusOf(status *C.capscache_status) capscache.Status {
@@ -286,20 +287,10 @@ func (c *cache) Invalidate(ctx context.Context, emulator string) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	path, err := textOf(emulator)
-	if err != nil {
-		return false, err
-	}
-	if err := c.handle.acquire(); err != nil {
-		return false, err
-	}
-	defer c.handle.release()
-	var failed *C.capscache_error
-	removed := C.capscache_invalidate(c.object, path.pointer(), &failed)
-	if removed < 0 {
-		return false, taken(failed)
-	}
-	return removed > 0, nil
+	return about(c, emulator, func(path *C.char, failed **C.capscache_error) (bool, bool) {
+		removed := C.capscache_invalidate(c.object, path, failed)
+		return removed > 0, removed >= 0
+	})
 }
 
 func (c *cache) Close() error {

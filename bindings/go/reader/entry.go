@@ -150,69 +150,80 @@ func (e *entry) QueryAll(ctx context.Context, queries ...string) ([]capscache.An
 	return answers, nil
 }
 
+// under calls the library about an accelerator. ok is false if the library returned an error.
+func under[T any](
+	ctx context.Context,
+	e *entry,
+	accelerator capscache.Accelerator,
+	call func(number C.uint32_t, failed **C.capscache_error) (found T, ok bool),
+) (T, error) {
+	var none T
+	number, err := acceleratorOf(accelerator)
+	if err != nil {
+		return none, err
+	}
+	return kept(ctx, e, func(failed **C.capscache_error) (T, bool) { return call(number, failed) })
+}
+
+// kept calls the library while the entry is kept. ok is false if the library returned an error.
+func kept[T any](ctx context.Context, e *entry, call func(failed **C.capscache_error) (found T, ok bool)) (T, error) {
+	var none T
+	if err := e.acquire(ctx); err != nil {
+		return none, err
+	}
+	defer e.handle.release()
+	var failed *C.capscache_error
+	found, ok := call(&failed)
+	if !ok {
+		return none, taken(failed)
+	}
+	return found, nil
+}
+
+// all returns what the names of a list stand for. ok is false if the library returned an error.
+func all[T any](names **C.char, find func(name *C.char) (found T, ok bool)) ([]T, bool) {
+	if names == nil {
+		return nil, false
+	}
+	found := []T{}
+	for ; *names != nil; names = next(names) {
+		one, ok := find(*names)
+		if !ok {
+			return nil, false
+		}
+		found = append(found, one)
+	}
+	return found, true
+}
+
 func (e *entry) Machine(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.Machine, error) {
 	wanted, err := textOf(name)
 	if err != nil {
 		return capscache.Machine{}, err
 	}
-	return e.machine(ctx, accelerator, func(number C.uint32_t, failed **C.capscache_error) *C.capscache_machine {
-		return C.capscache_entry_machine(e.object, number, wanted.pointer(), failed)
+	return under(ctx, e, accelerator, func(number C.uint32_t, failed **C.capscache_error) (capscache.Machine, bool) {
+		return machineOf(C.capscache_entry_machine(e.object, number, wanted.pointer(), failed))
 	})
 }
 
 func (e *entry) DefaultMachine(ctx context.Context, accelerator capscache.Accelerator) (capscache.Machine, error) {
-	return e.machine(ctx, accelerator, func(number C.uint32_t, failed **C.capscache_error) *C.capscache_machine {
-		return C.capscache_entry_default_machine(e.object, number, failed)
+	return under(ctx, e, accelerator, func(number C.uint32_t, failed **C.capscache_error) (capscache.Machine, bool) {
+		return machineOf(C.capscache_entry_default_machine(e.object, number, failed))
 	})
 }
 
-func (e *entry) machine(
-	ctx context.Context,
-	accelerator capscache.Accelerator,
-	find func(C.uint32_t, **C.capscache_error) *C.capscache_machine,
-) (capscache.Machine, error) {
-	number, err := acceleratorOf(accelerator)
-	if err != nil {
-		return capscache.Machine{}, err
-	}
-	if err := e.acquire(ctx); err != nil {
-		return capscache.Machine{}, err
-	}
-	defer e.handle.release()
-	var failed *C.capscache_error
-	machine := find(number, &failed)
-	if machine == nil {
-		return capscache.Machine{}, taken(failed)
-	}
-	return machineOf(machine), nil
-}
-
 func (e *entry) Machines(ctx context.Context, accelerator capscache.Accelerator) ([]capscache.Machine, error) {
-	number, err := acceleratorOf(accelerator)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer e.handle.release()
-	var failed *C.capscache_error
-	names := C.capscache_entry_machines(e.object, number, &failed)
-	if names == nil {
-		return nil, taken(failed)
-	}
-	machines := []capscache.Machine{}
-	for ; *names != nil; names = next(names) {
-		machine := C.capscache_entry_machine(e.object, number, *names, &failed)
-		if machine == nil {
-			return nil, taken(failed)
-		}
-		machines = append(machines, machineOf(machine))
-	}
-	return machines, nil
+	return under(ctx, e, accelerator, func(number C.uint32_t, failed **C.capscache_error) ([]capscache.Machine, bool) {
+		return all(C.capscache_entry_machines(e.object, number, failed), func(name *C.char) (capscache.Machine, bool) {
+			return machineOf(C.capscache_entry_machine(e.object, number, name, failed))
+		})
+	})
 }
 
-func machineOf(machine *C.capscache_machine) capscache.Machine {
+func machineOf(machine *C.capscache_machine) (capscache.Machine, bool) {
+	if machine == nil {
+		return capscache.Machine{}, false
+	}
 	return capscache.Machine{
 		Name:             C.GoString(C.capscache_machine_name(machine)),
 		Alias:            C.GoString(C.capscache_machine_alias(machine)),
@@ -224,7 +235,7 @@ func machineOf(machine *C.capscache_machine) capscache.Machine {
 		ACPI:             answerOf(C.capscache_machine_has_acpi(machine)),
 		DefaultCPUType:   C.GoString(C.capscache_machine_default_cpu_type(machine)),
 		DefaultRAMID:     C.GoString(C.capscache_machine_default_ram_id(machine)),
-	}
+	}, true
 }
 
 func (e *entry) CPUModel(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.CPUModel, error) {
@@ -232,48 +243,23 @@ func (e *entry) CPUModel(ctx context.Context, accelerator capscache.Accelerator,
 	if err != nil {
 		return capscache.CPUModel{}, err
 	}
-	number, err := acceleratorOf(accelerator)
-	if err != nil {
-		return capscache.CPUModel{}, err
-	}
-	if err := e.acquire(ctx); err != nil {
-		return capscache.CPUModel{}, err
-	}
-	defer e.handle.release()
-	var failed *C.capscache_error
-	model := C.capscache_entry_cpu_model(e.object, number, wanted.pointer(), &failed)
-	if model == nil {
-		return capscache.CPUModel{}, taken(failed)
-	}
-	return cpuModelOf(model), nil
+	return under(ctx, e, accelerator, func(number C.uint32_t, failed **C.capscache_error) (capscache.CPUModel, bool) {
+		return cpuModelOf(C.capscache_entry_cpu_model(e.object, number, wanted.pointer(), failed))
+	})
 }
 
 func (e *entry) CPUModels(ctx context.Context, accelerator capscache.Accelerator) ([]capscache.CPUModel, error) {
-	number, err := acceleratorOf(accelerator)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer e.handle.release()
-	var failed *C.capscache_error
-	names := C.capscache_entry_cpu_models(e.object, number, &failed)
-	if names == nil {
-		return nil, taken(failed)
-	}
-	models := []capscache.CPUModel{}
-	for ; *names != nil; names = next(names) {
-		model := C.capscache_entry_cpu_model(e.object, number, *names, &failed)
-		if model == nil {
-			return nil, taken(failed)
-		}
-		models = append(models, cpuModelOf(model))
-	}
-	return models, nil
+	return under(ctx, e, accelerator, func(number C.uint32_t, failed **C.capscache_error) ([]capscache.CPUModel, bool) {
+		return all(C.capscache_entry_cpu_models(e.object, number, failed), func(name *C.char) (capscache.CPUModel, bool) {
+			return cpuModelOf(C.capscache_entry_cpu_model(e.object, number, name, failed))
+		})
+	})
 }
 
-func cpuModelOf(model *C.capscache_cpu_model) capscache.CPUModel {
+func cpuModelOf(model *C.capscache_cpu_model) (capscache.CPUModel, bool) {
+	if model == nil {
+		return capscache.CPUModel{}, false
+	}
 	return capscache.CPUModel{
 		Name:                C.GoString(C.capscache_cpu_model_name(model)),
 		Usable:              answerOf(C.capscache_cpu_model_is_usable(model)),
@@ -283,7 +269,7 @@ func cpuModelOf(model *C.capscache_cpu_model) capscache.CPUModel {
 		Static:              bool(C.capscache_cpu_model_is_static(model)),
 		MigrationSafe:       answerOf(C.capscache_cpu_model_is_migration_safe(model)),
 		Deprecated:          bool(C.capscache_cpu_model_is_deprecated(model)),
-	}
+	}, true
 }
 
 func (e *entry) Properties(ctx context.Context, typeName string) ([]capscache.Property, error) {
@@ -291,27 +277,17 @@ func (e *entry) Properties(ctx context.Context, typeName string) ([]capscache.Pr
 	if err != nil {
 		return nil, err
 	}
-	if err := e.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer e.handle.release()
-	var failed *C.capscache_error
-	names := C.capscache_entry_properties(e.object, wanted.pointer(), &failed)
-	if names == nil {
-		return nil, taken(failed)
-	}
-	properties := []capscache.Property{}
-	for ; *names != nil; names = next(names) {
-		property := C.capscache_entry_property(e.object, wanted.pointer(), *names, &failed)
-		if property == nil {
-			return nil, taken(failed)
-		}
-		properties = append(properties, propertyOf(property))
-	}
-	return properties, nil
+	return kept(ctx, e, func(failed **C.capscache_error) ([]capscache.Property, bool) {
+		return all(C.capscache_entry_properties(e.object, wanted.pointer(), failed), func(name *C.char) (capscache.Property, bool) {
+			return propertyOf(C.capscache_entry_property(e.object, wanted.pointer(), name, failed))
+		})
+	})
 }
 
-func propertyOf(property *C.capscache_property) capscache.Property {
+func propertyOf(property *C.capscache_property) (capscache.Property, bool) {
+	if property == nil {
+		return capscache.Property{}, false
+	}
 	found := capscache.Property{
 		Name:        C.GoString(C.capscache_property_name(property)),
 		TypeName:    C.GoString(C.capscache_property_type_name(property)),
@@ -320,7 +296,7 @@ func propertyOf(property *C.capscache_property) capscache.Property {
 	if value := C.capscache_property_default_json(property); value != nil {
 		found.Default = json.RawMessage(C.GoString(value))
 	}
-	return found
+	return found, true
 }
 
 func (e *entry) JSON(ctx context.Context, key string) (json.RawMessage, error) {

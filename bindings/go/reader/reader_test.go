@@ -49,7 +49,7 @@ func TestARootThatIsAFileIsAnErrorWithItsPathAndNumber(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Kind != capscache.ErrRoot || failed.Path != root {
 		t.Fatalf("%#v", err)
 	}
-	if failed.Errno != 0 && !errors.Is(err, failed.Errno) {
+	if failed.Errno != syscall.ENOTDIR || !errors.Is(err, syscall.ENOTDIR) {
 		t.Fatalf("%#v does not unwrap to its number", err)
 	}
 	if errors.Is(err, syscall.EBUSY) {

@@ -32,7 +32,7 @@ QUERIES = [
 
 
 def questions(entry):
-    """Answers the questions of `examples/peer.rs`."""
+    """Answers the questions that `examples/peer.rs` answers too: the same facts, and QUERIES."""
     entry.version, entry.arch
     for name in ("q35", "pc"):
         machine = entry.machine(name)
@@ -55,7 +55,7 @@ def main():
         def open_and_answer():
             questions(capscache.Cache(root).get(emulator))
 
-        peer = subprocess.Popen([program, root, emulator], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        peer = subprocess.Popen([program, root, emulator, *QUERIES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         with peer:
             print(f"{'':24} {'Rust':>10} {'Python':>10} {'ratio':>6}   (medians of {ROUNDS} pairs)")
             for kind, call, number in (("hit", hit, 2000), ("open", open_and_answer, 300)):

@@ -1,9 +1,6 @@
 //! Errors of the library as exceptions of `capscache.errors`, with their facts as attributes.
 
-use std::error::Error as StdError;
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use capscache::format::{QueryError, Unanswered};
 use capscache::{Error, Escaped, FailureCause, Status, chain};
@@ -17,10 +14,10 @@ use crate::status::status_for;
 pub(crate) fn of_cache(py: Python<'_>, error: &Error) -> PyErr {
     let make = || {
         let facts = PyDict::new(py);
-        if let Some(path) = path_of(error) {
+        if let Some(path) = error.path() {
             facts.set_item("path", path_text(py, path)?)?;
         }
-        if let Some(number) = errno_of(error) {
+        if let Some(number) = error.os_error() {
             facts.set_item("errno", number)?;
         }
         match error {
@@ -117,33 +114,4 @@ fn class_of(error: &Error) -> &'static str {
             _ => "ProbeError",
         },
     }
-}
-
-fn path_of(error: &Error) -> Option<&Path> {
-    match error {
-        Error::Root { path, .. }
-        | Error::Unsafe { path, .. }
-        | Error::Emulator { path, .. }
-        | Error::Entry { path, .. }
-        | Error::Format { path, .. }
-        | Error::OtherEmulator { path, .. }
-        | Error::Probe { path, .. }
-        | Error::Failed { path, .. }
-        | Error::Changing { path }
-        | Error::Abandoned { path }
-        | Error::Incomplete { path }
-        | Error::Model { path, .. } => Some(path),
-        _ => None,
-    }
-}
-
-/// Returns the number of the system's error among the causes.
-fn errno_of(error: &Error) -> Option<i32> {
-    let first: &(dyn StdError + 'static) = error;
-    let causes = std::iter::successors(Some(first), |cause| (*cause).source());
-    let number = |cause: &(dyn StdError + 'static)| {
-        let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
-        cause.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()
-    };
-    causes.filter_map(number).next()
 }

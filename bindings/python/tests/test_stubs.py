@@ -1,6 +1,7 @@
 """The stubs describe the extension module as it is."""
 
 import ast
+import importlib.metadata
 import inspect
 import re
 import unittest
@@ -58,6 +59,7 @@ class StubsTest(unittest.TestCase):
 
     def test_the_version_is_that_of_the_package(self) -> None:
         self.assertRegex(capscache.__version__, r"^\d+\.\d+\.\d+$")
+        self.assertEqual(capscache.__version__, importlib.metadata.version("capscache"))
         for name in capscache.__all__:
             self.assertTrue(hasattr(capscache, name), name)
 
