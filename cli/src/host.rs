@@ -8,12 +8,10 @@ use anyhow::Result;
 use capscache::Status;
 use capscache::discovery::find_emulators;
 use capscache_service::client::{Client, ClientError, ServiceInfo};
+use capscache_watcher::THREAD_NAME;
 
-use crate::session::socket;
+use crate::session::{join, socket};
 use crate::source::Source;
-
-/// The name of the watcher's thread: `capscache watch` and `capscache serve` have one.
-const WATCHER_THREAD: &str = "capscache-watch";
 
 /// Returns the emulators that `warm --all` would probe, in its order, with the state of their entries.
 ///
@@ -24,7 +22,7 @@ pub(crate) fn emulators(source: &Source) -> Result<Vec<(PathBuf, Status)>> {
     found.map(|emulator| source.status(&emulator, false).map(|status| (emulator, status))).collect()
 }
 
-/// Returns the identifiers of the processes of the command that watch, as far as this user may see them. The cache
+/// Returns the identifiers of the processes of the command that watch (`watch` and `serve` do), as far as this user may see them. The cache
 /// that they watch is not known.
 pub(crate) fn watchers() -> Vec<u32> {
     let name_is = |path: PathBuf, name: &str| {
@@ -32,7 +30,7 @@ pub(crate) fn watchers() -> Vec<u32> {
     };
     let watches = |process: &PathBuf| {
         let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-        threads.map(|thread| thread.path()).any(|thread| name_is(thread, WATCHER_THREAD))
+        threads.map(|thread| thread.path()).any(|thread| name_is(thread, THREAD_NAME))
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = processes.filter_map(|process| {
@@ -43,6 +41,18 @@ pub(crate) fn watchers() -> Vec<u32> {
     let mut found: Vec<u32> = processes.collect();
     found.sort_unstable();
     found
+}
+
+/// The finding where there are no emulators.
+pub(crate) const NO_EMULATORS: &str = "none found on PATH and in /usr/libexec";
+
+/// Returns words about processes that watch; `None` if there are none.
+pub(crate) fn running(processes: &[u32]) -> Option<String> {
+    match processes {
+        [] => None,
+        [one] => Some(format!("running: process {one}")),
+        many => Some(format!("running: processes {}", join(many, ", "))),
+    }
 }
 
 /// State of the service at its socket.

@@ -8,7 +8,7 @@ use capscache::{Escaped, Status};
 
 use crate::host::{self, Service};
 use crate::output;
-use crate::session::{Session, join};
+use crate::session::Session;
 use crate::source::Source;
 use crate::table::{BAD, Cell, DOUBTFUL, FAINT, GOOD, HEADING, PLAIN, Table};
 use crate::text::Text;
@@ -55,7 +55,7 @@ fn cache(session: &Session, source: Option<&Source>) -> Result<Cell> {
 fn emulators(found: &Found) -> Cell {
     let found = match found {
         Ok(found) if found.is_empty() => {
-            return Cell::styled("none found on PATH and in /usr/libexec", BAD);
+            return Cell::styled(host::NO_EMULATORS, BAD);
         }
         Ok(found) => found,
         Err(error) => return Cell::styled(error, BAD),
@@ -84,11 +84,7 @@ fn service(service: &Service) -> Cell {
 }
 
 fn watchers(processes: &[u32]) -> Cell {
-    match processes {
-        [] => "not running".into(),
-        [one] => format!("running: process {one}").into(),
-        many => format!("running: processes {}", join(many, ", ")).into(),
-    }
+    host::running(processes).map_or("not running".into(), Cell::from)
 }
 
 /// Returns the commands to run next, and what they do.

@@ -1,5 +1,6 @@
 //! `query`: yes, no or unknown to each query.
 
+use std::cell::OnceCell;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -14,7 +15,10 @@ use crate::text::Text;
 
 pub(crate) fn run(session: &Session, args: &args::Query) -> Result<ExitCode> {
     // A query that cannot be parsed is reported before anything is probed.
-    let queries = args.query.iter().map(|text| Query::parse(text, || args.release.get()));
+    // The release is found when the first flag is queried, and once.
+    let release = OnceCell::new();
+    let release = || release.get_or_init(|| args.release.get()).clone();
+    let queries = args.query.iter().map(|text| Query::parse(text, release));
     let queries = queries.collect::<Result<Vec<Query>, QueryError>>()?;
     let source = session.source()?;
     let emulator = locate(&args.emulator);

@@ -120,9 +120,8 @@ fn known(source: &Source) -> Result<BTreeMap<PathBuf, Groups>> {
 }
 
 fn groups(of: &Summary) -> Groups {
-    let is_listed = |group: &Group| of.groups.iter().any(|name| name == group.name());
-    let listed = Groups::ALL.iter().filter(is_listed);
-    listed.fold(Groups::CORE, |all, group| all | group.into())
+    let groups = of.groups.iter().filter_map(|name| Group::from_name(name));
+    groups.fold(Groups::CORE, |all, group| all | group.into())
 }
 
 /// Groups the names of one file, its own name first: it is probed once, and no worker waits for another

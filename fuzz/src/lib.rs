@@ -374,7 +374,7 @@ pub fn lines(data: &[u8]) {
 }
 
 /// Replays a transcript, of a probe or in the form of libvirt's `.replies`: an accepted one yields a sound
-/// entry, and answers every request.
+/// entry, and answers requests.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(recording) = capscache_probe::Recording::read(text, None) {

@@ -10,7 +10,7 @@ use crate::expansion::Expansions;
 use crate::flags::{Emulator, FlagSet};
 use crate::hyperv;
 use crate::names;
-use crate::release::Release;
+use crate::release::{Release, readable};
 use crate::values::{boolean, elements, is_true, some_text, text};
 
 /// Values that libvirt stores beside those of an emulator, and that QEMU does not report.
@@ -326,9 +326,4 @@ fn sgx(emulator: &Emulator<'_>) -> Option<Sgx> {
         section_size: total.map_or_else(sum, |total| total / KIB),
         sections,
     })
-}
-
-/// The text of a version in libvirt's encoding.
-fn readable(version: u32) -> String {
-    format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }

@@ -8,7 +8,7 @@ use capscache_format::Entry;
 use crate::arch;
 use crate::derive::Host;
 use crate::flags::flag;
-use crate::installed::module_directory_mtime;
+use crate::installed::{Installed, module_directory_mtime};
 use crate::release::Release;
 use crate::root::{Root, Times};
 
@@ -16,12 +16,17 @@ impl Host {
     /// Reads the facts of this host: QEMU's modules, kernel, CPU, microcode and KVM's parameters. The emulator and
     /// libvirt are left empty.
     pub fn of_this_host() -> Host {
+        let root = Root::open(Path::new("/"), Times::Kept);
+        let mtime = |root: Root| module_directory_mtime(&root, Installed::find(&root).as_ref());
+        Host { module_directory_mtime: root.map_or(0, mtime), ..Host::of_kernel_and_cpu() }
+    }
+
+    /// Reads the facts of this host that are not in files of an installation.
+    pub(crate) fn of_kernel_and_cpu() -> Host {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
         let kernel = [uname.release(), uname.version()].map(|part| part.to_string_lossy());
-        let root = Root::open(Path::new("/"), Times::Kept);
         Host {
-            module_directory_mtime: root.map_or(0, |root| module_directory_mtime(&root)),
             kernel_version: Some(kernel.join(" ")),
             host_cpu_signature: signature(&cpuinfo),
             microcode_version: microcode(&cpuinfo),
@@ -33,7 +38,8 @@ impl Host {
         }
     }
 
-    /// Leaves out what libvirt keeps only with emulators that run under KVM, if this one does not.
+    /// Leaves out the microcode, which libvirt keeps only with emulators that run under KVM, if this one does not.
+    /// [`QemuCaps::from_entry`](crate::QemuCaps::from_entry) leaves out the other facts of KVM.
     #[must_use]
     pub fn kept_with<B: AsRef<[u8]>>(self, entry: &Entry<B>, release: Release) -> Host {
         if flag(entry, "kvm", release).is_ok_and(capscache_format::Tri::is_yes) {
@@ -51,7 +57,7 @@ impl Host {
 }
 
 /// Returns the architecture of this host in libvirt's vocabulary.
-pub(crate) fn architecture() -> String {
+pub fn architecture() -> String {
     let uname = rustix::system::uname();
     arch::of_kernel(&uname.machine().to_string_lossy()).to_owned()
 }

@@ -65,9 +65,9 @@ pub(crate) fn library_directories(root: &Root) -> Vec<PathBuf> {
 /// Returns the modification time (seconds) of the directory of QEMU's modules that libvirt compares, as distributions
 /// build it (`QEMU_MODDIR`): beside libvirt's library, or if that is not installed, the first that there is. 0 if there
 /// is none.
-pub(crate) fn module_directory_mtime(root: &Root) -> i64 {
-    let directories = match Installed::find(root) {
-        Some(libvirt) => vec![libvirt.library_directory],
+pub(crate) fn module_directory_mtime(root: &Root, installed: Option<&Installed>) -> i64 {
+    let directories = match installed {
+        Some(libvirt) => vec![libvirt.library_directory.clone()],
         None => library_directories(root),
     };
     let mut modules = directories.iter().filter_map(|path| root.status(&path.join("qemu")).ok());

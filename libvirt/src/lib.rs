@@ -45,6 +45,7 @@ pub use domcaps::{
 };
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, find, find_live, flag, flags, has};
+pub use host::architecture;
 pub use installed::Installed;
 pub use release::{Release, UnknownRelease};
 pub use table::{FLAGS, Flag, Source};

@@ -17,7 +17,7 @@ const X86_FEATURES: &[(&str, &str)] = &[
     ("perfctr_core", "perfctr-core"),
     ("perfctr_nb", "perfctr-nb"),
     ("tsc_adjust", "tsc-adjust"),
-    ("vmx-invvpid-single-context-noglobals", "vmx-invept-single-context-noglobals"),
+    (NOT_RESPELT_AT_FIRST, "vmx-invept-single-context-noglobals"),
 ];
 
 /// The feature of x86 that libvirt 9.0 and 10.0 do not write with QEMU's name.

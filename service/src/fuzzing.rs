@@ -1,5 +1,7 @@
 //! Fuzz target `message`: any bytes of a peer are cut, parsed and refused within bounds, without a panic.
 
+use capscache_libvirt::Release;
+
 use crate::call::{Answer, MethodCall, Parsed, parse, refuse};
 use crate::parameters;
 use crate::transport::{Inbox, MAX_MESSAGE_BYTES};
@@ -24,7 +26,9 @@ pub fn received(data: &[u8]) {
             // No parameter is repeated at length.
             let refusals = [
                 parameters::path(text.to_owned()).err().map(|error| error.to_string()),
-                parameters::query(text).err().map(|error| error.to_string()),
+                parameters::query(text, || Ok(Release::default()))
+                    .err()
+                    .map(|error| error.to_string()),
             ];
             assert!(refusals.iter().flatten().all(|refusal| refusal.len() <= most));
         }

@@ -3,11 +3,11 @@
 use std::path::{Component, Path, PathBuf};
 
 use capscache::{Group, Groups};
+use capscache_libvirt::{Release, UnknownRelease};
 
 use crate::interface::Error;
 use crate::query::{Query, QueryError};
 use crate::refusal::Refusal;
-use crate::release;
 
 /// Emulators of one call, at most: more than any host has.
 const MAX_EMULATORS: usize = 1024;
@@ -15,9 +15,12 @@ const MAX_EMULATORS: usize = 1024;
 /// `PATH_MAX`, with the NUL.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// Parses a query.
-pub(crate) fn query(text: &str) -> Result<Query, Error> {
-    Query::parse(text, release::libvirt).map_err(|why: QueryError| Error::BadQuery {
+/// Parses a query. `release` is that of libvirt for flags.
+pub(crate) fn query(
+    text: &str,
+    release: impl FnOnce() -> Result<Release, UnknownRelease>,
+) -> Result<Query, Error> {
+    Query::parse(text, release).map_err(|why: QueryError| Error::BadQuery {
         query: prefix(text, capscache::Query::MAX_BYTES),
         reason: why.to_string(),
     })

@@ -1,5 +1,6 @@
 //! The methods of the interface, for one connection.
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::limits::{Admission, Permit};
 use crate::parameters;
 use crate::query::{Query, groups_for};
 use crate::refusal::Refusal;
+use crate::release;
 
 /// Queries of one call, at most: as many as the largest driver has flags, and some.
 const MAX_QUERIES: usize = 1024;
@@ -252,7 +254,10 @@ impl Peer {
             return Err(Refusal::invalid_parameter("queries"));
         }
         let emulator = parameters::path(emulator)?;
-        let queries = queries.iter().map(|text| parameters::query(text));
+        // The release is found when the first flag is queried, and once a call.
+        let release = OnceCell::new();
+        let release = || release.get_or_init(release::libvirt).clone();
+        let queries = queries.iter().map(|text| parameters::query(text, release));
         let queries = queries.collect::<Result<Vec<Query>, Error>>()?;
         let answers = self.answers(&emulator, queries).await?;
         Ok(Answers { answers })

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use capscache::firmware::{FirmwareList, firmware_directories};
 use capscache_libvirt::{
     CpuData, CpuMap, DEFAULT_FIRMWARE, LoaderFirmware, Presence, SevGuests, Surroundings, Swtpm,
+    architecture,
 };
 use rustix::fs::{Access, access};
 
@@ -21,10 +22,9 @@ pub(crate) fn of_this_host<'m>(
     cpu_map: Option<&'m CpuMap>,
 ) -> Surroundings<'m> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let uname = rustix::system::uname();
     let groups = fs::read_dir("/sys/kernel/iommu_groups");
     Surroundings {
-        host_arch: Some(uname.machine().to_string_lossy().into_owned()),
+        host_arch: Some(architecture()),
         kvm_max_vcpus: capscache::probe::kvm_max_vcpus(),
         phys_addr_bits: phys_addr_bits(&cpuinfo),
         firmware: firmware(&descriptors(), arch, machine),
@@ -98,8 +98,7 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Returns what the emulator of TPMs has, by its own report; `None` if one of its programs is missing.
 fn swtpm() -> Option<Swtpm> {
-    let [_, setup, _] = SWTPM.map(program);
-    let setup = setup.filter(|_| SWTPM.iter().all(|name| program(name).is_some()))?;
+    let [Some(_), Some(setup), Some(_)] = SWTPM.map(program) else { return None };
     let mut command = Command::new(setup);
     command.arg("--print-capabilities").stdin(Stdio::null()).stderr(Stdio::null());
     let report = command.output().map(|output| output.stdout).unwrap_or_default();

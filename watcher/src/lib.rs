@@ -34,6 +34,9 @@ pub use event::{Event, Notice};
 pub use options::Options;
 pub use trust::check_probe;
 
+/// The name of the thread of a watcher, which `/proc/PID/task/TID/comm` has: at most 15 bytes (`PR_SET_NAME`).
+pub const THREAD_NAME: &str = "capscache-watch";
+
 /// The error of [`Watcher::start`].
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the watcher: no descriptor or no thread is available")]
@@ -63,7 +66,7 @@ impl Watcher {
     ) -> Result<Watcher, Error> {
         let queue = Arc::new(EventQueue::new(options.debounce, options.max_delay)?);
         let refresher = Refresher::new(cache, options, Arc::clone(&queue), sink);
-        let thread = std::thread::Builder::new().name("capscache-watch".to_owned());
+        let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
         let thread = Some(thread.spawn(move || refresher.run())?);
         Ok(Watcher { queue, thread })
     }

@@ -17,14 +17,17 @@ const PART: &str = "emulators";
 const SHOWN: usize = 3;
 
 pub(super) fn check(source: &Result<Source>) -> Vec<Check> {
-    if find_emulators(&[]).is_empty() {
-        let remedy = "install QEMU: Debian's package is qemu-system, Fedora's qemu-kvm; for others, give their paths";
-        let found = "none found on PATH and in /usr/libexec";
-        return vec![Check::failure(PART, found, remedy)];
-    }
-    // Reported as that of the root.
-    let Ok(source) = source else { return Vec::new() };
-    match host::emulators(source) {
+    let found = match source {
+        Ok(source) => host::emulators(source),
+        // Reported as that of the root.
+        Err(_) if !find_emulators(&[]).is_empty() => return Vec::new(),
+        Err(_) => Ok(Vec::new()),
+    };
+    match found {
+        Ok(found) if found.is_empty() => {
+            let remedy = "install QEMU: Debian's package is qemu-system, Fedora's qemu-kvm; for others, give their paths";
+            vec![Check::failure(PART, host::NO_EMULATORS, remedy)]
+        }
         Ok(found) => judge(&found),
         Err(error) => vec![Check::of_error(PART, &error)],
     }

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use super::Check;
 use crate::host;
 use crate::output::chain;
-use crate::session::join;
 
 const PART: &str = "watcher";
 
@@ -61,15 +60,10 @@ fn judge_limits(limits: String, watched: Result<(), Errno>) -> Check {
 }
 
 fn check_processes(processes: &[u32]) -> Check {
-    Check::ok(
-        PART,
-        match processes {
-            [] => "not running, which is fine: each lookup checks its entry, and waits for a probe if that is stale"
-                .to_owned(),
-            [one] => format!("running: process {one}"),
-            many => format!("running: processes {}", join(many, ", ")),
-        },
-    )
+    let absent = || {
+        "not running, which is fine: each lookup checks its entry, and waits for a probe if that is stale".to_owned()
+    };
+    Check::ok(PART, host::running(processes).unwrap_or_else(absent))
 }
 
 #[cfg(test)]

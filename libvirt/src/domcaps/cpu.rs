@@ -64,7 +64,8 @@ pub struct CustomModel {
 /// Derives the CPUs (`virQEMUCapsFillDomainCPUCaps`).
 pub(super) fn modes(caps: &QemuCaps, domain: &Domain, surroundings: &Surroundings<'_>) -> CpuModes {
     let Domain { virt_type, machine } = domain;
-    let is_native = is_native(surroundings.host_arch.as_deref(), &caps.arch);
+    let host = surroundings.host_arch.as_deref();
+    let is_native = host.is_none_or(|host| arch::is_native(host, &caps.arch));
     let has_models =
         !(arch::is_s390(&caps.arch) && *virt_type == VirtType::Kvm && has_host_cpu_only(machine));
     let can_migrate = caps.flags.has("cpu.migratable");
@@ -83,15 +84,6 @@ pub(super) fn modes(caps: &QemuCaps, domain: &Domain, surroundings: &Surrounding
         host_model,
         custom,
     }
-}
-
-/// Returns true if a host runs guests of an architecture without emulating it.
-fn is_native(host: Option<&str>, guest: &str) -> bool {
-    host.is_none_or(|host| {
-        host == guest
-            || matches!((host, guest), ("x86_64", "i686") | ("aarch64", "armv7l"))
-            || (arch::is_ppc64(host) && arch::is_ppc64(guest))
-    })
 }
 
 /// Derives the model that is close to the host's CPU (`virQEMUCapsInitHostCPUModel`).

@@ -93,10 +93,10 @@ impl Options {
         };
         let user = self.user(&root)?;
         let host = Host {
-            module_directory_mtime: module_directory_mtime(&root),
+            module_directory_mtime: module_directory_mtime(&root, Some(&installed)),
             self_ctime: installed.self_ctime(&root, daemon.as_deref())?,
             self_version: installed.version,
-            ..Host::of_this_host()
+            ..Host::of_kernel_and_cpu()
         };
         let present = Present {
             host,

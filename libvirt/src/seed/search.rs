@@ -32,7 +32,8 @@ pub(super) fn emulators(root: &Root, path: &OsStr, host: &str, release: Release)
         };
         // Only the host's own emulator runs these guests under KVM.
         let first = (host == "aarch64" && guest == "armv7l").then(|| on_path(host)).flatten();
-        let own = || on_path(guest).or_else(|| on_path(target));
+        let other = || (target != guest).then(|| on_path(target)).flatten();
+        let own = || on_path(guest).or_else(other);
         let only = || Some(PathBuf::from(ONLY)).filter(|only| is_native && is_present(only));
         first.or_else(own).or_else(only)
     };

@@ -1,9 +1,8 @@
 //! libvirt's files: what it would do with each, and writing them.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use capscache_format::Entry;
+use capscache_format::{Entry, hex};
 use sha2::{Digest, Sha256};
 
 use super::directory::{Absent, Directory};
@@ -174,11 +173,7 @@ impl Seeder {
 
 /// Returns the name of libvirt's file of an emulator (`virFileCacheGetFileName`).
 fn file_name(emulator: &Path) -> Result<String, SeedError> {
-    let mut name = String::new();
-    for byte in Sha256::digest(utf8(emulator)?) {
-        let _ = write!(name, "{byte:02x}");
-    }
-    Ok(name + ".xml")
+    Ok(hex(&Sha256::digest(utf8(emulator)?)) + ".xml")
 }
 
 fn utf8(emulator: &Path) -> Result<&str, SeedError> {
