@@ -63,5 +63,6 @@ fn every_code_of_the_table_is_that_of_the_command() {
     assert_eq!(documented("`verify`"), [0, 1, 2]);
     // Its codes are tested in `host.rs`, and those of `run` where guests are started.
     assert_eq!(documented("`doctor`"), [0, 1, 2]);
+    assert_eq!(documented("`libvirt seed`"), [0, 1, 2]);
     assert_eq!(documented("`run`"), [0, 1, 2, 3, 4, 5]);
 }

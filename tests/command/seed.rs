@@ -140,6 +140,19 @@ fn options_that_exclude_each_other_are_refused() {
     }
 }
 
+/// Returns the emulator of s390x, where an image can have it and be mounted; reports a skip if not.
+fn emulator_of_an_image() -> Option<String> {
+    if !can_mount() {
+        return None;
+    }
+    let path = emulator("s390x");
+    if path != "/usr/bin/qemu-system-s390x" {
+        println!("SKIPPED: the emulator is {path}, and an image would have it in /usr/bin");
+        return None;
+    }
+    Some(path)
+}
+
 /// Runs the command with the image mounted.
 fn in_mounted_image(dir: &Dir, arguments: &[&str]) -> Run {
     let image = text(&dir.path("image"));
@@ -152,14 +165,7 @@ fn in_mounted_image(dir: &Dir, arguments: &[&str]) -> Run {
 
 #[test]
 fn the_emulators_of_an_image_are_run_in_it_and_its_files_are_those_that_libvirt_accepts_there() {
-    if !can_mount() {
-        return;
-    }
-    let path = emulator("s390x");
-    if path != "/usr/bin/qemu-system-s390x" {
-        println!("SKIPPED: the emulator is {path}, and an image would have it in /usr/bin");
-        return;
-    }
+    let Some(path) = emulator_of_an_image() else { return };
     let dir = Dir::new();
     install(&dir, "11003.0");
     let written = in_mounted_image(&dir, &[&path]);
@@ -175,14 +181,7 @@ fn the_emulators_of_an_image_are_run_in_it_and_its_files_are_those_that_libvirt_
 
 #[test]
 fn on_a_full_disk_the_old_file_is_kept_and_no_other_is_left() {
-    if !can_mount() {
-        return;
-    }
-    let path = emulator("s390x");
-    if path != "/usr/bin/qemu-system-s390x" {
-        println!("SKIPPED: the emulator is {path}, and an image would have it in /usr/bin");
-        return;
-    }
+    let Some(path) = emulator_of_an_image() else { return };
     let dir = Dir::new();
     install(&dir, "11003.0");
     fs::create_dir_all(dir.path(CACHE)).unwrap();

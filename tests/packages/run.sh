@@ -46,7 +46,16 @@ files() {
 installed_version() { in_root $emulator --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'; }
 
 # The version and the state of the entry, without a lookup that would refresh it.
-state() { in_root env CAPSCACHE_ROOT=$cache capscache list 2>/dev/null | awk -v emulator=$emulator '$1 == emulator { print $2, $NF }'; }
+state() {
+    in_root env CAPSCACHE_ROOT=$cache capscache list >"$work/list" || fail 'capscache list'
+    awk -v emulator=$emulator '$1 == emulator { print $2, $NF }' "$work/list"
+}
+
+# refresh: what the trigger of the packages runs.
+refresh() {
+    in_root dpkg-trigger --by-package=qemu-system-x86 capscache-refresh
+    dpkg --triggers-only --pending
+}
 
 # next_version: the same packages with a higher version.
 next_version() {
@@ -154,12 +163,12 @@ on() {
     wait $client
     rm "$work/questions" "$work/answers"
     began=$(milliseconds)
-    in_root dpkg-trigger --by-package=qemu-system-x86 capscache-refresh
-    dpkg --triggers-only --pending
+    refresh
     say "the trigger takes $(($(milliseconds) - began)) ms with a valid entry"
     in_root capscache --root $cache invalidate $emulator >/dev/null
-    same 'entry that was never requested' "$(in_root dpkg-trigger --by-package=qemu-system-x86 capscache-refresh
-        dpkg --triggers-only --pending; state)" ''
+    refresh
+    found=$(state)
+    same 'entry that was never requested' "$found" ''
     in_root capscache warm $emulator >/dev/null
 
     # An unrelated package does not run it.
@@ -174,7 +183,8 @@ on() {
 
     # QEMU removed: its entry goes.
     in_root dpkg --force-depends --remove qemu-system-x86 </dev/null >/dev/null 2>&1
-    same 'entry after the removal of QEMU' "$(state)" ''
+    found=$(state)
+    same 'entry after the removal of QEMU' "$found" ''
     # shellcheck disable=SC2046 # a list of words
     dpkg --install $(in_root sh -c 'echo /tmp/upgrade/*.deb')
     in_root capscache warm $emulator >/dev/null
