@@ -167,7 +167,7 @@ fn vhost_net_serves_an_interface_where_it_opens_or_is_required() {
         ("<driver name='qemu'/>", true, false),
     ] {
         let interface = format!(
-            "<interface type='bridge'><source bridge='br0'/><model type='virtio'/>{driver}</interface></devices>"
+            "<interface type='bridge'><mac address='52:54:00:00:00:02'/><source bridge='br0'/><model type='virtio'/>{driver}</interface></devices>"
         );
         let guest = Guest::from_xml(&text.replacen("</devices>", &interface, 1)).unwrap();
         let mut host = host("pc");
