@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::release::{Release, UnknownRelease, installed_version, readable};
+use crate::release::{Release, UnknownRelease, readable, version_of_library};
 use crate::root::{Root, Times, modified};
 
 /// The directories of libraries, in the order of the search; those of Debian's architectures are searched after
@@ -34,12 +34,12 @@ impl Installed {
         Installed::find(&Root::open(Path::new("/"), Times::Kept).ok()?)
     }
 
-    /// Finds the libvirt of a system by the name of its library, `libvirt.so.0.11003.0`.
+    /// Finds the libvirt of a system: the link `libvirt.so.0`, which the loader follows, names its library,
+    /// `libvirt.so.0.11003.0`. The library of an earlier one may have been left beside it.
     pub(crate) fn find(root: &Root) -> Option<Installed> {
         library_directories(root).into_iter().find_map(|library_directory| {
-            let names = root.names(&library_directory).unwrap_or_default();
-            // Of several, left by an upgrade, the newest is the one that `libvirt.so.0` links to.
-            let version = installed_version(names.iter().map(String::as_str))?;
+            let library = root.link(&library_directory.join("libvirt.so.0")).ok()?;
+            let version = version_of_library(library.file_name()?.to_str()?)?;
             Some(Installed { version, library_directory })
         })
     }

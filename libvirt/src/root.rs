@@ -1,8 +1,10 @@
 //! The files of this system, or of an image below a directory, by the paths that they have there.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -70,6 +72,13 @@ impl Root {
             Times::Kept => status.st_ctime.into(),
             Times::OfModification => modified(&status),
         })
+    }
+
+    /// Returns what a link contains.
+    pub(crate) fn link(&self, path: &Path) -> io::Result<PathBuf> {
+        let link = self.open_file(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let target = rustix::fs::readlinkat(link, "", Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
     /// Returns whether the file at the end of all links can be executed.

@@ -33,7 +33,9 @@ fn file(dir: &Dir, name: &str, content: &str) -> PathBuf {
 
 /// Installs the files of a release of libvirt in an image, and an emulator that is only a name.
 fn install(dir: &Dir, release: &str) {
-    file(dir, &format!("image/usr/lib64/libvirt.so.0.{release}"), "");
+    let library = format!("libvirt.so.0.{release}");
+    file(dir, &format!("image/usr/lib64/{library}"), "");
+    symlink(library, dir.path("image/usr/lib64/libvirt.so.0")).unwrap();
     file(dir, "image/usr/lib64/libvirt/connection-driver/libvirt_driver_qemu.so", "");
     for program in ["image/usr/sbin/libvirtd", "image/usr/bin/qemu-system-s390x"] {
         let path = file(dir, program, "");

@@ -1,7 +1,7 @@
 //! `serve --seed-libvirt`: libvirt's own cache, in a mount namespace with a libvirt that is only its files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +44,7 @@ fn serve(dir: &Dir, release: &str) -> Option<Command> {
         fs::write(&path, "").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
+    symlink(format!("libvirt.so.0.{release}"), dir.path("lib64/libvirt.so.0")).unwrap();
     let mut command = Command::new("unshare");
     dir.prepare(&mut command);
     command.args(["-m", "sh", "-euc", INSTALL, &text(dir.directory())]);

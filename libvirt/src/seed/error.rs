@@ -14,7 +14,7 @@ use crate::validity::Outdated;
 pub enum SeedError {
     /// No library of libvirt is installed.
     #[error(
-        "cannot find libvirt: there is no libvirt.so.0.N.N in {}; install libvirt, or give the root of the system that has it",
+        "cannot find libvirt: there is no link libvirt.so.0 to a libvirt.so.0.N.N in {}; install libvirt, or give the root of the system that has it",
         Escaped::new(searched)
     )]
     NotInstalled {
