@@ -48,7 +48,7 @@ pub(crate) fn escape_json(text: &str) -> String {
 /// Escapes XML text: hidden characters can only be in its attributes and content. XML cannot express most
 /// characters of C0, which libvirt leaves there: they are replaced by U+FFFD.
 pub(crate) fn escape_xml(text: &str) -> String {
-    let is_hidden = |c| c != '\n' && Escaped::hides(c);
+    let is_hidden = |c: char| !matches!(c, '\n' | ' '..='~') && Escaped::hides(c);
     replaced(text, is_hidden, |hidden, out| match hidden {
         '\0'..='\x1f' if !matches!(hidden, '\t' | '\r') => out.push(char::REPLACEMENT_CHARACTER),
         _ => {
@@ -63,10 +63,15 @@ fn replaced(
     replace: impl Fn(char, &mut String),
 ) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_replaced(c) { replace(c, &mut out) } else { out.push(c) }
+    let mut rest = text;
+    while let Some(at) = rest.find(&is_replaced) {
+        let (kept, from) = rest.split_at(at);
+        out.push_str(kept);
+        let mut following = from.chars();
+        following.by_ref().take(1).for_each(|c| replace(c, &mut out));
+        rest = following.as_str();
     }
-    out
+    out + rest
 }
 
 /// Returns whether a character of JSON text is to be escaped: ASCII is escaped in strings already, and blanks

@@ -1,6 +1,7 @@
 //! Writing of libvirt's XML, byte for byte.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::iter;
 
 use crate::caps::{
     AcceleratorCaps, CpuData, CpuValue, EnlightenmentValues, HostCpu, Machine, QemuCaps, Sgx,
@@ -22,7 +23,7 @@ impl QemuCaps {
         xml.text("selfctime", &self.self_ctime.to_string());
         xml.text("selfvers", &self.self_version.to_string());
         for name in self.flags.names() {
-            xml.empty("flag", &[("name", name.to_owned())]);
+            xml.empty("flag", &[("name", name.into())]);
         }
         xml.text("version", &self.version.to_string());
         if self.release.facts().has_kvm_version {
@@ -55,9 +56,9 @@ impl QemuCaps {
     fn write_host(&self, xml: &mut Xml) {
         for gic in &self.gic {
             let attributes = [
-                ("version", gic.version.to_string()),
-                ("kernel", yes_no(gic.kernel)),
-                ("emulated", yes_no(gic.emulated)),
+                ("version", gic.version.to_string().into()),
+                ("kernel", yes_no(gic.kernel).into()),
+                ("emulated", yes_no(gic.emulated).into()),
             ];
             xml.empty("gic", &attributes);
         }
@@ -76,9 +77,9 @@ impl QemuCaps {
             xml.sgx(sgx);
         }
         if !self.hyperv.is_empty() {
-            xml.open("hypervCapabilities", &[("supported", yes_no(true))]);
+            xml.open("hypervCapabilities", &[("supported", yes_no(true).into())]);
             for name in &self.hyperv {
-                xml.empty("cap", &[("name", name.clone())]);
+                xml.empty("cap", &[("name", name.into())]);
             }
             xml.enlightenment_values(&self.hyperv_values);
             xml.close("hypervCapabilities");
@@ -103,14 +104,23 @@ pub(crate) struct Xml {
     depth: usize,
 }
 
-pub(crate) type Attributes<'a> = [(&'a str, String)];
+/// Names and escaped values.
+pub(crate) type Attributes<'a> = [(&'a str, Cow<'a, str>)];
 
 impl Xml {
+    fn indent(&mut self) {
+        self.text.extend(iter::repeat_n("  ", self.depth));
+    }
+
+    fn push(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.text.push_str(part));
+    }
+
     fn begin(&mut self, name: &str, attributes: &Attributes<'_>) {
-        let indent = 2 * self.depth;
-        let _ = write!(self.text, "{:indent$}<{name}", "");
+        self.indent();
+        self.push(&["<", name]);
         for (key, value) in attributes {
-            let _ = write!(self.text, " {key}='{value}'");
+            self.push(&[" ", key, "='", value, "'"]);
         }
     }
 
@@ -122,8 +132,8 @@ impl Xml {
 
     pub(crate) fn close(&mut self, name: &str) {
         self.depth = self.depth.saturating_sub(1);
-        let indent = 2 * self.depth;
-        let _ = writeln!(self.text, "{:indent$}</{name}>", "");
+        self.indent();
+        self.push(&["</", name, ">\n"]);
     }
 
     pub(crate) fn empty(&mut self, name: &str, attributes: &Attributes<'_>) {
@@ -137,13 +147,13 @@ impl Xml {
 
     pub(crate) fn text_with(&mut self, name: &str, attributes: &Attributes<'_>, content: &str) {
         self.begin(name, attributes);
-        let _ = writeln!(self.text, ">{content}</{name}>");
+        self.push(&[">", content, "</", name, ">\n"]);
     }
 
     /// Writes a comment, which has no two hyphens in a row.
     pub(crate) fn comment(&mut self, text: &str) {
-        let indent = 2 * self.depth;
-        let _ = writeln!(self.text, "{:indent$}<!-- {text} -->", "");
+        self.indent();
+        self.push(&["<!-- ", text, " -->\n"]);
     }
 
     /// Returns the document.
@@ -153,22 +163,18 @@ impl Xml {
 
     /// Writes Intel's enclaves.
     pub(crate) fn sgx(&mut self, sgx: &Sgx) {
-        self.open("sgx", &[("supported", yes_no(true))]);
+        self.open("sgx", &[("supported", yes_no(true).into())]);
         for (name, has) in [("flc", sgx.flc), ("sgx1", sgx.sgx1), ("sgx2", sgx.sgx2)] {
-            self.text(name, &yes_no(has));
+            self.text(name, yes_no(has));
         }
-        self.text_with(
-            "section_size",
-            &[("unit", "KiB".to_owned())],
-            &sgx.section_size.to_string(),
-        );
+        self.text_with("section_size", &[("unit", "KiB".into())], &sgx.section_size.to_string());
         if !sgx.sections.is_empty() {
             self.open("sections", &[]);
             for section in &sgx.sections {
                 let attributes = [
-                    ("node", section.node.to_string()),
-                    ("size", section.size.to_string()),
-                    ("unit", "KiB".to_owned()),
+                    ("node", section.node.to_string().into()),
+                    ("size", section.size.to_string().into()),
+                    ("unit", "KiB".into()),
                 ];
                 self.empty("section", &attributes);
             }
@@ -178,8 +184,8 @@ impl Xml {
     }
 
     fn cpu_data(&mut self, data: &CpuData) {
-        self.open("cpudata", &[("arch", "x86".to_owned())]);
-        let hex = |value: u32| format!("{value:#010x}");
+        self.open("cpudata", &[("arch", "x86".into())]);
+        let hex = |value: u32| Cow::from(format!("{value:#010x}"));
         for leaf in &data.cpuid {
             let attributes = [
                 ("eax_in", hex(leaf.eax_in)),
@@ -193,7 +199,7 @@ impl Xml {
         }
         for msr in &data.msrs {
             let attributes = [
-                ("index", format!("{:#x}", msr.index)),
+                ("index", format!("{:#x}", msr.index).into()),
                 ("eax", hex(msr.eax)),
                 ("edx", hex(msr.edx)),
             ];
@@ -207,10 +213,10 @@ impl Xml {
             self.host_cpu(kind, host_cpu);
         }
         for cpu in &caps.cpus {
-            let mut attributes = vec![("type", kind.to_owned()), ("name", escaped(&cpu.name))];
+            let mut attributes = vec![("type", kind.into()), ("name", escaped(&cpu.name))];
             attributes.extend(cpu.typename.iter().map(|name| ("typename", escaped(name))));
-            attributes.extend(cpu.usable.map(|usable| ("usable", yes_no(usable))));
-            attributes.extend(cpu.deprecated.then(|| ("deprecated", yes_no(true))));
+            attributes.extend(cpu.usable.map(|usable| ("usable", yes_no(usable).into())));
+            attributes.extend(cpu.deprecated.then(|| ("deprecated", yes_no(true).into())));
             if cpu.blockers.is_empty() {
                 self.empty("cpu", &attributes);
                 continue;
@@ -228,23 +234,23 @@ impl Xml {
 
     fn host_cpu(&mut self, kind: &str, cpu: &HostCpu) {
         let attributes = [
-            ("type", kind.to_owned()),
+            ("type", kind.into()),
             ("model", sanitized_attribute(&cpu.model)),
-            ("migratability", yes_no(cpu.migratability)),
+            ("migratability", yes_no(cpu.migratability).into()),
         ];
         self.open("hostCPU", &attributes);
         for property in &cpu.properties {
             let (kind, value) = match &property.value {
-                CpuValue::Boolean(on) => ("boolean", on.to_string()),
+                CpuValue::Boolean(on) => ("boolean", on.to_string().into()),
                 CpuValue::String(text) => ("string", escaped(text)),
-                CpuValue::Number(number) => ("number", number.to_string()),
+                CpuValue::Number(number) => ("number", number.to_string().into()),
             };
             let mut attributes = vec![
                 ("name", sanitized_attribute(&property.name)),
-                ("type", kind.to_owned()),
+                ("type", kind.into()),
                 ("value", value),
             ];
-            attributes.extend(property.migratable.map(|can| ("migratable", yes_no(can))));
+            attributes.extend(property.migratable.map(|can| ("migratable", yes_no(can).into())));
             self.empty("property", &attributes);
         }
         for (element, names) in [
@@ -282,54 +288,76 @@ impl Xml {
     }
 
     fn machine(&mut self, kind: &str, machine: &Machine) {
-        let mut attributes = vec![("type", kind.to_owned()), ("name", escaped(&machine.name))];
-        let yes = |name, value: bool| value.then(|| (name, yes_no(true)));
-        let text =
-            |name, value: &Option<String>| value.as_ref().map(|value| (name, escaped(value)));
-        attributes.extend(text("alias", &machine.alias));
+        let mut attributes = vec![("type", kind.into()), ("name", escaped(&machine.name))];
+        let yes = |name, value: bool| value.then(|| (name, yes_no(true).into()));
+        let text = |name, value| (name, escaped(value));
+        attributes.extend(machine.alias.iter().map(|alias| text("alias", alias)));
         attributes.extend(yes("hotplugCpus", machine.hotplug_cpus));
-        attributes.push(("maxCpus", machine.max_cpus.to_string()));
+        attributes.push(("maxCpus", machine.max_cpus.to_string().into()));
         attributes.extend(yes("default", machine.is_default));
-        attributes.extend(text("defaultCPU", &machine.default_cpu));
+        attributes.extend(machine.default_cpu.iter().map(|cpu| text("defaultCPU", cpu)));
         attributes.extend(yes("numaMemSupported", machine.numa_mem_supported));
-        attributes.extend(text("defaultRAMid", &machine.default_ram_id));
+        attributes.extend(machine.default_ram_id.iter().map(|id| text("defaultRAMid", id)));
         attributes.extend(yes("deprecated", machine.deprecated));
-        attributes.extend(machine.acpi.map(|acpi| ("acpi", yes_no(acpi))));
+        attributes.extend(machine.acpi.map(|acpi| ("acpi", yes_no(acpi).into())));
         self.empty("machine", &attributes);
     }
 }
 
-pub(crate) fn yes_no(value: bool) -> String {
-    if value { "yes" } else { "no" }.to_owned()
+pub(crate) fn yes_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
 }
 
 /// Escapes text as libvirt does: five characters; most control characters are dropped.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
-            '\t' | '\n' | '\r' => escaped.push(character),
-            '\u{1}'..='\u{19}' => {}
-            other => escaped.push(other),
-        }
-    }
-    escaped
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    replaced(text, |character| match character {
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '&' => Some("&amp;"),
+        '"' => Some("&quot;"),
+        '\'' => Some("&apos;"),
+        '\t' | '\n' | '\r' => None,
+        '\u{1}'..='\u{19}' => Some(""),
+        _ => None,
+    })
 }
 
 /// Text that libvirt does not escape: characters that make it unreadable are escaped, and those that
 /// XML does not allow are dropped.
-pub(crate) fn sanitized(text: &str) -> String {
-    let is_allowed = |c: &char| !matches!(c, '\0'..='\u{1f}') || matches!(c, '\t' | '\n' | '\r');
-    let text: String = text.chars().filter(is_allowed).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace("]]>", "]]&gt;")
+pub(crate) fn sanitized(text: &str) -> Cow<'_, str> {
+    let text = replaced(text, |character| match character {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '\t' | '\n' | '\r' => None,
+        '\0'..='\u{1f}' => Some(""),
+        _ => None,
+    });
+    match text.contains("]]>") {
+        true => text.replace("]]>", "]]&gt;").into(),
+        false => text,
+    }
 }
 
 /// The same as [`sanitized`], in an attribute.
-pub(crate) fn sanitized_attribute(text: &str) -> String {
-    sanitized(text).replace('\'', "&apos;")
+pub(crate) fn sanitized_attribute(text: &str) -> Cow<'_, str> {
+    let text = sanitized(text);
+    match text.contains('\'') {
+        true => text.replace('\'', "&apos;").into(),
+        false => text,
+    }
+}
+
+/// Replaces those characters for which `replacement` has a text. Most texts have none: they are not copied.
+fn replaced(text: &str, replacement: impl Fn(char) -> Option<&'static str>) -> Cow<'_, str> {
+    let is_kept = |character| replacement(character).is_none();
+    let Some(first) = text.find(|character| !is_kept(character)) else { return text.into() };
+    let (kept, rest) = text.split_at(first);
+    let mut all = kept.to_owned();
+    for character in rest.chars() {
+        match replacement(character) {
+            Some(replacement) => all.push_str(replacement),
+            None => all.push(character),
+        }
+    }
+    all.into()
 }

@@ -2,6 +2,8 @@
 //!
 //! The files are many and plain, and read when a guest starts: a full reader of XML takes ten times as long.
 
+use memchr::memchr;
+
 /// A text that is not XML of the map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Malformed;
@@ -30,7 +32,7 @@ impl<'t> Tags<'t> {
     /// Returns the next start tag at this level; `None` at the end of the parent.
     pub(super) fn child(&mut self) -> Result<Option<Tag<'t>>, Malformed> {
         loop {
-            let Some((_, rest)) = self.rest.split_once('<') else {
+            let Some((_, rest)) = split_at(self.rest, b'<') else {
                 self.rest = "";
                 return if self.depth == 0 { Ok(None) } else { Err(Malformed) };
             };
@@ -39,7 +41,7 @@ impl<'t> Tags<'t> {
                 Some(b'?') => self.rest = past("?>")?,
                 Some(b'!') if rest.starts_with("!--") => self.rest = past("-->")?,
                 Some(b'/') => {
-                    self.rest = past(">")?;
+                    (_, self.rest) = split_at(rest, b'>').ok_or(Malformed)?;
                     self.depth = self.depth.checked_sub(1).ok_or(Malformed)?;
                     return Ok(None);
                 }
@@ -50,11 +52,11 @@ impl<'t> Tags<'t> {
     }
 
     fn start(&mut self, rest: &'t str) -> Result<Tag<'t>, Malformed> {
-        let (tag, rest) = rest.split_once('>').ok_or(Malformed)?;
+        let (tag, rest) = split_at(rest, b'>').ok_or(Malformed)?;
         self.rest = rest;
         let (tag, is_empty) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
         self.depth += usize::from(!is_empty);
-        let end = tag.find(|character: char| character.is_ascii_whitespace()).unwrap_or(tag.len());
+        let end = tag.bytes().position(|byte| byte.is_ascii_whitespace()).unwrap_or(tag.len());
         let (name, attributes) = tag.split_at(end);
         Ok(Tag { name, attributes, is_empty })
     }
@@ -122,7 +124,7 @@ impl<'t> Tag<'t> {
 
 /// Splits a short text at a byte of ASCII.
 fn split_at(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let at = text.bytes().position(|other| other == byte)?;
+    let at = memchr(byte, text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 

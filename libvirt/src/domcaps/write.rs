@@ -1,5 +1,7 @@
 //! Writing of the XML, byte for byte as libvirt does.
 
+use std::borrow::Cow;
+
 use super::DomainCaps;
 use super::cpu::{CpuModes, CustomModel, HostModel, Mode};
 use super::features::{Features, Hyperv, SevSupport};
@@ -24,7 +26,7 @@ impl DomainCaps {
         xml.text("machine", &sanitized(&self.machine));
         xml.text("arch", &self.arch);
         if self.max_vcpus > 0 {
-            xml.empty("vcpu", &[("max", self.max_vcpus.to_string())]);
+            xml.empty("vcpu", &[("max", self.max_vcpus.to_string().into())]);
         }
         xml.empty("iothreads", &supported(self.features.iothreads));
         self.os(&mut xml);
@@ -53,8 +55,8 @@ impl DomainCaps {
     }
 }
 
-fn supported(is_supported: bool) -> [(&'static str, String); 1] {
-    [("supported", yes_no(is_supported))]
+fn supported(is_supported: bool) -> [(&'static str, Cow<'static, str>); 1] {
+    [("supported", yes_no(is_supported).into())]
 }
 
 fn section(xml: &mut Xml, Section { name, enums }: &Section) {
@@ -65,7 +67,7 @@ fn section(xml: &mut Xml, Section { name, enums }: &Section) {
 }
 
 fn enumeration(xml: &mut Xml, Enumeration { name, values }: &Enumeration) {
-    let attributes = [("name", (*name).to_owned())];
+    let attributes = [("name", (*name).into())];
     if values.is_empty() {
         return xml.empty("enum", &attributes);
     }
@@ -92,8 +94,8 @@ fn cpu(xml: &mut Xml, modes: &CpuModes) {
     xml.close("cpu");
 }
 
-fn mode_attributes(name: &str, is_supported: bool) -> [(&'static str, String); 2] {
-    [("name", name.to_owned()), ("supported", yes_no(is_supported))]
+fn mode_attributes(name: &str, is_supported: bool) -> [(&'static str, Cow<'_, str>); 2] {
+    [("name", name.into()), ("supported", yes_no(is_supported).into())]
 }
 
 fn mode_of_host(
@@ -119,31 +121,29 @@ fn mode<T>(xml: &mut Xml, name: &str, mode: &Mode<T>, write: impl Fn(&mut Xml, &
 
 fn host_model_of(xml: &mut Xml, HostModel { cpu, has_fallback, phys_addr_bits }: &HostModel) {
     let fallback = if *has_fallback { "allow" } else { "forbid" };
-    xml.text_with("model", &[("fallback", fallback.to_owned())], &escaped(&cpu.model));
+    xml.text_with("model", &[("fallback", fallback.into())], &escaped(&cpu.model));
     if let Some(vendor) = &cpu.vendor {
         xml.text("vendor", &escaped(vendor));
     }
     if let Some(bits) = phys_addr_bits {
-        let attributes = [("mode", "passthrough".to_owned()), ("limit", bits.to_string())];
+        let attributes = [("mode", "passthrough".into()), ("limit", bits.to_string().into())];
         xml.empty("maxphysaddr", &attributes);
     }
     for (name, is_on) in &cpu.features {
         let policy = if *is_on { "require" } else { "disable" };
         let name = sanitized_attribute(name);
-        xml.empty("feature", &[("policy", policy.to_owned()), ("name", name)]);
+        xml.empty("feature", &[("policy", policy.into()), ("name", name)]);
     }
 }
 
 fn custom_models(xml: &mut Xml, models: &Vec<CustomModel>) {
     for model in models {
-        let usable = match model.usable {
-            None => "unknown".to_owned(),
-            Some(usable) => yes_no(usable),
-        };
-        let mut attributes = vec![("usable", usable)];
-        attributes.extend(model.deprecated.then(|| ("deprecated", yes_no(true))));
-        attributes.push(("vendor", model.vendor.clone().unwrap_or_else(|| "unknown".to_owned())));
-        attributes.extend(model.canonical.clone().map(|canonical| ("canonical", canonical)));
+        let usable = model.usable.map_or("unknown", yes_no);
+        let mut attributes = vec![("usable", Cow::from(usable))];
+        attributes.extend(model.deprecated.then(|| ("deprecated", yes_no(true).into())));
+        attributes.push(("vendor", model.vendor.as_deref().unwrap_or("unknown").into()));
+        let canonical = model.canonical.as_deref();
+        attributes.extend(canonical.map(|canonical| ("canonical", canonical.into())));
         xml.text_with("model", &attributes, &sanitized(&model.name));
         if !model.blockers.is_empty() {
             xml.open("blockers", &[("model", sanitized_attribute(&model.name))]);
