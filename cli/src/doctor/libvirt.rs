@@ -1,26 +1,30 @@
-//! libvirt: the installed release, whether it is known, and its cache of capabilities.
-
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+//! libvirt: the installed release, whether it is known, and the files that it would accept.
 
 use capscache::Escaped;
+use capscache_libvirt::seed::{Options, SeedError, Seeder};
 use capscache_libvirt::{Installed, Release, UnknownRelease};
 
 use super::Check;
-use crate::output::chain;
+use crate::libvirt::{cpu_data, own_instance};
+use crate::output;
 
 const PART: &str = "libvirt";
-
-/// The cache of the system's daemon (libvirt 11.3, src/qemu/qemu_conf.c, `virQEMUDriverConfigNew`; the directory in it
-/// is named in `virQEMUDriverCreateCapabilities` and its callers).
-const CACHE: &str = "/var/cache/libvirt/qemu/capabilities";
 
 pub(super) fn check() -> Vec<Check> {
     let Some(installed) = Installed::on_this_host() else {
         return vec![Check::ok(PART, "not installed, which is fine")];
     };
-    vec![check_release(installed.release()), check_cache(Path::new(CACHE))]
+    let release = installed.release();
+    let is_known = release.is_ok();
+    let mut checks = vec![check_release(release)];
+    // Without the release nothing is known about its files.
+    if is_known {
+        checks.push(match own_instance() {
+            Ok(instance) => check_cache(Options::new(instance).cpu_data(cpu_data()).open()),
+            Err(error) => Check::ok(PART, output::message(&error)),
+        });
+    }
+    checks
 }
 
 fn check_release(release: Result<Release, UnknownRelease>) -> Check {
@@ -33,29 +37,52 @@ fn check_release(release: Result<Release, UnknownRelease>) -> Check {
     }
 }
 
-fn check_cache(directory: &Path) -> Check {
-    let name = Escaped::new(directory);
-    let files = fs::read_dir(directory)
-        .and_then(|files| files.map(|file| Ok(file?.path())).collect::<io::Result<Vec<PathBuf>>>());
-    match files {
-        Ok(files) => {
-            let is_xml = |path: &&PathBuf| path.extension() == Some("xml".as_ref());
-            let number = files.iter().filter(is_xml).count();
-            let hint = "`capscache libvirt seed --check` reports which of them it accepts";
-            Check::ok(PART, format!("its cache {name} has {number} files of capabilities; {hint}"))
+fn check_cache(opened: Result<Seeder, SeedError>) -> Check {
+    let seeder = match opened {
+        Ok(seeder) => seeder,
+        Err(SeedError::NoDaemon { .. } | SeedError::NoDriver { .. }) => {
+            return Check::ok(PART, "neither a daemon nor QEMU's driver of it has a cache here");
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Check::ok(PART, format!("it has no cache yet at {name}"))
+        Err(error) => return of_error(&error),
+    };
+    let (mut accepted, all) = (0, seeder.emulators().len());
+    for emulator in seeder.emulators() {
+        match seeder.check(emulator) {
+            Ok(state) => accepted += usize::from(state.is_accepted()),
+            Err(error) => return of_error(&error),
         }
-        Err(error) => Check::ok(
-            PART,
-            format!("its cache {name} is not readable for this user: {}", chain(&error)),
-        ),
+    }
+    let directory = seeder.directory();
+    let found = format!(
+        "it accepts its files of {accepted} of {all} emulators, in {}",
+        Escaped::new(&directory)
+    );
+    match accepted == all {
+        true => Check::ok(PART, found),
+        false => Check {
+            remedy: Some(
+                "`capscache libvirt seed` writes the others, which it would start".to_owned(),
+            ),
+            ..Check::ok(PART, found)
+        },
+    }
+}
+
+fn of_error(error: &SeedError) -> Check {
+    let message = output::chain(error);
+    match message.split_once("; ") {
+        Some((found, remedy)) => Check::warning(PART, found, remedy),
+        None => Check::warning(PART, message, "`capscache libvirt seed --verbose` reports more"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use capscache_libvirt::seed::{Instance, Times};
+
     use super::*;
     use crate::doctor::State;
 
@@ -68,14 +95,37 @@ mod tests {
     }
 
     #[test]
-    fn files_of_capabilities_are_counted() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["a.xml", "b.xml", "c.new"] {
-            fs::write(directory.path().join(name), "").unwrap();
-        }
-        assert!(check_cache(directory.path()).found.contains("has 2 files of capabilities;"));
-        assert!(
-            check_cache(&directory.path().join("none")).found.starts_with("it has no cache yet")
-        );
+    fn files_that_it_accepts_are_counted_and_a_directory_of_others_is_a_warning() {
+        let image = tempfile::tempdir().unwrap();
+        fs::set_permissions(image.path(), Permissions::from_mode(0o755)).unwrap();
+        let check = || {
+            let options = Options::new(Instance::System).image(image.path(), Times::Kept);
+            check_cache(options.open())
+        };
+        let file = |name: &str| {
+            let path = image.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        };
+        file("usr/lib64/libvirt.so.0.11003.0");
+        symlink("libvirt.so.0.11003.0", image.path().join("usr/lib64/libvirt.so.0")).unwrap();
+        let nothing = check();
+        assert_eq!((nothing.state, nothing.remedy), (State::Ok, None));
+
+        file("usr/lib64/libvirt/connection-driver/libvirt_driver_qemu.so");
+        file("usr/sbin/libvirtd");
+        file("usr/bin/qemu-system-s390x");
+        let empty = check();
+        assert_eq!(empty.state, State::Ok);
+        assert!(empty.found.contains("its files of 0 of 1 emulators"), "{empty:?}");
+        assert!(empty.remedy.unwrap().contains("libvirt seed"));
+
+        let cache = image.path().join("var/cache/libvirt/qemu/capabilities");
+        fs::create_dir_all(&cache).unwrap();
+        fs::set_permissions(&cache, Permissions::from_mode(0o777)).unwrap();
+        let open = check();
+        assert_eq!(open.state, State::Warning);
+        assert!(open.found.contains("other users"), "{open:?}");
     }
 }
