@@ -263,7 +263,7 @@ impl Peer {
         Ok(Answers { answers })
     }
 
-    /// Returns a whole entry as a document; the formats are those of `capscache export`.
+    /// Returns a whole entry as a document: json or libvirt-xml, as `capscache export` writes them.
     async fn export(&mut self, emulator: String, format: String) -> Result<Exported, Refusal> {
         self.make_document(emulator, format).await
     }
