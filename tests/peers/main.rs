@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod command_lines;
+mod daemons;
 #[path = "../support/dir.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod dir;
@@ -18,6 +19,7 @@ mod seeding;
 #[path = "../../run/tests/corpus/shell.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod shell;
+mod systems;
 
 use std::collections::BTreeMap;
 use std::fs;

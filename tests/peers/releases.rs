@@ -9,18 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use test_support::rights::{can_change_user, can_mount};
-
 use crate::Scene;
-
-/// The systems of `fixtures/roots.sh`: libvirt 9.0, 11.3, and the newest there is.
-const SYSTEMS: [&str; 3] = ["libvirt-bookworm", "libvirt-trixie", "libvirt-sid"];
+use crate::systems::{DOES_NOT_RUN, systems};
 
 /// The path of each emulator in a system, from `fixtures/oracle.sh`.
 const EMULATOR: &str = "/run/oracle/qemu";
-
-/// Exit code of `fixtures/oracle.sh` where the command does not run in a system.
-const DOES_NOT_RUN: i32 = 77;
 
 /// Elements of a file about this host, its files and libvirt's, and not about the emulator.
 const HOST_ELEMENTS: [&str; 10] = [
@@ -146,23 +139,10 @@ fn replay(scene: &Scene, recording: &Path, release: &str, format: &[&str]) -> Ou
 
 #[test]
 fn the_files_of_each_release_on_recorded_emulators_equal_the_replays() {
-    if !can_change_user() || !can_mount() {
-        println!("SKIPPED: not root, or no mounts can be made: no release of libvirt is run");
-        return;
-    }
-    let roots = std::env::var_os("ROOTS").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../fixture-roots"),
-        PathBuf::from,
-    );
     let recordings = recordings();
     let scene = Scene::new();
     let mut failures = Vec::new();
-    for name in SYSTEMS {
-        let system = roots.join(name);
-        if !system.is_dir() {
-            println!("SKIPPED: no {}; `make test-peers` makes it, as root", system.display());
-            continue;
-        }
+    for (name, system) in systems() {
         let into = scene.path(name);
         fs::create_dir(&into).unwrap();
         let Some(release) = probe(&system, &into, &recordings) else { continue };
