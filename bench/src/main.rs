@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail"))]
 
-mod c_library;
 mod host;
+mod languages;
 mod measure;
 mod plot;
 mod probing;
@@ -110,7 +110,7 @@ fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<W
     add("everything", &|| Ok(vec![reading::everything(forms, rounds(100))?]))?;
     add("growth", &|| Ok(vec![reading::growth(forms, directory, rounds(500))?]))?;
     add("hit", &|| Ok(vec![reading::hits(forms, rounds(100))?]))?;
-    add("c", &|| Ok(c_library::calls(forms, directory, rounds(100))?.into()))?;
+    add("languages", &|| Ok(languages::calls(forms, directory, rounds(100))?.into()))?;
     add("many gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
     add("processes", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
     add("domcapabilities", &|| {
