@@ -73,8 +73,9 @@ fi
 build_crates() {
     [ -n "$crates" ] || return 0
     say "building$crates"
+    # Unoptimized: they run once, and take less time than the compiler would.
     # shellcheck disable=SC2086 # a list of words
-    cargo install --locked $crates || say "cannot build$crates: checks that need it are skipped"
+    cargo install --locked --debug $crates || say "cannot build$crates: checks that need it are skipped"
 }
 
 [ -n "$packages" ] || { build_crates; exit 0; }
