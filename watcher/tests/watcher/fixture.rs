@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
+use capscache::probe::Limits;
 use capscache::{Cache, Lookup};
 use capscache_watcher::{Event, Notice, Options, Watcher};
 use tempfile::TempDir;
@@ -16,9 +17,11 @@ pub(crate) const AVR: &str = "/usr/bin/qemu-system-avr";
 /// Another small one.
 pub(crate) const RX: &str = "/usr/bin/qemu-system-rx";
 
-/// Opens a cache whose wrappers may write to the directories of the tests, to count their starts.
+/// Opens a cache whose wrappers may write to the directories of the tests, to count their starts, and may wait as long as a test
+/// does on a busy machine.
 pub(crate) fn open(root: impl Into<PathBuf>) -> Cache {
-    Cache::builder(root).writable([std::env::temp_dir()]).open().unwrap()
+    let limits = Limits::default().start(DEADLINE).probe(DEADLINE);
+    Cache::builder(root).limits(limits).writable([std::env::temp_dir()]).open().unwrap()
 }
 
 pub(crate) struct Fixture {
