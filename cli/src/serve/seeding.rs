@@ -29,12 +29,12 @@ pub(super) fn start(
             Escaped::new(cache.root())
         );
     }
-    // Once before the service starts, so that an error does not go unnoticed.
-    examine(&instance)?;
+    // Before the service starts, so that an error does not go unnoticed.
+    let seeder = examine(&instance)?;
     let (sender, changes) = channel();
     let thread = Builder::new().name("seed-libvirt".to_owned());
     thread
-        .spawn(move || keep_filled(&cache, &instance, &changes))
+        .spawn(move || keep_filled(&cache, &instance, seeder, &changes))
         .context("cannot start a thread")?;
     Ok(move |event: &Event| {
         if let Event::Refreshed { emulator, .. } | Event::Appeared { emulator } = event {
@@ -44,16 +44,14 @@ pub(super) fn start(
     })
 }
 
-fn keep_filled(cache: &Cache, instance: &Instance, changes: &Receiver<PathBuf>) {
-    let mut changed = BTreeSet::new();
-    loop {
+fn keep_filled(cache: &Cache, instance: &Instance, seeder: Seeder, changes: &Receiver<PathBuf>) {
+    fill(cache, &seeder, &BTreeSet::new());
+    while let Ok(emulator) = changes.recv() {
+        let changed = [emulator].into_iter().chain(changes.try_iter()).collect();
         match examine(instance) {
             Ok(seeder) => fill(cache, &seeder, &changed),
             Err(error) => warn!("{}", chain(error.as_ref())),
         }
-        let Ok(emulator) = changes.recv() else { return };
-        changed = BTreeSet::from([emulator]);
-        changed.extend(changes.try_iter());
     }
 }
 
