@@ -11,8 +11,6 @@ use crate::caps::{EnlightenmentValues, HYPERV, QemuCaps, Sgx};
 /// Features of the machine and of the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
-    /// True if guests can have threads for disks; libvirt writes it outside the others.
-    pub iothreads: bool,
     /// ARM's interrupt controllers.
     pub gic: Section,
     /// Features without values, in libvirt's order.
@@ -85,7 +83,6 @@ pub(super) fn all(caps: &QemuCaps, domain: &Domain, surroundings: &Surroundings<
     let launch_security =
         Section::unless_empty("launchSecurity", vec![Enumeration::of("sectype", &launch_security)]);
     Features {
-        iothreads: true,
         gic: gic(caps, domain),
         plain,
         sev: caps.sev.as_ref().map(|sev| SevSupport {

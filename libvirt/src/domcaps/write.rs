@@ -28,7 +28,8 @@ impl DomainCaps {
         if self.max_vcpus > 0 {
             xml.empty("vcpu", &[("max", self.max_vcpus.to_string().into())]);
         }
-        xml.empty("iothreads", &supported(self.features.iothreads));
+        // Every QEMU that libvirt runs has threads for disks.
+        xml.empty("iothreads", &supported(true));
         self.os(&mut xml);
         cpu(&mut xml, &self.cpu);
         section(&mut xml, &self.memory_backing);
