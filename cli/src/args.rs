@@ -39,6 +39,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 
+    /// The format of the overview; each command has its own.
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -144,7 +148,7 @@ pub(crate) enum Command {
     /// Drop entries.
     Invalidate(Invalidate),
     /// Remove entries of emulators that no longer exist, and files that ended processes left.
-    Gc,
+    Gc(Gc),
     /// Keep entries fresh: drop those that become stale, and print each event.
     Watch(Watch),
     /// Check entries for damage, every byte of them.
@@ -213,6 +217,9 @@ pub(crate) struct Warm {
     /// A further directory where --all searches for emulators; may be repeated.
     #[arg(long, value_name = "DIR", requires = "all")]
     pub(crate) search: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]
@@ -338,6 +345,15 @@ pub(crate) struct Invalidate {
     /// Drop every entry.
     #[arg(long)]
     pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 const EVENTS: &str = "\
@@ -380,6 +396,9 @@ pub(crate) struct Verify {
     /// Emulators whose entries to check; all entries by default.
     #[arg(value_name = "EMULATOR")]
     pub(crate) emulators: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]

@@ -29,8 +29,43 @@ pub(crate) struct Summary {
     pub(crate) size: usize,
 }
 
+impl Entry {
+    /// Returns the entry as JSON: an entry that cannot be used has only its file, its state and the reason.
+    pub(crate) fn as_json(&self) -> Value {
+        let (file, state) = (&self.file, self.status.name());
+        let Some(summary) = &self.summary else {
+            let reason = reason(&self.status)["found"].take();
+            return json!({"file": file, "state": state, "reason": reason});
+        };
+        json!({
+            "emulator": summary.emulator,
+            "executable": summary.executable,
+            "version": version(summary.version),
+            "package": summary.package,
+            "arch": summary.arch,
+            "accelerators": summary.accelerators,
+            "groups": summary.groups,
+            "size": summary.size,
+            "file": file,
+            "state": state,
+            "reason": reason(&self.status),
+        })
+    }
+}
+
+/// Returns a version of QEMU as JSON.
+pub(crate) fn version(of: Version) -> Value {
+    json!({"major": of.major, "minor": of.minor, "micro": of.micro})
+}
+
+/// Returns the state of the entry of an emulator as JSON.
+pub(crate) fn state(emulator: &Path, status: &Status) -> Value {
+    let emulator = emulator.to_string_lossy();
+    json!({"emulator": emulator, "state": status.name(), "reason": reason(status)})
+}
+
 /// Returns the reason of a state as JSON, null where there is none.
-pub(crate) fn reason(status: &Status) -> Value {
+fn reason(status: &Status) -> Value {
     match status {
         Status::Stale { input, path, recorded, found } => {
             let path = path.to_string_lossy();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::Escaped;
+use serde_json::json;
 
 use crate::args;
 use crate::output;
@@ -16,21 +17,31 @@ use crate::text::Text;
 pub(crate) fn run(session: &Session, args: &args::Invalidate) -> Result<ExitCode> {
     let source = session.source()?;
     let mut text = Text::new();
+    let (mut number, mut missing) = (0, Vec::new());
     if args.all {
-        let dropped = invalidate_all(&source)?;
-        text.line(format_args!("dropped {}", output::count(dropped, "entry", "entries")));
+        number = invalidate_all(&source)?;
+        text.line(format_args!("dropped {}", output::count(number, "entry", "entries")));
     }
     let emulators = args.emulators.iter().map(|named| std::path::absolute(locate(named)));
     let emulators = emulators.collect::<Result<Vec<_>, _>>()?;
     let mut dropped = HashSet::new();
     if !emulators.is_empty() {
         dropped.extend(source.invalidate(&emulators)?);
+        number = dropped.len();
     }
     for emulator in emulators {
-        let result = if dropped.remove(&emulator) { "dropped" } else { "there was no entry" };
-        text.line(format_args!("{}: {result}", Escaped::new(&emulator)));
+        let name = Escaped::new(&emulator);
+        if dropped.remove(&emulator) {
+            text.line(format_args!("{name}: dropped"));
+        } else {
+            text.line(format_args!("{name}: there was no entry"));
+            missing.push(emulator.to_string_lossy().into_owned());
+        }
     }
-    output::print(&text)?;
+    match args.format.document() {
+        Some(format) => format.print(&json!({"dropped": number, "missing": missing}))?,
+        None => output::print(&text)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

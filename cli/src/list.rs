@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Escaped, Status};
-use serde_json::{Value, json};
 
 use crate::args;
-use crate::entries::{Entry, reason};
+use crate::entries::Entry;
 use crate::output;
 use crate::session::Session;
 use crate::table::{BAD, Cell, DOUBTFUL, GOOD, Table, size};
@@ -16,7 +15,7 @@ pub(crate) fn run(session: &Session, args: &args::List) -> Result<ExitCode> {
     let source = session.source()?;
     let entries = source.entries()?;
     if let Some(format) = args.format.document() {
-        format.print(&entries.iter().map(as_json).collect::<Vec<_>>())?;
+        format.print(&entries.iter().map(Entry::as_json).collect::<Vec<_>>())?;
     } else if entries.is_empty() {
         let root = Escaped::new(source.root());
         output::warn(format_args!(
@@ -56,26 +55,4 @@ fn row(entry: &Entry) -> [Cell; 7] {
         Cell::number(size(summary.size)),
         state,
     ]
-}
-
-fn as_json(entry: &Entry) -> Value {
-    let (file, state) = (&entry.file, entry.status.name());
-    let Some(summary) = &entry.summary else {
-        let reason = reason(&entry.status)["found"].take();
-        return json!({"file": file, "state": state, "reason": reason});
-    };
-    let version = summary.version;
-    json!({
-        "emulator": summary.emulator,
-        "executable": summary.executable,
-        "version": {"major": version.major, "minor": version.minor, "micro": version.micro},
-        "package": summary.package,
-        "arch": summary.arch,
-        "accelerators": summary.accelerators,
-        "groups": summary.groups,
-        "size": summary.size,
-        "file": file,
-        "state": state,
-        "reason": reason(&entry.status),
-    })
 }

@@ -43,7 +43,7 @@ mod yaml;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Arguments, Command, LibvirtCommand};
@@ -74,7 +74,12 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let session = Session::new(arguments.options, arguments.verbose);
-    let Some(command) = arguments.command else { return overview::run(&session) };
+    let Some(command) = arguments.command else { return overview::run(&session, arguments.format) };
+    if arguments.format.document().is_some() {
+        bail!(
+            "cannot use a format before the command, where it is that of the overview; give it after the command"
+        );
+    }
     match command {
         Command::Warm(args) => warm::run(&session, &args),
         Command::List(args) => list::run(&session, &args),
@@ -83,7 +88,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Status(args) => status::run(&session, &args),
         Command::Doctor(args) => doctor::run(&session, &args),
         Command::Invalidate(args) => invalidate::run(&session, &args),
-        Command::Gc => gc::run(&session),
+        Command::Gc(args) => gc::run(&session, &args),
         Command::Watch(args) => watch::run(&session, args),
         Command::Verify(args) => verify::run(&session, &args),
         Command::Diff(args) => diff::run(&session, &args),

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Escaped, Status};
+use serde_json::{Value, json};
 
+use crate::entries;
+use crate::format::OutputFormat;
 use crate::host::{self, Service};
 use crate::output;
 use crate::session::Session;
@@ -20,7 +23,7 @@ const EXAMPLE: &str = "qemu-system-x86_64";
 type Found = Result<Vec<(PathBuf, Status)>, String>;
 
 /// Prints the overview. A cache that cannot be used is part of it, and not an error.
-pub(crate) fn run(session: &Session) -> Result<ExitCode> {
+pub(crate) fn run(session: &Session, format: OutputFormat) -> Result<ExitCode> {
     // Before the source is opened, for which root may become another user.
     let (watchers, service) = (host::watchers(), host::service());
     let source = session.source();
@@ -28,6 +31,17 @@ pub(crate) fn run(session: &Session) -> Result<ExitCode> {
         Ok(source) => host::emulators(source).map_err(|error| output::message(&error)),
         Err(error) => Err(output::message(error)),
     };
+    if let Some(format) = format.document() {
+        let cache = cache_as_json(session, source.as_ref().ok(), &found)?;
+        format.print(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "cache": cache,
+            "emulators": found.ok().map(emulators_as_json),
+            "service": service_as_json(&service),
+            "watchers": watchers,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut table = Table::of_pairs();
     table.pair("cache", cache(session, source.as_ref().ok())?);
     table.pair("emulators", emulators(&found));
@@ -50,6 +64,35 @@ fn cache(session: &Session, source: Option<&Source>) -> Result<Cell> {
     let by = if matches!(source, Some(Source::Service(..))) { ", through the service" } else { "" };
     let absent = if root.exists() { "" } else { " (does not exist yet)" };
     Ok(format!("{}{by}{absent}", Escaped::new(&root)).into())
+}
+
+fn cache_as_json(session: &Session, source: Option<&Source>, found: &Found) -> Result<Value> {
+    let root = session.root()?;
+    Ok(json!({
+        "root": root.to_string_lossy(),
+        "exists": root.exists(),
+        "by-service": matches!(source, Some(Source::Service(..))),
+        "reason": found.as_ref().err(),
+    }))
+}
+
+fn emulators_as_json(found: Vec<(PathBuf, Status)>) -> Value {
+    found.iter().map(|(emulator, status)| entries::state(emulator, status)).collect()
+}
+
+fn service_as_json(service: &Service) -> Value {
+    let (state, info, reason) = match &service.info {
+        None => ("not-running", None, None),
+        Some(Ok(info)) => ("running", Some(info), None),
+        Some(Err(error)) => ("failed", None, Some(output::chain(error))),
+    };
+    json!({
+        "socket": service.socket.to_string_lossy(),
+        "state": state,
+        "version": info.map(|info| &info.version),
+        "root": info.map(|info| info.root.to_string_lossy()),
+        "reason": reason,
+    })
 }
 
 fn emulators(found: &Found) -> Cell {

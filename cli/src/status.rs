@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Escaped, Status};
-use serde_json::json;
 
 use crate::args;
 use crate::entries;
@@ -24,14 +23,10 @@ pub(crate) fn run(session: &Session, args: &args::Status) -> Result<ExitCode> {
         }
         _ => output::NO,
     };
-    let state = status.name();
     if let Some(format) = args.format.document() {
-        let emulator = emulator.to_string_lossy();
-        let status =
-            json!({"emulator": emulator, "state": state, "reason": entries::reason(&status)});
-        format.print(&status)?;
+        format.print(&entries::state(&emulator, &status))?;
     } else {
-        let name = Escaped::new(&emulator).to_string();
+        let (name, state) = (Escaped::new(&emulator).to_string(), status.name());
         let mut text = Text::new();
         text.line(format_args!("{name}: {state}{}", detail(&status, &name)));
         output::print(&text)?;

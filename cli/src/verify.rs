@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use capscache::{Escaped, Status};
+use serde_json::{Value, json};
 
 use crate::args;
+use crate::entries::Entry;
 use crate::output;
 use crate::session::{Session, locate};
 use crate::text::Text;
@@ -26,20 +28,31 @@ pub(crate) fn run(session: &Session, args: &args::Verify) -> Result<ExitCode> {
             Err(error) => bad.push(error),
         }
     }
+    let bad: Vec<Entry> = bad.into_iter().map(|error| Entry::from(Err(error))).collect();
+    match args.format.document() {
+        Some(format) => {
+            let damaged: Value = bad.iter().map(Entry::as_json).collect();
+            format.print(&json!({"good": good, "damaged": damaged}))?;
+        }
+        None => output::print(&as_text(good, &bad))?,
+    }
+    if bad.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    session.log(format_args!("run `capscache warm` to replace damaged entries"));
+    Ok(ExitCode::from(output::NO))
+}
+
+fn as_text(good: usize, bad: &[Entry]) -> Text {
     let mut text = Text::new();
-    for error in &bad {
-        if let Status::Damaged { path, found } | Status::Unreadable { path, found } = error.status()
+    for entry in bad {
+        if let Status::Damaged { path, found } | Status::Unreadable { path, found } = &entry.status
         {
-            text.line(format_args!("damaged: {}: {found}", Escaped::new(&path)));
+            text.line(format_args!("damaged: {}: {found}", Escaped::new(path)));
         }
     }
     let bad = bad.len();
     let entries = output::count(good + bad, "entry", "entries");
     text.line(format_args!("{entries}: {good} good, {bad} damaged"));
-    output::print(&text)?;
-    if bad == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    session.log(format_args!("run `capscache warm` to replace damaged entries"));
-    Ok(ExitCode::from(output::NO))
+    text
 }

@@ -1,5 +1,6 @@
 //! `warm`: probes emulators whose entries are missing or stale, several at a time.
 
+mod document;
 mod progress;
 
 use std::collections::{BTreeMap, HashSet};
@@ -43,15 +44,20 @@ pub(crate) fn run(session: &Session, args: &Warm) -> Result<ExitCode> {
     let source = session.source()?;
     let known = if args.known { known(&source)? } else { BTreeMap::new() };
     if args.known && known.is_empty() {
-        let mut text = Text::new();
-        text.line("no emulator has an entry");
-        output::print(&text)?;
+        match args.format.document() {
+            Some(format) => format.print(&[(); 0])?,
+            None => {
+                let mut text = Text::new();
+                text.line("no emulator has an entry");
+                output::print(&text)?;
+            }
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let emulators = if args.known { known.keys().cloned().collect() } else { named };
     let groups = if args.full { Groups::ALL } else { Groups::CORE };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let progress = Progress::new(&emulators, args.full);
+    let progress = Progress::new(&emulators, args.full, args.format.document());
     let warm_names = |names: &[PathBuf]| {
         for (at, emulator) in names.iter().enumerate() {
             let first = if at == 0 { None } else { names.first() };

@@ -7,7 +7,7 @@ use test_support::has;
 use crate::{Dir, avr, x86_64};
 
 /// Returns the candidates for the last word, without their descriptions.
-fn candidates(dir: &Dir, words: &[&str]) -> Vec<String> {
+pub(crate) fn candidates(dir: &Dir, words: &[&str]) -> Vec<String> {
     let answer = dir.answer(&[&["complete", "--"], words].concat());
     answer.lines().map(|line| line.split('\t').next().expect("a word").to_owned()).collect()
 }
@@ -18,6 +18,10 @@ fn commands_options_and_their_values_are_completed() {
     assert_eq!(candidates(&dir, &["insp"]), ["inspect"]);
     assert_eq!(candidates(&dir, &["list", "--for"]), ["--format"]);
     assert_eq!(candidates(&dir, &["list", "--format", ""]), ["table", "json", "yaml"]);
+    for command in [&[][..], &["warm"], &["verify"], &["gc"], &["invalidate"], &["libvirt", "seed"]]
+    {
+        assert_eq!(candidates(&dir, &[command, &["--js"]].concat()), ["--json"], "{command:?}");
+    }
     assert_eq!(candidates(&dir, &["query", "--libvirt", "1"]), ["10.0", "11.3", "12.8"]);
     assert!(!candidates(&dir, &[""]).contains(&"complete".to_owned()), "it is for scripts");
     let described = dir.answer(&["complete", "--", "doct"]);

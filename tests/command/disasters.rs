@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use capscache::{Cache, Capabilities, GarbageReport, Lookup};
+use serde_json::Value;
 use test_support::has;
 use test_support::rights::{can_mount, can_trace};
 
@@ -102,6 +103,19 @@ fn a_file_system_where_nothing_can_be_renamed_or_synced_costs_no_answer() {
         assert_eq!((run.code, run.stdout.as_str()), (Some(0), "machine:uno\tyes\n"), "{run:?}");
         assert!(run.stderr.starts_with(NOT_WRITTEN), "{calls}: {run:?}");
         assert_eq!(dir.answer(&["gc"]), "nothing to remove\n", "{calls} left something");
+        let Some(run) = with_failing(&dir, calls, error, &["warm", "--json", &avr()]) else {
+            return;
+        };
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let warmed: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        assert_eq!(
+            (&warmed[0]["result"], &warmed[0]["arch"]),
+            (&"not-stored".into(), &"avr".into())
+        );
+        let reason = warmed[0]["reason"].as_str().expect("a reason");
+        assert!(
+            run.complaint().ends_with(reason) && reason.starts_with("cannot store the answers: ")
+        );
     }
 }
 

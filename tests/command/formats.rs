@@ -1,11 +1,13 @@
 //! `--format`: answers for people, in JSON and in YAML.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Dir, avr, x86_64};
+use crate::{Dir, avr, text, x86_64};
 
 /// Parses YAML with another program's parser; `None` where there is none.
 fn parse_yaml(yaml: &str) -> Option<Value> {
@@ -36,7 +38,7 @@ fn yaml_has_the_values_of_json_and_json_is_the_short_form_of_its_format() {
     let (avr, x86_64) = (avr(), x86_64());
     dir.answer(&["warm", &avr, &x86_64]);
     let guest = dir.path("guest.xml");
-    std::fs::write(&guest, "<domain type='kvm'><name>a</name><os><type arch='x86_64' machine='pc-q35-7.2'>hvm\
+    fs::write(&guest, "<domain type='kvm'><name>a</name><os><type arch='x86_64' machine='pc-q35-7.2'>hvm\
                             </type></os><devices><disk type='file'><target dev='vda' bus='virtio'/></disk>\
                             </devices></domain>")
     .expect("a file");
@@ -51,6 +53,9 @@ fn yaml_has_the_values_of_json_and_json_is_the_short_form_of_its_format() {
         &["query", &avr, "machine:uno", "command:query-version"],
         &["query", &avr, "machine:uno", "--explain"],
         &["devaddr", "guest.xml"],
+        &["verify"],
+        &["gc"],
+        &["invalidate", "none-such"],
     ] {
         let with = |format: &[&str]| dir.answer(&[arguments, format].concat());
         let json = with(&["--json"]);
@@ -72,7 +77,7 @@ fn queries_are_answered_in_json_with_the_exit_code_of_the_worst() {
     let dir = Dir::new();
     let run = dir.run(&["query", &avr(), "machine:uno", "machine:q35", "--json"]);
     let answers: Value = serde_json::from_str(&run.stdout).expect("JSON");
-    let expected = serde_json::json!([
+    let expected = json!([
         {"query": "machine:uno", "answer": "yes"},
         {"query": "machine:q35", "answer": "no"},
     ]);
@@ -82,12 +87,70 @@ fn queries_are_answered_in_json_with_the_exit_code_of_the_worst() {
 }
 
 #[test]
+fn programs_get_what_warm_did_for_each_emulator_in_the_order_of_the_command_line() {
+    let dir = Dir::new();
+    let (avr, link) = (avr(), text(&dir.path("qemu-link")));
+    symlink(&avr, &link).expect("a link");
+    let run = dir.run(&["warm", "--json", &link, "/bin/true", &avr]);
+    assert_eq!(run.code, Some(1));
+    let failure = "cannot start /bin/true: it sent no QMP greeting: exited with status 0";
+    assert_eq!(run.complaint(), failure);
+    let mut results: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let version = results[2]["version"].take();
+    assert!(version["major"].is_u64(), "{version}");
+    assert!(results[2]["milliseconds"].take().as_u64().is_some_and(|time| time > 0));
+    assert_eq!(results[0]["version"].take(), version);
+    let warmed = |emulator: &str, result: &str, same: Option<&str>| {
+        json!({"emulator": emulator, "result": result, "milliseconds": null, "same-file-as": same, "reason": null,
+            "version": null, "arch": "avr", "accelerators": ["tcg"], "missing": []})
+    };
+    let failed = json!({"emulator": "/bin/true", "result": "failed", "milliseconds": null, "same-file-as": null,
+        "reason": failure, "version": null, "arch": null, "accelerators": null, "missing": null});
+    let expected = [warmed(&link, "same-file", Some(&avr)), failed, warmed(&avr, "probed", None)];
+    assert_eq!(results, json!(expected));
+    let known = dir.json(&["warm", "--known", "--json"]);
+    let cached: Vec<_> =
+        known.as_array().expect("a list").iter().map(|one| &one["result"]).collect();
+    assert_eq!(cached, ["cached", "cached"]);
+}
+
+#[test]
+fn programs_get_what_verify_gc_and_invalidate_found_and_dropped() {
+    let dir = Dir::new();
+    assert_eq!(dir.json(&["warm", "--known", "--json"]), json!([]));
+    let (avr, gone) = (avr(), dir.wrapper("qemu-gone", &avr()));
+    dir.answer(&["warm", &avr, &gone]);
+    assert_eq!(dir.json(&["verify", "--json"]), json!({"good": 2, "damaged": []}));
+    fs::remove_file(&gone).expect("a removal");
+    let nothing = json!({"emulators": [], "releases": [], "damaged": 0, "failures": 0, "temporaries": 0,
+        "scratch-directories": 0, "skipped": []});
+    let mut dropped = nothing.clone();
+    dropped["emulators"] = json!([gone]);
+    assert_eq!(dir.json(&["gc", "--json"]), dropped);
+    assert_eq!(dir.json(&["gc", "--json"]), nothing);
+    let file = dir.listed(&avr).expect("an entry")["file"].as_str().expect("a path").to_owned();
+    fs::write(&file, "cut").expect("a file");
+    let verified = dir.run(&["verify", "--json"]);
+    assert_eq!((verified.code, verified.stderr.as_str()), (Some(1), ""));
+    let verified: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    let damaged = &verified["damaged"][0];
+    assert_eq!((&verified["good"], &damaged["state"]), (&json!(0), &json!("damaged")));
+    assert_eq!((&damaged["file"], damaged["reason"].is_string()), (&json!(file), true));
+    assert_eq!(dir.json(&["list", "--json"])[0], *damaged);
+    let invalidated = dir.json(&["invalidate", "--json", &avr, &gone]);
+    assert_eq!(invalidated, json!({"dropped": 1, "missing": [gone]}));
+    assert_eq!(dir.json(&["invalidate", "--json", "--all"]), json!({"dropped": 0, "missing": []}));
+}
+
+#[test]
 fn two_formats_at_once_are_refused() {
     let dir = Dir::new();
     for arguments in [
         &["list", "--json", "--format", "yaml"][..],
         &["list", "--json", "--format", "json"],
         &["list", "--format", "xml"],
+        &["--json", "list"],
+        &["--json", "list", "--json"],
         &["devaddr", "x", "--tree", "--format", "json"],
         &["devaddr", "x", "--tree", "--json"],
     ] {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Dir, avr, text};
 
@@ -64,6 +64,35 @@ fn without_a_command_an_overview_shows_the_host_and_what_to_do_next() {
     assert_eq!(value(&after, "cache"), root);
     assert_eq!(value(&after, "emulators"), "1 found, 1 valid");
     assert!(!after.contains("warm --all"), "{after}");
+}
+
+#[test]
+fn programs_get_the_overview_as_a_document() {
+    let dir = Dir::new();
+    let bin = only_avr(&dir);
+    let overview = |root: &str| -> Value {
+        let run = with_path(&dir, &bin, &["--root", root, "--json"]);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+        serde_json::from_str(&run.stdout).expect("JSON")
+    };
+    let root = text(&dir.root());
+    let shown = overview(&root);
+    assert_eq!(
+        shown["cache"],
+        json!({"root": root, "exists": false, "by-service": false, "reason": null})
+    );
+    let emulators = shown["emulators"].as_array().expect("emulators");
+    let avr =
+        json!({"emulator": format!("{bin}/qemu-system-avr"), "state": "missing", "reason": null});
+    assert!(emulators.contains(&avr), "{shown}");
+    assert_eq!(shown["service"]["state"], "not-running");
+    assert_eq!(shown["service"]["socket"], text(&dir.socket()));
+    assert!(shown["watchers"].is_array(), "{shown}");
+    fs::write(dir.root(), "a file").expect("a file");
+    let unusable = overview(&root);
+    assert_eq!(unusable["emulators"], Value::Null);
+    let reason = unusable["cache"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("cannot use ") && reason.contains("Not a directory"), "{reason}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use test_support::Run;
 use test_support::rights::can_change_user;
+use test_support::{Run, text};
 
 use crate::{Dir, NOBODY, as_user, avr, emulator};
 
@@ -109,6 +109,13 @@ fn warming_through_the_service_creates_missing_entries() {
     assert_eq!((warmed.code, warmed.stderr.as_str()), (Some(0), ""), "{warmed:?}");
     assert!(warmed.stdout.ends_with(": 1 probed\n"), "{warmed:?}");
     assert!(run(&dir, &["warm", &avr()]).stdout.ends_with(": 1 cached\n"));
+    let again: Value =
+        serde_json::from_str(&run(&dir, &["warm", "--json", &avr()]).stdout).unwrap();
+    assert_eq!((&again[0]["result"], &again[0]["arch"]), (&json!("cached"), &json!("avr")));
+    let overview: Value = serde_json::from_str(&run(&dir, &["--json"]).stdout).unwrap();
+    assert_eq!(overview["cache"]["by-service"], true);
+    assert_eq!(overview["service"]["state"], "running");
+    assert_eq!(overview["service"]["root"], text(&dir.root()));
     assert_eq!(service.call("Status", json!({"emulator": avr()}))["state"], "valid");
 }
 

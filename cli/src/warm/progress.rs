@@ -1,4 +1,5 @@
-//! Output of `warm`: a line for each running probe on a terminal, a line for each emulator, a summary.
+//! Output of `warm`: a line for each running probe on a terminal, a line for each emulator, a summary; for programs
+//! the results in one document.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use capscache::{Capabilities, Escaped};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::Value;
 
-use super::Outcome;
+use super::{Outcome, document};
+use crate::format::DocumentFormat;
 use crate::output;
 use crate::session::join;
 use crate::table::{BAD, DOUBTFUL, FAINT, PLAIN};
@@ -21,10 +24,12 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(super) struct Progress {
     began: Instant,
+    emulators: Vec<PathBuf>,
     /// File names where they are unique, otherwise paths, escaped.
     names: HashMap<PathBuf, String>,
     width: usize,
     full: bool,
+    format: Option<DocumentFormat>,
     lines: Option<MultiProgress>,
     tally: Mutex<Tally>,
 }
@@ -35,6 +40,8 @@ struct Tally {
     shared: usize,
     cached: usize,
     failed: usize,
+    /// The results for programs.
+    results: HashMap<PathBuf, Value>,
 }
 
 /// The line of a running probe.
@@ -49,7 +56,11 @@ impl Running {
 }
 
 impl Progress {
-    pub(super) fn new(emulators: &[PathBuf], full: bool) -> Progress {
+    pub(super) fn new(
+        emulators: &[PathBuf],
+        full: bool,
+        format: Option<DocumentFormat>,
+    ) -> Progress {
         let mut uses = HashMap::new();
         for emulator in emulators {
             *uses.entry(emulator.file_name()).or_insert(0) += 1;
@@ -62,9 +73,11 @@ impl Progress {
         let names: HashMap<_, _> = emulators.iter().map(name).collect();
         Progress {
             began: Instant::now(),
+            emulators: emulators.to_vec(),
             width: names.values().map(|name| name.chars().count()).max().unwrap_or(0),
             names,
             full,
+            format,
             lines: std::io::stderr().is_terminal().then(MultiProgress::new),
             tally: Mutex::default(),
         }
@@ -82,9 +95,12 @@ impl Progress {
         }))
     }
 
-    /// Shows the result for an emulator.
+    /// Shows the result for an emulator; keeps it for the document that programs get.
     pub(super) fn show(&self, emulator: &Path, outcome: Outcome) -> Result<()> {
         let mut tally = self.tally();
+        if self.format.is_some() {
+            tally.results.insert(emulator.to_owned(), document::result(emulator, &outcome));
+        }
         let (capabilities, (style, end), error) = match outcome {
             Outcome::Cached(caps) => {
                 tally.cached += 1;
@@ -127,13 +143,22 @@ impl Progress {
             if let Some(error) = &error {
                 output::print_error_about(self.name(emulator), error);
             }
-            output::print(&text)
+            match self.format {
+                Some(_) => Ok(()),
+                None => output::print(&text),
+            }
         })
     }
 
-    /// Shows the summary; returns whether an emulator failed.
+    /// Shows the summary, or the document; returns whether an emulator failed.
     pub(super) fn finish(self) -> Result<bool> {
-        let Tally { probed, shared, cached, failed } = *self.tally();
+        let Tally { probed, shared, cached, failed, ref results } = *self.tally();
+        if let Some(format) = self.format {
+            let results: Vec<_> =
+                self.emulators.iter().filter_map(|one| results.get(one)).collect();
+            format.print(&results)?;
+            return Ok(failed > 0);
+        }
         let parts = [
             (probed, "probed"),
             (shared, "the same file as another"),
