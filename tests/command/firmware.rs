@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Dir, Run, avr, run, text, x86_64};
 
-const SECURE: &str = r#"{
+pub(crate) const SECURE: &str = r#"{
     "description": "with Secure Boot",
     "interface-types": ["uefi", "bios"],
     "mapping": {
@@ -22,11 +22,11 @@ const SECURE: &str = r#"{
 }"#;
 
 /// The command, for a user whose descriptors are in the directory that is returned.
-fn with_user(dir: &Dir, arguments: &[&str]) -> Run {
+pub(crate) fn with_user(dir: &Dir, arguments: &[&str]) -> Run {
     run(dir.command().env("XDG_CONFIG_HOME", dir.path("config")).args(arguments))
 }
 
-fn users_directory(dir: &Dir) -> PathBuf {
+pub(crate) fn users_directory(dir: &Dir) -> PathBuf {
     let directory = dir.path("config/qemu/firmware");
     fs::create_dir_all(&directory).expect("a directory");
     directory

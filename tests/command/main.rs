@@ -20,6 +20,7 @@ mod manners;
 mod outside;
 mod reasons;
 mod run;
+mod schema;
 mod seed;
 mod shortage;
 mod transcripts;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{Dir, text, x86_64};
 
 /// Writes a guest that does nothing, with further elements, and returns its path.
-fn write(dir: &Dir, elements: &str) -> String {
+pub(crate) fn write(dir: &Dir, elements: &str) -> String {
     let guest = format!(
         "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
            <name>web</name>
@@ -36,7 +36,11 @@ fn command(dir: &Dir, guest: &str) -> Command {
 }
 
 /// Starts a guest, and returns the command with the lines that it prints, of which the first was read.
-fn start(dir: &Dir, guest: &str, args: &[&str]) -> (Child, BufReader<ChildStdout>, String) {
+pub(crate) fn start(
+    dir: &Dir,
+    guest: &str,
+    args: &[&str],
+) -> (Child, BufReader<ChildStdout>, String) {
     let mut command = command(dir, guest);
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("a process");
@@ -46,7 +50,7 @@ fn start(dir: &Dir, guest: &str, args: &[&str]) -> (Child, BufReader<ChildStdout
     (child, lines, first)
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a number")).expect("a process");
     kill_process(pid, signal).expect("a signal");
 }

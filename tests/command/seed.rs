@@ -32,7 +32,7 @@ fn file(dir: &Dir, name: &str, content: &str) -> PathBuf {
 }
 
 /// Installs the files of a release of libvirt in an image, and an emulator that is only a name.
-fn install(dir: &Dir, release: &str) {
+pub(crate) fn install(dir: &Dir, release: &str) {
     let library = format!("libvirt.so.0.{release}");
     file(dir, &format!("image/usr/lib64/{library}"), "");
     symlink(library, dir.path("image/usr/lib64/libvirt.so.0")).unwrap();
@@ -43,7 +43,7 @@ fn install(dir: &Dir, release: &str) {
     }
 }
 
-fn seed(dir: &Dir, arguments: &[&str]) -> Run {
+pub(crate) fn seed(dir: &Dir, arguments: &[&str]) -> Run {
     let image = text(&dir.path("image"));
     dir.run(&[&["libvirt", "seed", "--image-root", &image], arguments].concat())
 }

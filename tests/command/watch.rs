@@ -12,7 +12,7 @@ use test_support::{DEADLINE, replace_program};
 use crate::{Dir, avr, emulator};
 
 /// A running command, and the lines that it prints.
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     lines: Receiver<String>,
 }
@@ -20,6 +20,13 @@ struct Watch {
 impl Dir {
     /// Starts to watch, and waits until watching has begun.
     fn watch(&self, arguments: &[&str]) -> Watch {
+        let watch = self.start_watch(arguments);
+        watch.until("watching");
+        watch
+    }
+
+    /// Starts to watch.
+    pub(crate) fn start_watch(&self, arguments: &[&str]) -> Watch {
         let mut command = self.command();
         command.arg("watch").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
@@ -30,15 +37,13 @@ impl Dir {
                 let _ = sender.send(line.expect("UTF-8"));
             }
         });
-        let watch = Watch { child, lines };
-        watch.until("watching");
-        watch
+        Watch { child, lines }
     }
 }
 
 impl Watch {
     /// The output up to and including the first line with these words.
-    fn until(&self, words: &str) -> Vec<String> {
+    pub(crate) fn until(&self, words: &str) -> Vec<String> {
         let mut printed = Vec::new();
         while printed.last().is_none_or(|line: &String| !line.contains(words)) {
             match self.lines.recv_timeout(DEADLINE) {
