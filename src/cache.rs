@@ -270,6 +270,22 @@ impl Cache {
         self.refresher.revalidate(&absolute(emulator.as_ref())?, groups)
     }
 
+    /// Returns a valid entry with `groups` after the check of [`Cache::revalidate`]: probes again what does not hold, also
+    /// after a failure that is remembered.
+    ///
+    /// # Errors
+    /// See [`Cache::revalidate`] and [`Cache::get`].
+    pub fn refresh(
+        &self,
+        emulator: impl AsRef<Path>,
+        groups: Groups,
+    ) -> Result<Capabilities, Error> {
+        match self.revalidate(&emulator, groups)? {
+            Revalidated::Valid(entry) => Ok(entry),
+            _ => self.get_with(emulator, groups),
+        }
+    }
+
     /// Returns the entry with all `groups` if nothing has to be run or compared for it: a few `stat`s and
     /// no more, so that it may be called where nothing may block. `None` means only that [`Cache::get_with`]
     /// takes longer.

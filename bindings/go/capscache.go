@@ -93,7 +93,8 @@ type Entry interface {
 	// CPUModels returns all CPU models in QEMU's order.
 	CPUModels(ctx context.Context, accelerator Accelerator) ([]CPUModel, error)
 
-	// Properties returns the properties of a device or object in QEMU's order (device-list-properties, qom-list-properties):
+	// Properties returns the properties of a type as a device, else as an object, in QEMU's order (device-list-properties,
+	// qom-list-properties):
 	// ErrAbsent if the emulator does not have the type, ErrNotProbed without the group Devices or Objects, except for what
 	// drivers query at start-up.
 	Properties(ctx context.Context, typeName string) ([]Property, error)

@@ -9,7 +9,6 @@ use crate::kind::{Accelerator, FactKind, Group, InputKind};
 use crate::query::Query;
 use crate::report::Source;
 use crate::tri::{Tri, Unanswered};
-use crate::value::Value;
 
 /// The largest number of a CPU model's features in a reason.
 const SHOWN_FEATURES: usize = 8;
@@ -192,7 +191,9 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     fn explain_machine(&self, name: &str) -> String {
         match self.best().and_then(|best| best.machine(name)) {
-            Ok(machine) if machine.deprecated() => format!("{}, deprecated", machine.name()),
+            Ok(machine) if machine.deprecated() == Some(true) => {
+                format!("{}, deprecated", machine.name())
+            }
             Ok(machine) => machine.name().to_owned(),
             Err(reason) => self.reason(&reason),
         }
@@ -200,7 +201,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     fn explain_deprecated(&self, name: &str) -> String {
         match self.best().and_then(|best| best.machine(name)) {
-            Ok(machine) => match machine.raw().get("deprecated").and_then(Value::as_bool) {
+            Ok(machine) => match machine.deprecated() {
                 Some(true) => format!("QEMU marks {} as deprecated", machine.name()),
                 Some(false) => format!("QEMU does not mark {} as deprecated", machine.name()),
                 None => "QEMU does not report which machines are deprecated".to_owned(),
@@ -270,9 +271,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         let mut has_owner = false;
         for (owner, _) in self.owners(name) {
             has_owner = true;
-            let is_object = self.has_device(owner).is_no();
-            let list = if is_object { self.object(owner) } else { self.device(owner) };
-            if let Err(reason) = list {
+            if let Err(reason) = self.properties(owner) {
                 return self.reason(&reason);
             }
         }

@@ -12,7 +12,7 @@ use crate::model::{Fact, FactKey};
 use crate::schema::Schema;
 use crate::tri::{Tri, Unanswered};
 use crate::value::{Array, Value};
-use crate::views::{CommandLineOption, Properties, Type, Version};
+use crate::views::{CommandLineOption, Properties, Property, Type, Version};
 
 impl<B: AsRef<[u8]>> Entry<B> {
     /// The version of QEMU (`query-version`); 0.0.0 in a damaged entry.
@@ -154,7 +154,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
         if let Err(reason @ Unanswered::Incomplete { .. }) = self.qom_type(name) {
             return Err(reason);
         }
-        self.properties(Group::Devices, FactKind::Devices, "device", name)
+        self.property_list(Group::Devices, FactKind::Devices, "device", name)
     }
 
     /// The properties of an object (`qom-list-properties`), user-creatable or one of the other
@@ -169,7 +169,31 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Err(reason @ Unanswered::Incomplete { .. }) => return Err(reason),
             _ => {}
         }
-        self.properties(Group::Objects, FactKind::Objects, "object", name)
+        self.property_list(Group::Objects, FactKind::Objects, "object", name)
+    }
+
+    /// The properties of a type: as a device, else as an object. Without [`Group::Devices`] these are the properties as an
+    /// object of the few devices that drivers query as such at start-up, CPU types.
+    ///
+    /// # Errors
+    /// See [`Entry::device`] for a type that may be a device, [`Entry::object`] for others.
+    pub fn properties(&self, type_name: &str) -> Result<Properties<'_>, Unanswered> {
+        if self.has_device(type_name).is_no() {
+            return self.object(type_name);
+        }
+        self.device(type_name).or_else(|reason| self.object(type_name).map_err(|_| reason))
+    }
+
+    /// A property of a type: as a device, else as an object.
+    ///
+    /// # Errors
+    /// See [`Entry::properties`]; [`Unanswered::Absent`] if the type does not have it.
+    pub fn property(&self, type_name: &str, name: &str) -> Result<Property<'_>, Unanswered> {
+        let found = self.properties(type_name)?.property(name);
+        // `device-list-properties` leaves out some that `qom-list-properties` reports: `realized`, `type`.
+        found.or_else(|reason| {
+            self.object(type_name).and_then(|object| object.property(name)).map_err(|_| reason)
+        })
     }
 
     /// The command-line options, in the order of `query-command-line-options`.
@@ -256,7 +280,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 
     /// A property list: from the group that has all of them, or from the core group.
-    fn properties(
+    fn property_list(
         &self,
         group: Group,
         kind: FactKind,

@@ -53,6 +53,7 @@ mod kind;
 #[doc(hidden)]
 pub mod layout;
 mod model;
+mod names;
 mod pool;
 mod query;
 mod report;
@@ -75,6 +76,7 @@ pub use input::{Input, InputRef, Signature};
 pub use kind::{Accelerator, FactKind, FailureCause, Group, Groups, InputKind, Scope};
 pub use layout::FORMAT_VERSION;
 pub use model::{Fact, FactKey, Model};
+pub use names::NameList;
 pub use pool::{Handle, Keys, MAX_DISTINCT, Node, Pool};
 pub use query::{QUERY_KINDS, Query, QueryError, VersionQuery};
 pub use report::{CommandReport, PassReport, Quarantine, Refusal, Report, Source};

@@ -255,7 +255,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             Query::Cpu(name, None) => self.cpu_usable_at_best(name),
             Query::CpuModel(name) => self.cpu_known(name),
             Query::Device(name) => self.has_device(name),
-            Query::Property(name) => self.property(name).0,
+            Query::Property(name) => self.property_at_any_dot(name).0,
             Query::Type(name) => Tri::from(&self.qom_type(name)),
             Query::Command(name) => self.has_command(name),
             Query::Event(name) => self.has_event(name),
@@ -273,7 +273,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// Returns the groups without which the result is unknown for now.
     pub fn groups_for(&self, query: &Query) -> Groups {
         match query {
-            Query::Property(name) => self.property(name).1,
+            Query::Property(name) => self.property_at_any_dot(name).1,
             _ => Groups::CORE,
         }
     }
@@ -305,10 +305,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
 
     fn machine_deprecated(&self, name: &str) -> Tri {
         match self.best().and_then(|best| best.machine(name)) {
-            Ok(machine) => match machine.raw().get("deprecated").and_then(Value::as_bool) {
-                Some(deprecated) => Tri::from(deprecated),
-                None => Tri::Unknown,
-            },
+            Ok(machine) => machine.deprecated().map_or(Tri::Unknown, Tri::from),
             missing => Tri::from(&missing),
         }
     }
@@ -360,12 +357,11 @@ impl<B: AsRef<[u8]>> Entry<B> {
             .filter(|(owner, _)| !Tri::from(&self.qom_type(owner)).is_no())
     }
 
-    fn property(&self, name: &str) -> (Tri, Groups) {
+    /// Returns whether a type has a property, and the groups without which that is unknown.
+    fn property_at_any_dot(&self, name: &str) -> (Tri, Groups) {
         let mut answer = (Tri::No, Groups::CORE);
         for (owner, property) in self.owners(name) {
-            let device = self.has_device(owner);
-            let list = if device.is_no() { self.object(owner) } else { self.device(owner) };
-            match list.and_then(|list| list.property(property)) {
+            match self.property(owner, property) {
                 Ok(_) => return (Tri::Yes, Groups::CORE),
                 Err(Unanswered::Absent { .. }) => {}
                 Err(Unanswered::NotProbed { group, .. }) => {

@@ -93,8 +93,8 @@ object_view! {
         hotpluggable_cpus: "hotpluggable-cpus" flag,
         /// Returns whether its NUMA nodes can have memory of their own (reported by QEMU 4.1 and later).
         numa_mem_supported: "numa-mem-supported" optional_flag,
-        /// Returns true if QEMU will remove it.
-        deprecated: "deprecated" flag,
+        /// Returns whether QEMU will remove it (reported by QEMU 4.1 and later).
+        deprecated: "deprecated" optional_flag,
         /// The QOM type of the default CPU.
         default_cpu_type: "default-cpu-type" optional_text,
         /// The name of the memory backend that it creates by default.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capscache::probe::Limits;
-use capscache::{Cache, Error, FailureCause, Groups, Lookup};
+use capscache::{Cache, Error, FailureCause, Group, Groups, Lookup};
 use tempfile::TempDir;
 use test_support::age;
 
@@ -260,6 +260,24 @@ fn a_failure_is_remembered_for_the_time_to_live_and_forgotten_on_request() {
     assert!(!cache.forget_failure(&broken.emulator).expect("it can"));
     assert!(matches!(cache.get(&broken.emulator), Err(Error::Probe { .. })));
     assert_eq!(broken.runs(), 3 * runs);
+}
+
+#[test]
+fn a_refresh_probes_again_after_a_failure_and_keeps_an_entry_that_holds() {
+    let broken = Broken::new();
+    let cache = broken.cache();
+    cache.get(&broken.emulator).expect_err("it is broken");
+    let runs = broken.runs();
+    cache.get(&broken.emulator).expect_err("it is broken");
+    assert_eq!(broken.runs(), runs, "the failure is remembered");
+    cache.refresh(&broken.emulator, Groups::CORE).expect_err("it is broken");
+    assert!(broken.runs() > runs);
+    broken.repair();
+    let probed = cache.refresh(&broken.emulator, Groups::CORE).expect("answers");
+    let kept = cache.refresh(&broken.emulator, Groups::CORE).expect("answers");
+    assert_eq!(kept.bytes(), probed.bytes());
+    let more = cache.refresh(&broken.emulator, Groups::OBJECTS).expect("answers");
+    assert!(more.groups().contains(Group::Objects), "{:?}", more.groups());
 }
 
 #[test]

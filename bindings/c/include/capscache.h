@@ -659,9 +659,9 @@ const struct capscache_cpu_model *capscache_entry_cpu_model(const struct capscac
                                                             struct capscache_error **error);
 
 /**
- * A property of a device or object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if there is none,
- * CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what drivers query
- * at start-up.
+ * A property of a type: as a device, else as an object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if
+ * there is none, CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what
+ * drivers query at start-up.
  */
 const struct capscache_property *capscache_entry_property(const struct capscache_entry *entry,
                                                           const char * type_name,
@@ -777,9 +777,9 @@ const char *const *capscache_entry_accelerators_present(const struct capscache_e
                                                         struct capscache_error **error);
 
 /**
- * The names of the properties of a device or object, in QEMU's order. The last element is NULL. Owned by the entry; NULL
- * after an error: CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for
- * what drivers query at start-up.
+ * The names of the properties of a type as a device, else as an object, in QEMU's order. The last element is NULL. Owned by
+ * the entry; NULL after an error: CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS,
+ * except for what drivers query at start-up.
  */
 const char *const *capscache_entry_properties(const struct capscache_entry *entry,
                                               const char * type_name,

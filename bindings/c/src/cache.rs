@@ -213,10 +213,7 @@ fn refresh(
     emulator: &Path,
     groups: Groups,
 ) -> Result<capscache::Capabilities, Error> {
-    match cache.revalidate(emulator, groups)? {
-        capscache::Revalidated::Valid(entry) => Ok(entry),
-        _ => get(cache, emulator, groups),
-    }
+    Ok(cache.refresh(emulator, groups)?)
 }
 
 /// The same without a probe: an entry that lacks a group is returned, and answers from that group are *unknown*.

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use capscache::format::{Accelerated, Properties, Unanswered};
+use capscache::format::{Accelerated, NameList, Unanswered};
 use capscache::{Accelerator, Capabilities, Query};
 
 use crate::boundary::{call, free, read};
@@ -12,7 +12,7 @@ use crate::cpu_model::CpuModel;
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::machine::Machine;
-use crate::names::{List, Names};
+use crate::names::Names;
 use crate::numbers::{Tri, accelerator as number_of, bits};
 use crate::property::Property;
 use crate::string::{address, owned, owned_path};
@@ -32,7 +32,7 @@ pub struct Entry {
     arch: OnceLock<CString>,
     persist_error: OnceLock<Option<CString>>,
     reasons: Kept<(Option<Accelerator>, String), CString>,
-    pub(crate) names: Kept<List, Names>,
+    pub(crate) names: Kept<NameList, Names>,
     pub(crate) machines: Kept<(Accelerator, String), Machine>,
     pub(crate) cpu_models: Kept<(Accelerator, String), CpuModel>,
     pub(crate) properties: Kept<(String, String), Property>,
@@ -66,14 +66,6 @@ impl Entry {
         Ok(match number_of(number)? {
             Some(accelerator) => self.caps.accelerator(accelerator)?,
             None => self.caps.best()?,
-        })
-    }
-
-    /// The properties of a device or, if the type is not a device, of an object.
-    pub(crate) fn properties(&self, name: &str) -> Result<Properties<'_>, Error> {
-        Ok(match self.caps.has_device(name).is_no() {
-            true => self.caps.object(name)?,
-            false => self.caps.device(name)?,
         })
     }
 

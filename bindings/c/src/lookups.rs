@@ -65,9 +65,9 @@ pub extern "C" fn capscache_entry_cpu_model<'a>(
     })
 }
 
-/// A property of a device or object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if there is none,
-/// CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what drivers query
-/// at start-up.
+/// A property of a type: as a device, else as an object. Owned by the entry. NULL after an error: CAPSCACHE_CODE_ABSENT if
+/// there is none, CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for what
+/// drivers query at start-up.
 #[unsafe(no_mangle)]
 pub extern "C" fn capscache_entry_property<'a>(
     entry: Option<&'a Entry>,
@@ -78,7 +78,7 @@ pub extern "C" fn capscache_entry_property<'a>(
     call(error, || {
         let entry = entry.ok_or_else(|| Error::null("entry"))?;
         let (owner, name) = (type_name.utf8("type_name")?, name.utf8("name")?);
-        let view = entry.properties(owner)?.property(name)?;
+        let view = entry.caps.property(owner, name)?;
         let key = (owner.to_owned(), name.to_owned());
         entry.properties.get(key, || Ok(Property::new(view))).map(Some)
     })

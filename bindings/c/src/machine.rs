@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use capscache::format::{Machine as View, Value};
+use capscache::format::Machine as View;
 
 use crate::boundary::read;
 use crate::numbers::Tri;
@@ -33,7 +33,7 @@ impl Machine {
             default_cpu_type: view.default_cpu_type().map(owned),
             default_ram_id: view.default_ram_id().map(owned),
             is_default: view.is_default(),
-            is_deprecated: view.raw().get("deprecated").and_then(Value::as_bool).into(),
+            is_deprecated: view.deprecated().into(),
             has_hotpluggable_cpus: view.hotpluggable_cpus(),
             has_numa_memory: view.numa_mem_supported().into(),
             has_acpi: view.acpi().into(),

@@ -3,27 +3,26 @@
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
-use capscache::format::{Array, CpuModel, FactKind, Machine, Property, Value};
+use capscache::format::NameList;
 
 use crate::boundary::call;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::names::{List, Names};
+use crate::names::Names;
 use crate::text::Text;
 
+/// Returns the addresses of a list of names, which the entry keeps.
 fn list(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
-    make: impl FnOnce(&Entry) -> Result<&Names, Error>,
+    which: impl FnOnce(&Entry) -> Result<NameList, Error>,
 ) -> *const *const c_char {
-    call(error, || Ok(make(entry.ok_or_else(|| Error::null("entry"))?)?.address()))
-}
-
-/// The names of a list of objects in QMP's own form.
-fn named(entry: &Entry, kind: FactKind) -> Result<Names, Error> {
-    let list = entry.caps.core(kind)?.as_array();
-    let names = list.into_iter().flat_map(Array::iter);
-    Ok(Names::of(names.filter_map(|one| one.get("name").and_then(Value::as_str))))
+    call(error, || {
+        let entry = entry.ok_or_else(|| Error::null("entry"))?;
+        let list = which(entry)?;
+        let make = || Ok::<_, Error>(Names::of(entry.caps.names(&list)?));
+        Ok(entry.names.get(list.clone(), make)?.address())
+    })
 }
 
 /// The names of the machine types under an accelerator, one of enum capscache_accelerator, in the order of `query-machines`.
@@ -34,12 +33,7 @@ pub extern "C" fn capscache_entry_machines(
     accelerator: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        let under = entry.under(accelerator)?;
-        entry.names.get(List::Machines(under.accelerator()), || {
-            Ok(Names::of(under.machines().map(Machine::name)))
-        })
-    })
+    list(entry, error, |entry| Ok(NameList::Machines(entry.under(accelerator)?.accelerator())))
 }
 
 /// The names of the CPU models under an accelerator, one of enum capscache_accelerator, in the order of
@@ -50,12 +44,7 @@ pub extern "C" fn capscache_entry_cpu_models(
     accelerator: u32,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        let under = entry.under(accelerator)?;
-        entry.names.get(List::CpuModels(under.accelerator()), || {
-            Ok(Names::of(under.cpu_models().map(CpuModel::name)))
-        })
-    })
+    list(entry, error, |entry| Ok(NameList::CpuModels(entry.under(accelerator)?.accelerator())))
 }
 
 /// The names of the concrete QOM types, in the order of `qom-list-types`. The last element is NULL. Owned by the entry; NULL
@@ -65,7 +54,7 @@ pub extern "C" fn capscache_entry_types(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| entry.names.get(List::Types, || named(entry, FactKind::Types)))
+    list(entry, error, |_| Ok(NameList::Types))
 }
 
 /// The names of the devices that `device_add` can create, in QEMU's order. The last element is NULL. Owned by the entry; NULL
@@ -75,9 +64,7 @@ pub extern "C" fn capscache_entry_devices(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        entry.names.get(List::Devices, || named(entry, FactKind::DeviceTypes))
-    })
+    list(entry, error, |_| Ok(NameList::Devices))
 }
 
 /// The names of the objects that `object_add` can create, in QEMU's order. The last element is NULL. Owned by the entry; NULL
@@ -87,9 +74,7 @@ pub extern "C" fn capscache_entry_objects(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        entry.names.get(List::Objects, || named(entry, FactKind::ObjectTypes))
-    })
+    list(entry, error, |_| Ok(NameList::Objects))
 }
 
 /// The names of the QMP commands, in the order of `query-commands`. The last element is NULL. Owned by the entry; NULL after
@@ -99,9 +84,7 @@ pub extern "C" fn capscache_entry_commands(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        entry.names.get(List::Commands, || Ok(Names::of(entry.caps.commands())))
-    })
+    list(entry, error, |_| Ok(NameList::Commands))
 }
 
 /// The names of the QMP events, in the order of `query-qmp-schema`. The last element is NULL. Owned by the entry; NULL after
@@ -111,9 +94,7 @@ pub extern "C" fn capscache_entry_events(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        entry.names.get(List::Events, || Ok(Names::of(entry.caps.schema().names("event"))))
-    })
+    list(entry, error, |_| Ok(NameList::Events))
 }
 
 /// The names of the accelerators that QEMU was built with, whether or not they work here:
@@ -123,25 +104,17 @@ pub extern "C" fn capscache_entry_accelerators_present(
     entry: Option<&Entry>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        let make = || Ok(Names::of(entry.caps.accelerators_present()));
-        entry.names.get(List::Accelerators, make)
-    })
+    list(entry, error, |_| Ok(NameList::AcceleratorsPresent))
 }
 
-/// The names of the properties of a device or object, in QEMU's order. The last element is NULL. Owned by the entry; NULL
-/// after an error: CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS, except for
-/// what drivers query at start-up.
+/// The names of the properties of a type as a device, else as an object, in QEMU's order. The last element is NULL. Owned by
+/// the entry; NULL after an error: CAPSCACHE_CODE_NOT_PROBED without CAPSCACHE_GROUP_DEVICES or CAPSCACHE_GROUP_OBJECTS,
+/// except for what drivers query at start-up.
 #[unsafe(no_mangle)]
 pub extern "C" fn capscache_entry_properties(
     entry: Option<&Entry>,
     type_name: Text<'_>,
     error: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> *const *const c_char {
-    list(entry, error, |entry| {
-        let name = type_name.utf8("type_name")?;
-        entry.names.get(List::Properties(name.to_owned()), || {
-            Ok(Names::of(entry.properties(name)?.iter().map(Property::name)))
-        })
-    })
+    list(entry, error, |_| Ok(NameList::Properties(type_name.utf8("type_name")?.to_owned())))
 }

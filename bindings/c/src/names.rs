@@ -4,8 +4,6 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
 
-use capscache::Accelerator;
-
 use crate::string::owned;
 
 /// Strings of C, and their addresses with a NULL behind the last one.
@@ -33,18 +31,4 @@ impl Names {
     pub(crate) fn address(&self) -> *const *const c_char {
         self.addresses.as_ptr().cast()
     }
-}
-
-/// The lists that an entry keeps.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum List {
-    Machines(Accelerator),
-    CpuModels(Accelerator),
-    Types,
-    Devices,
-    Objects,
-    Commands,
-    Events,
-    Accelerators,
-    Properties(String),
 }

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use capscache::probe::{Limits, User};
-use capscache::{Capabilities, Error, Groups, Lookup, Revalidated, Status};
+use capscache::{Error, Lookup, Status};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -127,7 +127,7 @@ impl Cache {
     #[pyo3(signature = (emulator, groups=Vec::new()))]
     fn refresh(&self, py: Python<'_>, emulator: PathBuf, groups: Vec<String>) -> PyResult<Entry> {
         let groups = set_of(&groups)?;
-        self.call(py, |cache| refreshed(cache, emulator, groups)).map(Entry::new)
+        self.call(py, |cache| cache.refresh(emulator, groups)).map(Entry::new)
     }
 
     /// Returns the state of the entry of an emulator. Never probes. A damaged entry is a state, not an error.
@@ -196,17 +196,6 @@ impl Cache {
             }
             Err(_) => Ok("<capscache.Cache, closed>".to_owned()),
         }
-    }
-}
-
-fn refreshed(
-    cache: &capscache::Cache,
-    emulator: PathBuf,
-    groups: Groups,
-) -> Result<Capabilities, Error> {
-    match cache.revalidate(&emulator, groups)? {
-        Revalidated::Valid(entry) => Ok(entry),
-        _ => cache.get_with(emulator, groups),
     }
 }
 

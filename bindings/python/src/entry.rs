@@ -5,17 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use capscache::firmware::FirmwareList;
-use capscache::format::{
-    Accelerated, Array, CpuModel as CpuModelView, FactKind, Machine as MachineView, Properties,
-    Property as PropertyView, Unanswered, Value,
-};
+use capscache::format::{Accelerated, NameList, Unanswered};
 use capscache::{Capabilities, Error, Escaped, Tri, chain};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use crate::error::{internal, of_absent, of_cache, of_unanswered};
-use crate::lists::{List, Lists};
+use crate::lists::Lists;
 use crate::names::{accelerator as parse, names_of};
 use crate::python::{VERSION, path_text, tri};
 use crate::query::with_query;
@@ -48,20 +45,11 @@ impl Entry {
         })
     }
 
-    /// The properties of a device or, if the type is not a device, of an object.
-    fn properties_of(&self, py: Python<'_>, type_name: &str) -> PyResult<Properties<'_>> {
-        let found = match self.caps.has_device(type_name).is_no() {
-            true => self.caps.object(type_name),
-            false => self.caps.device(type_name),
-        };
-        found.map_err(|reason| of_unanswered(py, &reason))
-    }
-
-    /// The names of a list of objects in QMP's own form.
-    fn named(&self, py: Python<'_>, kind: FactKind) -> PyResult<Vec<&str>> {
-        let list = self.caps.core(kind).map_err(|reason| of_unanswered(py, &reason))?;
-        let elements = list.as_array().into_iter().flat_map(Array::iter);
-        Ok(elements.filter_map(|one| one.get("name").and_then(Value::as_str)).collect())
+    /// Returns a list of names, which is built once.
+    fn list<'py>(&self, py: Python<'py>, list: NameList) -> PyResult<Bound<'py, PyTuple>> {
+        self.lists.get(py, list, |list| {
+            self.caps.names(list).map_err(|reason| of_unanswered(py, &reason))
+        })
     }
 }
 
@@ -191,9 +179,9 @@ impl Entry {
         CpuModel::new(py, found.map_err(|reason| of_unanswered(py, &reason))?)
     }
 
-    /// Returns a property of a device or object.
+    /// Returns a property of a type: as a device, else as an object.
     fn property(&self, py: Python<'_>, type_name: &str, name: &str) -> PyResult<Property> {
-        let found = self.properties_of(py, type_name)?.property(name);
+        let found = self.caps.property(type_name, name);
         Property::new(py, found.map_err(|reason| of_unanswered(py, &reason))?)
     }
 
@@ -204,10 +192,7 @@ impl Entry {
         py: Python<'py>,
         accelerator: Option<&str>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let under = self.under(py, accelerator)?;
-        self.lists.get(py, List::Machines(under.accelerator()), || {
-            Ok(under.machines().map(MachineView::name).collect())
-        })
+        self.list(py, NameList::Machines(self.under(py, accelerator)?.accelerator()))
     }
 
     /// Returns the names of the CPU models, in the order of `query-cpu-definitions`.
@@ -217,48 +202,43 @@ impl Entry {
         py: Python<'py>,
         accelerator: Option<&str>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let under = self.under(py, accelerator)?;
-        self.lists.get(py, List::CpuModels(under.accelerator()), || {
-            Ok(under.cpu_models().map(CpuModelView::name).collect())
-        })
+        self.list(py, NameList::CpuModels(self.under(py, accelerator)?.accelerator()))
     }
 
     /// Returns the names of the concrete QOM types, in the order of `qom-list-types`.
     fn types<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Types, || self.named(py, FactKind::Types))
+        self.list(py, NameList::Types)
     }
 
     /// Returns the names of the devices that `device_add` can create, in QEMU's order.
     fn devices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Devices, || self.named(py, FactKind::DeviceTypes))
+        self.list(py, NameList::Devices)
     }
 
     /// Returns the names of the objects that `object_add` can create, in QEMU's order.
     fn objects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Objects, || self.named(py, FactKind::ObjectTypes))
+        self.list(py, NameList::Objects)
     }
 
     /// Returns the names of the QMP commands, in the order of `query-commands`.
     fn commands<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Commands, || Ok(self.caps.commands()))
+        self.list(py, NameList::Commands)
     }
 
     /// Returns the names of the QMP events, in the order of `query-qmp-schema`.
     fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Events, || Ok(self.caps.schema().names("event").collect()))
+        self.list(py, NameList::Events)
     }
 
     /// Returns the names of the accelerators that QEMU was built with, whether or not they work here: `has_accelerator` has
     /// that.
     fn accelerators_present<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::AcceleratorsPresent, || Ok(self.caps.accelerators_present()))
+        self.list(py, NameList::AcceleratorsPresent)
     }
 
-    /// Returns the names of the properties of a device or object, in QEMU's order.
+    /// Returns the names of the properties of a type as a device, else as an object, in QEMU's order.
     fn properties<'py>(&self, py: Python<'py>, type_name: &str) -> PyResult<Bound<'py, PyTuple>> {
-        self.lists.get(py, List::Properties(type_name.to_owned()), || {
-            Ok(self.properties_of(py, type_name)?.iter().map(PropertyView::name).collect())
-        })
+        self.list(py, NameList::Properties(type_name.to_owned()))
     }
 
     /// Returns the firmware of this host at present for a machine type, as path and content of its descriptors: the first is

@@ -36,7 +36,7 @@ impl Machine {
             alias: view.alias().map(|alias| text(py, alias)),
             max_cpus: view.max_cpus(),
             is_default: view.is_default(),
-            is_deprecated: view.raw().get("deprecated").and_then(views::Value::as_bool),
+            is_deprecated: view.deprecated(),
             has_hotpluggable_cpus: view.hotpluggable_cpus(),
             has_numa_memory: view.numa_mem_supported(),
             has_acpi: view.acpi(),

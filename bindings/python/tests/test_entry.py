@@ -102,6 +102,13 @@ class EntryTest(Probed):
         self.assertEqual(self.entry.groups_for("property:vmgenid.guid"), ("devices",))
         self.assertEqual(self.entry.explain("device:nope"), 'the emulator has no type "nope"')
 
+    def test_cpu_types_have_the_properties_that_were_queried_of_objects(self) -> None:
+        objects = self.export["objects"]["max-x86_64-cpu"]
+        self.assertEqual(self.entry.properties("max-x86_64-cpu"), tuple(one["name"] for one in objects))
+        self.assertEqual(self.entry.property("max-x86_64-cpu", "pmu").type_name, "bool")
+        self.assertIs(self.entry.query("property:max-x86_64-cpu.pmu"), True)
+        self.assertEqual(self.entry.groups_for("property:max-x86_64-cpu.no-such"), ())
+
     def test_queries_are_compared_by_their_meaning(self) -> None:
         query = capscache.Query("cpu:EPYC@kvm")
         self.assertEqual(query, capscache.Query("cpu:EPYC@kvm"))

@@ -1,6 +1,9 @@
 //! Queries in text form: yes, no, unknown.
 
-use capscache_format::{Accelerator, Entry, Fact, FactKind, Group, Groups, Model, Query, Tri};
+use capscache_format::{
+    Accelerator, Entry, Fact, FactKind, Group, Groups, Model, NameList, Query, Tri, Unanswered,
+    Value,
+};
 
 use crate::example::{self, core, key, set};
 
@@ -208,6 +211,71 @@ fn a_property_of_a_million_dots_costs_as_many_searches_as_one_of_sixteen() {
     assert_eq!(entry.answer(&query), No);
     assert_eq!(entry.groups_for(&query), Groups::CORE);
     assert_eq!(entry.explain(&query), "the emulator has no such type");
+}
+
+/// A CPU type is a device, and drivers query its properties as those of an object at start-up.
+fn with_cpu_type() -> Model {
+    let mut model = without_kvm();
+    let m = &mut model;
+    core(m, TCG, FactKind::Types, r#"[{"name":"max-cpu"},{"name":"disk"}]"#);
+    core(m, TCG, FactKind::DeviceTypes, r#"[{"name":"max-cpu"},{"name":"disk"}]"#);
+    core(m, TCG, FactKind::Objects, r#"{"max-cpu":[{"name":"pmu"},{"name":"realized"}]}"#);
+    model
+}
+
+#[test]
+fn the_properties_of_a_device_that_was_queried_as_an_object_need_no_further_group() {
+    let mut model = with_cpu_type();
+    let queries = [("property:max-cpu.pmu", Yes), ("property:max-cpu.realized", Yes)];
+    check(&model, &queries);
+    check(&model, &[("property:max-cpu.size", No), ("property:disk.size", Unknown)]);
+    let entry = example::entry(&model);
+    let names = |entry: &Entry<Vec<u8>>, of: &str| {
+        let list = entry.properties(of)?;
+        Ok(list.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(names(&entry, "max-cpu"), Ok(vec!["pmu".to_owned(), "realized".to_owned()]));
+    let not_probed =
+        Unanswered::NotProbed { what: "device", name: "disk".to_owned(), group: Group::Devices };
+    assert_eq!(names(&entry, "disk"), Err(not_probed));
+    let absent = Unanswered::Absent { what: "object", name: "missing".to_owned() };
+    assert_eq!(names(&entry, "missing"), Err(absent));
+
+    // As devices they have defaults, and not all names: none is lost.
+    let devices = r#"{"max-cpu":[{"name":"pmu","default-value":true}]}"#;
+    set(&mut model, key(Group::Devices, TCG, FactKind::Devices), devices);
+    check(&model, &queries);
+    let entry = example::entry(&model);
+    assert_eq!(names(&entry, "max-cpu"), Ok(vec!["pmu".to_owned()]));
+    let default = entry.property("max-cpu", "pmu").unwrap().default_value();
+    assert_eq!(default.and_then(Value::as_bool), Some(true));
+    assert_eq!(entry.property("max-cpu", "realized").unwrap().name(), "realized");
+    let absent = Unanswered::Absent { what: "property", name: "size".to_owned() };
+    assert_eq!(entry.property("max-cpu", "size").unwrap_err(), absent);
+}
+
+#[test]
+fn the_names_of_a_list_are_those_that_qemu_reports_or_the_reason_is_returned() {
+    let model = with_cpu_type();
+    let entry = example::entry(&model);
+    for (list, names) in [
+        (NameList::Machines(TCG), vec!["pc-7.2", "none"]),
+        (NameList::CpuModels(TCG), vec!["EPYC", "Icelake", "silent"]),
+        (NameList::Types, vec!["max-cpu", "disk"]),
+        (NameList::Devices, vec!["max-cpu", "disk"]),
+        (NameList::Objects, vec!["rng"]),
+        (NameList::Commands, vec!["stop"]),
+        (NameList::Events, vec!["STOP"]),
+        (NameList::AcceleratorsPresent, vec![]),
+        (NameList::Properties("max-cpu".to_owned()), vec!["pmu", "realized"]),
+    ] {
+        assert_eq!(entry.names(&list), Ok(names), "{list:?}");
+    }
+    let absent = Unanswered::Absent { what: "accelerator", name: "kvm".to_owned() };
+    assert_eq!(entry.names(&NameList::Machines(KVM)), Err(absent));
+    let entry = example::entry(&Model::default());
+    let missing = Unanswered::NotQueried { what: "answer", name: "types".to_owned() };
+    assert_eq!(entry.names(&NameList::Types), Err(missing));
 }
 
 #[test]

@@ -68,13 +68,13 @@ fn machines(caps: &Capabilities) -> Text {
     for (machine, accelerators) in rows.into_values() {
         let notes = [
             (machine.is_default(), "default"),
-            (machine.deprecated(), "deprecated"),
+            (machine.deprecated() == Some(true), "deprecated"),
             (machine.hotpluggable_cpus(), "hotplug"),
             (machine.numa_mem_supported() == Some(true), "numa"),
             (machine.acpi() == Some(true), "acpi"),
         ];
         let notes: Vec<_> = notes.iter().filter(|(is, _)| *is).map(|(_, note)| *note).collect();
-        let style = match (machine.is_default(), machine.deprecated()) {
+        let style = match (machine.is_default(), machine.deprecated() == Some(true)) {
             (true, _) => GOOD,
             (_, true) => DOUBTFUL,
             _ => FAINT,

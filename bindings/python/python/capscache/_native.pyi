@@ -189,7 +189,7 @@ class Entry:
         """Returns the CPU model of a name."""
 
     def property(self, type_name: str, name: str) -> Property:
-        """Returns a property of a device or object."""
+        """Returns a property of a type: as a device, else as an object."""
 
     def machines(self, accelerator: Optional[Accelerator] = None) -> tuple[str, ...]:
         """Returns the names of the machine types, in the order of `query-machines`."""
@@ -217,7 +217,7 @@ class Entry:
         `has_accelerator` has that."""
 
     def properties(self, type_name: str) -> tuple[str, ...]:
-        """Returns the names of the properties of a device or object, in QEMU's order."""
+        """Returns the names of the properties of a type as a device, else as an object, in QEMU's order."""
 
     def firmware(self, machine: str) -> tuple[tuple[str, dict[str, Any]], ...]:
         """Returns the firmware of this host at present for a machine type, as path and content of its descriptors
