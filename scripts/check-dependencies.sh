@@ -39,6 +39,8 @@ absent tokio -e normal -p capscache --no-default-features
 absent signal-hook-registry -e normal -p capscache --all-features
 # Nothing runs beside the calls of the library, so there is nothing to be woken.
 absent notify -e normal -p capscache --all-features
+# The language of queries is for all who read: it probes nothing.
+absent capscache-probe -e normal -p capscache-query
 # Addresses are computed away from any hypervisor: no processes, no files, no runtime.
 absent capscache-probe -e normal -p capscache-devaddr
 absent capscache -e normal -p capscache-devaddr

@@ -93,6 +93,8 @@ func agree(t *testing.T, emulator string, groups capscache.Groups) {
 	queries := []string{
 		"machine:q35", "cpu:EPYC@kvm", "device:virtio-blk-pci", "version:>=8.2", "type:iothread", "event:SHUTDOWN",
 		"schema:blockdev-add/arg-type/+file/aio/^io_uring", "gic:3", "option:spice", "machine-deprecated:pc",
+		"flag:virtio-gpu", "firmware:uefi", "firmware:uefi,no-such", "cpu-model:EPYC", "command:blockdev-add",
+		"property:max-x86_64-cpu.pmu",
 	}
 	both("queries", func(e capscache.Entry) (any, error) { return e.QueryAll(ctx, queries...) })
 }

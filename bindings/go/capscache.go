@@ -71,9 +71,9 @@ type Entry interface {
 	Accelerators() []Accelerator
 
 	// Query answers a query in the language of `capscache query`: machine:q35, cpu:EPYC@kvm, device:virtio-blk-pci,
-	// property:virtio-blk-pci.queue-size, schema:blockdev-add/arg-type/+file/aio/^io_uring, version:>=8.2. The service also
-	// answers flag:NAME and firmware:NAMES. It is Unknown if QEMU did not report it, if its group was not probed (the service
-	// probes it), and after an error: ErrInvalidQuery for text that cannot be parsed.
+	// property:virtio-blk-pci.queue-size, schema:blockdev-add/arg-type/+file/aio/^io_uring, version:>=8.2, flag:virtio-gpu,
+	// firmware:uefi,secure-boot. It is Unknown if QEMU did not report it, if its group was not probed (the service probes
+	// it), and after an error: ErrInvalidQuery for text that cannot be parsed.
 	Query(ctx context.Context, query string) (Answer, error)
 
 	// QueryAll answers queries in their order. All are Unknown after an error.

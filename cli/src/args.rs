@@ -481,7 +481,7 @@ pub(crate) struct LibvirtRelease {
 impl LibvirtRelease {
     /// Returns the release.
     pub(crate) fn get(self) -> Result<Release, UnknownRelease> {
-        self.libvirt.map_or_else(capscache_service::release::libvirt, Ok)
+        self.libvirt.map_or_else(Release::of_this_host, Ok)
     }
 }
 

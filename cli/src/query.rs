@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Groups, Tri};
-use capscache_service::query::{Query, QueryError, groups_for};
+use capscache_query::{Query, QueryError, groups_for};
 use serde_json::{Value, json};
 
 use crate::args;

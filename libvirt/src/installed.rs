@@ -53,6 +53,16 @@ impl Installed {
     }
 }
 
+impl Release {
+    /// Returns the release of the libvirt of this host; the newest known one if none is installed.
+    ///
+    /// # Errors
+    /// [`UnknownRelease`], where another one is installed.
+    pub fn of_this_host() -> Result<Release, UnknownRelease> {
+        Installed::on_this_host().map_or(Ok(Release::default()), |libvirt| libvirt.release())
+    }
+}
+
 /// Returns the directories of libraries of a system, in the order in which libvirt's is searched for.
 pub(crate) fn library_directories(root: &Root) -> Vec<PathBuf> {
     let multiarch = root.names(Path::new("/usr/lib")).unwrap_or_default();

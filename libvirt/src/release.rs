@@ -186,7 +186,7 @@ impl FromStr for Release {
 /// An error of a release of libvirt of which nothing is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot use the release {requested:?} of libvirt: known are {}; choose one with --libvirt",
+    "cannot use the release {requested:?} of libvirt: known are {}; choose one of them (--libvirt)",
     known()
 )]
 pub struct UnknownRelease {

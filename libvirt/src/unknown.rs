@@ -21,7 +21,7 @@ pub enum UnknownFlag {
     },
     /// A later release has the flag.
     #[error(
-        "cannot query the flag {name:?}: libvirt {release} does not have it, and {since} does; query it with --libvirt {since}"
+        "cannot query the flag {name:?}: libvirt {release} does not have it, and {since} does; name that release (--libvirt {since})"
     )]
     Later {
         /// The name.

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
 use capscache_libvirt::{
-    CapsError, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
+    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
     UnknownRelease, VirtType,
 };
 
-use crate::release::{self, cpu_map};
 use crate::surroundings;
 
 /// Format of a document.
@@ -69,7 +68,7 @@ pub(crate) fn document(
 ) -> Result<String, ExportError> {
     match format {
         Format::Json => Ok(serde_json::to_string(&**entry)?),
-        Format::LibvirtXml => libvirt_xml(emulator, entry, release::libvirt()?, 0, 0),
+        Format::LibvirtXml => libvirt_xml(emulator, entry, Release::of_this_host()?, 0, 0),
     }
 }
 
@@ -105,7 +104,7 @@ pub fn domain_capabilities(
 ) -> Result<DomainCaps, ExportError> {
     let caps = QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?;
     let domain = Domain::of(&caps, machine, virt_type)?;
-    let map = cpu_map(release, &caps.arch, map_folder)?;
+    let map = CpuMap::of_release(release, &caps.arch, map_folder)?;
     let surroundings = surroundings::of_this_host(
         entry.arch(),
         &domain.machine,

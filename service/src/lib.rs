@@ -13,8 +13,8 @@
 //! ```
 //!
 //! In order of use: [`serve`] and its [`Options`]; the types of the [`interface`],
-//! whose description is [`interface::DESCRIPTION`]; the [`client::Client`]; the [`query`] language, the
-//! documents ([`export`]) and the [`release`] of libvirt that service and command share.
+//! whose description is [`interface::DESCRIPTION`]; the [`client::Client`]; the documents ([`export`]) that service and
+//! command share.
 //!
 //! Linux only. Log messages go to `tracing`; nothing is printed.
 
@@ -29,7 +29,6 @@ mod convert;
 mod error;
 mod events;
 pub mod export;
-pub mod firmware;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod interface;
@@ -40,9 +39,7 @@ mod options;
 mod parameters;
 mod peer;
 mod permission;
-pub mod query;
 mod refusal;
-pub mod release;
 mod server;
 mod supervisor;
 mod surroundings;

@@ -4,9 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use capscache::{Group, Groups};
 use capscache_libvirt::{Release, UnknownRelease};
+use capscache_query::{Query, QueryError};
 
 use crate::interface::Error;
-use crate::query::{Query, QueryError};
 use crate::refusal::Refusal;
 
 /// Emulators of one call, at most: more than any host has.
@@ -21,7 +21,7 @@ pub(crate) fn query(
     release: impl FnOnce() -> Result<Release, UnknownRelease>,
 ) -> Result<Query, Error> {
     Query::parse(text, release).map_err(|why: QueryError| Error::BadQuery {
-        query: prefix(text, capscache::Query::MAX_BYTES),
+        query: prefix(text, Query::MAX_BYTES),
         reason: why.to_string(),
     })
 }

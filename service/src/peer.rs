@@ -9,6 +9,8 @@ use std::sync::Arc;
 use capscache::format::FORMAT_VERSION;
 use capscache::queue::Caller;
 use capscache::{Capabilities, Groups, Lookup, Tri, Validation, chain};
+use capscache_libvirt::Release;
+use capscache_query::{Query, groups_for};
 use futures_util::Stream;
 use futures_util::stream;
 use serde::Serialize;
@@ -26,9 +28,7 @@ use crate::interface::{
 };
 use crate::limits::{Admission, Permit};
 use crate::parameters;
-use crate::query::{Query, groups_for};
 use crate::refusal::Refusal;
-use crate::release;
 
 /// Queries of one call, at most: as many as the largest driver has flags, and some.
 const MAX_QUERIES: usize = 1024;
@@ -256,7 +256,7 @@ impl Peer {
         let emulator = parameters::path(emulator)?;
         // The release is found when the first flag is queried, and once a call.
         let release = OnceCell::new();
-        let release = || release.get_or_init(release::libvirt).clone();
+        let release = || release.get_or_init(Release::of_this_host).clone();
         let queries = queries.iter().map(|text| parameters::query(text, release));
         let queries = queries.collect::<Result<Vec<Query>, Error>>()?;
         let answers = self.answers(&emulator, queries).await?;

@@ -179,6 +179,13 @@ impl FirmwareList {
         list
     }
 
+    /// Returns the firmware for an architecture of QEMU's, in order of precedence.
+    pub fn for_arch<'a>(&'a self, arch: &'a str) -> impl Iterator<Item = &'a Firmware> {
+        self.found
+            .iter()
+            .filter(move |firmware| firmware.descriptor.machines(arch).next().is_some())
+    }
+
     /// Returns the firmware for a machine of an emulator, which may be named by its alias; the first is to be
     /// used.
     ///

@@ -269,8 +269,9 @@ typedef struct capscache_emulators capscache_emulators;
  * The capabilities of one emulator, on its mapped entry. Owned by the caller, who frees it with capscache_entry_free();
  * that of capscache_list_entry() by its list.
  *
- * Its answers do not change, also after the entry was replaced or removed. Threads may use it at the same time.
- * Strings, names, machines, CPU models and properties that it returns are owned by it and valid until it is freed.
+ * Its answers do not change, also after the entry was replaced or removed; only `firmware:` queries are about the present.
+ * Threads may use it at the same time. Strings, names, machines, CPU models and properties that it returns are owned by it
+ * and valid until it is freed.
  */
 typedef struct capscache_entry capscache_entry;
 
@@ -868,11 +869,23 @@ const char *capscache_property_default_json(const struct capscache_property *pro
 
 /**
  * Parses a query in the language of `capscache query`: `machine:q35`, `cpu:EPYC@kvm`, `device:virtio-blk-pci`,
- * `property:virtio-blk-pci.queue-size`, `schema:blockdev-add/arg-type/+file/aio/^io_uring`, `version:>=8.2`. NULL with
- * CAPSCACHE_CODE_INVALID_QUERY for text that cannot be parsed.
+ * `property:virtio-blk-pci.queue-size`, `schema:blockdev-add/arg-type/+file/aio/^io_uring`, `version:>=8.2`,
+ * `flag:virtio-gpu`, `firmware:uefi,secure-boot`. NULL with CAPSCACHE_CODE_INVALID_QUERY for text that cannot be parsed.
+ *
+ * `flag:NAME` is a capability flag of the libvirt of this host, or of the newest known one if none is installed;
+ * capscache_query_parse_for_libvirt() is for those of another.
  */
 struct capscache_query *capscache_query_parse(const char * text,
                                               struct capscache_error **error);
+
+/**
+ * Parses a query as capscache_query_parse() does, with `flag:NAME` of a release of libvirt: `11.3`. NULL after an error:
+ * CAPSCACHE_CODE_INVALID_ARGUMENT for a release that is not known, CAPSCACHE_CODE_INVALID_QUERY for text that cannot be
+ * parsed, as for a flag that the release does not have.
+ */
+struct capscache_query *capscache_query_parse_for_libvirt(const char * text,
+                                                          const char * release,
+                                                          struct capscache_error **error);
 
 /**
  * Frees a query; does nothing for NULL.
@@ -880,8 +893,8 @@ struct capscache_query *capscache_query_parse(const char * text,
 void capscache_query_free(struct capscache_query *query);
 
 /**
- * Answers a query from an entry. *Unknown* may mean that a group was not probed: see capscache_entry_groups_for(). *Unknown*
- * for NULL, too.
+ * Answers a query from an entry; `firmware:` from the firmware descriptors of this host at present. *Unknown* may mean that a
+ * group was not probed: see capscache_entry_groups_for(). *Unknown* for NULL, too.
  */
 enum capscache_tri capscache_entry_answer(const struct capscache_entry *entry,
                                           const struct capscache_query *query);
@@ -894,8 +907,7 @@ enum capscache_tri capscache_entry_query(const struct capscache_entry *entry,
                                          struct capscache_error **error);
 
 /**
- * The reason for the answer of a query, in one line. Owned by the entry, which keeps one line for each query; NULL for
- * NULL.
+ * The reason for the answer of a query, in one line. Owned by the entry, which keeps each line once; NULL for NULL.
  */
 const char *capscache_entry_explain(const struct capscache_entry *entry,
                                     const struct capscache_query *query);

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use capscache::format::{Accelerated, NameList, Unanswered};
-use capscache::{Accelerator, Capabilities, Query};
+use capscache::{Accelerator, Capabilities};
 
 use crate::boundary::{call, free, read};
 use crate::cpu_model::CpuModel;
@@ -20,8 +20,9 @@ use crate::string::{address, owned, owned_path};
 /// The capabilities of one emulator, on its mapped entry. Owned by the caller, who frees it with capscache_entry_free();
 /// that of capscache_list_entry() by its list.
 ///
-/// Its answers do not change, also after the entry was replaced or removed. Threads may use it at the same time.
-/// Strings, names, machines, CPU models and properties that it returns are owned by it and valid until it is freed.
+/// Its answers do not change, also after the entry was replaced or removed; only `firmware:` queries are about the present.
+/// Threads may use it at the same time. Strings, names, machines, CPU models and properties that it returns are owned by it
+/// and valid until it is freed.
 #[derive(Debug)]
 pub struct Entry {
     pub(crate) caps: Capabilities,
@@ -31,7 +32,7 @@ pub struct Entry {
     package: OnceLock<CString>,
     arch: OnceLock<CString>,
     persist_error: OnceLock<Option<CString>>,
-    reasons: Kept<(Option<Accelerator>, String), CString>,
+    reasons: Kept<String, CString>,
     pub(crate) names: Kept<NameList, Names>,
     pub(crate) machines: Kept<(Accelerator, String), Machine>,
     pub(crate) cpu_models: Kept<(Accelerator, String), CpuModel>,
@@ -69,16 +70,13 @@ impl Entry {
         })
     }
 
-    /// Returns the reason of an answer, which it keeps.
-    pub(crate) fn reason(&self, query: &Query) -> *const c_char {
-        let make = || Ok::<_, Error>(escaped(&self.caps.explain(query)));
-        address(self.reasons.get((None, query.to_string()), make).ok())
+    /// Returns the reason of an answer without characters that a terminal acts on. Each line is kept once: that of a firmware
+    /// query is another one when the descriptors of the host have changed.
+    pub(crate) fn reason(&self, line: &str) -> *const c_char {
+        let line = capscache::Escaped::new(line).to_string();
+        let text = owned(&line);
+        address(self.reasons.get(line, || Ok::<_, Error>(text)).ok())
     }
-}
-
-/// Text that quotes an emulator, without characters that a terminal acts on.
-fn escaped(text: &str) -> CString {
-    owned(&capscache::Escaped::new(text).to_string())
 }
 
 /// Frees an entry and all that it returned; does nothing for NULL. Not for an entry of a list.
@@ -180,8 +178,7 @@ pub extern "C" fn capscache_entry_accelerator_reason(
 ) -> *const c_char {
     read(entry, |entry| {
         let Ok(Some(accelerator)) = number_of(accelerator) else { return std::ptr::null() };
-        let make =
-            || entry.caps.explain_accelerator(accelerator).map(|why| escaped(&why)).ok_or(());
-        address(entry.reasons.get((Some(accelerator), String::new()), make).ok())
+        let reason = entry.caps.explain_accelerator(accelerator);
+        reason.map_or_else(std::ptr::null, |reason| entry.reason(&reason))
     })
 }

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::ffi::CString;
 use std::path::Path;
 
-use capscache::format::{QueryError, Unanswered};
+use capscache::format::Unanswered;
 use capscache::{Status, chain};
+use capscache_query::QueryError;
 
 use crate::code::ErrorCode;
 use crate::string::{owned, owned_path};

@@ -24,6 +24,8 @@ func Version() string {
 type cache struct {
 	handle handle
 	object *C.capscache
+	// A release of libvirt, or empty.
+	libvirt string
 }
 
 // Open opens the cache in a directory, which the first write creates: ErrRoot for a root that is not a directory, ErrUnsafe
@@ -39,7 +41,7 @@ func Open(root string, options Options) (capscache.Cache, error) {
 	if object == nil {
 		return nil, taken(failed)
 	}
-	c := &cache{object: object}
+	c := &cache{object: object, libvirt: options.Libvirt}
 	c.handle.init(func() { C.capscache_free(object) })
 	runtime.SetFinalizer(c, (*cache).Close)
 	return c, nil
@@ -181,7 +183,7 @@ func (c *cache) get(emulator string, groups capscache.Groups) (capscache.Entry, 
 	if err != nil {
 		return nil, err
 	}
-	return newEntry(object), nil
+	return newEntry(object, c.libvirt), nil
 }
 
 func (c *cache) Lookup(ctx context.Context, emulator string) (capscache.Entry, error) {
@@ -208,7 +210,7 @@ func (c *cache) lookup(emulator string, groups capscache.Groups) (capscache.Entr
 			Path:    emulator,
 		}
 	}
-	return newEntry(object), nil
+	return newEntry(object, c.libvirt), nil
 }
 
 func (c *cache) Status(ctx context.Context, emulator string, thorough bool) (capscache.Status, error) {

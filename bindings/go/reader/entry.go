@@ -30,6 +30,19 @@ static facts facts_of(const capscache_entry *entry)
 	}
 	return found;
 }
+
+// Parses a query and answers it. An empty release of libvirt stands for the installed one.
+static enum capscache_tri answer_for(
+	const capscache_entry *entry, const char *text, const char *libvirt, capscache_error **error)
+{
+	if (*libvirt == 0) {
+		return capscache_entry_query(entry, text, error);
+	}
+	capscache_query *query = capscache_query_parse_for_libvirt(text, libvirt, error);
+	enum capscache_tri answer = capscache_entry_answer(entry, query);
+	capscache_query_free(query);
+	return answer;
+}
 */
 import "C"
 
@@ -44,8 +57,9 @@ import (
 )
 
 type entry struct {
-	handle handle
-	object *C.capscache_entry
+	handle  handle
+	object  *C.capscache_entry
+	libvirt string
 
 	// Not all callers need the facts.
 	once  sync.Once
@@ -59,9 +73,9 @@ type facts struct {
 	accelerators []capscache.Accelerator
 }
 
-// newEntry takes an entry of the library's.
-func newEntry(object *C.capscache_entry) *entry {
-	e := &entry{object: object}
+// newEntry takes an entry of the library's. Flags are those of a release of libvirt.
+func newEntry(object *C.capscache_entry, libvirt string) *entry {
+	e := &entry{object: object, libvirt: libvirt}
 	e.handle.init(func() { C.capscache_entry_free(object) })
 	runtime.SetFinalizer(e, (*entry).Close)
 	return e
@@ -126,8 +140,12 @@ func (e *entry) query(query string) (capscache.Answer, error) {
 	if err != nil {
 		return capscache.Unknown, err
 	}
+	release, err := textOf(e.libvirt)
+	if err != nil {
+		return capscache.Unknown, err
+	}
 	var failed *C.capscache_error
-	tri := C.capscache_entry_query(e.object, question.pointer(), &failed)
+	tri := C.answer_for(e.object, question.pointer(), release.pointer(), &failed)
 	if failed != nil {
 		return capscache.Unknown, taken(failed)
 	}

@@ -29,6 +29,10 @@ type Options struct {
 	Variables map[string]string
 	// Writable are directories that emulators may write to beside their temporary directory.
 	Writable []string
+	// Libvirt is the release of libvirt whose flags queries of the form flag:NAME name, such as 11.3; empty stands for the
+	// installed one, and for the newest that is known if none is installed. Queries return ErrInvalidArgument for a release
+	// that is not known.
+	Libvirt string
 	// User runs emulators as another user, which requires root; nil stands for the user of this process.
 	User *User
 }

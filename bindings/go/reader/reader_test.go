@@ -39,6 +39,30 @@ func TestTheLibraryHasAVersion(t *testing.T) {
 	}
 }
 
+func TestFlagsAreThoseOfTheChosenReleaseOfLibvirt(t *testing.T) {
+	cachetest.Need(t, cachetest.AVR)
+	for _, test := range []struct {
+		libvirt, query string
+		answer         capscache.Answer
+		err            error
+	}{
+		{"12.8", "flag:nvme", capscache.No, nil},
+		{"11.3", "flag:nvme", capscache.Unknown, capscache.ErrInvalidQuery},
+		{"8.0", "flag:nvme", capscache.Unknown, capscache.ErrInvalidArgument},
+		{"11.3", "machine:uno", capscache.Yes, nil},
+	} {
+		entry, err := open(t, Options{Libvirt: test.libvirt}).Get(context.Background(), cachetest.AVR, capscache.Core)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer entry.Close()
+		answer, err := entry.Query(context.Background(), test.query)
+		if answer != test.answer || !errors.Is(err, test.err) {
+			t.Errorf("%+v: %v, %v", test, answer, err)
+		}
+	}
+}
+
 func TestARootThatIsAFileIsAnErrorWithItsPathAndNumber(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(root, nil, 0o600); err != nil {

@@ -108,18 +108,6 @@ func TestMonitorReportsEventsUntilItsContextIsDone(t *testing.T) {
 	}
 }
 
-func TestTheServiceAnswersQueriesOfLibvirtsVocabulary(t *testing.T) {
-	cachetest.Need(t, cachetest.AVR)
-	found, err := serve(t).Get(context.Background(), cachetest.AVR, capscache.Core)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := found.Query(context.Background(), "flag:virtio-gpu")
-	if err != nil || answer != capscache.No {
-		t.Fatalf("%v, %v", answer, err)
-	}
-}
-
 // listen answers each message on each connection with the next of the replies, and then closes the connection.
 func listen(t *testing.T, replies ...string) *Client {
 	t.Helper()

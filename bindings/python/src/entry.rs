@@ -116,12 +116,12 @@ impl Entry {
 
     /// Answers a query: True, False, or None for *unknown*, which may mean that a group was not probed: see `groups_for`.
     fn query(&self, query: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
-        Ok(tri(with_query(query, |query| self.caps.answer(query))?))
+        Ok(tri(with_query(query, |query| query.answer(&self.caps))?))
     }
 
     /// Returns the reason for the answer of a query, in one line.
     fn explain(&self, query: &Bound<'_, PyAny>) -> PyResult<String> {
-        with_query(query, |query| Escaped::new(&self.caps.explain(query)).to_string())
+        with_query(query, |query| Escaped::new(&query.explain(&self.caps)).to_string())
     }
 
     /// Returns the groups without which the answer of a query is unknown for now. With them `Cache.get` returns an entry
@@ -131,7 +131,7 @@ impl Entry {
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        names_of(py, with_query(query, |query| self.caps.groups_for(query))?)
+        names_of(py, with_query(query, |query| query.groups(&self.caps))?)
     }
 
     /// Returns whether the emulator ran under an accelerator: it works on this host. False if the emulator or the host does

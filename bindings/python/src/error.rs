@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use capscache::format::{QueryError, Unanswered};
+use capscache::format::Unanswered;
 use capscache::{Error, Escaped, FailureCause, Status, chain};
+use capscache_query::QueryError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -102,6 +102,20 @@ class EntryTest(Probed):
         self.assertEqual(self.entry.groups_for("property:vmgenid.guid"), ("devices",))
         self.assertEqual(self.entry.explain("device:nope"), 'the emulator has no type "nope"')
 
+    def test_flags_are_those_of_a_release_of_libvirt(self) -> None:
+        self.assertIs(self.entry.query(capscache.Query("flag:virtio-gpu", libvirt="11.3")), True)
+        self.assertIs(self.entry.query(capscache.Query("flag:nvme", libvirt="12.8.0")), True)
+        reason = self.entry.explain(capscache.Query("flag:virtio-gpu", libvirt="9.0"))
+        self.assertEqual(reason, "libvirt 9.0 would set the flag for what the emulator reports")
+        self.assertEqual(self.entry.groups_for("flag:virtio-gpu"), ())
+        with self.assertRaisesRegex(errors.InvalidQueryError, "libvirt 11.3 does not have it, and 12.8 does"):
+            capscache.Query("flag:nvme", libvirt="11.3")
+        with self.assertRaisesRegex(ValueError, "known are 9.0, 10.0, 11.3, 12.8"):
+            capscache.Query("machine:q35", libvirt="8.0")
+        flag = capscache.Query("flag:virtio-gpu", libvirt="11.3")
+        self.assertEqual(flag, capscache.Query("flag:virtio-gpu", libvirt="11.3.0"))
+        self.assertNotEqual(flag, capscache.Query("flag:virtio-gpu", libvirt="9.0"))
+
     def test_cpu_types_have_the_properties_that_were_queried_of_objects(self) -> None:
         objects = self.export["objects"]["max-x86_64-cpu"]
         self.assertEqual(self.entry.properties("max-x86_64-cpu"), tuple(one["name"] for one in objects))
@@ -181,6 +195,12 @@ class FirmwareTest(Directory):
             entry = capscache.Cache(self.directory / "cache").get(X86_64)
             self.assertEqual(entry.firmware("q35")[0], (str(file), descriptor))
             self.assertNotIn(str(file), [path for path, _ in entry.firmware("pc")])
+            self.assertIs(entry.query("firmware:uefi,secure-boot"), True)
+            self.assertEqual(entry.explain("firmware:uefi,secure-boot"), str(file))
+            self.assertIs(entry.query("firmware:uefi,no-such"), False)
+            # Entries do not contain it.
+            file.write_text("")
+            self.assertNotEqual(entry.explain("firmware:uefi,secure-boot"), str(file))
         finally:
             if before is None:
                 del os.environ["XDG_CONFIG_HOME"]

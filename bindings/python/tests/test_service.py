@@ -84,6 +84,32 @@ class ServiceTest(Directory):
         self.assertIs(service.invalidate(X86_64), True)
         self.assertIs(service.invalidate(X86_64), False)
 
+    def test_a_query_of_each_kind_has_the_answer_and_the_reason_of_the_command(self) -> None:
+        if not has_service():
+            return
+        service = self.start()
+        entry = service.get(X86_64)
+        queries = [
+            "machine:q35", "machine-deprecated:pc", "cpu:EPYC@tcg", "cpu-model:EPYC", "version:>=8.2", "gic:3",
+            "firmware:uefi", "firmware:uefi,no-such", "device:virtio-blk-pci", "property:virtio-blk-pci.queue-size",
+            "property:max-x86_64-cpu.pmu", "type:iothread", "command:blockdev-add", "event:SHUTDOWN", "option:sandbox",
+            "schema:blockdev-add/arg-type/+file/aio/^io_uring", "flag:virtio-gpu",
+        ]  # fmt: skip
+        words = [COMMAND, "--root", str(service.root), "query", X86_64, "--json", "--explain", *queries]
+        printed = json.loads(subprocess.run(words, capture_output=True, text=True).stdout)
+        answers = {True: "yes", False: "no", None: "unknown"}
+        self.assertEqual(
+            [{"query": one, "answer": answers[entry.query(one)], "reason": entry.explain(one)} for one in queries],
+            printed,
+        )
+        self.assertEqual(service.query(X86_64, *queries), tuple(entry.query(one) for one in queries))
+        with self.assertRaises(errors.InvalidQueryError) as command:
+            service.query(X86_64, "colour:red")
+        with self.assertRaises(errors.InvalidQueryError) as library:
+            entry.query("colour:red")
+        self.assertIn("flag", str(library.exception))
+        self.assertIn(str(library.exception), str(command.exception))
+
     def test_errors_of_the_service_are_those_of_the_cache(self) -> None:
         if not has_service():
             return

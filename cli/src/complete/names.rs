@@ -36,7 +36,7 @@ pub(super) fn of(caps: &Capabilities, kind: &str, begin: &str) -> Option<Vec<Str
             Some(caps.command_line_options().map(|option| option.name().to_owned()).collect())
         }
         "flag" => {
-            let release = capscache_service::release::libvirt().unwrap_or_default();
+            let release = capscache_libvirt::Release::of_this_host().unwrap_or_default();
             let flags = capscache_libvirt::flags(caps, release);
             Some(flags.names().map(str::to_owned).collect())
         }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use capscache::Capabilities;
 use capscache::firmware::{FirmwareDescriptor, FirmwareFile, FirmwareList};
 use capscache::format::Machine;
-use capscache_service::firmware::for_arch;
 use serde_json::{Value, json};
 
 use crate::output::chain;
@@ -17,7 +16,7 @@ pub(super) fn render(caps: &Capabilities) -> Text {
     let list = FirmwareList::of_this_host();
     let arch = caps.arch();
     let mut table = Table::new(&["FIRMWARE", "INTERFACE", "MAPPING", "MACHINES", "FEATURES"]);
-    for firmware in for_arch(&list, arch) {
+    for firmware in list.for_arch(arch) {
         let descriptor = &firmware.descriptor;
         let machines: Vec<_> = descriptor.machines(arch).collect();
         table.row([
@@ -58,7 +57,7 @@ pub(super) fn json(caps: &Capabilities) -> Value {
         let machines = accelerator.machines().map(Machine::name);
         names.extend(machines.map(|name| (natural_key(name), name)));
     }
-    let firmware = for_arch(&list, caps.arch()).map(|firmware| {
+    let firmware = list.for_arch(caps.arch()).map(|firmware| {
         let runs_on = |name: &&&str| firmware.descriptor.runs_on(caps.arch(), name);
         json!({
             "path": firmware.path.to_string_lossy(),

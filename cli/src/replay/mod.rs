@@ -9,8 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::{Accelerator, Entry};
-use capscache_libvirt::{Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtType};
-use capscache_service::release::cpu_map;
+use capscache_libvirt::{CpuMap, Domain, DomainCaps, Host, QemuCaps, Surroundings, VirtType};
 
 use crate::args::{self, Format, ReplayAccelerator};
 use crate::document::{escape_xml, write_json};
@@ -44,7 +43,7 @@ fn print(args: &args::Replay) -> Result<ExitCode> {
             let caps = caps_of(&entry, args)?;
             let args::Domain { machine, virttype, cpu_map: folder } = &args.domain;
             let domain = Domain::of(&caps, machine.as_deref(), virttype.map(VirtType::from))?;
-            let map = cpu_map(caps.release, &caps.arch, folder.as_deref())?;
+            let map = CpuMap::of_release(caps.release, &caps.arch, folder.as_deref())?;
             let surroundings = Surroundings { cpu_map: map.as_ref(), ..Surroundings::default() };
             print_domain(&DomainCaps::from_caps(&caps, &domain, &surroundings), caps.release)?;
         }

@@ -10,6 +10,8 @@ use super::bits::Place;
 use super::tags::{Malformed, Tag, Tags, number};
 use super::{Bits, CpuMap, Feature, FeatureBits, Model, Signature};
 use crate::arch;
+use crate::installed::Installed;
+use crate::release::Release;
 
 /// The largest file of the map in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -71,6 +73,26 @@ impl CpuMap {
             Err(error) if is_missing(&error) => Ok(None),
             read => read.map(Some),
         }
+    }
+
+    /// Reads the part of a release's map that an architecture of libvirt's has: of that in `folder`, else of the installed
+    /// one, unless another release is installed. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`CpuMapError`].
+    pub fn of_release(
+        release: Release,
+        arch: &str,
+        folder: Option<&Path>,
+    ) -> Result<Option<CpuMap>, CpuMapError> {
+        if let Some(folder) = folder {
+            return CpuMap::read_for(folder, arch).map(Some);
+        }
+        let is_other = |libvirt: Installed| libvirt.release().ok() != Some(release);
+        if Installed::on_this_host().is_some_and(is_other) {
+            return Ok(None);
+        }
+        CpuMap::installed_for(arch)
     }
 
     /// Reads the part of the map that has features of these names; all of it if one is not there.

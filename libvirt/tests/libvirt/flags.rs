@@ -370,6 +370,7 @@ fn a_flag_of_another_release_is_reported_with_the_releases() {
     let (release, since) = (Release::V9_0, Release::V12_8);
     let later = find_live("nvme", release).unwrap_err();
     assert_eq!(later, UnknownFlag::Later { name: "nvme", release, since });
-    let expected = "libvirt 9.0 does not have it, and 12.8 does; query it with --libvirt 12.8";
+    let expected =
+        "libvirt 9.0 does not have it, and 12.8 does; name that release (--libvirt 12.8)";
     assert!(later.to_string().ends_with(expected), "{later}");
 }

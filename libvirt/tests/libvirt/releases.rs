@@ -30,7 +30,7 @@ fn releases_are_parsed_with_and_without_the_number_of_a_correction() {
     assert_eq!(
         error,
         "cannot use the release \"11.2.1\" of libvirt: known are 9.0, 10.0, 11.3, 12.8; choose one \
-         with --libvirt"
+         of them (--libvirt)"
     );
     assert!(Release::ALL.is_sorted());
     assert_eq!(Release::ALL.last(), Some(&Release::default()));

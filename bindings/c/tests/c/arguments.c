@@ -117,6 +117,10 @@ static void check_calls(const capscache *cache, const char *emulator)
     REFUSES(capscache_query_parse(NULL, &error), NULL, INVALID);
     REFUSES(capscache_query_parse("machine:\xff", &error), NULL, INVALID);
     REFUSES(capscache_query_parse("machine", &error), NULL, CAPSCACHE_CODE_INVALID_QUERY);
+    REFUSES(capscache_query_parse_for_libvirt(NULL, "11.3", &error), NULL, INVALID);
+    REFUSES(capscache_query_parse_for_libvirt("machine:none", NULL, &error), NULL, INVALID);
+    REFUSES(capscache_query_parse_for_libvirt("machine:none", "8.0", &error), NULL, INVALID);
+    REFUSES(capscache_query_parse_for_libvirt("flag:no-such", "11.3", &error), NULL, CAPSCACHE_CODE_INVALID_QUERY);
     REFUSES(capscache_entry_query(NULL, "machine:none", &error), CAPSCACHE_TRI_UNKNOWN, INVALID);
     REFUSES(capscache_entry_has_accelerator(NULL, 0, &error), CAPSCACHE_TRI_UNKNOWN, INVALID);
     REFUSES(capscache_entry_machines(NULL, 0, &error), NULL, INVALID);

@@ -104,6 +104,21 @@ static void check_queries(const capscache_entry *entry)
         CHECK(capscache_entry_groups_for(entry, query) == CAPSCACHE_GROUP_DEVICES);
     }
     capscache_query_free(query);
+
+    /* Each release of libvirt has its flags. */
+    query = capscache_query_parse_for_libvirt("flag:nvme", "12.8.0", &error);
+    CHECK_OK(error);
+    CHECK(strlen(capscache_entry_explain(entry, query)) > 0);
+    CHECK(capscache_entry_groups_for(entry, query) == CAPSCACHE_GROUP_CORE);
+    capscache_query_free(query);
+    CHECK(capscache_query_parse_for_libvirt("flag:nvme", "11.3", &error) == NULL);
+    CHECK_ERROR(error, CAPSCACHE_CODE_INVALID_QUERY);
+    query = capscache_query_parse("firmware:no-such", &error);
+    CHECK_OK(error);
+    CHECK(capscache_entry_answer(entry, query) != CAPSCACHE_TRI_YES);
+    reason = capscache_entry_explain(entry, query);
+    CHECK(strlen(reason) > 0 && reason == capscache_entry_explain(entry, query));
+    capscache_query_free(query);
 }
 
 static void check_properties(const capscache_entry *entry)

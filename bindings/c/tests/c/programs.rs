@@ -1,11 +1,14 @@
 //! Programs in C, compiled by the system's compiler and run on real emulators.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use capscache_libvirt::Release;
+use capscache_query::Query;
 use test_support::{Run, avr, has, native, run, write_program};
 
 /// A directory with the library under the names by which programs find it, and a cache.
@@ -125,6 +128,36 @@ fn a_program_in_cpp_includes_the_header() {
     let bench = Bench::new();
     let program = bench.compile("c++", "tests/c/include.cc", &["-std=c++11"]);
     assert_passes(&bench.run(&[], &program, &avr()));
+}
+
+/// `capscache query` answers with the same package.
+#[test]
+fn a_query_of_each_kind_has_the_answer_and_the_reason_of_the_command() {
+    if !has("cc") {
+        return;
+    }
+    let bench = Bench::new();
+    let program = bench.compile("cc", "tests/c/queries.c", &["-std=c11"]);
+    let emulator = test_support::x86_64();
+    let printed = bench.run(&[], &program, &emulator);
+    assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+    let entry = capscache_of(&bench).get(&emulator).expect("an entry");
+    let mut kinds = BTreeSet::new();
+    for line in printed.stdout.lines() {
+        let [release, text, answer, reason] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let query = match release {
+            "" => text.parse(),
+            release => Query::parse(text, || Release::parse(release)),
+        };
+        let query = query.expect(text);
+        assert_eq!(answer, query.answer(&entry).to_string(), "{line}");
+        let expected = capscache::Escaped::new(&query.explain(&entry)).to_string();
+        assert_eq!(reason, expected, "{line}");
+        kinds.extend(text.split(':').next());
+    }
+    assert_eq!(kinds, capscache_query::KINDS.split(", ").collect());
 }
 
 #[test]

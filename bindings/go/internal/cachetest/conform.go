@@ -62,8 +62,8 @@ func answers(t *testing.T, cache capscache.Cache) {
 	equal(t, entry.Version().AtLeast(entry.Version().Major, entry.Version().Minor+1), false)
 	equal(t, entry.Arch(), "avr")
 	equal(t, entry.Accelerators(), []capscache.Accelerator{capscache.TCG})
-	queries := []string{"machine:uno", "machine:q35", "command:query-version", "device:no-such", "gic:3"}
-	expected := []capscache.Answer{capscache.Yes, capscache.No, capscache.Yes, capscache.No, capscache.No}
+	queries := []string{"machine:uno", "machine:q35", "command:query-version", "device:no-such", "gic:3", "flag:virtio-gpu"}
+	expected := []capscache.Answer{capscache.Yes, capscache.No, capscache.Yes, capscache.No, capscache.No, capscache.No}
 	all, err := entry.QueryAll(ctx, queries...)
 	if err != nil {
 		t.Fatal(err)

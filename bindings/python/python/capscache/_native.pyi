@@ -159,7 +159,8 @@ class Entry:
 
     def query(self, query: Union[str, Query]) -> Optional[bool]:
         """Answers a query: True, False, or None for *unknown*, which may mean that a group was not probed: see
-        `groups_for`. Raises InvalidQueryError."""
+        `groups_for`. `firmware:NAMES` is about the firmware descriptors of this host at present. Raises
+        InvalidQueryError."""
 
     def explain(self, query: Union[str, Query]) -> str:
         """Returns the reason for the answer of a query, in one line."""
@@ -230,10 +231,14 @@ class Entry:
 class Query:
     """A parsed query, to be answered many times or by many entries: `machine:q35`, `cpu:EPYC@kvm`,
     `device:virtio-blk-pci`, `property:virtio-blk-pci.queue-size`,
-    `schema:blockdev-add/arg-type/+file/aio/^io_uring`, `version:>=8.2`."""
+    `schema:blockdev-add/arg-type/+file/aio/^io_uring`, `version:>=8.2`, `flag:virtio-gpu`,
+    `firmware:uefi,secure-boot`."""
 
-    def __new__(cls, text: str) -> Query:
-        """Parses a query. Raises InvalidQueryError."""
+    def __new__(cls, text: str, *, libvirt: Optional[str] = None) -> Query:
+        """Parses a query. Raises InvalidQueryError.
+
+        libvirt: the release whose flags `flag:NAME` names, such as "11.3"; by default the installed one, and the newest that
+            is known if none is installed. Raises ValueError for one that is not known."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

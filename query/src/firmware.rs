@@ -2,21 +2,16 @@
 //! `docs/interop/firmware.json`.
 
 use capscache::firmware::{Firmware, FirmwareList};
-use capscache::{Capabilities, Escaped, Tri, chain};
+use capscache::{Escaped, Tri, chain};
 
-/// Returns whether a firmware for the emulator's architecture has all of `names`, which commas separate
+/// Returns whether a firmware for an architecture has all of `names`, which commas separate
 /// (`FirmwareOSInterface`s such as `uefi`, `FirmwareFeature`s such as `secure-boot`), and the reason.
-pub(crate) fn answer(caps: &Capabilities, names: &str) -> (Tri, String) {
-    answer_from(&FirmwareList::of_this_host(), caps.arch(), names)
-}
-
-/// Returns the firmware for an architecture, in order of precedence.
-pub fn for_arch<'a>(list: &'a FirmwareList, arch: &'a str) -> impl Iterator<Item = &'a Firmware> {
-    list.found.iter().filter(move |found| found.descriptor.machines(arch).next().is_some())
+pub(crate) fn answer(arch: &str, names: &str) -> (Tri, String) {
+    answer_from(&FirmwareList::of_this_host(), arch, names)
 }
 
 fn answer_from(list: &FirmwareList, arch: &str, names: &str) -> (Tri, String) {
-    if let Some(firmware) = for_arch(list, arch).find(|firmware| has(firmware, names)) {
+    if let Some(firmware) = list.for_arch(arch).find(|firmware| has(firmware, names)) {
         return (Tri::Yes, Escaped::new(&firmware.path).to_string());
     }
     match list.broken.first() {

@@ -1,56 +1,43 @@
-//! The query language of the command and the service: QEMU's names, and `flag:NAME` for libvirt's flags.
+//! Queries: parsed, answered, explained.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
 
 use capscache::format::QueryError as EntryQueryError;
-use capscache::{Bytes, Capabilities, Entry, Groups, Query as EntryQuery, Tri};
-use capscache_libvirt::{Flag, Release, UnknownFlag, UnknownRelease};
+use capscache::{Bytes, Entry, Groups, Query as EntryQuery, Tri};
+use capscache_libvirt::{Flag, Release, UnknownRelease};
 
+use crate::error::QueryError;
 use crate::firmware;
 
 /// A query that is answered with yes, no or unknown.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Query {
     /// A query about an entry.
     Entry(EntryQuery),
-    /// A flag that a reply of QEMU's can make a release of libvirt set.
+    /// `flag:NAME`: a flag that a reply of QEMU's can make a release of libvirt set.
     Flag(&'static Flag, Release),
-    /// Interfaces and features that a firmware descriptor of this host names.
+    /// `firmware:NAMES`: a firmware descriptor of this host, at present, for the architecture of the emulator that has all of the
+    /// interfaces and features that commas separate, in the spelling of QEMU's `docs/interop/firmware.json`: `uefi`,
+    /// `secure-boot`.
     Firmware(String),
 }
 
-/// The kinds of query, for messages: those of [`capscache::Query`], and two more.
-const KINDS: &str = "machine, cpu, cpu-model, machine-deprecated, version, gic, firmware, device, property, type, \
-     command, event, option, schema, flag";
+/// Parses a query; a flag is one of the libvirt of this host, or of the newest known one if none is installed.
+impl FromStr for Query {
+    type Err = QueryError;
 
-/// The reason why a query cannot be parsed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum QueryError {
-    /// It is a malformed query about an entry.
-    #[error(transparent)]
-    Entry(#[from] EntryQueryError),
-    /// It lacks `KIND:`, or a name after it.
-    #[error("cannot parse the query {query:?}: it is not KIND:NAME; kinds are {KINDS}")]
-    Shape {
-        /// The query.
-        query: String,
-    },
-    /// Its kind is unknown.
-    #[error("cannot parse the query {query:?}: unknown kind; kinds are {KINDS}")]
-    UnknownKind {
-        /// The query.
-        query: String,
-    },
-    /// libvirt has no such flag.
-    #[error(transparent)]
-    Flag(#[from] UnknownFlag),
-    /// The release of libvirt is not known.
-    #[error(transparent)]
-    Release(#[from] UnknownRelease),
+    fn from_str(text: &str) -> Result<Query, QueryError> {
+        Query::parse(text, Release::of_this_host)
+    }
 }
 
 impl Query {
+    /// The longest text that is parsed, in bytes.
+    pub const MAX_BYTES: usize = EntryQuery::MAX_BYTES;
+
     /// Parses a query. The release of libvirt is determined only for a flag.
     ///
     /// # Errors
@@ -59,7 +46,7 @@ impl Query {
         text: &str,
         release: impl FnOnce() -> Result<Release, UnknownRelease>,
     ) -> Result<Query, QueryError> {
-        if text.len() > EntryQuery::MAX_BYTES {
+        if text.len() > Query::MAX_BYTES {
             return Err(EntryQueryError::TooLong { bytes: text.len() }.into());
         }
         match text.split_once(':') {
@@ -68,11 +55,59 @@ impl Query {
                 Ok(Query::Flag(capscache_libvirt::find_live(name, release)?, release))
             }
             Some(("firmware", names)) if !names.is_empty() => Ok(Query::Firmware(names.to_owned())),
-            _ => text.parse().map(Query::Entry).map_err(|error| match error {
-                EntryQueryError::UnknownKind { query } => QueryError::UnknownKind { query },
-                EntryQueryError::Shape { query } => QueryError::Shape { query },
-                other => other.into(),
-            }),
+            _ => Ok(Query::Entry(text.parse()?)),
+        }
+    }
+
+    /// Returns whether the answer is in the entry alone, and costs a few searches there.
+    pub fn is_quick(&self) -> bool {
+        match self {
+            Query::Entry(query) => !matches!(query, EntryQuery::Schema(_)),
+            Query::Flag(..) => true,
+            Query::Firmware(_) => false,
+        }
+    }
+
+    /// Returns the groups without which the answer is unknown for now.
+    pub fn groups(&self, entry: &Entry<Bytes>) -> Groups {
+        match self {
+            Query::Entry(query) => entry.groups_for(query),
+            Query::Flag(..) | Query::Firmware(_) => Groups::CORE,
+        }
+    }
+
+    /// Returns the answer. *Unknown* may mean that a group was not probed: see [`Query::groups`].
+    pub fn answer(&self, entry: &Entry<Bytes>) -> Tri {
+        match self {
+            Query::Firmware(names) => firmware::answer(entry.arch(), names).0,
+            Query::Entry(query) => entry.answer(query),
+            Query::Flag(flag, release) => capscache_libvirt::has(entry, flag, *release),
+        }
+    }
+
+    /// Returns the reason for the answer, in one line.
+    ///
+    /// The line quotes the emulator: display it with [`Escaped`](capscache::Escaped).
+    pub fn explain(&self, entry: &Entry<Bytes>) -> String {
+        match self {
+            Query::Firmware(names) => firmware::answer(entry.arch(), names).1,
+            Query::Entry(query) => entry.explain(query),
+            Query::Flag(flag, release) => explain_flag(entry, flag, *release),
+        }
+    }
+}
+
+fn explain_flag(entry: &Entry<Bytes>, flag: &Flag, release: Release) -> String {
+    match capscache_libvirt::has(entry, flag, release) {
+        Tri::Yes => format!("libvirt {release} would set the flag for what the emulator reports"),
+        Tri::No => format!("the emulator reports nothing that libvirt {release} sets the flag for"),
+        Tri::Unknown => {
+            let missing = entry.missing();
+            let rest = match missing.is_empty() {
+                true => String::new(),
+                false => format!(": {}", missing.join("; ")),
+            };
+            format!("QEMU did not report what libvirt sets the flag by{rest}")
         }
     }
 }
@@ -82,58 +117,33 @@ pub fn groups_for(queries: &[Query], entry: &Entry<Bytes>) -> Groups {
     queries.iter().fold(Groups::CORE, |all, query| all | query.groups(entry))
 }
 
-impl Query {
-    /// Returns whether the answer is in the entry alone, and costs a few searches there.
-    pub(crate) fn is_quick(&self) -> bool {
-        match self {
-            Query::Entry(query) => !matches!(query, EntryQuery::Schema(_)),
-            Query::Flag(..) => true,
-            Query::Firmware(_) => false,
-        }
-    }
-
-    fn groups(&self, entry: &Entry<Bytes>) -> Groups {
-        match self {
-            Query::Entry(query) => entry.groups_for(query),
-            Query::Flag(..) | Query::Firmware(_) => Groups::CORE,
-        }
-    }
-
-    /// Returns the answer.
-    pub fn answer(&self, entry: &Capabilities) -> Tri {
-        match self {
-            Query::Firmware(names) => firmware::answer(entry, names).0,
-            Query::Entry(query) => entry.answer(query),
-            Query::Flag(flag, release) => capscache_libvirt::has(entry, flag, *release),
-        }
-    }
-
-    /// Returns the reason for the answer, in one line.
-    pub fn explain(&self, entry: &Capabilities) -> String {
-        match self {
-            Query::Firmware(names) => firmware::answer(entry, names).1,
-            Query::Entry(query) => entry.explain(query),
-            Query::Flag(flag, release) => match capscache_libvirt::has(entry, flag, *release) {
-                Tri::Yes => {
-                    format!("libvirt {release} would set the flag for what the emulator reports")
-                }
-                Tri::No => {
-                    format!("the emulator reports nothing that libvirt {release} sets the flag for")
-                }
-                Tri::Unknown => {
-                    let missing = entry.missing();
-                    let rest = if missing.is_empty() {
-                        String::new()
-                    } else {
-                        format!(": {}", missing.join("; "))
-                    };
-                    format!("QEMU did not report what libvirt sets the flag by{rest}")
-                }
-            },
+/// Flags are the same if their names are: each is in one table.
+impl PartialEq for Query {
+    fn eq(&self, other: &Query) -> bool {
+        match (self, other) {
+            (Query::Entry(one), Query::Entry(other)) => one == other,
+            (Query::Flag(one, release), Query::Flag(other, of)) => {
+                (one.name, release) == (other.name, of)
+            }
+            (Query::Firmware(one), Query::Firmware(other)) => one == other,
+            _ => false,
         }
     }
 }
 
+impl Eq for Query {}
+
+impl Hash for Query {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Query::Entry(query) => query.hash(state),
+            Query::Flag(flag, release) => (flag.name, release).hash(state),
+            Query::Firmware(names) => names.hash(state),
+        }
+    }
+}
+
+/// Formats the text of the query, without the release of libvirt.
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,6 +157,8 @@ impl fmt::Display for Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::KINDS;
+    use capscache_libvirt::UnknownFlag;
 
     fn parse(text: &str) -> Result<Query, QueryError> {
         Query::parse(text, || Ok(Release::V11_3))
@@ -163,6 +175,16 @@ mod tests {
         assert!(matches!(retired, QueryError::Flag(UnknownFlag::Retired { .. })), "{retired}");
         let later = parse("flag:nvme").unwrap_err().to_string();
         assert!(later.contains("libvirt 11.3 does not have it, and 12.8 does"), "{later}");
+    }
+
+    #[test]
+    fn a_flag_of_another_release_is_another_query() {
+        let of = |release| Query::parse("flag:iothread", || Ok(release)).unwrap();
+        assert_eq!(of(Release::V9_0), of(Release::V9_0));
+        let flag = |release| Query::parse("flag:virtio-gpu", || Ok(release)).unwrap();
+        assert_ne!(flag(Release::V9_0), flag(Release::V11_3));
+        assert_ne!(flag(Release::V9_0), of(Release::V9_0));
+        assert_ne!(parse("firmware:uefi").unwrap(), parse("type:uefi").unwrap());
     }
 
     #[test]
