@@ -69,11 +69,8 @@ def cpu_traits(export):
 def security_traits(entry, export):
     """Traits of secure boot, TPM and encrypted memory."""
     traits = []
-    try:
-        if any("secure-boot" in descriptor["features"] for _, descriptor in entry.firmware("q35")):
-            traits.append("COMPUTE_SECURITY_UEFI_SECURE_BOOT")
-    except capscache.errors.AbsentError:
-        pass  # not x86: it has no q35
+    if entry.query("firmware:uefi,secure-boot"):
+        traits.append("COMPUTE_SECURITY_UEFI_SECURE_BOOT")
     if "emulator" in (export.get("tpm-types") or []):
         models = export.get("tpm-models") or []
         traits += [

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// The questions of Incus when it starts: which QEMU, does its machine type run here, io_uring, hotplug of CPUs, vhost, SEV, and
-// the flags of the CPU that its guests have at least. Incus starts a QEMU for them, with a monitor and a file as a disk.
+// The questions of Incus when it starts: which QEMU, does its machine type run here, io_uring, hotplug of CPUs, vhost, UEFI, SEV,
+// and the flags of the CPU that its guests have at least. Incus starts a QEMU for them, with a monitor and a file as a disk.
 //
 //	go run ./incus /var/cache/capscache /usr/bin/qemu-system-x86_64
 package main
@@ -25,6 +25,7 @@ type Report struct {
 	CPUHotplug capscache.Answer `json:"cpu_hotplug"`
 	VhostNet   capscache.Answer `json:"vhost_net"`
 	VhostVsock capscache.Answer `json:"vhost_vsock"`
+	UEFI       capscache.Answer `json:"uefi"`
 	SEV        json.RawMessage  `json:"sev,omitempty"`
 	Flags      map[string]bool  `json:"flags,omitempty"`
 }
@@ -62,11 +63,12 @@ func answers(ctx context.Context, entry capscache.Entry) (*Report, error) {
 		"schema:blockdev-add/arg-type/+file/aio/^io_uring",
 		"schema:netdev_add/arg-type/+tap/vhost",
 		"device:vhost-vsock-pci",
+		"firmware:uefi",
 	)
 	if err != nil {
 		return nil, err
 	}
-	report.IOUring, report.VhostNet, report.VhostVsock = answered[0], answered[1], answered[2]
+	report.IOUring, report.VhostNet, report.VhostVsock, report.UEFI = answered[0], answered[1], answered[2], answered[3]
 
 	// Null if QEMU refused the query, absent for other architectures.
 	report.SEV, err = entry.JSON(ctx, "sev-capabilities")

@@ -14,13 +14,29 @@ import (
 	"capscache.io/go/internal/cachetest"
 )
 
+// descriptor is that of a firmware, as QEMU's docs/interop/firmware.json has it.
+const descriptor = `{
+	"interface-types": ["uefi"], "features": [], "mapping": {"device": "memory", "filename": "/x"},
+	"targets": [{"architecture": "x86_64", "machines": ["pc-q35-*"]}]
+}`
+
 func TestTheAnswersAreThoseOfAQEMUThatIncusWouldStart(t *testing.T) {
 	emulator := drivertest.Emulator(t)
+	// A firmware of this user comes before those of the host.
+	configuration := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", configuration)
+	descriptors := filepath.Join(configuration, "qemu", "firmware")
+	if err := os.MkdirAll(descriptors, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(descriptors, "00-test.json"), []byte(descriptor), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	report, err := answers(context.Background(), drivertest.Entry(t, emulator, capscache.CPUModels))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Version != cachetest.VersionOf(t, emulator) || report.KVM != capscache.Yes {
+	if report.Version != cachetest.VersionOf(t, emulator) || report.KVM != capscache.Yes || report.UEFI != capscache.Yes {
 		t.Fatalf("%+v", report)
 	}
 	monitor := drivertest.Start(t, emulator, "q35")
