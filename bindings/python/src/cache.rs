@@ -103,7 +103,8 @@ impl Cache {
     /// Begins what `AsyncCache.get` waits for.
     fn begin_get(&self, emulator: PathBuf, groups: Vec<String>) -> PyResult<Pending> {
         let (cache, groups) = (self.opened()?, set_of(&groups)?);
-        Ok(Pending::new(Box::pin(async move { cache.get_with_async(emulator, groups).await })))
+        let get = async move { cache.get_with_async(emulator, groups).await };
+        Ok(Pending::new(Box::pin(get))?)
     }
 
     /// Returns the valid entry of an emulator, and never probes.

@@ -1,6 +1,8 @@
 """The cache in asyncio."""
 
 import asyncio
+import subprocess
+import sys
 import time
 import unittest
 
@@ -83,6 +85,22 @@ class AsyncTest(Directory):
         while cache.status(slow).state != "valid" and time.monotonic() < deadline:
             time.sleep(0.02)
         self.assertEqual(cache.status(slow).state, "valid")
+
+    def test_an_interpreter_may_end_while_the_threads_of_probes_do(self) -> None:
+        program = (
+            "import asyncio, sys\n"
+            "import capscache\n"
+            "async def main():\n"
+            "    cache = capscache.AsyncCache(capscache.Cache(sys.argv[1]))\n"
+            "    waiting = [asyncio.ensure_future(cache.get(emulator)) for emulator in sys.argv[2:]]\n"
+            "    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)\n"
+            "asyncio.run(main())\n"
+        )
+        for attempt in range(10):
+            root = self.directory / f"cache-{attempt}"
+            command = [sys.executable, "-c", program, str(root), AVR, X86_64, self.slow()]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
     def test_errors_are_those_of_the_cache(self) -> None:
         async def main() -> None:

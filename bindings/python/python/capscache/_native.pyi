@@ -1,7 +1,7 @@
 """The extension module, on the Rust library. Import its classes from `capscache`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Optional, Union, final
 
@@ -110,9 +110,11 @@ class Pending:
     """An entry that may have to be probed first. Dropping it gives up waiting and leaves the probe to finish for other
     callers."""
 
-    def poll(self, wake: Callable[[], object]) -> Optional[Entry]:
-        """Returns the entry if it is there. Otherwise returns None, and calls `wake`, on any thread, when this is to be
-        called again. Not after it returned an entry or raised."""
+    def fileno(self) -> int:
+        """Returns a descriptor that is readable when `poll` is to be called again."""
+
+    def poll(self) -> Optional[Entry]:
+        """Returns the entry if it is there, otherwise None. Not after it returned an entry or raised."""
 
 @final
 class Entry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -37,13 +36,19 @@ class AsyncCache:
             return await _in_thread(self._cache.get, emulator, groups)
         loop = asyncio.get_running_loop()
         pending = self._cache.begin_get(emulator, groups)
-        while True:
-            woken: asyncio.Future[None] = loop.create_future()
-            wake = functools.partial(loop.call_soon_threadsafe, _finish, woken)
-            entry = pending.poll(wake)
-            if entry is not None:
-                return entry
-            await woken
+        entry = pending.poll()
+        if entry is not None:
+            return entry
+        ready = asyncio.Event()
+        loop.add_reader(pending.fileno(), ready.set)
+        try:
+            while entry is None:
+                await ready.wait()
+                ready.clear()
+                entry = pending.poll()
+            return entry
+        finally:
+            loop.remove_reader(pending.fileno())
 
     async def lookup(self, emulator: Path, validation: Validation = "fast") -> Entry:
         """See `Cache.lookup`."""
@@ -80,11 +85,6 @@ class AsyncCache:
         traceback: Optional[TracebackType],
     ) -> None:
         self.close()
-
-
-def _finish(woken: asyncio.Future[None]) -> None:
-    if not woken.done():  # cancelled
-        woken.set_result(None)
 
 
 async def _in_thread(call: Callable[..., T], *arguments: object) -> T:
