@@ -51,7 +51,7 @@ for tool; do
             PATH=$PATH:/usr/sbin:/sbin command -v debootstrap >/dev/null || packages="$packages debootstrap"
             ;;
         libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
-        debhelper) command -v dh >/dev/null || packages="$packages debhelper" ;;
+        debhelper) command -v dh_python3 >/dev/null || packages="$packages debhelper dh-python" ;;
         rpm) command -v rpmspec >/dev/null || packages="$packages rpm" ;;
         # Debian has the environments in a package of their own.
         python3) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Installs a release build as packages have it: command, manual, completions, service, C library. Runs the command.
+# Installs a release build as packages have it: command, manual, completions, service, C library, Python package. Runs the
+# command.
 #
 # usage: install-tree.sh DESTDIR
 # environment: PREFIX     /usr by default
 #              LIBDIR     $PREFIX/lib by default
+#              PYTHONDIR  where Python finds packages; by default the Python package is left out
 #              BUILD      the directory of the release build; target/release by default
 set -eu
 cd "$(dirname "$0")/.."
@@ -41,3 +43,21 @@ put 644 bindings/c/include/capscache.h "$to/include/capscache.h"
 install -d "$1$libdir/pkgconfig"
 sed "s|@PREFIX@|$prefix|; s|@LIBDIR@|$libdir|; s|@VERSION@|$version|" dist/pkgconfig/capscache.pc.in \
     >"$1$libdir/pkgconfig/capscache.pc"
+
+[ -n "${PYTHONDIR:-}" ] || exit 0
+# What maturin puts into the wheel, but for the list of files: the package manager has that.
+for file in bindings/python/python/capscache/*.py bindings/python/python/capscache/*.pyi \
+    bindings/python/python/capscache/py.typed; do
+    put 644 "$file" "$1$PYTHONDIR/capscache/${file##*/}"
+done
+put 644 "$build/libcapscache_python.so" "$1$PYTHONDIR/capscache/_native.abi3.so"
+project() { sed -n "s/^$1 = \"\(.*\)\"$/\1/p" bindings/python/pyproject.toml; }
+install -d "$1$PYTHONDIR/capscache-$version.dist-info"
+cat >"$1$PYTHONDIR/capscache-$version.dist-info/METADATA" <<EOF
+Metadata-Version: 2.4
+Name: $(project name)
+Version: $version
+Summary: $(project description)
+License-Expression: $(project license)
+Requires-Python: $(project requires-python)
+EOF

@@ -15,8 +15,10 @@ export CARGO_TARGET_DIR="$target" PACKAGES_DIR="$target/packages"
 # debhelper sets another home directory.
 export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"
 
-# Not -D: cargo and rustc need not be Debian's. debhelper is checked.
-command -v dh >/dev/null || { echo 'make-packages: no dh: apt-get install debhelper' >&2; exit 1; }
+# Not -D: cargo and rustc need not be Debian's. The others are checked.
+for program in dh:debhelper dh_python3:dh-python; do
+    command -v "${program%:*}" >/dev/null || { echo "make-packages: no ${program%:*}: apt-get install ${program#*:}" >&2; exit 1; }
+done
 dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo --no-check-builddeps \
     --buildinfo-file="$PACKAGES_DIR/capscache.buildinfo" --buildinfo-option="-u$PACKAGES_DIR" \
     --changes-file="$PACKAGES_DIR/capscache.changes" --changes-option="-u$PACKAGES_DIR"

@@ -21,6 +21,7 @@ mounted="$root/proc $root/dev $root/tmp"
 trap "umount --lazy $mounted 2>/dev/null || :; rm -rf --one-file-system '$work'" EXIT
 emulator=/usr/bin/qemu-system-x86_64
 cache=/var/cache/capscache
+ours='capscache libcapscache0 libcapscache-dev python3-capscache'
 
 say() { printf '%s: %s\n' "$suite" "$*"; }
 fail() { say "FAILED: $*" >&2; exit 1; }
@@ -50,6 +51,9 @@ state() {
     in_root env CAPSCACHE_ROOT=$cache capscache list >"$work/list" || fail 'capscache list'
     awk -v emulator=$emulator '$1 == emulator { print $2, $NF }' "$work/list"
 }
+
+# The version that the Python package gets, from a cache of its own.
+python_answer() { in_root python3 -B -c "import capscache; print(capscache.Cache('/var/tmp/python').get('$emulator').version)"; }
 
 # refresh: what the trigger of the packages runs.
 refresh() {
@@ -100,7 +104,8 @@ on() {
     files >"$work/before"
 
     install_packages "$packages"
-    same 'packages' "$(in_root dpkg-query -W -f '${db:Status-Abbrev}' capscache libcapscache0 libcapscache-dev)" 'ii ii ii '
+    # shellcheck disable=SC2086 # a list of words
+    same 'packages' "$(in_root dpkg-query -W -f '${db:Status-Abbrev}' $ours)" 'ii ii ii ii '
     same 'owner of the cache' "$(in_root stat -c '%U:%G %a' $cache)" 'capscache:capscache 755'
     for file in /usr/share/man/man1/capscache-warm.1.gz /usr/share/bash-completion/completions/capscache \
         /usr/share/zsh/vendor-completions/_capscache /usr/share/fish/vendor_completions.d/capscache.fish; do
@@ -126,7 +131,18 @@ on() {
     done
     same "answer of the service" "$(in_root setpriv --reuid=65534 --regid=65534 --clear-groups \
         env HOME=/nonexistent CAPSCACHE_ROOT=$cache capscache query $emulator machine:q35 | tr '\t' ' ')" 'machine:q35 yes'
+    same "answer of the service to Python" "$(in_root setpriv --reuid=65534 --regid=65534 --clear-groups \
+        env HOME=/nonexistent python3 -B -c "import capscache
+cache = capscache.open('$cache')
+print(type(cache).__name__, cache.get('$emulator').query('machine:q35'))")" 'Service True'
     kill $serving && wait $serving || :
+
+    # The Python package, with a cache of root's own.
+    for file in py.typed _native.pyi; do is_there "/usr/lib/python3/dist-packages/capscache/$file"; done
+    same 'version of the Python package' \
+        "$(in_root python3 -B -c 'import importlib.metadata; print(importlib.metadata.version("capscache"))')" \
+        "$(in_root dpkg-query -W -f '${Version}' python3-capscache)"
+    same 'answer of the Python package' "$(python_answer)" "$(installed_version)"
 
     # A program that is linked with the library, built from the development package.
     multiarch=$(in_root dpkg --print-architecture | sed 's/amd64/x86_64-linux-gnu/; s/arm64/aarch64-linux-gnu/')
@@ -140,7 +156,8 @@ on() {
 
     # Upgrade of the packages: entries stay, and the client that was linked with the old library goes on.
     install_packages "$work/next"
-    in_root dpkg-query -W -f '${Version}\n' capscache libcapscache0 | grep -qv '+next$' && fail 'not upgraded'
+    # shellcheck disable=SC2086 # a list of words
+    in_root dpkg-query -W -f '${Version}\n' $ours | grep -qv '+next$' && fail 'not upgraded'
     # ldconfig wrote the loader's cache anew: its time stamp is compared, and nothing is probed.
     in_root env CAPSCACHE_ROOT=$cache capscache status $emulator >"$work/warm" || :
     in_root env CAPSCACHE_ROOT=$cache capscache warm $emulator >>"$work/warm"
@@ -149,6 +166,7 @@ on() {
     mapped=$(grep -shoE '/libcapscache\.so\.[0-9.]*( \(deleted\))?' /proc/[0-9]*/maps | sort -u)
     case $mapped in *'(deleted)') ;; *) fail "the running client does not have the replaced library: $mapped" ;; esac
     same 'answer of the replaced library' "$(answer)" "$old"
+    same 'answer of the upgraded Python package' "$(python_answer)" "$old"
     same 'answer to a client that starts now' "$(echo | in_root /tmp/client /var/tmp/client $emulator)" "$old"
 
     # Upgrade of QEMU: the trigger probes again what had an entry.
@@ -159,6 +177,7 @@ on() {
     [ "$(in_root stat -c %i $emulator)" != "$before" ] || fail 'QEMU was not replaced'
     same 'entry after an upgrade of QEMU' "$(state)" "$(installed_version) valid"
     same 'answer of the replaced library' "$(answer)" "$(installed_version)"
+    same 'answer of the Python package after an upgrade of QEMU' "$(python_answer)" "$(installed_version)"
     exec 7>&- 8<&-
     wait $client
     rm "$work/questions" "$work/answers"
@@ -190,10 +209,12 @@ on() {
     in_root capscache warm $emulator >/dev/null
 
     # Removal keeps the cache, purge removes it.
-    dpkg --remove capscache libcapscache-dev libcapscache0
+    # shellcheck disable=SC2086 # a list of words
+    dpkg --remove $ours
     [ -n "$(find "$root$cache" -type f)" ] || fail "a removal removes the cache"
-    dpkg --purge capscache libcapscache-dev libcapscache0
-    rm -rf "$root/var/tmp/client"
+    # shellcheck disable=SC2086 # a list of words
+    dpkg --purge $ours
+    rm -rf "$root/var/tmp/client" "$root/var/tmp/python"
     dpkg --purge other 2>/dev/null || :
     files | grep -v '^\./\(usr\|etc\)/.*qemu\|^\./usr/share/seabios' >"$work/after"
     grep -v '^\./\(usr\|etc\)/.*qemu\|^\./usr/share/seabios' "$work/before" | comm -13 - "$work/after" >"$work/left"
