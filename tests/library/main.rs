@@ -10,6 +10,7 @@ mod guards;
 mod inputs;
 mod planted;
 mod qmp;
+mod release;
 mod replaced;
 mod replay;
 mod rights;
