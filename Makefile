@@ -8,7 +8,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
 .PHONY: help demo test test-hosts test-python test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
-	check msrv package packages deny semver fixtures install-c wheel
+	check msrv package packages static deny semver fixtures install-c wheel
 .NOTPARALLEL:
 
 help: ## print this list
@@ -60,6 +60,10 @@ test-packages: packages ## packages of QEMU under the service, and those of `mak
 packages: ## build Debian packages into target/packages and check them; parse the description of the RPM packages
 	@scripts/install-deps.sh cargo cc debhelper lintian rpm
 	CARGO='$(CARGO)' scripts/make-packages.sh
+
+static: ## build the command as one static program, with musl, in target/*-linux-musl/release; have it probe an emulator
+	@scripts/install-deps.sh cargo cc qemu
+	CARGO='$(CARGO)' scripts/static.sh
 
 install-c: ## install the C library below PREFIX, /usr/local by default, in DESTDIR: shared, static, header, pkg-config
 	@scripts/install-deps.sh cargo cc cargo-c

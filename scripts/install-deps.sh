@@ -2,7 +2,8 @@
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
 # usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime go libxml2 lintian
-#                                       make python3 qemu rpm rustfmt strace tini typos valgrind
+#                                       make python3 qemu rpm rustfmt strace target:TRIPLE tini typos
+#                                       valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -24,6 +25,7 @@ have_emulator() (
 
 packages=
 components=
+targets=
 crates=
 for tool; do
     case $tool in
@@ -58,6 +60,11 @@ for tool; do
         faketime | lintian | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
+        # The standard library of Rust for another host.
+        target:*)
+            libraries=$("${RUSTC:-rustc}" --print target-libdir --target "${tool#target:}") || die "rustc does not know ${tool#target:}"
+            ls "$libraries"/libstd-*.rlib >/dev/null 2>&1 || targets="$targets ${tool#target:}"
+            ;;
         typos) command -v typos >/dev/null || crates="$crates typos-cli" ;;
         *) die "unknown tool: $tool" ;;
     esac
@@ -67,6 +74,12 @@ if [ -n "$components" ]; then
     command -v rustup >/dev/null || die "cargo lacks$components: install it from where your Rust toolchain came from"
     # shellcheck disable=SC2086 # a list of words
     rustup component add $components
+fi
+
+if [ -n "$targets" ]; then
+    command -v rustup >/dev/null || die "no standard library of Rust for$targets: install it from where your Rust toolchain came from"
+    # shellcheck disable=SC2086 # a list of words
+    rustup target add $targets >&2
 fi
 
 # After the packages: building needs a C compiler.

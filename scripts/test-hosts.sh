@@ -24,13 +24,6 @@ x86_64-unknown-linux-musl      -                      -
 
 skipped() { printf 'SKIPPED: %s\n' "$*"; }
 
-# has_target TARGET: the standard library for it is there, or can be installed.
-has_target() {
-    libraries=$("${RUSTC:-rustc}" --print target-libdir --target "$1") || return 1
-    ls "$libraries"/libstd-*.rlib >/dev/null 2>&1 ||
-        { command -v rustup >/dev/null && rustup target add "$1" >&2; }
-}
-
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/cache" "$work/copies"
@@ -78,7 +71,7 @@ while read -r host prefix emulator; do
         variable=CARGO_TARGET_$(printf '%s' "$host" | tr 'a-z-' 'A-Z_')
         export "${variable}_LINKER=$prefix-gcc" "${variable}_RUNNER=$emulator -L /usr/$prefix"
     fi
-    has_target "$host" || { skipped "$host: no standard library of Rust for it"; continue; }
+    scripts/install-deps.sh "target:$host" || { skipped "$host: no standard library of Rust for it"; continue; }
     ran=$((ran + 1))
     test_host "$host" </dev/null || { status=1; echo "test-hosts: $host: failed" >&2; }
 done <<EOF
