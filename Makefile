@@ -7,12 +7,12 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Everything but the comparison with libxml2, which only `make bench` builds.
 WITHOUT_LIBXML2 := --workspace --exclude capscache-bench --all-features
 
-.PHONY: help demo test test-hosts test-python test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
+.PHONY: help demo test test-hosts test-install-c test-python test-peers test-packages bench bench-peers fuzz fuzz-smoke miri \
 	check msrv package packages static deny semver fixtures install-c wheel
 .NOTPARALLEL:
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## build, probe every emulator of this machine into a throw-away cache, show the answers
 	@scripts/install-deps.sh cargo cc qemu
@@ -69,6 +69,12 @@ install-c: ## install the C library below PREFIX, /usr/local by default, in DEST
 	@scripts/install-deps.sh cargo cc cargo-c
 	$(CARGO) cinstall --release --locked --package capscache-c --prefix $(or $(PREFIX),/usr/local) \
 		$(if $(DESTDIR),--destdir $(DESTDIR)) $(if $(LIBDIR),--libdir $(LIBDIR))
+
+test-install-c: ## install the C library below target/install-c; build and run a program with it: shared, archive, static
+	@scripts/install-deps.sh cargo cc pkg-config qemu
+	rm -rf "$${CARGO_TARGET_DIR:-target}/install-c"
+	$(MAKE) --no-print-directory install-c PREFIX=/usr DESTDIR="$${CARGO_TARGET_DIR:-target}/install-c"
+	tests/packages/install-c.sh "$${CARGO_TARGET_DIR:-target}/install-c"
 
 wheel: ## build the wheel of the Python package in target/wheels
 	@scripts/install-deps.sh cargo cc python3

@@ -2,8 +2,8 @@
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
 # usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime go libxml2 lintian
-#                                       make python3 qemu rpm rustfmt strace target:TRIPLE tini typos
-#                                       valgrind
+#                                       make pkg-config python3 qemu rpm rustfmt strace target:TRIPLE tini
+#                                       typos valgrind
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -57,7 +57,7 @@ for tool; do
         rpm) command -v rpmspec >/dev/null || packages="$packages rpm" ;;
         # Debian has the environments in a package of their own.
         python3) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;
-        faketime | lintian | make | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        faketime | lintian | make | pkg-config | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
         # The standard library of Rust for another host.
