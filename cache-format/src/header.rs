@@ -123,11 +123,15 @@ fn rows(
     let mut free_from = table_bytes;
     for (number, entry) in table.iter().enumerate() {
         let damaged = |what| FormatError::DamagedHeader { what };
-        let start = usize::try_from(entry.offset.get()).map_err(|_| damaged("section offset"))?;
-        let length = usize::try_from(entry.length.get()).map_err(|_| damaged("section length"))?;
-        let end = start.checked_add(length).filter(|&end| end <= total);
-        let end = end.ok_or(damaged("section length"))?;
-        if start < free_from {
+        // A number that this host cannot hold is beyond the end of the file, as on hosts that can.
+        let start = usize::try_from(entry.offset.get()).ok();
+        let length = usize::try_from(entry.length.get()).ok();
+        let extent = start.zip(length).and_then(|(start, length)| {
+            let end = start.checked_add(length)?;
+            (end <= total).then_some(Extent { start, end })
+        });
+        let extent = extent.ok_or(damaged("section length"))?;
+        if extent.start < free_from {
             return Err(damaged("section offset"));
         }
         if table.iter().take(number).any(|before| before.tag == entry.tag) {
@@ -138,11 +142,11 @@ fn rows(
         }
         let known = tag::ALL.contains(&entry.tag) && entry.version.get() == 1;
         if known {
-            rows.push((entry.tag, Extent { start, end }));
+            rows.push((entry.tag, extent));
         } else if entry.flags.get() & SECTION_REQUIRED != 0 {
             return Err(FormatError::UnknownSection { tag: entry.tag });
         }
-        free_from = end;
+        free_from = extent.end;
     }
     Ok(rows)
 }
