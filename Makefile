@@ -57,7 +57,7 @@ test-packages: packages ## packages of QEMU under the service, and those of `mak
 	cd "$${CARGO_TARGET_DIR:-target}" && '$(CURDIR)/tests/packages/run.sh' packages fixture-roots/host-bookworm \
 		fixture-roots/host-trixie fixture-roots/host-sid
 
-packages: ## build Debian packages into target/packages and check them; parse the description of the RPM packages
+packages: ## build Debian packages into target/packages and check them; build the RPM packages into target/rpm
 	@scripts/install-deps.sh cargo cc debhelper lintian rpm
 	CARGO='$(CARGO)' scripts/make-packages.sh
 

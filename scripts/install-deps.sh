@@ -54,7 +54,7 @@ for tool; do
             ;;
         libxml2) pkg-config --exists libxml-2.0 2>/dev/null || packages="$packages libxml2-dev pkg-config" ;;
         debhelper) command -v dh_python3 >/dev/null || packages="$packages debhelper dh-python" ;;
-        rpm) command -v rpmspec >/dev/null || packages="$packages rpm" ;;
+        rpm) command -v rpmbuild >/dev/null || packages="$packages rpm" ;;
         # Debian has the environments in a package of their own.
         python3) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;
         faketime | lintian | make | pkg-config | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
