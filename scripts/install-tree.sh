@@ -45,7 +45,7 @@ sed "s|@PREFIX@|$prefix|; s|@LIBDIR@|$libdir|; s|@VERSION@|$version|" dist/pkgco
     >"$1$libdir/pkgconfig/capscache.pc"
 
 [ -n "${PYTHONDIR:-}" ] || exit 0
-# What maturin puts into the wheel, but for the list of files: the package manager has that.
+# The files of the wheel. Of its metadata, those that name the release: the list of files is the package manager's.
 for file in bindings/python/python/capscache/*.py bindings/python/python/capscache/*.pyi \
     bindings/python/python/capscache/py.typed; do
     put 644 "$file" "$1$PYTHONDIR/capscache/${file##*/}"

@@ -113,7 +113,15 @@ fn run(command: &mut Command) {
 /// The times of changes to the files of emulators, as the kernel reports them to this test.
 struct Files {
     inotify: rustix::fd::OwnedFd,
-    last: Mutex<Option<Instant>>,
+    changes: Mutex<Option<Changes>>,
+}
+
+/// The changes of an operation.
+struct Changes {
+    first: Instant,
+    last: Instant,
+    /// The longest time between two of them.
+    pause: Duration,
 }
 
 impl Files {
@@ -129,7 +137,7 @@ impl Files {
         for directory in ["usr/bin", MODULES] {
             inotify::add_watch(&inotify, system.path(directory), flags).unwrap();
         }
-        Files { inotify, last: Mutex::new(None) }
+        Files { inotify, changes: Mutex::new(None) }
     }
 
     /// Records the times of events until `done`.
@@ -138,16 +146,41 @@ impl Files {
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         while !done.load(Ordering::Relaxed) {
             if reader.next().is_ok() {
-                *self.last.lock().unwrap() = Some(Instant::now());
+                let now = Instant::now();
+                let mut changes = self.changes.lock().unwrap();
+                let changes =
+                    changes.get_or_insert(Changes { first: now, last: now, pause: Duration::ZERO });
+                changes.pause = changes.pause.max(now - changes.last);
+                changes.last = now;
             } else {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
+    /// Begins an operation.
+    fn begin(&self) {
+        *self.changes.lock().unwrap() = None;
+    }
+
+    /// Returns whether the operation was too slow, or paused for too long, for the watcher to take it for one change: after
+    /// 200 ms without an event, or 2 s with some, it checks the files, which are those of half an operation. On a busy host
+    /// either side may run late, hence the margin.
+    fn is_slow(&self) -> bool {
+        let changes = self.changes.lock().unwrap();
+        changes.as_ref().is_some_and(|changes| {
+            changes.pause >= Duration::from_millis(100)
+                || changes.last - changes.first >= Duration::from_secs(1)
+        })
+    }
+
     /// The time since the last event.
     fn quiet(&self) -> Duration {
-        self.last.lock().unwrap().map_or(Duration::MAX, |last| last.elapsed())
+        self.changes
+            .lock()
+            .unwrap()
+            .as_ref()
+            .map_or(Duration::MAX, |changes| changes.last.elapsed())
     }
 }
 
@@ -286,18 +319,21 @@ fn each_package_operation_costs_each_emulator_one_probe() {
             ("--install", "/packages/upgrade/*.deb", &both, &[]),
         ] {
             received.try_iter().for_each(drop);
+            files.begin();
             system.dpkg(operation, packages);
             let events = collect(&received, fresh, gone);
             print(operation, &events);
             for emulator in fresh {
                 let events = &events[*emulator];
                 let had_entry = usize::from(both.contains(emulator));
-                assert_eq!(
-                    (events.dropped, events.probed, events.unprobed),
-                    (had_entry, 1, 0),
-                    "{events:?}\n{}",
-                    system.service.log()
-                );
+                let counts = (events.dropped, events.probed, events.unprobed);
+                let log = system.service.log();
+                if files.is_slow() {
+                    println!("SKIPPED: {operation} was too slow to be one change: {counts:?}");
+                    assert!(counts.0 >= had_entry && counts.1 >= 1, "{events:?}\n{log}");
+                } else {
+                    assert_eq!(counts, (had_entry, 1, 0), "{events:?}\n{log}");
+                }
                 assert_eq!(events.appeared, 1 - had_entry);
             }
             for emulator in gone {
