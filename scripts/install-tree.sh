@@ -31,6 +31,10 @@ for completions in bash:bash-completion/completions/capscache zsh:zsh/site-funct
 done
 
 for unit in dist/systemd/capscache.*; do put 644 "$unit" "$to/lib/systemd/system/${unit##*/}"; done
+for daemon in libvirtd virtqemud; do
+    unit=$daemon.service.d/capscache.conf
+    put 644 "dist/systemd/$unit" "$to/share/doc/capscache/examples/$unit"
+done
 put 644 dist/sysusers.d/capscache.conf "$to/lib/sysusers.d/capscache.conf"
 put 644 dist/tmpfiles.d/capscache.conf "$to/lib/tmpfiles.d/capscache.conf"
 

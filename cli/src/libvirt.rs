@@ -150,8 +150,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn write_one(session: &Session, source: &Source, seeder: &Seeder, emulator: &Path) -> Result<()> {
     let probing = Probing { no_probe: false };
+    let identity = seeder.identify(emulator)?;
     let entry = session.answers(source, emulator, Groups::CORE, probing)?;
-    Ok(seeder.write(emulator, &entry)?)
+    Ok(seeder.write(emulator, &entry, &identity)?)
 }
 
 /// Makes the root directory of an image that of this process, so that its emulators are run with its libraries.
@@ -204,6 +205,7 @@ pub(crate) fn cpu_data() -> Option<CpuData> {
 pub(crate) fn reason(state: &State) -> String {
     match state {
         State::Missing => "there was no file".to_owned(),
+        State::Untrusted(why) => format!("it {why}"),
         State::Unreadable(error) => output::chain(error),
         State::Outdated(outdated) => outdated.to_string(),
         _ => String::new(),

@@ -66,12 +66,16 @@ impl Root {
 
     /// Returns the change time that libvirt will find of the file at the end of all links, in seconds.
     pub(crate) fn changed(&self, path: &Path) -> io::Result<i64> {
-        let status = self.status(path)?;
+        Ok(self.change_time(&self.status(path)?))
+    }
+
+    /// Returns the change time that libvirt will find of a file, in seconds.
+    pub(crate) fn change_time(&self, status: &Stat) -> i64 {
         #[allow(clippy::useless_conversion, reason = "the type depends on the architecture")]
-        Ok(match self.times {
+        match self.times {
             Times::Kept => status.st_ctime.into(),
-            Times::OfModification => modified(&status),
-        })
+            Times::OfModification => modified(status),
+        }
     }
 
     /// Returns what a link contains.

@@ -66,7 +66,8 @@ fn systemd_finds_nothing_wrong_with_the_drop_ins_for_libvirt() {
         let dir = Dir::new();
         let name = format!("{daemon}.service.d/capscache.conf");
         let drop_in = unit(&name);
-        let start = format!("ExecStartPre=-/usr/bin/capscache libvirt seed --daemon {daemon}\n");
+        let seed = format!("/usr/bin/capscache libvirt seed --daemon {daemon}");
+        let start = format!("ExecStartPre=-/usr/bin/timeout 60 {seed}\n");
         assert!(drop_in.contains(&start), "{drop_in}");
         let command = env!("CARGO_BIN_EXE_capscache");
         fs::create_dir(dir.path(&format!("{daemon}.service.d"))).unwrap();

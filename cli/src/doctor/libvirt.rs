@@ -31,7 +31,7 @@ fn check_release(release: Result<Release, UnknownRelease>) -> Check {
     match release {
         Ok(release) => Check::ok(PART, format!("the installed release is known: {release}")),
         Err(error) => {
-            let remedy = "name the nearest release with --libvirt, for flags and XML".to_owned();
+            let remedy = "upgrade capscache; of another release, named with --libvirt, flags and XML may differ";
             Check::warning(PART, format!("the installed release is not known: {error}"), remedy)
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use capscache::{Cache, Escaped};
@@ -13,6 +14,9 @@ use tracing::{info, warn};
 
 use crate::libvirt::{cpu_data, reason};
 use crate::output::chain;
+
+/// Time after which libvirt is examined again, which may have been upgraded.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Starts a thread that fills libvirt's cache now and after changes; returns the function that reports them to it.
 ///
@@ -46,10 +50,20 @@ pub(super) fn start(
 
 fn keep_filled(cache: &Cache, instance: &Instance, seeder: Seeder, changes: &Receiver<PathBuf>) {
     fill(cache, &seeder, &BTreeSet::new());
-    while let Ok(emulator) = changes.recv() {
-        let changed = [emulator].into_iter().chain(changes.try_iter()).collect();
+    let mut own = seeder.present().host.clone();
+    loop {
+        let changed: BTreeSet<PathBuf> = match changes.recv_timeout(INTERVAL) {
+            Ok(emulator) => [emulator].into_iter().chain(changes.try_iter()).collect(),
+            Err(RecvTimeoutError::Timeout) => BTreeSet::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         match examine(instance) {
-            Ok(seeder) => fill(cache, &seeder, &changed),
+            // Without a change of an emulator, libvirt, the modules or the host may have changed.
+            Ok(seeder) if changed.is_empty() && seeder.present().host == own => {}
+            Ok(seeder) => {
+                fill(cache, &seeder, &changed);
+                own = seeder.present().host.clone();
+            }
             Err(error) => warn!("{}", chain(error.as_ref())),
         }
     }
@@ -81,6 +95,7 @@ fn fill(cache: &Cache, seeder: &Seeder, changed: &BTreeSet<PathBuf>) {
 }
 
 fn write(cache: &Cache, seeder: &Seeder, emulator: &Path) -> Result<()> {
+    let identity = seeder.identify(emulator)?;
     let entry = cache.get(emulator)?;
-    Ok(seeder.write(emulator, &entry)?)
+    Ok(seeder.write(emulator, &entry, &identity)?)
 }

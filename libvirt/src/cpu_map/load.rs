@@ -76,7 +76,7 @@ impl CpuMap {
     }
 
     /// Reads the part of a release's map that an architecture of libvirt's has: of that in `folder`, else of the installed
-    /// one, unless another release is installed. `None` if there is none.
+    /// one, if that release is installed. `None` if there is none.
     ///
     /// # Errors
     /// [`CpuMapError`].
@@ -88,11 +88,12 @@ impl CpuMap {
         if let Some(folder) = folder {
             return CpuMap::read_for(folder, arch).map(Some);
         }
-        let is_other = |libvirt: Installed| libvirt.release().ok() != Some(release);
-        if Installed::on_this_host().is_some_and(is_other) {
-            return Ok(None);
+        let is_it = |libvirt: Installed| libvirt.release().ok() == Some(release);
+        match Installed::on_this_host().is_some_and(is_it) {
+            true => CpuMap::installed_for(arch),
+            // A map does not name its release.
+            false => Ok(None),
         }
-        CpuMap::installed_for(arch)
     }
 
     /// Reads the part of the map that has features of these names; all of it if one is not there.

@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::error::{SeedError, io_error};
 use crate::root::Root;
@@ -32,6 +33,14 @@ pub(super) struct Directory {
     fd: OwnedFd,
     /// For messages.
     path: PathBuf,
+}
+
+/// A file of the directory.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) content: Vec<u8>,
+    /// The reason why another user could have written it.
+    pub(super) untrusted: Option<String>,
 }
 
 /// Treatment of a directory that is absent.
@@ -61,7 +70,11 @@ impl Directory {
         while let Some(name) = left.pop_front() {
             let next = root.outside(&walked.join(&name));
             let failed = |action| io_error(action, next.clone());
-            let status = match rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = || match name.as_bytes() {
+                b".." => rustix::fs::fstat(&here),
+                _ => rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW),
+            };
+            let status = match stat() {
                 Ok(status) => status,
                 Err(Errno::NOENT) if absent == Absent::Keep => return Ok(None),
                 Err(Errno::NOENT) => {
@@ -87,11 +100,15 @@ impl Directory {
                 left = names(&target).chain(left).collect();
                 continue;
             }
-            let opened = rustix::fs::openat(&here, &name, FLAGS | OFlags::DIRECTORY, Mode::empty());
-            here = opened.map_err(io::Error::from).map_err(failed("open"))?;
             if name == ".." {
+                // The kernel would leave an image here: nothing is above its root.
                 walked.pop();
+                let opened = root.open_file(&walked, OFlags::RDONLY | OFlags::DIRECTORY);
+                here = opened.map_err(failed("open"))?;
             } else {
+                let flags = FLAGS | OFlags::DIRECTORY;
+                let opened = rustix::fs::openat(&here, &name, flags, Mode::empty());
+                here = opened.map_err(io::Error::from).map_err(failed("open"))?;
                 walked.push(&name);
             }
             let status =
@@ -108,11 +125,11 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Returns the content of a file; `None` if there is none. One byte more than [`MAX_XML_BYTES`] is read at most.
+    /// Returns a file; `None` if there is none. One byte more than [`MAX_XML_BYTES`] is read at most.
     ///
     /// # Errors
     /// [`SeedError::NotAFile`], [`SeedError::Io`].
-    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SeedError> {
+    pub(super) fn read(&self, name: &str) -> Result<Option<Found>, SeedError> {
         let path = self.path_of(name);
         let not_a_file = |found| SeedError::NotAFile { path: path.clone(), found };
         let file = match rustix::fs::openat(&self.fd, name, FLAGS, Mode::empty()) {
@@ -132,7 +149,8 @@ impl Directory {
         let mut content = Vec::new();
         let read = file.take(MAX_XML_BYTES as u64 + 1).read_to_end(&mut content);
         read.map_err(io_error("read", path))?;
-        Ok(Some(content))
+        let untrusted = foreign_owner(&status, None).or_else(|| open_mode(&status));
+        Ok(Some(Found { content, untrusted }))
     }
 
     /// Replaces a file as a whole, with the mode that libvirt gives it. If that fails, the old one is kept.
@@ -143,6 +161,7 @@ impl Directory {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let temporary = format!("{name}.{}-{number}.tmp", std::process::id());
+        self.remove_left(name);
         let written = self.write_new(&temporary, content).and_then(|()| {
             rustix::fs::renameat(&self.fd, &temporary, &self.fd, name)?;
             Ok(rustix::fs::fsync(&self.fd)?)
@@ -152,6 +171,21 @@ impl Directory {
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
             io_error("write", self.path_of(name))(error)
         })
+    }
+
+    /// Removes temporary files of a file that processes left when they were killed.
+    fn remove_left(&self, name: &str) {
+        let Ok(entries) = Dir::read_from(&self.fd) else { return };
+        for entry in entries.flatten() {
+            let process = entry.file_name().to_str().ok().and_then(|other| {
+                let middle = other.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp")?;
+                Pid::from_raw(middle.split_once('-')?.0.parse().ok()?)
+            });
+            // A process of another PID namespace may still run: its rename fails, and it reports that.
+            if process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH)) {
+                let _ = rustix::fs::unlinkat(&self.fd, entry.file_name(), AtFlags::empty());
+            }
+        }
     }
 
     fn write_new(&self, name: &str, content: &str) -> io::Result<()> {
@@ -182,23 +216,32 @@ fn make(within: &OwnedFd, name: &OsStr) -> io::Result<()> {
 
 /// Checks that a directory or link belongs to root, to this user, or to `further`.
 fn check_owner(path: &Path, status: &Stat, further: Option<u32>) -> Result<(), SeedError> {
+    match foreign_owner(status, further) {
+        None => Ok(()),
+        Some(why) => Err(SeedError::Untrusted { path: path.to_owned(), why }),
+    }
+}
+
+/// Returns a reason if a file belongs neither to root, nor to this user, nor to `further`.
+fn foreign_owner(status: &Stat, further: Option<u32>) -> Option<String> {
     let owner = status.st_uid;
     let own = rustix::process::geteuid().as_raw();
-    if owner == 0 || owner == own || further == Some(owner) {
-        return Ok(());
-    }
-    let why = format!("belongs to the user {owner}");
-    Err(SeedError::Untrusted { path: path.to_owned(), why })
+    let is_trusted = owner == 0 || owner == own || further == Some(owner);
+    (!is_trusted).then(|| format!("belongs to the user {owner}"))
+}
+
+/// Returns a reason if users other than the owner may write to a file.
+fn open_mode(status: &Stat) -> Option<String> {
+    let mode = status.st_mode & 0o7777;
+    (mode & 0o022 != 0).then(|| format!("can be written by others (its mode is {mode:o})"))
 }
 
 /// Checks that other users may not write to a directory; if it is not the last one, it may be sticky.
 fn check_mode(path: &Path, status: &Stat, is_last: bool) -> Result<(), SeedError> {
-    let mode = status.st_mode & 0o7777;
-    if mode & 0o022 == 0 || (mode & STICKY != 0 && !is_last) {
-        return Ok(());
+    match open_mode(status).filter(|_| is_last || status.st_mode & STICKY == 0) {
+        None => Ok(()),
+        Some(why) => Err(SeedError::Untrusted { path: path.to_owned(), why }),
     }
-    let why = format!("can be written by others (its mode is {mode:o})");
-    Err(SeedError::Untrusted { path: path.to_owned(), why })
 }
 
 /// Returns the names in a path.

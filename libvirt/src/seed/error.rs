@@ -118,6 +118,15 @@ pub enum SeedError {
     /// The entry lacks what libvirt's file needs.
     #[error(transparent)]
     QemuCaps(#[from] CapsError),
+    /// The emulator was replaced after its answers were requested.
+    #[error(
+        "cannot fill libvirt's cache for {}: it changed meanwhile; run this again",
+        Escaped::new(path)
+    )]
+    Changed {
+        /// The path of the emulator.
+        path: PathBuf,
+    },
     /// The answers are about the KVM of this host, and the system is to be started on another.
     #[error(
         "cannot fill libvirt's cache in an image: the emulator runs under KVM here, and libvirt compares kernel, CPU \

@@ -27,6 +27,6 @@ mod user;
 
 pub use self::error::SeedError;
 pub use self::options::{Instance, Options};
-pub use self::seeder::{Seeder, State};
+pub use self::seeder::{Identity, Seeder, State};
 pub use self::user::QemuUser;
 pub use crate::root::Times;

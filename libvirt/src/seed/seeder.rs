@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use capscache_format::{Entry, hex};
+use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
-use super::directory::{Absent, Directory};
+use super::directory::{Absent, Directory, Found};
 use super::error::{SeedError, io_error};
 use super::user::QemuUser;
 use crate::caps::QemuCaps;
@@ -39,10 +40,27 @@ pub enum State {
     Accepted,
     /// There is none.
     Missing,
+    /// libvirt would accept whatever it has, and another user could have written it: its owner or mode.
+    Untrusted(String),
     /// libvirt cannot read it.
     Unreadable(XmlError),
     /// libvirt discards it.
     Outdated(Outdated),
+}
+
+/// The identity of a file: another one, or a changed one, has another.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity(Stat);
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        let parts = |Identity(stat): &Identity| {
+            let modified = (stat.st_mtime, stat.st_mtime_nsec);
+            let changed = (stat.st_ctime, stat.st_ctime_nsec);
+            (stat.st_dev, stat.st_ino, stat.st_size, modified, changed)
+        };
+        parts(self) == parts(other)
+    }
 }
 
 impl State {
@@ -105,9 +123,12 @@ impl Seeder {
     pub fn check(&self, emulator: &Path) -> Result<State, SeedError> {
         let name = file_name(emulator)?;
         let directory = self.open_directory(Absent::Keep)?;
-        let content = directory.map(|directory| directory.read(&name)).transpose()?.flatten();
-        let present = self.present_with(emulator)?;
-        let Some(content) = content else { return Ok(State::Missing) };
+        let found = directory.map(|directory| directory.read(&name)).transpose()?.flatten();
+        let present = self.present_with(emulator, &self.identify(emulator)?)?;
+        let Some(Found { content, untrusted }) = found else { return Ok(State::Missing) };
+        if let Some(why) = untrusted {
+            return Ok(State::Untrusted(why));
+        }
         let caps = match text(content).and_then(|text| self.read(&text)) {
             Ok(caps) => caps,
             Err(error) => return Ok(State::Unreadable(error)),
@@ -118,21 +139,37 @@ impl Seeder {
         })
     }
 
+    /// Returns the identity of the file of an emulator, for [`Seeder::write`].
+    ///
+    /// # Errors
+    /// [`SeedError::Io`].
+    pub fn identify(&self, emulator: &Path) -> Result<Identity, SeedError> {
+        let status = self.root.status(emulator);
+        Ok(Identity(status.map_err(io_error("stat", self.root.outside(emulator)))?))
+    }
+
     /// Replaces libvirt's file of an emulator by one from a valid entry, unless libvirt accepts the one that is there.
-    /// The directory is made if it is absent. Other processes see the old file or the whole new one.
+    /// `identity` is that of the emulator before the entry was requested. The directory is made if it is absent. Other
+    /// processes see the old file or the whole new one.
     ///
     /// # Errors
     /// [`SeedError`]: as [`Seeder::check`]; [`SeedError::QemuCaps`] if libvirt keeps no such emulator;
-    /// [`SeedError::NotAccepted`] or [`SeedError::DependsOnHost`] if it would discard the file. The old file is kept.
+    /// [`SeedError::NotAccepted`] or [`SeedError::DependsOnHost`] if it would discard the file; [`SeedError::Changed`] if
+    /// the emulator was replaced meanwhile. The old file is kept.
     pub fn write<B: AsRef<[u8]>>(
         &self,
         emulator: &Path,
         entry: &Entry<B>,
+        identity: &Identity,
     ) -> Result<(), SeedError> {
         if self.check(emulator)?.is_accepted() {
             return Ok(());
         }
-        let present = self.present_with(emulator)?;
+        // libvirt compares the change time alone: it must be that of the file that gave the answers.
+        if self.identify(emulator)? != *identity {
+            return Err(SeedError::Changed { path: self.root.outside(emulator) });
+        }
+        let present = self.present_with(emulator, identity)?;
         let has_kvm =
             flags::flag(entry, "kvm", self.release).is_ok_and(capscache_format::Tri::is_yes);
         if has_kvm && self.is_image {
@@ -160,11 +197,10 @@ impl Seeder {
     }
 
     /// Returns the state of all that libvirt compares the file of an emulator with.
-    fn present_with(&self, emulator: &Path) -> Result<Present, SeedError> {
-        let qemu_ctime = self.root.changed(emulator);
+    fn present_with(&self, emulator: &Path, identity: &Identity) -> Result<Present, SeedError> {
         let host = Host {
             emulator: utf8(emulator)?.to_owned(),
-            qemu_ctime: qemu_ctime.map_err(io_error("stat", self.root.outside(emulator)))?,
+            qemu_ctime: self.root.change_time(&identity.0),
             ..self.present.host.clone()
         };
         Ok(Present { host, ..self.present.clone() })

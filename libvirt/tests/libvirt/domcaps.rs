@@ -155,4 +155,5 @@ fn every_recording_yields_the_domain_capabilities_of_libvirts_tests() {
     let identical = files.len() - different;
     println!("{report}domcaps: {identical} identical, {different} different of {}", files.len());
     assert_eq!(wrong, 0, "{report}");
+    assert!(identical > 0, "no file of {} has its recording", files.len());
 }

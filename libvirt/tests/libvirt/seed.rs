@@ -95,6 +95,11 @@ fn error(seeder: Result<Seeder, SeedError>) -> String {
     seeder.unwrap_err().to_string()
 }
 
+/// Writes libvirt's file of an emulator from an entry.
+fn write(seeder: &Seeder, emulator: &Path, entry: &Entry<Vec<u8>>) -> Result<(), SeedError> {
+    seeder.write(emulator, entry, &seeder.identify(emulator)?)
+}
+
 /// The reason why libvirt discards its file.
 fn outdated(seeder: &Seeder) -> Outdated {
     match seeder.check(Path::new(S390X)).unwrap() {
@@ -110,7 +115,7 @@ fn a_missing_file_is_written_as_libvirt_writes_it_and_is_then_accepted() {
     let emulator = Path::new(S390X);
     assert_eq!(seeder.emulators(), [emulator]);
     assert!(matches!(seeder.check(emulator).unwrap(), State::Missing));
-    seeder.write(emulator, &s390x()).unwrap();
+    write(&seeder, emulator, &s390x()).unwrap();
     assert!(seeder.check(emulator).unwrap().is_accepted());
 
     let file = seeder.file(emulator).unwrap();
@@ -133,10 +138,10 @@ fn a_missing_file_is_written_as_libvirt_writes_it_and_is_then_accepted() {
 fn a_file_that_libvirt_accepts_is_not_touched() {
     let image = Image::new();
     let seeder = image.seeder();
-    seeder.write(Path::new(S390X), &s390x()).unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
     let file = seeder.file(Path::new(S390X)).unwrap();
     let before = fs::metadata(&file).unwrap();
-    seeder.write(Path::new(S390X), &s390x()).unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
     let after = fs::metadata(&file).unwrap();
     let unique = |status: &fs::Metadata| (status.ino(), status.ctime_nsec(), status.mtime_nsec());
     assert_eq!(unique(&before), unique(&after));
@@ -147,7 +152,7 @@ fn a_file_of_another_release_of_other_modules_or_of_an_older_emulator_is_replace
     let image = Image::new();
     let seeder = image.seeder();
     let emulator = Path::new(S390X);
-    seeder.write(emulator, &s390x()).unwrap();
+    write(&seeder, emulator, &s390x()).unwrap();
     let file = seeder.file(emulator).unwrap();
     let xml = fs::read_to_string(&file).unwrap();
     let ctime = fs::metadata(image.path(&S390X[1..])).unwrap().ctime();
@@ -165,7 +170,7 @@ fn a_file_of_another_release_of_other_modules_or_of_an_older_emulator_is_replace
     ] {
         fs::write(&file, xml.replace(&from, to)).unwrap();
         assert_eq!(outdated(&seeder), reason);
-        seeder.write(emulator, &s390x()).unwrap();
+        write(&seeder, emulator, &s390x()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), xml);
     }
     image.file(&format!("{LIBRARIES}/qemu/hw-display-qxl.so"), "");
@@ -178,7 +183,7 @@ fn a_file_of_another_release_of_other_modules_or_of_an_older_emulator_is_replace
     fs::write(&file, b"<qemuCaps>\xff").unwrap();
     let state = seeder.check(emulator).unwrap();
     assert!(matches!(state, State::Unreadable(_)), "{state:?}");
-    seeder.write(emulator, &s390x()).unwrap();
+    write(&seeder, emulator, &s390x()).unwrap();
     assert!(seeder.check(emulator).unwrap().is_accepted());
 }
 
@@ -208,7 +213,7 @@ fn each_known_release_gets_a_file_of_its_own_form_and_discards_those_of_the_othe
             let found = release.version();
             assert_eq!(outdated(&seeder), Outdated::Release { recorded, found });
         }
-        seeder.write(emulator, &s390x()).unwrap();
+        write(&seeder, emulator, &s390x()).unwrap();
         assert!(seeder.check(emulator).unwrap().is_accepted(), "{release}");
         let xml = fs::read_to_string(seeder.file(emulator).unwrap()).unwrap();
         let caps = QemuCaps::from_xml(&xml, release).unwrap();
@@ -245,7 +250,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
         fs::set_permissions(image.path(name), Permissions::from_mode(mode)).unwrap();
         for error in [
             seeder.check(Path::new(S390X)).unwrap_err(),
-            seeder.write(Path::new(S390X), &s390x()).unwrap_err(),
+            write(&seeder, Path::new(S390X), &s390x()).unwrap_err(),
         ] {
             let text = error.to_string();
             assert!(matches!(error, SeedError::Untrusted { .. }), "{text}");
@@ -254,7 +259,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
         assert!(image.names().is_empty());
         fs::set_permissions(image.path(name), Permissions::from_mode(0o755)).unwrap();
     }
-    seeder.write(Path::new(S390X), &s390x()).unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
 }
 
 #[test]
@@ -265,15 +270,125 @@ fn a_link_or_a_directory_in_place_of_a_file_is_refused_and_not_followed() {
     let target = image.path("target");
     fs::write(&target, "other").unwrap();
     symlink(&target, &file).unwrap();
-    let error = seeder.write(Path::new(S390X), &s390x()).unwrap_err().to_string();
+    let error = write(&seeder, Path::new(S390X), &s390x()).unwrap_err().to_string();
     assert!(error.contains("is a symbolic link, not a file"), "{error}");
     assert_eq!(fs::read_to_string(&target).unwrap(), "other");
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    let error = seeder.write(Path::new(S390X), &s390x()).unwrap_err().to_string();
+    let error = write(&seeder, Path::new(S390X), &s390x()).unwrap_err().to_string();
     assert!(error.contains("is a directory, not a file"), "{error}");
+}
+
+#[test]
+fn no_link_of_an_image_leads_out_of_it() {
+    let outside = Image::empty();
+    let image = Image(tempfile::tempdir_in(outside.0.path()).unwrap());
+    fs::set_permissions(image.0.path(), Permissions::from_mode(0o755)).unwrap();
+    image.install("11003.0");
+    image.program("usr/sbin/libvirtd");
+    image.program(&S390X[1..]);
+    fs::create_dir_all(image.path("var")).unwrap();
+    fs::create_dir(image.path("data")).unwrap();
+    fs::create_dir(outside.path("data")).unwrap();
+    symlink("../../data", image.path("var/cache")).unwrap();
+    write(&image.seeder(), Path::new(S390X), &s390x()).unwrap();
+    assert_eq!(fs::read_dir(outside.path("data")).unwrap().count(), 0);
+    let files = fs::read_dir(image.path("data/libvirt/qemu/capabilities")).unwrap();
+    assert_eq!(files.count(), 1);
+}
+
+#[test]
+fn a_file_that_another_user_could_have_written_is_replaced() {
+    let image = Image::new();
+    let (seeder, emulator) = (image.seeder(), Path::new(S390X));
+    write(&seeder, emulator, &s390x()).unwrap();
+    let file = seeder.file(emulator).unwrap();
+    let spoil_mode = || fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    let spoil_owner = || std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+    let mut cases: Vec<(&dyn Fn(), &str)> = vec![(&spoil_mode, "its mode is 666")];
+    if rustix::process::geteuid().is_root() {
+        cases.push((&spoil_owner, "belongs to the user 65534"));
+    } else {
+        println!("SKIPPED: not root: no file can be given to another user");
+    }
+    for (spoil, expected) in cases {
+        spoil();
+        match seeder.check(emulator).unwrap() {
+            State::Untrusted(why) => assert!(why.contains(expected), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        write(&seeder, emulator, &s390x()).unwrap();
+        assert!(seeder.check(emulator).unwrap().is_accepted());
+        let status = fs::metadata(&file).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!((status.mode() & 0o777, status.uid()), (0o600, own));
+    }
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused_but_that_of_the_user_of_qemu_above_it() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: not root: no directory can be given to another user");
+        return;
+    }
+    let image = Image::new();
+    let seeder = image.seeder();
+    image.directory();
+    for (name, owner) in [("var/cache/libvirt/qemu/capabilities", 65_534), ("var/cache", 65_534)] {
+        let give = |owner| std::os::unix::fs::chown(image.path(name), Some(owner), None).unwrap();
+        give(owner);
+        let error = write(&seeder, Path::new(S390X), &s390x()).unwrap_err();
+        assert!(error.to_string().contains("belongs to the user 65534"), "{error}");
+        give(0);
+    }
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
+}
+
+#[test]
+fn an_emulator_that_was_replaced_after_the_request_for_its_answers_gets_no_file() {
+    let image = Image::new();
+    let (seeder, emulator) = (image.seeder(), Path::new(S390X));
+    let identity = seeder.identify(emulator).unwrap();
+    fs::remove_file(image.path(&S390X[1..])).unwrap();
+    image.program(&S390X[1..]);
+    fs::write(image.path(&S390X[1..]), "another").unwrap();
+    let error = seeder.write(emulator, &s390x(), &identity).unwrap_err();
+    assert!(matches!(error, SeedError::Changed { .. }), "{error}");
+    assert!(matches!(seeder.check(emulator).unwrap(), State::Missing));
+}
+
+#[test]
+fn what_killed_processes_left_of_a_file_is_removed_when_it_is_written() {
+    let image = Image::new();
+    let seeder = image.seeder();
+    let name = seeder.file(Path::new(S390X)).unwrap().file_name().unwrap().to_owned();
+    let beside = |end: String| image.directory().join(format!("{}{end}", name.to_str().unwrap()));
+    let mut killed = std::process::Command::new("true").spawn().unwrap();
+    killed.wait().unwrap();
+    let (left, running) = (
+        beside(format!(".{}-0.tmp", killed.id())),
+        beside(format!(".{}-99.tmp", std::process::id())),
+    );
+    fs::write(&left, "").unwrap();
+    fs::write(&running, "").unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
+    assert_eq!((left.exists(), running.exists()), (false, true));
+}
+
+#[test]
+fn libvirt_of_the_own_architecture_counts_where_there_are_two() {
+    let image = Image::empty();
+    let own = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    for (folder, release) in [("usr/lib/aaa-linux-gnu", "9000.0"), (&own, "11003.0")] {
+        let name = format!("libvirt.so.0.{release}");
+        image.file(&format!("{folder}/{name}"), "");
+        symlink(name, image.path(&format!("{folder}/libvirt.so.0"))).unwrap();
+        image.file(&format!("{folder}/libvirt/connection-driver/libvirt_driver_qemu.so"), "");
+    }
+    image.program("usr/sbin/libvirtd");
+    assert_eq!(image.seeder().release(), Release::V11_3);
 }
 
 #[test]
@@ -287,7 +402,7 @@ fn links_of_an_image_are_resolved_within_it() {
     symlink("/data/emulator", image.path(&S390X[1..])).unwrap();
     let seeder = image.seeder();
     assert_eq!(seeder.emulators(), [Path::new(S390X)]);
-    seeder.write(Path::new(S390X), &s390x()).unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
     let files = fs::read_dir(image.path("data/cache/libvirt/qemu/capabilities")).unwrap();
     assert_eq!(files.count(), 1);
 }
@@ -300,7 +415,7 @@ fn the_times_can_be_those_of_a_file_system_that_has_no_change_times() {
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
     let file = fs::File::options().write(true).open(image.path(&S390X[1..])).unwrap();
     file.set_modified(old).unwrap();
-    seeder.write(Path::new(S390X), &s390x()).unwrap();
+    write(&seeder, Path::new(S390X), &s390x()).unwrap();
     let xml = fs::read_to_string(seeder.file(Path::new(S390X)).unwrap()).unwrap();
     assert!(xml.contains("<qemuctime>1000</qemuctime>"));
     assert!(matches!(
@@ -345,7 +460,7 @@ fn answers_under_kvm_are_not_written_into_an_image_since_they_depend_on_the_host
     let emulator = Path::new("/usr/bin/qemu-system-x86_64");
     image.program("usr/bin/qemu-system-x86_64");
     let entry = fixture("qemu-7.2-x86_64-kvm");
-    let error = image.seeder().write(emulator, &entry).unwrap_err();
+    let error = write(&image.seeder(), emulator, &entry).unwrap_err();
     assert!(matches!(error, SeedError::DependsOnHost), "{error}");
     assert!(image.names().is_empty());
 }
@@ -362,7 +477,7 @@ fn the_files_of_a_session_and_of_a_process_are_where_they_search_them() {
     ] {
         let options = Options::new(instance).image(image.0.path(), Times::Kept).path("/usr/bin");
         let seeder = options.open().unwrap();
-        seeder.write(Path::new(S390X), &s390x()).unwrap();
+        write(&seeder, Path::new(S390X), &s390x()).unwrap();
         assert_eq!(fs::read_dir(image.path(expected)).unwrap().count(), 1, "{expected}");
     }
 }
@@ -374,6 +489,6 @@ fn an_emulator_needs_an_absolute_path() {
         let error = image.seeder().check(Path::new(path)).unwrap_err();
         assert!(matches!(error, SeedError::EmulatorPath { .. }), "{error}");
     }
-    let gone = image.seeder().write(Path::new("/gone"), &s390x()).unwrap_err();
+    let gone = write(&image.seeder(), Path::new("/gone"), &s390x()).unwrap_err();
     assert!(gone.to_string().starts_with("cannot stat"), "{gone}");
 }
