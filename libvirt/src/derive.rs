@@ -200,7 +200,10 @@ fn cpu(model: Value<'_>, arch: &str, release: Release) -> Option<Cpu> {
     let name = text(model, "name")?;
     let blockers = model.get("unavailable-features").and_then(Value::as_array);
     Some(Cpu {
-        name: if arch::is_ppc64(arch) { names::ppc64_model(&name).to_owned() } else { name },
+        name: match arch::is_ppc64(arch) {
+            true => names::ppc64_model(&name, release).to_owned(),
+            false => name,
+        },
         typename: some_text(model, "typename"),
         usable: blockers.map(Array::is_empty),
         blockers: blockers

@@ -1,8 +1,18 @@
 //! Names of CPU models and features that libvirt and QEMU spell differently.
 
-/// The models of ppc64 in libvirt's words. QEMU's differ in case.
-const PPC64_MODELS: &[&str] =
-    &["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"];
+use crate::release::Release;
+
+/// The models of ppc64 in libvirt's words, those of later releases last. QEMU's differ in case.
+const PPC64_MODELS: [&str; 8] = [
+    "POWER6",
+    "POWER7",
+    "POWER8",
+    "POWER9",
+    "POWER10",
+    "POWERPC_e5500",
+    "POWERPC_e6500",
+    "POWER11",
+];
 
 /// Features of x86 in libvirt's and in QEMU's words.
 const X86_FEATURES: &[(&str, &str)] = &[
@@ -23,9 +33,10 @@ const X86_FEATURES: &[(&str, &str)] = &[
 /// The feature of x86 that libvirt 9.0 and 10.0 do not write with QEMU's name.
 pub(crate) const NOT_RESPELT_AT_FIRST: &str = "vmx-invvpid-single-context-noglobals";
 
-/// Returns libvirt's name of a CPU model of ppc64.
-pub fn ppc64_model(name: &str) -> &str {
-    PPC64_MODELS.iter().find(|model| model.eq_ignore_ascii_case(name)).unwrap_or(&name)
+/// Returns the name that a release of libvirt has for a CPU model of ppc64.
+pub fn ppc64_model(name: &str, release: Release) -> &str {
+    let mut known = PPC64_MODELS.iter().take(release.facts().ppc64_models);
+    known.find(|model| model.eq_ignore_ascii_case(name)).unwrap_or(&name)
 }
 
 /// Returns QEMU's name of a feature of x86.
@@ -36,4 +47,22 @@ pub fn x86_feature_to_qemu(feature: &str) -> &str {
 /// Returns libvirt's name of a feature of x86.
 pub fn x86_feature_of_qemu(feature: &str) -> &str {
     X86_FEATURES.iter().find(|(_, qemu)| *qemu == feature).map_or(feature, |(libvirt, _)| libvirt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_ppc64_is_spelt_as_the_release_knows_it() {
+        for (name, release, expected) in [
+            ("power9", Release::V9_0, "POWER9"),
+            ("powerpc_E5500", Release::V11_3, "POWERPC_e5500"),
+            ("power11", Release::V11_3, "power11"),
+            ("power11", Release::V12_8, "POWER11"),
+            ("970mp", Release::V12_8, "970mp"),
+        ] {
+            assert_eq!(ppc64_model(name, release), expected, "{release}");
+        }
+    }
 }

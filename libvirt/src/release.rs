@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) prefers_virt: bool,
     /// The architecture loongarch64.
     pub(crate) has_loongarch: bool,
+    /// The number of CPU models of ppc64 that it knows, which QEMU spells otherwise.
+    pub(crate) ppc64_models: usize,
     /// QEMU's spelling of features that block a CPU model, for all that libvirt spells otherwise.
     pub(crate) spells_all_blockers: bool,
     /// `query-accelerators` instead of `query-kvm`, where QEMU has it: without hardware the first pass
@@ -82,6 +84,7 @@ const V9_0: Facts = Facts {
     has_enlightenment_values: false,
     prefers_virt: false,
     has_loongarch: false,
+    ppc64_models: 7,
     spells_all_blockers: false,
     queries_accelerators: false,
     has_tdx: false,
@@ -109,6 +112,7 @@ const V12_8: Facts = Facts {
     oldest_qemu: 7_002_000,
     deprecated: Deprecated::Separate,
     has_enlightenment_values: true,
+    ppc64_models: 8,
     queries_accelerators: true,
     has_tdx: true,
     sorts_features: true,

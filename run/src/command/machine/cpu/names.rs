@@ -10,7 +10,7 @@ use crate::context::{Context, LIBVIRT};
 /// Returns libvirt's name of a CPU model.
 pub(super) fn of_model<'a>(cx: &Context<'_>, name: &'a str) -> &'a str {
     match cx.machine.family {
-        Family::Ppc64 => ppc64_model(name),
+        Family::Ppc64 => ppc64_model(name, LIBVIRT),
         _ => name,
     }
 }
