@@ -44,7 +44,7 @@ pub enum Status {
         reason: String,
         /// The time since the probe, in whole seconds.
         age: Duration,
-        /// The time until a `get` probes again, if nothing changes before.
+        /// The time until a `get` probes again, if nothing changes before, rounded up to whole seconds.
         retry_in: Duration,
     },
     /// There is no entry.
@@ -141,7 +141,7 @@ pub struct Failure {
     pub groups: Groups,
     /// The time since the probe, in whole seconds.
     pub age: Duration,
-    /// The time until a `get` probes again, if nothing changes before.
+    /// The time until a `get` probes again, if nothing changes before, rounded up to whole seconds.
     pub retry_in: Duration,
     /// The paths whose change makes a `get` probe again.
     pub depends_on: Vec<Dependency>,
@@ -149,7 +149,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs().max(1));
+        let (age, retry_in) = (self.age.as_secs(), self.retry_in.as_secs());
         write!(f, "{} ({age} s ago; retry in {retry_in} s)", Escaped::new(&self.reason))
     }
 }

@@ -39,7 +39,7 @@ fn detail(status: &Status, name: &str) -> String {
     match status {
         Status::Missing => format!(": there is no entry; run `capscache warm {name}` to create it"),
         Status::Failed { reason, age, retry_in } => {
-            let (age, retry_in) = (age.as_secs(), retry_in.as_secs().max(1));
+            let (age, retry_in) = (age.as_secs(), retry_in.as_secs());
             format!(
                 ": {reason} ({age} s ago; retry in {retry_in} s); run `capscache warm {name}` \
                  to retry now"

@@ -39,7 +39,8 @@ impl Entries {
         }
         // After a reboot the clock is behind the record, which no longer holds.
         let age = Duration::from_secs(boot_seconds().checked_sub(at)?.try_into().ok()?);
-        let retry_in = self.settings.failure_ttl.checked_sub(age).filter(|left| !left.is_zero())?;
+        let left = self.settings.failure_ttl.checked_sub(age).filter(|left| !left.is_zero())?;
+        let retry_in = up_to_whole_seconds(left);
         let depends_on = inputs::watched_paths(loaded.inputs());
         Some(Failure { reason, cause, groups, age, retry_in, depends_on })
     }
@@ -67,5 +68,29 @@ impl Entries {
     pub(crate) fn keep_failure(&self, emulator: &Path, failure: Loaded) {
         let mut kept = self.failures.write().unwrap_or_else(PoisonError::into_inner);
         kept.insert(emulator.as_os_str().to_owned(), failure.into());
+    }
+}
+
+/// Rounds a time up, so that no caller of whole seconds comes too early.
+fn up_to_whole_seconds(time: Duration) -> Duration {
+    let part = u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(time.as_secs().saturating_add(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_rounded_up_to_whole_seconds() {
+        for (time, rounded) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_secs(59), 59),
+            (Duration::from_millis(59_001), 60),
+            (Duration::MAX, u64::MAX),
+        ] {
+            assert_eq!(up_to_whole_seconds(time), Duration::from_secs(rounded));
+        }
     }
 }

@@ -947,7 +947,7 @@ const char *capscache_status_recorded(const struct capscache_status *status);
 const char *capscache_status_reason(const struct capscache_status *status);
 
 /**
- * The seconds until capscache_get() probes again after a failure; 0 otherwise.
+ * The seconds until capscache_get() probes again after a failure, rounded up; 0 without one.
  */
 uint64_t capscache_status_retry_in(const struct capscache_status *status);
 

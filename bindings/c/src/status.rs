@@ -88,7 +88,7 @@ pub extern "C" fn capscache_status_reason(status: Option<&Status>) -> *const c_c
     read(status, |status| address(status.reason.as_ref()))
 }
 
-/// The seconds until capscache_get() probes again after a failure; 0 otherwise.
+/// The seconds until capscache_get() probes again after a failure, rounded up; 0 without one.
 #[unsafe(no_mangle)]
 pub extern "C" fn capscache_status_retry_in(status: Option<&Status>) -> u64 {
     read(status, |status| status.retry_in_seconds)
