@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if best.accelerator() != Accelerator::Kvm {
         println!("no KVM here: the guest will be slow");
     }
-    if let Some(machine) = best.default_machine() {
+    if let Ok(machine) = best.default_machine() {
         println!("machine {} with at most {:?} CPUs", machine.name(), machine.max_cpus());
     }
     let usable = best.cpu_models().filter(|model| model.usable() == Tri::Yes).count();

@@ -83,14 +83,15 @@ type Entry interface {
 	// the emulator does not have it. As the other methods, it returns ErrAbsent or ErrUnknown if the emulator did not run
 	// under the accelerator.
 	Machine(ctx context.Context, accelerator Accelerator, name string) (Machine, error)
-	// DefaultMachine returns the machine type that QEMU uses by default: ErrAbsent if there is none, as for ARM.
+	// DefaultMachine returns the machine type that QEMU uses by default: ErrAbsent if there is none, as for ARM, ErrUnknown if
+	// QEMU did not report its machine types.
 	DefaultMachine(ctx context.Context, accelerator Accelerator) (Machine, error)
-	// Machines returns all machine types in QEMU's order.
+	// Machines returns all machine types in QEMU's order: ErrUnknown if QEMU did not report them.
 	Machines(ctx context.Context, accelerator Accelerator) ([]Machine, error)
 
 	// CPUModel returns the CPU model of a name (query-cpu-definitions): ErrAbsent if the emulator does not have it.
 	CPUModel(ctx context.Context, accelerator Accelerator, name string) (CPUModel, error)
-	// CPUModels returns all CPU models in QEMU's order.
+	// CPUModels returns all CPU models in QEMU's order: ErrUnknown if QEMU did not report them, as for AVR.
 	CPUModels(ctx context.Context, accelerator Accelerator) ([]CPUModel, error)
 
 	// Properties returns the properties of a type as a device, else as an object, in QEMU's order (device-list-properties,

@@ -43,8 +43,13 @@ impl<'a> Accelerated<'a> {
     }
 
     /// Returns the machine type that QEMU uses by default.
-    pub fn default_machine(self) -> Option<Machine<'a>> {
-        self.machines().find(|machine| machine.is_default())
+    ///
+    /// # Errors
+    /// [`Unanswered`]; [`Unanswered::Absent`] if there is none, as for ARM.
+    pub fn default_machine(self) -> Result<Machine<'a>, Unanswered> {
+        let machines = require_array(self.fact(FactKind::Machines), "machine", "default")?;
+        let found = machines.iter().map(Machine).find(|machine| machine.is_default());
+        found.ok_or_else(|| Unanswered::absent("machine", "default"))
     }
 
     /// Returns the CPU models, in the order of `query-cpu-definitions`.

@@ -36,21 +36,35 @@ impl<B: AsRef<[u8]>> Entry<B> {
     /// Returns the names in a list.
     ///
     /// # Errors
-    /// [`Unanswered`] if the emulator did not run under the accelerator, did not report its types, or has no such type.
+    /// [`Unanswered`] if the emulator did not run under the accelerator, did not report what is in the list (AVR has no
+    /// `query-cpu-definitions`), or has no such type.
     pub fn names(&self, list: &NameList) -> Result<Vec<&str>, Unanswered> {
         Ok(match list {
             NameList::Machines(under) => {
-                self.accelerator(*under)?.machines().map(Machine::name).collect()
+                let under = self.accelerator(*under)?;
+                under.answer(FactKind::Machines)?;
+                under.machines().map(Machine::name).collect()
             }
             NameList::CpuModels(under) => {
-                self.accelerator(*under)?.cpu_models().map(CpuModel::name).collect()
+                let under = self.accelerator(*under)?;
+                under.answer(FactKind::CpuDefinitions)?;
+                under.cpu_models().map(CpuModel::name).collect()
             }
             NameList::Types => self.type_names(FactKind::Types)?,
             NameList::Devices => self.type_names(FactKind::DeviceTypes)?,
             NameList::Objects => self.type_names(FactKind::ObjectTypes)?,
-            NameList::Commands => self.commands(),
-            NameList::Events => self.schema().names("event").collect(),
-            NameList::AcceleratorsPresent => self.accelerators_present(),
+            NameList::Commands => {
+                self.core(FactKind::Commands).or_else(|_| self.core(FactKind::Schema))?;
+                self.commands()
+            }
+            NameList::Events => {
+                self.core(FactKind::Schema)?;
+                self.schema().names("event").collect()
+            }
+            NameList::AcceleratorsPresent => {
+                self.core(FactKind::Accelerators).or_else(|_| self.core(FactKind::Types))?;
+                self.accelerators_present()
+            }
             NameList::Properties(type_name) => {
                 self.properties(type_name)?.iter().map(Property::name).collect()
             }

@@ -88,9 +88,12 @@ def security_traits(entry, export):
 
 
 def describe(entry):
-    """What nova stores about an emulator."""
+    """Returns the facts that nova stores about an emulator."""
     export = json.loads(entry.json())
-    models = {name: entry.cpu_model(name) for name in entry.cpu_models()}
+    try:
+        models = {name: entry.cpu_model(name) for name in entry.cpu_models()}
+    except capscache.errors.UnknownError:  # not every architecture has a list
+        models = {}
     return {
         "emulator": entry.emulator,
         "version": str(entry.version),

@@ -82,7 +82,7 @@ fn drive<B: AsRef<[u8]>>(entry: &Entry<B>) {
             seen += usize::from(expansion.is_ok());
         }
         seen += answers.host_cpu().take(1000).count();
-        seen += usize::from(answers.default_machine().is_some());
+        seen += usize::from(answers.default_machine().is_ok());
     }
     for name in ["virtio-blk-pci", "a", "secret", "generic-pc-machine", ""] {
         if let Ok(device) = entry.device(name) {

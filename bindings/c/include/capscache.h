@@ -644,7 +644,8 @@ const struct capscache_machine *capscache_entry_machine(const struct capscache_e
 
 /**
  * The machine type that QEMU uses by default under an accelerator, one of enum capscache_accelerator. Owned by the entry.
- * NULL after an error: CAPSCACHE_CODE_ABSENT if there is none, as for ARM.
+ * NULL after an error: CAPSCACHE_CODE_ABSENT if there is none, as for ARM; CAPSCACHE_CODE_UNKNOWN if the emulator did not
+ * report its machine types.
  */
 const struct capscache_machine *capscache_entry_default_machine(const struct capscache_entry *entry,
                                                                 uint32_t accelerator,

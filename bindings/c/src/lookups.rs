@@ -30,7 +30,8 @@ pub extern "C" fn capscache_entry_machine<'a>(
 }
 
 /// The machine type that QEMU uses by default under an accelerator, one of enum capscache_accelerator. Owned by the entry.
-/// NULL after an error: CAPSCACHE_CODE_ABSENT if there is none, as for ARM.
+/// NULL after an error: CAPSCACHE_CODE_ABSENT if there is none, as for ARM; CAPSCACHE_CODE_UNKNOWN if the emulator did not
+/// report its machine types.
 #[unsafe(no_mangle)]
 pub extern "C" fn capscache_entry_default_machine<'a>(
     entry: Option<&'a Entry>,
@@ -40,8 +41,7 @@ pub extern "C" fn capscache_entry_default_machine<'a>(
     call(error, || {
         let entry = entry.ok_or_else(|| Error::null("entry"))?;
         let under = entry.under(accelerator)?;
-        let none = || Error::absent("the emulator has no default machine type");
-        let view = under.default_machine().ok_or_else(none)?;
+        let view = under.default_machine()?;
         let key = (under.accelerator(), view.name().to_owned());
         entry.machines.get(key, || Ok(Machine::new(view))).map(Some)
     })

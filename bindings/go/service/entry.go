@@ -167,13 +167,19 @@ func (e *entry) DefaultMachine(ctx context.Context, accelerator capscache.Accele
 			return candidate.public(), nil
 		}
 	}
-	return capscache.Machine{}, failure(capscache.ErrAbsent, "", "the emulator has no default machine")
+	if found.Machines == nil {
+		return capscache.Machine{}, notQueried("machine", "default")
+	}
+	return capscache.Machine{}, absent("machine", "default")
 }
 
 func (e *entry) Machines(ctx context.Context, accelerator capscache.Accelerator) ([]capscache.Machine, error) {
 	found, err := e.under(ctx, accelerator)
 	if err != nil {
 		return nil, err
+	}
+	if found.Machines == nil {
+		return nil, notQueried("answer", "machines")
 	}
 	machines := make([]capscache.Machine, len(found.Machines))
 	for at, one := range found.Machines {
@@ -202,6 +208,9 @@ func (e *entry) CPUModels(ctx context.Context, accelerator capscache.Accelerator
 	found, err := e.under(ctx, accelerator)
 	if err != nil {
 		return nil, err
+	}
+	if found.CPUModels == nil {
+		return nil, notQueried("answer", "cpu-definitions")
 	}
 	models := make([]capscache.CPUModel, len(found.CPUModels))
 	for at, one := range found.CPUModels {

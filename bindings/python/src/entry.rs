@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::error::{internal, of_absent, of_cache, of_unanswered};
+use crate::error::{internal, of_cache, of_unanswered};
 use crate::lists::Lists;
 use crate::names::{accelerator as parse, names_of};
 use crate::python::{VERSION, path_text, tri};
@@ -164,7 +164,7 @@ impl Entry {
     #[pyo3(signature = (accelerator=None))]
     fn default_machine(&self, py: Python<'_>, accelerator: Option<&str>) -> PyResult<Machine> {
         let found = self.under(py, accelerator)?.default_machine();
-        Ok(Machine::new(py, found.ok_or_else(|| of_absent(py, "machine", "default"))?))
+        Ok(Machine::new(py, found.map_err(|reason| of_unanswered(py, &reason))?))
     }
 
     /// Returns the CPU model of a name.

@@ -83,11 +83,6 @@ pub(crate) fn of_unanswered(py: Python<'_>, reason: &Unanswered) -> PyErr {
     make().unwrap_or_else(|error: PyErr| error)
 }
 
-/// Returns the exception of something that an emulator does not have.
-pub(crate) fn of_absent(py: Python<'_>, what: &'static str, name: &str) -> PyErr {
-    of_unanswered(py, &Unanswered::Absent { what, name: name.to_owned() })
-}
-
 /// Returns the exception of a query that cannot be parsed.
 pub(crate) fn of_query(py: Python<'_>, error: &QueryError) -> PyErr {
     raise(py, "InvalidQueryError", &chain(error), &PyDict::new(py))

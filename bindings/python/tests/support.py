@@ -1,4 +1,4 @@
-"""What the tests share: emulators, caches in temporary directories, programs of this system."""
+"""Parts of the tests: emulators, caches in temporary directories, programs of this system."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import capscache
 from capscache import errors
-from support import X86_64, Directory, Probed, kvm_works
+from support import AVR, X86_64, Directory, Probed, kvm_works
 
 
 class EntryTest(Probed):
@@ -79,6 +79,17 @@ class EntryTest(Probed):
             self.assertEqual(model.alias_of, reply.get("alias-of"))
             self.assertEqual(model.is_migration_safe, reply.get("migration-safe"))
             self.assertEqual((model.is_static, model.is_deprecated), (reply["static"], reply["deprecated"]))
+
+    def test_what_was_not_reported_is_unknown_and_neither_absent_nor_empty(self) -> None:
+        with capscache.Cache(self.root) as cache:
+            entry = cache.get(AVR)
+        with self.assertRaises(errors.UnknownError):
+            entry.cpu_models()
+        with self.assertRaises(errors.UnknownError):
+            entry.cpu_model("avr5")
+        with self.assertRaises(errors.AbsentError) as raised:
+            entry.default_machine()
+        self.assertEqual((raised.exception.what, raised.exception.name), ("machine", "default"))
 
     def test_a_property_has_its_default_as_a_value_of_python(self) -> None:
         for reply in self.export["devices"]["virtio-blk-pci"]:

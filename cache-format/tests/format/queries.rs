@@ -1,8 +1,8 @@
 //! Queries in text form: yes, no, unknown.
 
 use capscache_format::{
-    Accelerator, Entry, Fact, FactKind, Group, Groups, Model, NameList, Query, Tri, Unanswered,
-    Value,
+    Accelerator, Entry, Fact, FactKind, Group, Groups, Machine, Model, NameList, Query, Tri,
+    Unanswered, Value,
 };
 
 use crate::example::{self, core, key, set};
@@ -274,8 +274,38 @@ fn the_names_of_a_list_are_those_that_qemu_reports_or_the_reason_is_returned() {
     let absent = Unanswered::Absent { what: "accelerator", name: "kvm".to_owned() };
     assert_eq!(entry.names(&NameList::Machines(KVM)), Err(absent));
     let entry = example::entry(&Model::default());
-    let missing = Unanswered::NotQueried { what: "answer", name: "types".to_owned() };
-    assert_eq!(entry.names(&NameList::Types), Err(missing));
+    for (list, name) in [
+        (NameList::Types, "types"),
+        (NameList::Commands, "schema"),
+        (NameList::Events, "schema"),
+        (NameList::AcceleratorsPresent, "types"),
+    ] {
+        let missing = Unanswered::NotQueried { what: "answer", name: name.to_owned() };
+        assert_eq!(entry.names(&list), Err(missing), "{list:?}");
+    }
+}
+
+#[test]
+fn a_list_that_was_not_reported_under_an_accelerator_is_unknown_and_not_empty() {
+    let mut model = Model::default();
+    set(&mut model, key(Group::Core, TCG, FactKind::Ran), "true");
+    let refused = key(Group::Core, TCG, FactKind::CpuDefinitions);
+    model.set(refused, Fact::Refused);
+    let entry = example::entry(&model);
+    let missing = Unanswered::NotQueried { what: "answer", name: "machines".to_owned() };
+    assert_eq!(entry.names(&NameList::Machines(TCG)), Err(missing));
+    let missing = Unanswered::Refused { what: "answer", name: "cpu-definitions".to_owned() };
+    assert_eq!(entry.names(&NameList::CpuModels(TCG)), Err(missing));
+    let missing = Unanswered::NotQueried { what: "machine", name: "default".to_owned() };
+    let under = entry.accelerator(TCG).unwrap();
+    assert_eq!(under.default_machine().map(Machine::name), Err(missing));
+
+    set(&mut model, key(Group::Core, TCG, FactKind::Machines), "[]");
+    let entry = example::entry(&model);
+    assert_eq!(entry.names(&NameList::Machines(TCG)), Ok(vec![]));
+    let absent = Unanswered::Absent { what: "machine", name: "default".to_owned() };
+    let under = entry.accelerator(TCG).unwrap();
+    assert_eq!(under.default_machine().map(Machine::name), Err(absent));
 }
 
 #[test]

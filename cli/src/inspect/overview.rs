@@ -48,7 +48,7 @@ fn accelerators(caps: &Capabilities, table: &mut Table) {
         table.pair("", Cell::styled(reason, DOUBTFUL));
     }
     let Ok(best) = caps.best() else { return };
-    if let Some(machine) = best.default_machine() {
+    if let Ok(machine) = best.default_machine() {
         let alias = machine.alias().map(|alias| format!(" ({alias})")).unwrap_or_default();
         let cpus = machine.max_cpus().map(|max| format!(", up to {}", count_cpus(max)));
         let cpus = cpus.unwrap_or_default();

@@ -43,8 +43,9 @@ func labels(ctx context.Context, entry capscache.Entry) (map[string]string, erro
 			labels[machineLabel+machine.Alias] = "true"
 		}
 	}
+	// Unknown for architectures without a list, such as AVR.
 	models, err := entry.CPUModels(ctx, capscache.Best)
-	if err != nil {
+	if err != nil && !errors.Is(err, capscache.ErrUnknown) {
 		return nil, err
 	}
 	for _, model := range models {

@@ -32,6 +32,7 @@ static void check_machines(const capscache_entry *entry)
     if (machine != NULL) {
         CHECK(capscache_machine_is_default(machine));
     } else {
+        /* QEMU reported its machine types: none is the default. */
         CHECK_ERROR(error, CAPSCACHE_CODE_ABSENT);
     }
     CHECK(capscache_entry_machine(entry, CAPSCACHE_ACCELERATOR_TCG, "no-such", &error) == NULL);
@@ -42,6 +43,14 @@ static void check_cpu_models(const capscache_entry *entry)
 {
     capscache_error *error;
     const char *const *names = capscache_entry_cpu_models(entry, CAPSCACHE_ACCELERATOR_TCG, &error);
+    if (names == NULL) {
+        /* AVR has no `query-cpu-definitions`: neither the list nor a name in it is known. */
+        CHECK(strcmp(capscache_entry_arch(entry), "avr") == 0);
+        CHECK_ERROR(error, CAPSCACHE_CODE_UNKNOWN);
+        CHECK(capscache_entry_cpu_model(entry, CAPSCACHE_ACCELERATOR_TCG, "no-such", &error) == NULL);
+        CHECK_ERROR(error, CAPSCACHE_CODE_UNKNOWN);
+        return;
+    }
     CHECK_OK(error);
     for (; *names != NULL; names++) {
         const capscache_cpu_model *model = capscache_entry_cpu_model(entry, CAPSCACHE_ACCELERATOR_TCG, *names, &error);
@@ -66,8 +75,7 @@ static void check_cpu_models(const capscache_entry *entry)
         (void)capscache_cpu_model_is_deprecated(model);
     }
     CHECK(capscache_entry_cpu_model(entry, CAPSCACHE_ACCELERATOR_TCG, "no-such", &error) == NULL);
-    CHECK(error != NULL);
-    capscache_error_free(error);
+    CHECK_ERROR(error, CAPSCACHE_CODE_ABSENT);
 }
 
 static void check_names(const capscache_entry *entry)

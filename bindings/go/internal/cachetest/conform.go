@@ -20,7 +20,8 @@ func Conform(t *testing.T, open func(t *testing.T) capscache.Cache) {
 	Need(t, AVR)
 	for name, check := range map[string]func(*testing.T, capscache.Cache){
 		"an entry has the version and the answers of its emulator":   answers,
-		"machines and CPU models are those that QEMU lists":          lists,
+		"machines are those that QEMU lists":                         lists,
+		"a list of CPU models has each model":                        cpuModels,
 		"properties are of a group that is probed when it is needed": properties,
 		"the JSON has the keys of the document":                      jsonParts,
 		"the state is missing, then valid, then missing":             states,
@@ -127,17 +128,37 @@ func lists(t *testing.T, cache capscache.Cache) {
 	_, err = entry.Machine(ctx, "xen", "uno")
 	isKind(t, err, capscache.ErrInvalidArgument)
 
+	// QEMU has no query-cpu-definitions for AVR: neither the list nor a name in it is known.
+	_, err = entry.CPUModels(ctx, capscache.TCG)
+	isKind(t, err, capscache.ErrUnknown)
+	_, err = entry.CPUModel(ctx, capscache.TCG, "avr5")
+	isKind(t, err, capscache.ErrUnknown)
+}
+
+func cpuModels(t *testing.T, cache capscache.Cache) {
+	ctx := context.Background()
+	Need(t, X86)
+	entry, err := cache.Get(ctx, X86, capscache.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer entry.Close()
 	models, err := entry.CPUModels(ctx, capscache.TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
+	equal(t, len(models) > 1, true)
 	for _, model := range models {
-		same, err := entry.CPUModel(ctx, capscache.Best, model.Name)
+		same, err := entry.CPUModel(ctx, capscache.TCG, model.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		equal(t, same, model)
 	}
+	_, err = entry.CPUModel(ctx, capscache.TCG, "no-such")
+	isKind(t, err, capscache.ErrAbsent)
+	_, err = entry.DefaultMachine(ctx, capscache.TCG)
+	equal(t, err, nil)
 }
 
 func properties(t *testing.T, cache capscache.Cache) {
@@ -160,6 +181,28 @@ func properties(t *testing.T, cache capscache.Cache) {
 	equal(t, err, nil)
 	_, err = entry.Properties(ctx, "no-such")
 	isKind(t, err, capscache.ErrAbsent)
+	// An entry has the groups that were probed, whoever requested them.
+	looked, err := cache.Lookup(ctx, AVR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer looked.Close()
+	var types []struct{ Name string }
+	text, err := entry.JSON(ctx, "types")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &types); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, len(types) > 0, true)
+	for _, entry := range []capscache.Entry{entry, looked, get(t, cache, capscache.Core)} {
+		for _, one := range types {
+			if _, err := entry.Properties(ctx, one.Name); errors.Is(err, capscache.ErrNotProbed) {
+				t.Fatalf("%s: %v", one.Name, err)
+			}
+		}
+	}
 }
 
 func jsonParts(t *testing.T, cache capscache.Cache) {
@@ -234,6 +277,13 @@ func failures(t *testing.T, cache capscache.Cache) {
 	ctx := context.Background()
 	_, err := cache.Get(ctx, "/nowhere/qemu-system-avr", capscache.Core)
 	isKind(t, err, capscache.ErrEmulator)
+	_, err = cache.Get(ctx, "/"+strings.Repeat("x", 5000), capscache.Core)
+	isKind(t, err, capscache.ErrEmulator)
+	_, err = cache.Get(ctx, "/nowhere\x1b\n", capscache.Core)
+	isKind(t, err, capscache.ErrEmulator)
+	if strings.ContainsAny(err.Error(), "\x1b\n") {
+		t.Fatalf("%q is not escaped", err.Error())
+	}
 	_, err = cache.Get(ctx, "/nowhere\x00", capscache.Core)
 	if err == nil {
 		t.Fatal("a path with a zero byte has an entry")

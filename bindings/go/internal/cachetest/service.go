@@ -17,6 +17,9 @@ import (
 // AVR is an emulator that is small, so that tests are quick.
 const AVR = "/usr/bin/qemu-system-avr"
 
+// X86 is an emulator that reports CPU models.
+const X86 = "/usr/bin/qemu-system-x86_64"
+
 // deadline is the time after which a test gives up, on a host with load.
 const deadline = time.Minute
 
