@@ -28,6 +28,7 @@ test: ## run all tests, those on real emulators included
 		set -ex; \
 		$(CARGO) test $(WITHOUT_LIBXML2) --locked; \
 	fi
+	$(CARGO) test --package capscache-c --no-default-features --lib --locked
 	@$(MAKE) --no-print-directory test-python
 	@scripts/skipped.sh
 
@@ -111,6 +112,7 @@ check: ## formatting, lints, documentation and dependency rules, warnings denied
 	$(CARGO) clippy $(WITHOUT_LIBXML2) --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package capscache-bench --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package capscache --no-default-features --locked -- -D warnings
+	$(CARGO) clippy --package capscache-c --no-default-features --lib --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(WITHOUT_LIBXML2) --lib --no-deps --locked
 	CARGO='$(CARGO)' scripts/check-dependencies.sh
 	CARGO='$(CARGO)' scripts/check-modules.sh

@@ -308,8 +308,8 @@ typedef struct capscache_machine capscache_machine;
  * Options with which capscache_open_with() opens a cache. Owned by the caller, who frees it with
  * capscache_options_free(), also after the cache was opened.
  *
- * Not for several threads at the same time. A setter that gets an invalid argument has no effect;
- * capscache_open_with() reports the first one.
+ * Not for several threads at the same time. A setter that gets an invalid argument, or that the library was built
+ * without, has no effect; capscache_open_with() reports the first one.
  */
 typedef struct capscache_options capscache_options;
 

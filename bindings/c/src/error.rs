@@ -14,7 +14,7 @@ use crate::string::{owned, owned_path};
 /// The reason why a call failed. Owned by the caller, who frees it with capscache_error_free().
 ///
 /// It does not change: threads may read it at the same time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     pub(crate) code: ErrorCode,
     pub(crate) message: CString,
@@ -30,6 +30,12 @@ impl Error {
     /// An argument that cannot be used.
     pub(crate) fn invalid(message: &str) -> Error {
         Error::new(ErrorCode::InvalidArgument, &format!("invalid argument: {message}"))
+    }
+
+    /// The error with the name of the call that it belongs to, if another call reports it.
+    pub(crate) fn in_call(self, name: &str) -> Error {
+        let message = owned(&format!("{name}: {}", self.message.to_string_lossy()));
+        Error { message, ..self }
     }
 
     /// A handle that is NULL.

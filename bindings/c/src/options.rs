@@ -15,12 +15,12 @@ use crate::text::Text;
 /// Options with which capscache_open_with() opens a cache. Owned by the caller, who frees it with
 /// capscache_options_free(), also after the cache was opened.
 ///
-/// Not for several threads at the same time. A setter that gets an invalid argument has no effect;
-/// capscache_open_with() reports the first one.
+/// Not for several threads at the same time. A setter that gets an invalid argument, or that the library was built
+/// without, has no effect; capscache_open_with() reports the first one.
 #[derive(Debug)]
 pub struct Options {
     builder: CacheBuilder,
-    invalid: Option<String>,
+    refused: Option<Error>,
     #[cfg(feature = "probe")]
     limits: capscache::probe::Limits,
     #[cfg(feature = "probe")]
@@ -30,8 +30,8 @@ pub struct Options {
 impl Options {
     /// Opens a cache with these options.
     pub(crate) fn open(&self) -> Result<capscache::Cache, Error> {
-        if let Some(invalid) = &self.invalid {
-            return Err(Error::invalid(invalid));
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
         }
         let builder = self.builder.clone();
         #[cfg(feature = "probe")]
@@ -55,8 +55,7 @@ impl Options {
             if let Some(options) = options
                 && let Err(error) = change(options)
             {
-                let message = error.message.to_string_lossy();
-                options.invalid.get_or_insert_with(|| format!("{setter}: {message}"));
+                options.refused.get_or_insert_with(|| error.in_call(setter));
             }
             Ok(())
         });
@@ -73,7 +72,7 @@ pub extern "C" fn capscache_options_new(
     call(error, || {
         Ok(Some(Box::new(Options {
             builder: capscache::Cache::builder(root.path("root")?),
-            invalid: None,
+            refused: None,
             #[cfg(feature = "probe")]
             limits: capscache::probe::Limits::default(),
             #[cfg(feature = "probe")]
@@ -219,5 +218,53 @@ impl Options {
 
     fn add_group(&mut self, _: u32) -> Result<(), Error> {
         Err(Error::unsupported())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::ErrorCode;
+
+    /// Returns code and message of the error with which a cache is opened after two setters.
+    fn refusal(first: impl FnOnce(&mut Options) -> Result<(), Error>) -> (ErrorCode, String) {
+        let mut options = Options {
+            builder: capscache::Cache::builder("/nonexistent"),
+            refused: None,
+            #[cfg(feature = "probe")]
+            limits: capscache::probe::Limits::default(),
+            #[cfg(feature = "probe")]
+            user: None,
+        };
+        Options::change(Some(&mut options), "first", first);
+        Options::change(Some(&mut options), "second", |_| Err(Error::invalid("later")));
+        let error = options.open().unwrap_err();
+        (error.code, error.message.into_string().unwrap())
+    }
+
+    #[test]
+    fn the_first_refused_option_is_reported_with_its_setter() {
+        let (code, message) = refusal(|_| Err(Error::invalid("name is empty")));
+        assert_eq!(code, ErrorCode::InvalidArgument);
+        assert_eq!(message, "first: invalid argument: name is empty");
+    }
+
+    #[cfg(not(feature = "probe"))]
+    #[test]
+    fn options_of_probes_are_unsupported_in_a_library_that_only_reads() {
+        let setters: [fn(&mut Options) -> Result<(), Error>; 4] = [
+            |options| options.add_writable("/a".into()),
+            |options| options.set_timeouts(Duration::ZERO, Duration::ZERO),
+            |options| options.set_user(0, 0),
+            |options| options.add_group(0),
+        ];
+        for setter in setters {
+            let (code, message) = refusal(setter);
+            assert_eq!(code, ErrorCode::Unsupported);
+            assert_eq!(
+                message,
+                "first: this library only reads entries: it was built without the feature `probe`"
+            );
+        }
     }
 }
