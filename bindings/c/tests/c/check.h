@@ -1,4 +1,4 @@
-/* What the programs of the tests share. */
+/* Macros and functions that the programs of the tests share. */
 #ifndef CHECK_H
 #define CHECK_H
 

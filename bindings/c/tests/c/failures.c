@@ -1,14 +1,31 @@
-/* A program that is not an emulator: failures ROOT EMULATOR */
+/* Programs that are not emulators: failures ROOT EMULATOR, where EMULATOR does not answer. */
 #include "check.h"
 
 #define PROGRAM "/bin/true"
+
+/* Opens a cache with options that differ from the defaults. */
+static capscache *open_with_limits(const char *root)
+{
+    capscache_error *error;
+    capscache_options *options = capscache_options_new(root, &error);
+    CHECK_OK(error);
+    capscache_options_set_failure_ttl(options, 100000);
+    capscache_options_set_timeouts(options, 200, 200);
+    capscache *cache = capscache_open_with(options, &error);
+    CHECK_OK(error);
+    capscache_options_free(options);
+    return cache;
+}
 
 int main(int argc, char **argv)
 {
     CHECK(argc == 3);
     capscache_error *error;
-    capscache *cache = capscache_open(argv[1], &error);
-    CHECK_OK(error);
+    capscache *cache = open_with_limits(argv[1]);
+    /* The default limits are 10 s and 60 s. */
+    CHECK(capscache_get(cache, argv[2], CAPSCACHE_GROUP_CORE, &error) == NULL);
+    CHECK(strstr(capscache_error_message(error), "the 0.2 s of the whole probe") != NULL);
+    CHECK_ERROR(error, CAPSCACHE_CODE_TIMED_OUT);
     CHECK(capscache_get(cache, PROGRAM, CAPSCACHE_GROUP_CORE, &error) == NULL);
     CHECK(strcmp(capscache_error_path(error), PROGRAM) == 0);
     CHECK_ERROR(error, CAPSCACHE_CODE_NOT_AN_EMULATOR);
@@ -18,7 +35,8 @@ int main(int argc, char **argv)
     CHECK_OK(error);
     CHECK(capscache_status_state(status) == CAPSCACHE_STATE_FAILED);
     CHECK(strlen(capscache_status_reason(status)) > 0);
-    CHECK(capscache_status_retry_in(status) > 0);
+    /* By default it would be a minute. */
+    CHECK(capscache_status_retry_in(status) > 60 && capscache_status_retry_in(status) <= 100000);
     capscache_status_free(status);
     CHECK(capscache_lookup(cache, PROGRAM, CAPSCACHE_VALIDATION_FAST, &error) == NULL);
     CHECK_ERROR(error, CAPSCACHE_CODE_NO_ENTRY);

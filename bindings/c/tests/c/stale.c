@@ -9,6 +9,33 @@ static void append_line(const char *path)
     CHECK(fclose(file) == 0);
 }
 
+static void check_state(const capscache *cache, const char *emulator, capscache_state state)
+{
+    capscache_error *error;
+    capscache_status *status = capscache_status_of(cache, emulator, CAPSCACHE_VALIDATION_FAST, &error);
+    CHECK_OK(error);
+    CHECK(capscache_status_state(status) == state);
+    capscache_status_free(status);
+}
+
+/* Each of the two ways removes the entry once. */
+static void check_invalidation(const capscache *cache, const char *emulator)
+{
+    capscache_error *error;
+    for (int all = 0; all <= 1; all++) {
+        capscache_entry *entry = capscache_get(cache, emulator, CAPSCACHE_GROUP_CORE, &error);
+        CHECK_OK(error);
+        capscache_entry_free(entry);
+        check_state(cache, emulator, CAPSCACHE_STATE_VALID);
+        for (int64_t found = 1; found >= 0; found--) {
+            CHECK((all ? capscache_invalidate_all(cache, &error)
+                       : capscache_invalidate(cache, emulator, &error)) == found);
+            CHECK_OK(error);
+            check_state(cache, emulator, CAPSCACHE_STATE_MISSING);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 3);
@@ -48,6 +75,7 @@ int main(int argc, char **argv)
     entry = capscache_lookup(cache, emulator, CAPSCACHE_VALIDATION_THOROUGH, &error);
     CHECK_OK(error);
     capscache_entry_free(entry);
+    check_invalidation(cache, emulator);
     capscache_free(cache);
     puts("passed");
     return 0;
