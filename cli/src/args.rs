@@ -313,7 +313,7 @@ pub(crate) struct Query {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits with 0 for valid, 1 for stale, damaged or failed, 3 for missing, 2 on error."
+    after_help = "Exits with 0 for valid, 1 for stale, damaged, unreadable or failed, 3 for missing, 2 on error."
 )]
 pub(crate) struct Status {
     /// Path of an emulator, or its name on PATH.
