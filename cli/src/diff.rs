@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use capscache::format::FactKind;
-use capscache::format::Unanswered;
+use capscache::format::{FactKind, NameList, Unanswered, Value};
 use capscache::{Accelerator, Capabilities, Escaped, Group, Groups, Tri};
 use serde_json::{Map, json};
 
 use crate::args;
-use crate::names::{best, core, machines};
+use crate::names::{self, machines};
 use crate::output;
 use crate::session::{Session, locate};
 use crate::table::{BAD, DOUBTFUL, FAINT, GOOD, HEADING, natural_key};
@@ -94,7 +93,7 @@ fn categories(a: &Capabilities, b: &Capabilities) -> Vec<Category> {
     };
     add("accelerators", &|caps| Some(accelerators(caps)));
     add("machines", &|caps| Some(machines(caps)?.into()));
-    add("cpu-models", &|caps| Some(best(caps, FactKind::CpuDefinitions)?.into()));
+    add("cpu-models", &|caps| Some(names::cpu_models(caps)?.into()));
     // An accelerator that one of them lacks is reported in the accelerators.
     let may_run = |caps: &Capabilities, accelerator| {
         !matches!(caps.accelerator(accelerator), Err(Unanswered::Absent { .. }))
@@ -105,22 +104,24 @@ fn categories(a: &Capabilities, b: &Capabilities) -> Vec<Category> {
         }
         add(&format!("usable-cpu-models@{accelerator}"), &|caps| usable(caps, *accelerator));
     }
-    add("devices", &|caps| Some(core(caps, FactKind::DeviceTypes, "name")?.into()));
-    add("objects", &|caps| Some(core(caps, FactKind::ObjectTypes, "name")?.into()));
-    add("types", &|caps| Some(core(caps, FactKind::Types, "name")?.into()));
-    add("commands", &|caps| Some(owned(caps.commands().into_iter())?.into()));
-    add("events", &|caps| Some(owned(caps.schema().names("event"))?.into()));
+    for (name, list) in [
+        ("devices", NameList::Devices),
+        ("objects", NameList::Objects),
+        ("types", NameList::Types),
+        ("commands", NameList::Commands),
+        ("events", NameList::Events),
+    ] {
+        add(name, &|caps| Some(names::of(caps, &list)?.into()));
+    }
     add("command-line-options", &|caps| Some(options(caps)?.into()));
-    add("migration-capabilities", &|caps| {
-        Some(core(caps, FactKind::MigrationCapabilities, "capability")?.into())
-    });
+    add("migration-capabilities", &|caps| Some(migration_capabilities(caps)?.into()));
     // Properties are only compared of devices and objects that both have.
-    for (name, group, kind) in [
-        ("device-properties", Group::Devices, FactKind::DeviceTypes),
-        ("object-properties", Group::Objects, FactKind::ObjectTypes),
+    for (name, group, list) in [
+        ("device-properties", Group::Devices, NameList::Devices),
+        ("object-properties", Group::Objects, NameList::Objects),
     ] {
         let filled = [a, b].iter().all(|caps| caps.groups().contains(group));
-        let both = if filled { core(a, kind, "name") } else { None };
+        let both = if filled { names::of(a, &list) } else { None };
         if let Some(names) = both {
             let names: Vec<_> = names
                 .into_iter()
@@ -145,10 +146,10 @@ fn lists(caps: &Capabilities, group: Group, name: &str) -> Option<Vec<String>> {
     Some(list.ok()?.iter().map(|property| property.name().to_owned()).collect())
 }
 
-fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
-    let names: Vec<String> = names.map(str::to_owned).collect();
-    // Every emulator has some; an empty list means that it does not report them.
-    (!names.is_empty()).then_some(names)
+fn migration_capabilities(caps: &Capabilities) -> Option<Vec<String>> {
+    let list = caps.core(FactKind::MigrationCapabilities).ok()?.as_array()?;
+    let name = |one: Value<'_>| Some(one.get("capability")?.as_str()?.to_owned());
+    Some(list.iter().filter_map(name).collect())
 }
 
 /// Returns the accelerators that the emulator ran under; those that failed are unknown.

@@ -66,6 +66,7 @@ fn names_come_from_a_valid_entry_and_nothing_is_probed_for_them() {
         ("cpu:EPYC-R", "cpu:EPYC-Rome"),
         ("device:virtio-blk-p", "device:virtio-blk-pci"),
         ("property:virtio-blk-p", "property:virtio-blk-pci."),
+        ("property:max-x86_64-cpu.pm", "property:max-x86_64-cpu.pmu"),
         ("type:virtio-blk-p", "type:virtio-blk-pci"),
         ("command:blockdev-ad", "command:blockdev-add"),
         ("event:SHUT", "event:SHUTDOWN"),
@@ -76,6 +77,15 @@ fn names_come_from_a_valid_entry_and_nothing_is_probed_for_them() {
         assert!(found.iter().any(|name| name == expected), "{begin}: {found:?}");
         assert!(found.iter().all(|name| name.starts_with(begin)), "{begin}: {found:?}");
     }
+}
+
+#[test]
+fn every_kind_of_query_is_completed() {
+    let dir = Dir::new();
+    let mut found = candidates(&dir, &["query", &avr(), ""]);
+    found.retain(|candidate| !candidate.starts_with('-'));
+    let kinds: Vec<_> = capscache_query::KINDS.split(", ").map(|kind| format!("{kind}:")).collect();
+    assert_eq!(found, kinds);
 }
 
 /// Completes `capscache query EMULATOR machine:un` with a script of a shell; `None` and a report where it is missing.

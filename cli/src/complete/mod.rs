@@ -25,9 +25,6 @@ use crate::session::{Session, locate};
 use crate::source::Source;
 use crate::text::Text;
 
-/// Kinds of query whose names are in no list, beside those of [`names::of`].
-const OTHER_KINDS: [&str; 4] = ["schema", "version", "gic", "firmware"];
-
 pub(crate) fn run(args: &Complete) -> Result<ExitCode> {
     let words: Vec<OsString> =
         [env!("CARGO_BIN_NAME").into()].into_iter().chain(args.words.iter().cloned()).collect();
@@ -97,8 +94,8 @@ fn command_for(line: Option<Line>) -> clap::Command {
         })
     };
     let queries = ArgValueCompleter::new(move |current: &OsStr| {
-        let kinds = names::KINDS.into_iter().chain(OTHER_KINDS);
-        named(line.as_ref(), current, Vec::new(), kinds.collect())
+        let kinds = capscache_query::KINDS.split(", ").collect();
+        named(line.as_ref(), current, Vec::new(), kinds)
     });
     let releases = ArgValueCompleter::new(|current: &OsStr| {
         candidates(current, Release::ALL.map(|release| release.to_string()))

@@ -1,37 +1,22 @@
 //! Names of each kind of query and of section, in an entry.
 
 use capscache::Capabilities;
-use capscache::format::{FactKind, Type};
+use capscache::format::NameList;
 
 use crate::names;
-
-/// Kinds of query that have names in an entry.
-pub(super) const KINDS: [&str; 11] = [
-    "machine",
-    "machine-deprecated",
-    "cpu",
-    "cpu-model",
-    "device",
-    "property",
-    "type",
-    "command",
-    "event",
-    "option",
-    "flag",
-];
 
 /// Returns the names of a kind; of properties, devices with a dot, until `begin` has one. `None` for a kind without names,
 /// or if the emulator does not report them.
 pub(super) fn of(caps: &Capabilities, kind: &str, begin: &str) -> Option<Vec<String>> {
     match kind {
         "machine" | "machine-deprecated" => names::machines(caps),
-        "cpu" | "cpu-model" => names::best(caps, FactKind::CpuDefinitions),
-        "device" => names::core(caps, FactKind::DeviceTypes, "name"),
-        "object" => names::core(caps, FactKind::ObjectTypes, "name"),
+        "cpu" | "cpu-model" => names::cpu_models(caps),
+        "device" => names::of(caps, &NameList::Devices),
+        "object" => names::of(caps, &NameList::Objects),
         "property" => properties(caps, begin),
-        "type" => Some(caps.types().map(Type::name).map(str::to_owned).collect()),
-        "command" => Some(caps.commands().into_iter().map(str::to_owned).collect()),
-        "event" => Some(caps.schema().names("event").map(str::to_owned).collect()),
+        "type" => names::of(caps, &NameList::Types),
+        "command" => names::of(caps, &NameList::Commands),
+        "event" => names::of(caps, &NameList::Events),
         "option" => {
             Some(caps.command_line_options().map(|option| option.name().to_owned()).collect())
         }
@@ -45,11 +30,16 @@ pub(super) fn of(caps: &Capabilities, kind: &str, begin: &str) -> Option<Vec<Str
 }
 
 fn properties(caps: &Capabilities, begin: &str) -> Option<Vec<String>> {
-    let Some((device, _)) = begin.split_once('.') else {
-        let devices = names::core(caps, FactKind::DeviceTypes, "name")?;
-        return Some(devices.into_iter().map(|device| device + ".").collect());
-    };
-    // Only those that the entry has.
-    let properties = caps.device(device).ok()?;
-    Some(properties.iter().map(|property| format!("{device}.{}", property.name())).collect())
+    // Names of types may have a dot, names of properties too: each place may be that between them.
+    let mut found = names::of(caps, &NameList::Devices)?;
+    // A device that is typed with its dot has properties as candidates, not itself.
+    found.retain(|name| name.len() >= begin.len());
+    found.iter_mut().for_each(|name| name.push('.'));
+    for (at, _) in begin.match_indices('.') {
+        let owner = &begin[..at];
+        // Only those that the entry has.
+        let properties = names::of(caps, &NameList::Properties(owner.to_owned()));
+        found.extend(properties.into_iter().flatten().map(|name| format!("{owner}.{name}")));
+    }
+    Some(found)
 }
