@@ -27,7 +27,7 @@ pub(crate) fn entry(listed: &Result<ListedEntry, Error>) -> Entry {
         package: Some(caps.package().to_owned()),
         arch: Some(caps.arch().to_owned()),
         accelerators: accelerators(caps),
-        groups: caps.groups().iter().map(Group::name).map(str::to_owned).collect(),
+        groups: groups(caps),
         size: Some(caps.bytes().len()),
     }
 }
@@ -108,6 +108,11 @@ pub(crate) fn version(caps: &Capabilities) -> Version {
 /// Returns the names of the accelerators that an emulator ran under.
 pub(crate) fn accelerators(caps: &Capabilities) -> Vec<String> {
     caps.accelerators().map(Accelerator::name).map(str::to_owned).collect()
+}
+
+/// Returns the names of the groups that an entry has, the core group included.
+pub(crate) fn groups(caps: &Capabilities) -> Vec<String> {
+    caps.groups().iter().map(Group::name).map(str::to_owned).collect()
 }
 
 /// Converts an error of the library into one of the interface.

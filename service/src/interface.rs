@@ -175,6 +175,8 @@ pub(crate) struct GetReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) arch: Option<String>,
     pub(crate) accelerators: Vec<String>,
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
 }
 
 /// Reply of `Query`.

@@ -231,8 +231,9 @@ impl Peer {
 
     /// Returns the path of an emulator's entry, and some of its answers. An emulator without a valid entry
     /// is probed first, unless no_probe is set. Groups are further answers that the entry must have:
-    /// devices, objects, cpu-models. The open file of a valid entry is passed as the only descriptor, where
-    /// the transport can pass one and the entry is in a file: docs/format.md specifies its content.
+    /// devices, objects, cpu-models; the groups in the reply are those that it has. The open file of a valid
+    /// entry is passed as the only descriptor, where the transport can pass one and the entry is in a file:
+    /// docs/format.md specifies its content.
     #[zlink(return_fds)]
     async fn get(
         &self,
@@ -386,6 +387,7 @@ fn get_reply(entry: &Capabilities) -> (GetReply, Vec<OwnedFd>) {
         version: Some(convert::version(entry)),
         arch: Some(entry.arch().to_owned()),
         accelerators: convert::accelerators(entry),
+        groups: convert::groups(entry),
     };
     (reply, entry.file().into_iter().map(OwnedFd::from).collect())
 }
@@ -397,5 +399,6 @@ fn missing() -> GetReply {
         version: None,
         arch: None,
         accelerators: Vec::new(),
+        groups: Vec::new(),
     }
 }

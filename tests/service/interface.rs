@@ -52,7 +52,7 @@ fn get_probes_a_missing_entry_and_passes_its_file() {
     assert_eq!(info["format"], capscache::format::FORMAT_VERSION);
 
     let unknown = client.call("Get", json!({"emulator": avr(), "no_probe": true}));
-    assert_eq!(unknown, json!({"state": "missing", "accelerators": []}));
+    assert_eq!(unknown, json!({"state": "missing", "accelerators": [], "groups": []}));
     assert_eq!(client.call("List", json!({}))["entries"], json!([]));
 
     client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": avr()}}));
@@ -78,10 +78,12 @@ fn get_fills_the_requested_groups() {
     let mut client = service.connect();
     let groups =
         |client: &mut Client| client.call("List", json!({}))["entries"][0]["groups"].take();
-    client.call("Get", json!({"emulator": avr()}));
-    assert_eq!(groups(&mut client), json!(["core"]));
+    let got = client.call("Get", json!({"emulator": avr()}));
+    assert_eq!((groups(&mut client), &got["groups"]), (json!(["core"]), &json!(["core"])));
     client.call("Get", json!({"emulator": avr(), "groups": ["objects"]}));
     assert_eq!(groups(&mut client), json!(["core", "objects"]));
+    let got = client.call("Get", json!({"emulator": avr()}));
+    assert_eq!(got["groups"], json!(["core", "objects"]), "the entry has more than was requested");
     let (error, facts) = client.error("Get", json!({"emulator": avr(), "groups": ["colours"]}));
     assert_eq!((error.as_str(), &facts["group"]), ("UnknownGroup", &"colours".into()));
     assert_eq!(facts["known"], json!(["core", "devices", "objects", "cpu-models"]));

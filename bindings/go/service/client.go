@@ -75,6 +75,7 @@ func (c *Client) get(ctx context.Context, emulator string, groups capscache.Grou
 		Version      version                 `json:"version"`
 		Arch         string                  `json:"arch"`
 		Accelerators []capscache.Accelerator `json:"accelerators"`
+		Groups       []string                `json:"groups"`
 	}
 	if err := c.call(ctx, "Get", parameters, &got); err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (c *Client) get(ctx context.Context, emulator string, groups capscache.Grou
 	return &entry{
 		client:       c,
 		emulator:     path,
-		groups:       groups,
+		groups:       groups | capscache.GroupsOf(got.Groups),
 		version:      capscache.Version(got.Version),
 		arch:         got.Arch,
 		accelerators: got.Accelerators,
