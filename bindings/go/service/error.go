@@ -5,13 +5,17 @@ package service
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	capscache "capscache.io/go"
 )
 
 // kinds are those of the errors of the interface; other errors are ErrService.
 var kinds = map[string]capscache.Kind{
-	interfaceName + "BadPath":                  capscache.ErrInvalidArgument,
+	interfaceName + "BadPath":                  capscache.ErrEmulator,
 	interfaceName + "NoSuchEmulator":           capscache.ErrEmulator,
 	interfaceName + "NotAnEmulator":            capscache.ErrNotAnEmulator,
 	interfaceName + "ProbeFailed":              capscache.ErrProbe,
@@ -19,7 +23,7 @@ var kinds = map[string]capscache.Kind{
 	interfaceName + "BadQuery":                 capscache.ErrInvalidQuery,
 	interfaceName + "UnknownFormat":            capscache.ErrInvalidArgument,
 	interfaceName + "UnknownGroup":             capscache.ErrInvalidArgument,
-	interfaceName + "CacheUnusable":            capscache.ErrRoot,
+	interfaceName + "CacheUnusable":            capscache.ErrEntry,
 	"org.varlink.service.InvalidParameter":     capscache.ErrInvalidArgument,
 	"org.varlink.service.MethodNotFound":       capscache.ErrUnsupported,
 	"org.varlink.service.MethodNotImplemented": capscache.ErrUnsupported,
@@ -54,7 +58,27 @@ func refusal(name string, parameters json.RawMessage) error {
 }
 
 func failure(kind capscache.Kind, path, format string, values ...any) *capscache.Error {
-	return &capscache.Error{Kind: kind, Path: path, Message: fmt.Sprintf(format, values...)}
+	return &capscache.Error{Kind: kind, Path: path, Message: escape(fmt.Sprintf(format, values...))}
+}
+
+// escape replaces what a terminal could act on, or what a reader could take for another line or another order: control and
+// format characters, and bytes that are not UTF-8. %q has escaped them in what it printed.
+func escape(text string) string {
+	var escaped strings.Builder
+	for at, size := 0, 0; at < len(text); at += size {
+		var char rune
+		char, size = utf8.DecodeRuneInString(text[at:])
+		switch {
+		case char == utf8.RuneError && size == 1:
+			fmt.Fprintf(&escaped, `\x%02x`, text[at])
+		case char == ' ' || unicode.IsPrint(char):
+			escaped.WriteRune(char)
+		default:
+			quoted := strconv.QuoteRuneToASCII(char)
+			escaped.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return escaped.String()
 }
 
 func unreadable(cause error) error {

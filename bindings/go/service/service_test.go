@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +166,39 @@ func TestAConnectionThatTheServiceClosedIsReplaced(t *testing.T) {
 		if _, err := client.List(context.Background()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestErrorsOfTheInterfaceHaveTheKindsOfTheReader(t *testing.T) {
+	for name, kind := range map[string]capscache.Kind{
+		"BadPath":        capscache.ErrEmulator,
+		"NoSuchEmulator": capscache.ErrEmulator,
+		"CacheUnusable":  capscache.ErrEntry,
+	} {
+		if err := refusal(interfaceName+name, nil); !errors.Is(err, kind) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestMessagesHaveNoCharactersThatATerminalActsOn(t *testing.T) {
+	for text, escaped := range map[string]string{
+		"no entry of /q é": "no entry of /q é",
+		"/\x1b[2J\n\x00":   `/\x1b[2J\n\x00`,
+		"/\u202e\u200b":    `/\u202e\u200b`,
+		"/\xff":            `/\xff`,
+	} {
+		if found := failure(capscache.ErrService, text, "%s", text); found.Message != escaped || found.Path != text {
+			t.Errorf("%q is %q", text, found.Message)
+		}
+	}
+	client := New(filepath.Join(t.TempDir(), "\x1b"))
+	if _, err := client.List(context.Background()); strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("%q", err.Error())
+	}
+	stale := listen(t, "{\"parameters\":{\"state\":\"stale\",\"accelerators\":[],\"groups\":[]}}\x00")
+	if _, err := stale.Lookup(context.Background(), "/\x1b"); !errors.Is(err, capscache.ErrNoEntry) || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("%q", err.Error())
 	}
 }
 

@@ -203,6 +203,11 @@ class ServiceTest(Directory):
         self.assertEqual((error.errno, error.error), (2, None))
         self.assertEqual(str(error), f"cannot call the service at {error.path}: No such file or directory")
 
+    def test_a_cache_that_cannot_be_used_is_an_error_of_entries(self) -> None:
+        service = self.peer(b'{"error":"io.capscache.Cache.CacheUnusable","parameters":{"reason":"because"}}\0')
+        with self.assertRaisesRegex(errors.EntryError, "because"):
+            service.get(AVR)
+
     def test_an_entry_that_the_service_could_not_store_is_an_error(self) -> None:
         service = self.peer(b'{"parameters":{"state":"valid","accelerators":[]}}\0')
         with self.assertRaisesRegex(errors.ServiceError, "the service stored none"):
