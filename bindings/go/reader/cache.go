@@ -10,6 +10,7 @@ import "C"
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"time"
 
@@ -76,11 +77,23 @@ func set(chosen *C.capscache_options, options Options) error {
 		C.capscache_options_set_trusted_owner(chosen, C.uint32_t(*uid))
 	}
 	if options.FailureTTL != 0 {
-		C.capscache_options_set_failure_ttl(chosen, C.uint32_t(options.FailureTTL/time.Second))
+		seconds, err := count("FailureTTL", options.FailureTTL, time.Second)
+		if err != nil {
+			return err
+		}
+		C.capscache_options_set_failure_ttl(chosen, seconds)
 	}
 	if options.StartTimeout != 0 || options.ProbeTimeout != 0 {
 		start, probe := timeouts(options.StartTimeout, options.ProbeTimeout)
-		C.capscache_options_set_timeouts(chosen, C.uint32_t(start.Milliseconds()), C.uint32_t(probe.Milliseconds()))
+		startMS, err := count("StartTimeout", start, time.Millisecond)
+		if err != nil {
+			return err
+		}
+		probeMS, err := count("ProbeTimeout", probe, time.Millisecond)
+		if err != nil {
+			return err
+		}
+		C.capscache_options_set_timeouts(chosen, startMS, probeMS)
 	}
 	for name, value := range options.Variables {
 		variable, err := textOf(name)
@@ -107,6 +120,18 @@ func set(chosen *C.capscache_options, options Options) error {
 		}
 	}
 	return nil
+}
+
+// count returns the units in a time, rounded up. The library takes 32 bits.
+func count(option string, length, unit time.Duration) (C.uint32_t, error) {
+	units := length / unit
+	if length%unit > 0 {
+		units++
+	}
+	if length < 0 || units > math.MaxUint32 {
+		return 0, invalid("%s is %v: it must be between 0 and %d times %v", option, length, uint32(math.MaxUint32), unit)
+	}
+	return C.uint32_t(units), nil
 }
 
 // timeouts returns both limits where one may be missing.

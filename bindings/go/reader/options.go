@@ -9,7 +9,8 @@ package reader
 
 import "time"
 
-// Options change how a cache is opened. The zero value has the defaults of the library.
+// Options change how a cache is opened. The zero value has the defaults of the library. Open returns ErrInvalidArgument for a time
+// that is negative or longer than 2^32 of its units: seconds of FailureTTL, milliseconds of the timeouts, which are rounded up.
 type Options struct {
 	// Fallbacks are the roots of other caches, such as capscache.SystemRoot, whose valid entries are used where the root has
 	// none. They are searched in this order and never written; one that is absent is skipped.
@@ -17,7 +18,7 @@ type Options struct {
 	// TrustedOwner is a user whose files are trusted beside those of root and of the user of this process, such as the owner
 	// of capscache.SystemRoot; nil stands for none.
 	TrustedOwner *uint32
-	// FailureTTL is the time, in whole seconds, after which an emulator that could not be probed is probed again if nothing
+	// FailureTTL is the time, rounded up to whole seconds, after which an emulator that could not be probed is probed again if nothing
 	// changes before; 0 stands for a minute.
 	FailureTTL time.Duration
 	// StartTimeout is the time that one process of a probe may take; 0 stands for ten seconds, or for ProbeTimeout if that is

@@ -140,6 +140,36 @@ func TestOptionsWithAZeroByteAreErrors(t *testing.T) {
 	}
 }
 
+func TestTimesThatTheLibraryCannotTakeAreErrors(t *testing.T) {
+	for _, options := range []Options{
+		{FailureTTL: -time.Nanosecond},
+		{FailureTTL: (1 << 32) * time.Second},
+		{StartTimeout: -time.Second},
+		{ProbeTimeout: -time.Second},
+		{StartTimeout: (1 << 32) * time.Millisecond},
+		{ProbeTimeout: 1<<63 - 1},
+	} {
+		if _, err := Open(t.TempDir(), options); !errors.Is(err, capscache.ErrInvalidArgument) {
+			t.Errorf("%+v: %v", options, err)
+		}
+	}
+}
+
+func TestAFailureIsRememberedForAtLeastItsTime(t *testing.T) {
+	silent := cachetest.Program(t, "qemu-system-avr", "#!/bin/sh\nexit 0\n")
+	cache := open(t, Options{FailureTTL: time.Hour + time.Nanosecond})
+	if _, err := cache.Get(context.Background(), silent, capscache.Core); !errors.Is(err, capscache.ErrNotAnEmulator) {
+		t.Fatalf("%v", err)
+	}
+	status, err := cache.Status(context.Background(), silent, false)
+	if err != nil || status.RetryIn <= 30*time.Minute || status.RetryIn > time.Hour+time.Second {
+		t.Fatalf("%+v, %v", status, err)
+	}
+	if number, err := count("", time.Nanosecond, time.Second); number != 1 || err != nil {
+		t.Fatalf("%d, %v", number, err)
+	}
+}
+
 func TestTheGarbageCollectorFreesWhatWasNotClosed(t *testing.T) {
 	cachetest.Need(t, cachetest.AVR)
 	var freed atomic.Int32
