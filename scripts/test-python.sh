@@ -22,5 +22,16 @@ fi
 CAPSCACHE_COMMAND=${CAPSCACHE_COMMAND:-$target/debug/capscache}
 export CAPSCACHE_COMMAND
 cd bindings/python/tests
+# With names of tests, only these.
+if [ $# = 0 ]; then
+    if "$target/python/bin/mypy" --version >/dev/null 2>&1 ||
+        "$target/python/bin/pip" --quiet --disable-pip-version-check install 'mypy>=1.11,<2'; then
+        # The annotations of the installed package agree with each other, and the stubs with the module.
+        "$target/python/bin/mypy" --strict --cache-dir "$target/python/mypy" --package capscache
+        MYPY_CACHE_DIR=$target/python/mypy "$target/python/bin/stubtest" capscache._native
+    else
+        echo 'SKIPPED: mypy cannot be installed: annotations of the Python package are not checked'
+    fi
+fi
 # All warnings are errors: what Python deprecates, and files that are not closed.
 exec "$target/python/bin/python" -X dev -W error -m unittest "$@"

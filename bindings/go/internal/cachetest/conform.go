@@ -182,11 +182,11 @@ func properties(t *testing.T, cache capscache.Cache) {
 	_, err = entry.Properties(ctx, "no-such")
 	isKind(t, err, capscache.ErrAbsent)
 	// An entry has the groups that were probed, whoever requested them.
-	looked, err := cache.Lookup(ctx, AVR)
+	hit, err := cache.Lookup(ctx, AVR)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer looked.Close()
+	defer hit.Close()
 	var types []struct{ Name string }
 	text, err := entry.JSON(ctx, "types")
 	if err != nil {
@@ -196,7 +196,7 @@ func properties(t *testing.T, cache capscache.Cache) {
 		t.Fatal(err)
 	}
 	equal(t, len(types) > 0, true)
-	for _, entry := range []capscache.Entry{entry, looked, get(t, cache, capscache.Core)} {
+	for _, entry := range []capscache.Entry{entry, hit, get(t, cache, capscache.Core)} {
 		for _, one := range types {
 			if _, err := entry.Properties(ctx, one.Name); errors.Is(err, capscache.ErrNotProbed) {
 				t.Fatalf("%s: %v", one.Name, err)

@@ -9,7 +9,20 @@ from capscache.model import Accelerator, Group, ListedEntry, Status, Validation,
 
 _Path = Union[str, os.PathLike[str]]
 
-__all__: list[str]
+__all__ = [
+    "Cache",
+    "CpuModel",
+    "Entry",
+    "Machine",
+    "Pending",
+    "Property",
+    "Query",
+    "__version__",
+    "escape",
+    "exchange",
+    "find_emulators",
+]
+
 __version__: str
 
 def find_emulators() -> list[str]:
