@@ -41,7 +41,10 @@ fn check_cache(opened: Result<Seeder, SeedError>) -> Check {
     let seeder = match opened {
         Ok(seeder) => seeder,
         Err(SeedError::NoDaemon { .. } | SeedError::NoDriver { .. }) => {
-            return Check::ok(PART, "neither a daemon nor QEMU's driver of it has a cache here");
+            return Check::ok(
+                PART,
+                "its daemon or its driver for QEMU is not installed: it has no cache of the system",
+            );
         }
         Err(error) => return of_error(&error),
     };

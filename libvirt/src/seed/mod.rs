@@ -11,7 +11,8 @@
 //! let seeder = Options::new(Instance::System).open()?;
 //! for emulator in seeder.emulators() {
 //!     if !seeder.check(&emulator)?.is_accepted() {
-//!         seeder.write(&emulator, &entry_of(&emulator))?; // an entry of the cache
+//!         let identity = seeder.identify(&emulator)?;
+//!         seeder.write(&emulator, &entry_of(&emulator), &identity)?; // an entry of the cache
 //!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
