@@ -65,14 +65,12 @@ impl Release {
 
 /// Returns the directories of libraries of a system, in the order in which libvirt's is searched for.
 pub(crate) fn library_directories(root: &Root) -> Vec<PathBuf> {
-    let multiarch = root.names(Path::new("/usr/lib")).unwrap_or_default();
-    let mut multiarch: Vec<_> =
-        multiarch.into_iter().filter(|name| name.contains("-linux-gnu")).collect();
+    let mut multiarch = root.names(Path::new("/usr/lib")).unwrap_or_default();
+    multiarch.retain(|name| name.contains("-linux-gnu"));
     // The libraries of a further architecture may be there too.
     multiarch.sort_by_key(|name| !name.starts_with(std::env::consts::ARCH));
-    let multiarch = multiarch.into_iter();
     let mut directories: Vec<PathBuf> = LIBRARY_DIRECTORIES.iter().map(PathBuf::from).collect();
-    directories.splice(1..1, multiarch.map(|name| Path::new("/usr/lib").join(name)));
+    directories.splice(1..1, multiarch.iter().map(|name| Path::new("/usr/lib").join(name)));
     directories
 }
 

@@ -2,6 +2,7 @@
 //!
 //! They stand in `flags.table`. To follow a new release of libvirt, see `docs/libvirt.md`.
 
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use crate::release::Release;
@@ -15,6 +16,21 @@ pub struct Flag {
     pub name: &'static str,
     /// The sources in all releases.
     sources: &'static [Sourced],
+}
+
+/// Flags are the same if their names are: each is in one table.
+impl PartialEq for Flag {
+    fn eq(&self, other: &Flag) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Flag {}
+
+impl Hash for Flag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 /// A source with the first and the last release in which it counts.

@@ -1,7 +1,6 @@
 //! Queries: parsed, answered, explained.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use capscache::format::QueryError as EntryQueryError;
@@ -12,7 +11,7 @@ use crate::error::QueryError;
 use crate::firmware;
 
 /// A query that is answered with yes, no or unknown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Query {
     /// A query about an entry.
@@ -115,32 +114,6 @@ fn explain_flag(entry: &Entry<Bytes>, flag: &Flag, release: Release) -> String {
 /// Returns the groups that the answers to queries need beyond the core group.
 pub fn groups_for(queries: &[Query], entry: &Entry<Bytes>) -> Groups {
     queries.iter().fold(Groups::CORE, |all, query| all | query.groups(entry))
-}
-
-/// Flags are the same if their names are: each is in one table.
-impl PartialEq for Query {
-    fn eq(&self, other: &Query) -> bool {
-        match (self, other) {
-            (Query::Entry(one), Query::Entry(other)) => one == other,
-            (Query::Flag(one, release), Query::Flag(other, of)) => {
-                (one.name, release) == (other.name, of)
-            }
-            (Query::Firmware(one), Query::Firmware(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Query {}
-
-impl Hash for Query {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Query::Entry(query) => query.hash(state),
-            Query::Flag(flag, release) => (flag.name, release).hash(state),
-            Query::Firmware(names) => names.hash(state),
-        }
-    }
 }
 
 /// Formats the text of the query, without the release of libvirt.

@@ -70,11 +70,7 @@ impl Directory {
         while let Some(name) = left.pop_front() {
             let next = root.outside(&walked.join(&name));
             let failed = |action| io_error(action, next.clone());
-            let stat = || match name.as_bytes() {
-                b".." => rustix::fs::fstat(&here),
-                _ => rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW),
-            };
-            let status = match stat() {
+            let status = match rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(status) => status,
                 Err(Errno::NOENT) if absent == Absent::Keep => return Ok(None),
                 Err(Errno::NOENT) => {
