@@ -1,7 +1,7 @@
 //! Lists of names in an entry; `None` for one that the emulator did not report.
 
 use capscache::Capabilities;
-use capscache::format::{Machine, NameList};
+use capscache::format::{FactKind, Machine, NameList};
 
 /// Returns the names in a list.
 pub(crate) fn of(caps: &Capabilities, list: &NameList) -> Option<Vec<String>> {
@@ -16,7 +16,7 @@ pub(crate) fn cpu_models(caps: &Capabilities) -> Option<Vec<String>> {
 /// Returns the names and aliases of the machine types under the best accelerator.
 pub(crate) fn machines(caps: &Capabilities) -> Option<Vec<String>> {
     let best = caps.best().ok()?;
-    caps.names(&NameList::Machines(best.accelerator())).ok()?;
+    best.answer(FactKind::Machines).ok()?;
     let names = |machine: Machine<'_>| {
         [Some(machine.name()), machine.alias()].into_iter().flatten().map(str::to_owned).collect()
     };

@@ -4,7 +4,7 @@ use capscache::Escaped;
 use capscache_libvirt::seed::{Options, SeedError, Seeder};
 use capscache_libvirt::{Installed, Release, UnknownRelease};
 
-use super::Check;
+use super::{Check, State};
 use crate::libvirt::{cpu_data, own_instance};
 use crate::output;
 
@@ -72,11 +72,8 @@ fn check_cache(opened: Result<Seeder, SeedError>) -> Check {
 }
 
 fn of_error(error: &SeedError) -> Check {
-    let message = output::chain(error);
-    match message.split_once("; ") {
-        Some((found, remedy)) => Check::warning(PART, found, remedy),
-        None => Check::warning(PART, message, "`capscache libvirt seed --verbose` reports more"),
-    }
+    let otherwise = "`capscache libvirt seed --verbose` reports more";
+    Check::of_message(PART, State::Warning, &output::chain(error), otherwise)
 }
 
 #[cfg(test)]
@@ -87,7 +84,6 @@ mod tests {
     use capscache_libvirt::seed::{Instance, Times};
 
     use super::*;
-    use crate::doctor::State;
 
     #[test]
     fn a_release_that_is_not_known_is_a_warning() {

@@ -56,11 +56,14 @@ impl Check {
 
     /// Returns the failure of an error of the cache, whose message ends with its remedy.
     fn of_error(part: &'static str, error: &anyhow::Error) -> Check {
-        let message = output::message(error);
-        match message.split_once("; ") {
-            Some((found, remedy)) => Check::failure(part, found, remedy),
-            None => Check::failure(part, message, "give another root with --root DIR"),
-        }
+        let otherwise = "give another root with --root DIR";
+        Check::of_message(part, State::Failure, &output::message(error), otherwise)
+    }
+
+    /// Returns a finding whose message ends with its remedy, or has the remedy `otherwise`.
+    fn of_message(part: &'static str, state: State, message: &str, otherwise: &str) -> Check {
+        let (found, remedy) = message.split_once("; ").unwrap_or((message, otherwise));
+        Check { state, ..Check::warning(part, found, remedy) }
     }
 }
 

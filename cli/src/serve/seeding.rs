@@ -48,9 +48,9 @@ pub(super) fn start(
     })
 }
 
-fn keep_filled(cache: &Cache, instance: &Instance, seeder: Seeder, changes: &Receiver<PathBuf>) {
-    fill(cache, &seeder, &BTreeSet::new());
-    let mut own = seeder.present().host.clone();
+fn keep_filled(cache: &Cache, instance: &Instance, first: Seeder, changes: &Receiver<PathBuf>) {
+    fill(cache, &first, &BTreeSet::new());
+    let mut last = first;
     loop {
         let changed: BTreeSet<PathBuf> = match changes.recv_timeout(INTERVAL) {
             Ok(emulator) => [emulator].into_iter().chain(changes.try_iter()).collect(),
@@ -59,10 +59,10 @@ fn keep_filled(cache: &Cache, instance: &Instance, seeder: Seeder, changes: &Rec
         };
         match examine(instance) {
             // Without a change of an emulator, libvirt, the modules or the host may have changed.
-            Ok(seeder) if changed.is_empty() && seeder.present().host == own => {}
+            Ok(seeder) if changed.is_empty() && seeder.present().host == last.present().host => {}
             Ok(seeder) => {
                 fill(cache, &seeder, &changed);
-                own = seeder.present().host.clone();
+                last = seeder;
             }
             Err(error) => warn!("{}", chain(error.as_ref())),
         }
