@@ -4,28 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::Scene;
-use crate::systems::{DOES_NOT_RUN, systems};
+use crate::systems::{run_in, systems};
 
 /// Runs `fixtures/libvirtd.sh`; returns the words of each line. `None`, with a report, if the command does not run in the system.
 fn libvirtd(system: &Path, into: &Path, mode: &[&str]) -> Option<Vec<Vec<String>>> {
     fs::create_dir(into).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/libvirtd.sh");
-    let mut command = Command::new(script);
-    command.arg(system).arg(env!("CARGO_BIN_EXE_capscache")).arg(into).args(mode);
-    let output = command.output().unwrap();
-    if output.status.code() == Some(DOES_NOT_RUN) {
-        println!(
-            "SKIPPED: the command does not run in {}: its C library is older",
-            system.display()
-        );
-        return None;
-    }
-    let log = || fs::read_to_string(into.join("log")).unwrap_or_default();
-    assert!(output.status.success(), "{output:?} {}", log());
-    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = run_in(system, "libvirtd.sh", into, mode)?;
     print!("{lines}");
     Some(lines.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect())
 }

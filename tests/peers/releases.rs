@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use crate::Scene;
-use crate::systems::{DOES_NOT_RUN, systems};
+use crate::systems::{run_in, systems};
 
 /// The path of each emulator in a system, from `fixtures/oracle.sh`.
 const EMULATOR: &str = "/run/oracle/qemu";
@@ -113,23 +113,6 @@ struct Result {
     without_file: Vec<String>,
 }
 
-/// Has the libvirt of a system probe all recordings; returns its release.
-fn probe(system: &Path, into: &Path, recordings: &BTreeMap<String, PathBuf>) -> Option<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/oracle.sh");
-    let mut command = Command::new(script);
-    command.arg(system).arg(env!("CARGO_BIN_EXE_capscache")).arg(into);
-    let output = command.args(recordings.values()).output().unwrap();
-    if output.status.code() == Some(DOES_NOT_RUN) {
-        println!(
-            "SKIPPED: the command does not run in {}: its C library is older",
-            system.display()
-        );
-        return None;
-    }
-    assert!(output.status.success(), "{output:?}");
-    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
-}
-
 /// Replays a recording for a release in a format.
 fn replay(scene: &Scene, recording: &Path, release: &str, format: &[&str]) -> Output {
     let recording = recording.to_str().unwrap();
@@ -145,8 +128,11 @@ fn the_files_of_each_release_on_recorded_emulators_equal_the_replays() {
     for (name, system) in systems() {
         let into = scene.path(name);
         fs::create_dir(&into).unwrap();
-        let Some(release) = probe(&system, &into, &recordings) else { continue };
-        let Some(result) = compare(&scene, &system, &into, &recordings, &release) else { continue };
+        let Some(printed) = run_in(&system, "oracle.sh", &into, recordings.values()) else {
+            continue;
+        };
+        let release = printed.trim();
+        let Some(result) = compare(&scene, &system, &into, &recordings, release) else { continue };
         let Result { identical, different, without_file } = result;
         println!(
             "libvirt {release}: {identical} identical, {} different of {} recordings",
