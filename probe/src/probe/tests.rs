@@ -94,7 +94,7 @@ fn prober() {
         result,
         high_water_kib: high_water_kib(),
         descriptors: descriptors().difference(&before).cloned().collect(),
-        threads: threads_now() - threads,
+        threads: threads_left(threads),
         has_children: rustix::process::waitid(WaitId::All, options).err() != Some(Errno::CHILD),
     };
     println!("{MARK}{}", serde_json::to_string(&report).unwrap());
@@ -153,6 +153,16 @@ fn descriptors() -> BTreeSet<String> {
 
 fn threads_now() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Returns how many threads there are beyond a number. The kernel wakes who joins a thread before it removes that from
+/// `/proc`, so that one that ends is waited for.
+fn threads_left(before: usize) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while threads_now() > before && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    threads_now() - before
 }
 
 fn high_water_kib() -> u64 {
