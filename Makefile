@@ -19,7 +19,7 @@ demo: ## build, probe every emulator of this machine into a throw-away cache, sh
 	@CARGO='$(CARGO)' scripts/demo.sh
 
 test: ## run all tests, those on real emulators included
-	@scripts/install-deps.sh cargo cc c++ faketime go qemu strace valgrind
+	@scripts/install-deps.sh cargo cc c++ faketime fish go jq perl qemu strace valgrind yaml zsh
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
 		$(CARGO) nextest run $(WITHOUT_LIBXML2) --locked; \

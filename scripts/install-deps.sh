@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime go libxml2 lintian
-#                                       make pkg-config python3 qemu rpm rustfmt strace target:TRIPLE tini
-#                                       typos valgrind
+# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap doxygen faketime fish go
+#                                       jq libxml2 lintian make perl pkg-config python3 qemu rpm rustfmt strace
+#                                       target:TRIPLE tini typos valgrind yaml zsh
 set -eu
 
 say() { printf '%s\n' "install-deps: $*" >&2; }
@@ -57,7 +57,13 @@ for tool; do
         rpm) command -v rpmbuild >/dev/null || packages="$packages rpm" ;;
         # Debian has the environments in a package of their own.
         python3) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv" ;;
-        faketime | lintian | make | pkg-config | strace | tini | valgrind) command -v "$tool" >/dev/null || packages="$packages $tool" ;;
+        # Every Debian has perl-base, which lacks JSON::PP.
+        perl) perl -MJSON::PP -e 1 2>/dev/null || packages="$packages perl" ;;
+        # PyYAML reads what the command writes.
+        yaml) python3 -c 'import yaml' 2>/dev/null || packages="$packages python3-yaml" ;;
+        doxygen | faketime | fish | jq | lintian | make | pkg-config | strace | tini | valgrind | zsh)
+            command -v "$tool" >/dev/null || packages="$packages $tool"
+            ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || components="$components clippy" ;;
         # The standard library of Rust for another host.
