@@ -13,7 +13,7 @@ skipped() { printf 'SKIPPED: %s\n' "$*"; }
 unshare -m true 2>/dev/null || skipped 'no mount namespace can be made: KVM is not hidden from any emulator'
 unshare -r true 2>/dev/null || skipped 'no user namespace can be made: the limits of watches are not tested'
 [ "$(id -u)" = 0 ] || skipped 'not root: no calls of other users are tested, and no packages are installed'
-for command in bash c++ dpkg fish go gofmt jq nm perl pkg-config python3 readelf script setpriv strace valgrind zsh; do
+for command in bash c++ dpkg doxygen fish go gofmt jq nm perl pkg-config python3 readelf script setpriv strace valgrind zsh; do
     command -v "$command" >/dev/null || skipped "no $command: what needs it is not tested"
 done
 perl -MJSON::PP -e 1 2>/dev/null || skipped 'no JSON::PP of Perl: the driver in Perl is not tested'

@@ -29,9 +29,11 @@
 
 /** The version of this header; capscache_version() is that of the library. */
 #define CAPSCACHE_VERSION "0.1.0"
-/** The version of this header as numbers. */
+/** The first number of the version of this header. */
 #define CAPSCACHE_VERSION_MAJOR 0
+/** The second number of the version of this header. */
 #define CAPSCACHE_VERSION_MINOR 1
+/** The third number of the version of this header. */
 #define CAPSCACHE_VERSION_PATCH 0
 
 /** The root of the cache of the whole system, which the service of capscache fills. */

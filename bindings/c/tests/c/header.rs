@@ -1,6 +1,8 @@
 //! The committed header.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn the_header_is_the_one_that_cbindgen_writes() {
@@ -31,4 +33,25 @@ fn the_header_has_the_version_of_the_package() {
     assert!(
         header.contains(&format!("#define CAPSCACHE_VERSION \"{}\"\n", env!("CARGO_PKG_VERSION")))
     );
+}
+
+#[test]
+fn doxygen_finds_every_part_of_the_header_documented_and_every_reference_resolved() {
+    let output = tempfile::tempdir().expect("a directory");
+    let doxygen = Command::new("doxygen").arg("-").stdin(Stdio::piped()).spawn();
+    let mut doxygen = match doxygen {
+        Ok(child) => child,
+        Err(error) => return println!("SKIPPED: doxygen: {error}"),
+    };
+    let configuration = format!(
+        "INPUT = \"{}/include/capscache.h\"\nOUTPUT_DIRECTORY = \"{}\"\nOPTIMIZE_OUTPUT_FOR_C = YES\nQUIET = YES\n\
+         GENERATE_LATEX = NO\nHAVE_DOT = NO\nWARN_IF_UNDOCUMENTED = YES\nWARN_AS_ERROR = FAIL_ON_WARNINGS\n",
+        env!("CARGO_MANIFEST_DIR"),
+        output.path().display(),
+    );
+    let mut stdin = doxygen.stdin.take().expect("a pipe");
+    stdin.write_all(configuration.as_bytes()).expect("doxygen reads");
+    drop(stdin);
+    assert!(doxygen.wait().expect("an end").success());
+    assert!(output.path().join("html/capscache_8h.html").exists());
 }
