@@ -1,5 +1,6 @@
 //! The rights to `/dev/kvm`, of the user who runs the command.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -43,28 +44,29 @@ fn check_node(path: &Path) -> Check {
             );
         }
     };
-    let group = users::group(status.gid());
     let rights = Rights {
         owner: users::name(status.uid()),
-        group,
+        group: users::group(status.gid()),
         mode: status.mode() & 0o777,
+        list: AccessList::of(path),
         user: users::name(rustix::process::geteuid().as_raw()),
     };
     let opened = File::options().read(true).write(true).open(path);
     rights.check(&node.to_string(), opened.map(drop))
 }
 
-/// Owner, group and mode of the node, and the user who runs the command.
+/// Owner, group, mode and access control list of the node, and the user who runs the command.
 struct Rights {
     owner: String,
     group: users::Group,
     mode: u32,
+    list: Option<AccessList>,
     user: String,
 }
 
 impl Rights {
     fn check(&self, node: &str, opened: io::Result<()>) -> Check {
-        let Rights { owner, group, mode, user } = self;
+        let Rights { owner, group, mode, user, .. } = self;
         let name = &group.name;
         let who =
             format!("{node} is {owner}:{name}, mode {mode:o}; {} may open it", self.may_open());
@@ -78,7 +80,7 @@ impl Rights {
                           device in its cgroup too";
             return Check::failure(PART, found, remedy);
         }
-        let remedy = if mode & 0o060 != 0o060 {
+        let remedy = if !self.group_may() {
             format!(
                 "permit the group: `chmod g+rw {node}`, or install the udev rules of QEMU or systemd"
             )
@@ -90,20 +92,77 @@ impl Rights {
         Check::failure(PART, format!("{user} may not open it: {who}"), remedy)
     }
 
+    /// Returns whether the members of the group may read and write the node. Where there is an access control list, the
+    /// mode has its mask in place of the group.
+    fn group_may(&self) -> bool {
+        self.list.as_ref().map_or(self.mode & 0o060 == 0o060, |list| list.group_may)
+    }
+
     /// Returns the users who may read and write the node.
     fn may_open(&self) -> String {
-        let Rights { owner, group, mode, .. } = self;
+        let Rights { owner, group, mode, list, .. } = self;
         if mode & 0o006 == 0o006 {
             return "every user".to_owned();
         }
-        let mut users = vec!["root".to_owned()];
-        if owner != "root" && mode & 0o600 == 0o600 {
-            users.push(owner.clone());
+        let mut names = vec!["root"];
+        if mode & 0o600 == 0o600 {
+            names.push(owner);
         }
-        if mode & 0o060 == 0o060 {
-            users.extend(group.members.iter().filter(|member| *member != owner).cloned());
+        if self.group_may() {
+            names.extend(group.members.iter().map(String::as_str));
         }
-        users.join(", ")
+        names.extend(list.iter().flat_map(|list| &list.names).map(String::as_str));
+        let mut known = HashSet::new();
+        names.retain(|name| known.insert(*name));
+        names.join(", ")
+    }
+}
+
+/// The rights that an access control list adds to the mode (`acl(5)`): udev gives the user who sits at the host the right to
+/// open KVM by one.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct AccessList {
+    /// Users who may read and write, and members of groups that may.
+    names: Vec<String>,
+    /// True if the group of the node may.
+    group_may: bool,
+}
+
+impl AccessList {
+    fn of(path: &Path) -> Option<AccessList> {
+        // 8 bytes an entry: more than the list of a device ever has.
+        let mut bytes = [0; 4096];
+        let length = rustix::fs::getxattr(path, "system.posix_acl_access", &mut bytes).ok()?;
+        AccessList::parse(&bytes[..length], users::name, |gid| users::group(gid).members)
+    }
+
+    /// Parses the value of the extended attribute (`linux/posix_acl_xattr.h`): a version, then a tag, permissions and the
+    /// number of a user or group for each entry, all of them little-endian.
+    fn parse(
+        bytes: &[u8],
+        user: impl Fn(u32) -> String,
+        members: impl Fn(u32) -> Vec<String>,
+    ) -> Option<AccessList> {
+        const VERSION: [u8; 4] = [2, 0, 0, 0];
+        const USER: u16 = 0x02;
+        const OWNING_GROUP: u16 = 0x04;
+        const GROUP: u16 = 0x08;
+        const MASK: u16 = 0x10;
+        let entries = bytes.strip_prefix(&VERSION)?.chunks_exact(8).map(|entry| {
+            let half = |at| u16::from_le_bytes([entry[at], entry[at + 1]]);
+            (half(0), half(2), u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]))
+        });
+        let mask = entries.clone().find(|entry| entry.0 == MASK).map_or(0o7, |entry| entry.1);
+        let mut list = AccessList::default();
+        for (tag, _, id) in entries.filter(|entry| entry.1 & mask & 0o6 == 0o6) {
+            match tag {
+                USER => list.names.push(user(id)),
+                GROUP => list.names.extend(members(id)),
+                OWNING_GROUP => list.group_may = true,
+                _ => (),
+            }
+        }
+        Some(list)
     }
 }
 
@@ -115,7 +174,7 @@ mod tests {
     fn rights(mode: u32, members: &[&str]) -> Rights {
         let members = members.iter().map(|&member| member.to_owned()).collect();
         let group = users::Group { name: "kvm".to_owned(), members };
-        Rights { owner: "root".to_owned(), group, mode, user: "ann".to_owned() }
+        Rights { owner: "root".to_owned(), group, mode, list: None, user: "ann".to_owned() }
     }
 
     #[test]
@@ -137,6 +196,29 @@ mod tests {
         let busy = rights(0o666, &[]).check("/dev/kvm", Err(io::Error::from_raw_os_error(16)));
         assert!(busy.found.starts_with("cannot open /dev/kvm: "), "{}", busy.found);
         assert!(busy.found.ends_with("; every user may open it"), "{}", busy.found);
+    }
+
+    #[test]
+    fn an_access_control_list_permits_users_and_has_the_mask_in_place_of_the_group() {
+        let entry = |(tag, permissions, id): (u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let parse = |entries: &[(u16, u16, u32)]| {
+            let bytes = [vec![2, 0, 0, 0], entries.iter().copied().flat_map(entry).collect()];
+            let members = |gid: u32| vec![format!("member-of-{gid}")];
+            AccessList::parse(&bytes.concat(), |uid| format!("user-{uid}"), members).unwrap()
+        };
+        let none = u32::MAX;
+        let owner = (0x01, 6, none);
+        let listed = [owner, (0x02, 6, 7), (0x02, 4, 8), (0x04, 0, none), (0x08, 6, 9)];
+        let list = parse(&[&listed[..], &[(0x10, 6, none), (0x20, 0, none)]].concat());
+        assert_eq!(list.names, ["user-7", "member-of-9"]);
+        let with_list = Rights { list: Some(list), ..rights(0o660, &["bob"]) };
+        assert_eq!(with_list.may_open(), "root, user-7, member-of-9");
+        let masked = parse(&[&listed[..], &[(0x10, 4, none)]].concat());
+        assert_eq!(masked, AccessList::default());
+        assert!(parse(&[owner, (0x04, 6, none)]).group_may);
+        assert_eq!(AccessList::parse(&[1, 0, 0, 0], |_| String::new(), |_| Vec::new()), None);
     }
 
     #[test]

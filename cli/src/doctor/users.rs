@@ -14,28 +14,30 @@ pub(super) fn name(uid: u32) -> String {
 pub(super) struct Group {
     /// The name, or the number of one without a name.
     pub(super) name: String,
-    /// Names of the users that the file lists as members.
+    /// Names of the users whose primary group it is, then of those that `/etc/group` lists as members.
     pub(super) members: Vec<String>,
 }
 
 /// Returns a group by its number.
 pub(super) fn group(gid: u32) -> Group {
-    find(gid, &fs::read_to_string("/etc/group").unwrap_or_default())
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    find(gid, &read("/etc/passwd"), &read("/etc/group"))
 }
 
-fn find(gid: u32, groups: &str) -> Group {
+fn find(gid: u32, users: &str, groups: &str) -> Group {
     let gid = gid.to_string();
-    let found = groups.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        match fields[..] {
-            [name, _, id, members] if id == gid => {
-                let members = members.split(',').filter(|name| !name.is_empty());
-                Some(Group { name: name.into(), members: members.map(str::to_owned).collect() })
-            }
-            _ => None,
-        }
+    let fields = |line| str::split(line, ':').collect::<Vec<_>>();
+    let primary = users.lines().map(fields).filter_map(|fields| match fields[..] {
+        [name, _, _, id, ..] if id == gid => Some(name),
+        _ => None,
     });
-    found.unwrap_or(Group { name: gid, members: Vec::new() })
+    let group = groups.lines().map(fields).find_map(|fields| match fields[..] {
+        [name, _, id, members] if id == gid => Some((name, members)),
+        _ => None,
+    });
+    let (name, listed) = group.unwrap_or((&gid, ""));
+    let listed = listed.split(',').filter(|name| !name.is_empty());
+    Group { name: name.to_owned(), members: primary.chain(listed).map(str::to_owned).collect() }
 }
 
 #[cfg(test)]
@@ -44,13 +46,14 @@ mod tests {
 
     #[test]
     fn a_group_has_its_members_and_one_without_a_name_its_number() {
-        let file = "kvm:x:103:ann,bob\ndisk:x:6:\n";
+        let users = "root:x:0:0::/root:/bin/sh\neve:x:1:103::/:/bin/sh\n";
+        let groups = "kvm:x:103:ann,bob\ndisk:x:6:\n";
         let group = |name: &str, members: &[&str]| Group {
             name: name.to_owned(),
             members: members.iter().map(|&member| member.to_owned()).collect(),
         };
-        assert_eq!(find(103, file), group("kvm", &["ann", "bob"]));
-        assert_eq!(find(6, file), group("disk", &[]));
-        assert_eq!(find(3, file), group("3", &[]));
+        assert_eq!(find(103, users, groups), group("kvm", &["eve", "ann", "bob"]));
+        assert_eq!(find(6, users, groups), group("disk", &[]));
+        assert_eq!(find(3, users, groups), group("3", &[]));
     }
 }
