@@ -290,6 +290,39 @@ fn the_page_about_json_names_every_key_of_the_schema() {
     assert!(unnamed.is_empty(), "docs/json.md does not name {unnamed:?}");
 }
 
+/// Adds the places of objects that are valid with keys that they do not name.
+fn add_open(schema: &Value, place: &str, open: &mut Vec<String>) {
+    match schema {
+        Value::Object(parts) => {
+            let is_object = parts.get("type").is_some_and(|name| name == "object");
+            if (is_object || parts.contains_key("properties"))
+                && !parts.contains_key("additionalProperties")
+            {
+                open.push(place.to_owned());
+            }
+            parts.iter().for_each(|(key, part)| add_open(part, &format!("{place}/{key}"), open));
+        }
+        Value::Array(parts) => {
+            (0..).zip(parts).for_each(|(at, part): (usize, _)| {
+                add_open(part, &format!("{place}/{at}"), open);
+            });
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn only_objects_that_qemu_and_firmware_define_are_open() {
+    let mut open = Vec::new();
+    add_open(&parsed(SCHEMA)["$defs"], "", &mut open);
+    let expected = [
+        "/inspect-firmware/properties/firmware/items/properties/descriptor",
+        "/run/oneOf/2/properties/data",
+        "/QmpObject",
+    ];
+    assert_eq!(open, expected);
+}
+
 #[test]
 fn a_document_without_a_key_or_with_a_value_of_another_type_is_refused() {
     let schema = Schema::new();
