@@ -1,6 +1,8 @@
 //! Reading of `<qemuCaps>` documents as libvirt reads them: elements in any order, unknown ones ignored,
 //! strict where libvirt is strict.
 
+use std::collections::HashSet;
+
 use crate::arch;
 use crate::caps::{
     AcceleratorCaps, Cpu, CpuData, CpuProperty, CpuValue, Cpuid, EnlightenmentValues, Gic, HYPERV,
@@ -8,7 +10,7 @@ use crate::caps::{
 };
 use crate::flags::find;
 use crate::release::{Deprecated, Release};
-use crate::xml::{Element, MAX_XML_BYTES, XmlError, XmlReader};
+use crate::xml::{Element, MAX_XML_BYTES, XmlError, XmlReader, is_xml, parse_number};
 
 impl QemuCaps {
     /// Reads a `<qemuCaps>` document as a release of libvirt does: elements and attributes that it does not
@@ -18,7 +20,11 @@ impl QemuCaps {
     /// [`XmlError`]. A flag of a later release is one, a flag that libvirt retired is not.
     pub fn from_xml(text: &str, release: Release) -> Result<QemuCaps, XmlError> {
         if text.len() > MAX_XML_BYTES {
-            return Err(XmlError::TooLong { bytes: text.len() });
+            return Err(XmlError::TooLong);
+        }
+        if let Some((at, character)) = text.char_indices().find(|(_, one)| !is_xml(*one)) {
+            let what = format!("U+{:04X} is not a character of XML", u32::from(character));
+            return Err(XmlError::Syntax { at: at as u64, what });
         }
         let caps = XmlReader::new(text).document(release)?;
         // Without these libvirt probes the emulator again.
@@ -33,17 +39,19 @@ impl QemuCaps {
     }
 }
 
-/// The mandatory elements that were read.
-#[derive(Default)]
-struct Seen {
-    emulator: bool,
-    qemu_ctime: bool,
-    self_ctime: bool,
-    self_version: bool,
-    version: bool,
-    microcode_version: bool,
-    arch: bool,
-}
+/// The elements that libvirt requires.
+const REQUIRED: [(&str, &str); 7] = [
+    ("emulator", "<emulator>"),
+    ("qemuctime", "<qemuctime>"),
+    ("selfctime", "<selfctime>"),
+    ("selfvers", "<selfvers>"),
+    ("version", "<version>"),
+    ("microcodeVersion", "<microcodeVersion>"),
+    ("arch", "<arch>"),
+];
+
+/// The elements that a document has several of; of all others libvirt reads the first.
+const REPEATED: [&str; 5] = ["flag", "hostCPU", "cpu", "machine", "gic"];
 
 impl<'t> XmlReader<'t> {
     fn document(&mut self, release: Release) -> Result<QemuCaps, XmlError> {
@@ -52,57 +60,36 @@ impl<'t> XmlReader<'t> {
             return Err(XmlError::Root { found: root.name().to_owned() });
         }
         let mut caps = QemuCaps { release, ..QemuCaps::default() };
-        let mut seen = Seen::default();
+        let mut seen = HashSet::new();
         if !root.is_empty {
             while let Some(element) = self.child()? {
-                self.top_level(element, &mut caps, &mut seen)?;
+                let name = element.name();
+                match REPEATED.contains(&name) || seen.insert(name.to_owned()) {
+                    true => self.top_level(element, &mut caps)?,
+                    false => self.skip(&element)?,
+                }
             }
         }
         if self.child()?.is_some() {
             return Err(self.syntax("a second root"));
         }
-        for (is_present, what) in [
-            (seen.emulator, "<emulator>"),
-            (seen.qemu_ctime, "<qemuctime>"),
-            (seen.self_ctime, "<selfctime>"),
-            (seen.self_version, "<selfvers>"),
-            (seen.version, "<version>"),
-            (seen.microcode_version, "<microcodeVersion>"),
-            (seen.arch, "<arch>"),
-        ] {
-            if !is_present {
-                return Err(XmlError::Missing { what });
-            }
+        match REQUIRED.iter().find(|(name, _)| !seen.contains(*name)) {
+            Some((_, what)) => Err(XmlError::Missing { what }),
+            None => Ok(caps),
         }
-        Ok(caps)
     }
 
-    fn top_level(
-        &mut self,
-        element: Element<'t>,
-        caps: &mut QemuCaps,
-        seen: &mut Seen,
-    ) -> Result<(), XmlError> {
+    fn top_level(&mut self, element: Element<'t>, caps: &mut QemuCaps) -> Result<(), XmlError> {
         match element.name() {
-            "emulator" => {
-                caps.emulator = self.text(&element)?;
-                seen.emulator = true;
-            }
-            "qemuctime" => {
-                caps.qemu_ctime = self.number(&element, "<qemuctime>")?;
-                seen.qemu_ctime = true;
-            }
+            "emulator" => caps.emulator = self.text(&element)?,
+            "qemuctime" => caps.qemu_ctime = self.number(&element, "<qemuctime>")?,
+            // What is not a number counts as none.
             "qemumoddirmtime" => {
-                caps.module_directory_mtime = self.number(&element, "<qemumoddirmtime>")?;
+                caps.module_directory_mtime =
+                    parse_number(self.text(&element)?, "<qemumoddirmtime>").unwrap_or(0);
             }
-            "selfctime" => {
-                caps.self_ctime = self.number(&element, "<selfctime>")?;
-                seen.self_ctime = true;
-            }
-            "selfvers" => {
-                caps.self_version = self.number(&element, "<selfvers>")?;
-                seen.self_version = true;
-            }
+            "selfctime" => caps.self_ctime = self.number(&element, "<selfctime>")?,
+            "selfvers" => caps.self_version = self.number(&element, "<selfvers>")?,
             "flag" => {
                 let name = element.required("name", "flag@name")?;
                 let is_known = find(&name).is_some_and(|flag| flag.since <= caps.release);
@@ -111,13 +98,9 @@ impl<'t> XmlReader<'t> {
                 }
                 self.skip(&element)?;
             }
-            "version" => {
-                caps.version = self.number(&element, "<version>")?;
-                seen.version = true;
-            }
+            "version" => caps.version = self.number(&element, "<version>")?,
             "microcodeVersion" => {
                 caps.microcode_version = self.number(&element, "<microcodeVersion>")?;
-                seen.microcode_version = true;
             }
             "hostCPUSignature" => caps.host_cpu_signature = Some(self.text(&element)?),
             "package" => caps.package = self.text(&element)?,
@@ -129,7 +112,6 @@ impl<'t> XmlReader<'t> {
                     let found = std::mem::take(&mut caps.arch);
                     return Err(XmlError::Value { what: "<arch>", found });
                 }
-                seen.arch = true;
             }
             "hostCPU" | "cpu" | "machine" => self.per_accelerator(&element, caps)?,
             "gic" => {
@@ -164,15 +146,16 @@ impl<'t> XmlReader<'t> {
         caps: &mut QemuCaps,
     ) -> Result<(), XmlError> {
         let release = caps.release;
-        let kind = element.required("type", "@type of an accelerator")?;
-        let AcceleratorCaps { host_cpu, cpus, machines } = match kind.as_str() {
-            "kvm" => &mut caps.kvm,
-            "hvf" => &mut caps.hvf,
-            "tcg" => &mut caps.tcg,
+        let kind = element.attribute("type")?;
+        let AcceleratorCaps { host_cpu, cpus, machines } = match kind.as_deref() {
+            Some("kvm") => &mut caps.kvm,
+            Some("hvf") => &mut caps.hvf,
+            Some("tcg") => &mut caps.tcg,
             _ => return self.skip(element),
         };
         match element.name() {
-            "hostCPU" => *host_cpu = Some(self.host_cpu(element, release)?),
+            "hostCPU" if host_cpu.is_none() => *host_cpu = Some(self.host_cpu(element, release)?),
+            "hostCPU" => self.skip(element)?,
             "cpu" => cpus.push(self.cpu(element)?),
             _ => {
                 machines.push(machine(element, release)?);
@@ -395,9 +378,7 @@ fn property(element: &Element<'_>) -> Result<CpuProperty, XmlError> {
             _ => return Err(XmlError::Value { what, found: value }),
         },
         "string" => CpuValue::String(value),
-        "number" => CpuValue::Number(
-            value.parse().map_err(|_| XmlError::Value { what, found: value.clone() })?,
-        ),
+        "number" => CpuValue::Number(parse_number(value, what)?),
         other => {
             return Err(XmlError::Value { what: "property@type", found: other.to_owned() });
         }

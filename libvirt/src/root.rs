@@ -93,12 +93,13 @@ impl Root {
         })
     }
 
-    /// Returns the text of a file.
+    /// Returns the text of a file; bytes that are not UTF-8 are replaced by U+FFFD.
     pub(crate) fn read(&self, path: &Path) -> io::Result<String> {
         let file = File::from(self.open_file(path, OFlags::RDONLY)?);
-        let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     /// Returns the names in a directory, sorted; those that are not UTF-8 are left out.

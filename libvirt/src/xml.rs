@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use capscache_format::Escaped;
+use memchr::memmem;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -17,11 +18,8 @@ const MAX_DEPTH: usize = 32;
 #[non_exhaustive]
 pub enum XmlError {
     /// It is too long.
-    #[error("cannot parse the document: it has {bytes} bytes, more than {MAX_XML_BYTES}")]
-    TooLong {
-        /// The length in bytes.
-        bytes: usize,
-    },
+    #[error("cannot parse the document: it has more than {MAX_XML_BYTES} bytes")]
+    TooLong,
     /// It is not well formed.
     #[error("cannot parse the document: not XML at byte {at}: {}", Escaped::new(what))]
     Syntax {
@@ -58,6 +56,15 @@ pub enum XmlError {
         /// The value.
         found: String,
     },
+}
+
+/// Returns whether XML 1.0 permits a character (its production `Char`).
+pub(crate) fn is_xml(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' => true,
+        '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => false,
+        _ => true,
+    }
 }
 
 /// A reader of elements.
@@ -106,22 +113,35 @@ impl<'t> XmlReader<'t> {
                     if self.depth > MAX_DEPTH {
                         return Err(self.syntax("elements are nested too deeply"));
                     }
-                    let at = self.reader.buffer_position();
-                    return Ok(Some(Element { tag, is_empty: false, at }));
+                    return self.element(tag, false).map(Some);
                 }
-                Event::Empty(tag) => {
-                    let at = self.reader.buffer_position();
-                    return Ok(Some(Element { tag, is_empty: true, at }));
-                }
+                Event::Empty(tag) => return self.element(tag, true).map(Some),
                 Event::End(_) => {
                     self.depth -= 1;
                     return Ok(None);
                 }
                 Event::Eof if self.depth > 0 => return Err(self.syntax("the text ends too early")),
                 Event::Eof => return Ok(None),
+                Event::Text(text) if self.depth == 0 && !text.trim_ascii().is_empty() => {
+                    return Err(self.syntax("text beside the root"));
+                }
+                Event::CData(_) | Event::GeneralRef(_) if self.depth == 0 => {
+                    return Err(self.syntax("text beside the root"));
+                }
                 // Text between elements is ignored.
                 _ => {}
             }
+        }
+    }
+
+    fn element(&self, tag: BytesStart<'t>, is_empty: bool) -> Result<Element<'t>, XmlError> {
+        let element = Element { tag, is_empty, at: self.reader.buffer_position() };
+        // Rare, so that the search of the whole tag is what is paid for each.
+        let has_namespace = memmem::find(element.tag.as_bytes(), b"xmlns").is_some()
+            && element.attribute("xmlns")?.is_some_and(|name| !name.is_empty());
+        match has_namespace {
+            true => Err(self.syntax("a default namespace, in which libvirt finds no element")),
+            false => Ok(element),
         }
     }
 
@@ -151,8 +171,10 @@ impl<'t> XmlReader<'t> {
                 Event::GeneralRef(reference) => {
                     let name: &str = &reference;
                     let resolved = quick_xml::escape::resolve_xml_entity(name).map(str::to_owned);
-                    let character =
-                        || Some(reference.resolve_char_ref().ok().flatten()?.to_string());
+                    let character = || {
+                        let character = reference.resolve_char_ref().ok().flatten();
+                        Some(character.filter(|one| is_xml(*one))?.to_string())
+                    };
                     let resolved = resolved.or_else(character);
                     text.push_str(&resolved.ok_or_else(|| self.syntax("an unknown entity"))?);
                 }
@@ -179,8 +201,7 @@ impl<'t> XmlReader<'t> {
         element: &Element<'t>,
         what: &'static str,
     ) -> Result<N, XmlError> {
-        let text = self.text(element)?;
-        text.trim().parse().map_err(|_| XmlError::Value { what, found: text })
+        parse_number(self.text(element)?, what)
     }
 
     pub(crate) fn yes_no_text(
@@ -205,6 +226,12 @@ impl<'t> XmlReader<'t> {
     }
 }
 
+/// Parses a number as `strtol` does, which skips what is blank in C before it, and libvirt, which permits nothing after it.
+pub(crate) fn parse_number<N: FromStr>(text: String, what: &'static str) -> Result<N, XmlError> {
+    let digits = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
+    digits.parse().map_err(|_| XmlError::Value { what, found: text })
+}
+
 fn parse_yes_no(text: String, what: &'static str) -> Result<bool, XmlError> {
     match text.as_str() {
         "yes" => Ok(true),
@@ -226,7 +253,11 @@ impl Element<'_> {
             let attribute = attribute.map_err(|error| wrong(error.to_string()))?;
             if attribute.key.into_inner() == name {
                 let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0);
-                found = Some(value.map_err(|error| wrong(error.to_string()))?.into_owned());
+                let value = value.map_err(|error| wrong(error.to_string()))?;
+                if !value.chars().all(is_xml) {
+                    return Err(wrong("a reference to what is not a character of XML".to_owned()));
+                }
+                found = Some(value.into_owned());
             }
         }
         Ok(found)
@@ -237,8 +268,7 @@ impl Element<'_> {
     }
 
     pub(crate) fn parsed<N: FromStr>(&self, name: &str, what: &'static str) -> Result<N, XmlError> {
-        let text = self.required(name, what)?;
-        text.parse().map_err(|_| XmlError::Value { what, found: text })
+        parse_number(self.required(name, what)?, what)
     }
 
     pub(crate) fn hexadecimal(&self, name: &str, what: &'static str) -> Result<u32, XmlError> {

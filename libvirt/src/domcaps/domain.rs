@@ -79,8 +79,8 @@ pub enum DomainError {
     },
     /// The emulator has no such machine type.
     #[error(
-        "cannot describe domains of the machine type {machine:?}: the emulator does not have it under {virt_type}; \
-         `capscache inspect EMULATOR machines` lists those that it has"
+        "cannot describe domains of the machine type {machine:?}: libvirt does not find it under {virt_type}; \
+         `capscache inspect EMULATOR machines` lists those of the emulator, of which libvirt uses all but \"none\""
     )]
     Machine {
         /// The requested name.

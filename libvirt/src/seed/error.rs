@@ -7,6 +7,7 @@ use capscache_format::Escaped;
 
 use crate::derive::CapsError;
 use crate::validity::Outdated;
+use crate::xml::XmlError;
 
 /// The reason why libvirt's cache cannot be filled.
 #[derive(Debug, thiserror::Error)]
@@ -134,12 +135,11 @@ pub enum SeedError {
     )]
     DependsOnHost,
     /// libvirt would discard the file: the answers come from other surroundings than those that it finds.
-    #[error("cannot fill libvirt's cache: it would discard a file with these answers: {reason}")]
-    NotAccepted {
-        /// The reason.
-        #[source]
-        reason: Outdated,
-    },
+    #[error("cannot fill libvirt's cache: it would discard a file with these answers")]
+    NotAccepted(#[source] Outdated),
+    /// libvirt could not read the file: a name has characters that XML does not have.
+    #[error("cannot fill libvirt's cache: it could not read a file with these answers")]
+    NotReadable(#[source] XmlError),
 }
 
 /// Returns a function that turns an error of the system into one about a path.

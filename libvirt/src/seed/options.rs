@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
 use super::error::{SeedError, io_error};
 use super::search;
 use super::seeder::Seeder;
@@ -109,15 +111,20 @@ impl Options {
             Instance::Session(caches) => caches.join("libvirt/qemu/cache"),
             Instance::Embedded(within) => within.join("cache/qemu"),
         };
-        let path = self.path.unwrap_or_else(|| match self.instance {
-            Instance::Session(_) | Instance::Embedded(_) if self.image.is_none() => {
-                std::env::var_os("PATH").unwrap_or_default()
-            }
-            _ => search::DAEMON_PATH.into(),
+        let is_of_this_user = self.instance != Instance::System && self.image.is_none();
+        let path = self.path.unwrap_or_else(|| match is_of_this_user {
+            // GLib's default, by which libvirt searches.
+            true => std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()),
+            false => search::daemon_path(&root).into(),
         });
         let directory = directory.join("capabilities");
+        // Root may execute what any user may.
+        let is_program = |path: &Path| {
+            let may_execute = || accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+            root.is_program(path) && (!is_of_this_user || may_execute())
+        };
         Ok(Seeder {
-            emulators: search::emulators(&root, &path, &present.arch, release),
+            emulators: search::emulators(is_program, &path, &present.arch, release),
             root,
             is_image: self.image.is_some(),
             installed,

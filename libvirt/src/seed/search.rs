@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::arch;
 use crate::release::Release;
@@ -11,13 +11,35 @@ use crate::root::Root;
 /// The emulator of distributions that install one only.
 const ONLY: &str = "/usr/libexec/qemu-kvm";
 
-/// The `PATH` of a daemon that systemd starts (`systemd.exec(5)`).
-pub(super) const DAEMON_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+/// Returns the `PATH` of a daemon that systemd starts (`systemd.exec(5)`, `default_PATH` in its `path-util.c`): without
+/// directories for administrators that are links to those for all.
+pub(super) fn daemon_path(root: &Root) -> &'static str {
+    let file =
+        |path: &str| root.status(Path::new(path)).map(|status| (status.st_dev, status.st_ino));
+    let is_split = |own: &str, other: &str| match (file(own), file(other)) {
+        (Ok(own), Ok(other)) => own != other,
+        _ => false,
+    };
+    match () {
+        () if is_split("/usr/sbin", "/usr/bin") => {
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+        }
+        () if is_split("/usr/local/sbin", "/usr/local/bin") => {
+            "/usr/local/sbin:/usr/local/bin:/usr/bin"
+        }
+        () => "/usr/local/bin:/usr/bin",
+    }
+}
 
 /// Returns the emulators that a release of libvirt searches for on `path` (in the form of `PATH`) when it lists the guests of a
 /// host: one of each architecture. Each is returned once, by the path that names libvirt's file of it.
-pub(super) fn emulators(root: &Root, path: &OsStr, host: &str, release: Release) -> Vec<PathBuf> {
-    let is_present = |file: &PathBuf| root.is_program(file);
+pub(super) fn emulators(
+    is_program: impl Fn(&Path) -> bool,
+    path: &OsStr,
+    host: &str,
+    release: Release,
+) -> Vec<PathBuf> {
+    let is_present = |file: &PathBuf| is_program(file);
     let on_path = |arch: &str| {
         let name = format!("qemu-system-{}", arch::of_emulator(arch));
         let directories = std::env::split_paths(path).filter(|directory| directory.is_absolute());

@@ -154,8 +154,8 @@ impl Seeder {
     ///
     /// # Errors
     /// [`SeedError`]: as [`Seeder::check`]; [`SeedError::QemuCaps`] if libvirt keeps no such emulator;
-    /// [`SeedError::NotAccepted`] or [`SeedError::DependsOnHost`] if it would discard the file; [`SeedError::Changed`] if
-    /// the emulator was replaced meanwhile. The old file is kept.
+    /// [`SeedError::NotAccepted`], [`SeedError::NotReadable`] or [`SeedError::DependsOnHost`] if it would discard the file;
+    /// [`SeedError::Changed`] if the emulator was replaced meanwhile. The old file is kept.
     pub fn write<B: AsRef<[u8]>>(
         &self,
         emulator: &Path,
@@ -176,11 +176,13 @@ impl Seeder {
             return Err(SeedError::DependsOnHost);
         }
         let host = present.host.clone().kept_with(entry, self.release);
-        let caps = QemuCaps::from_entry(entry, host, self.release)?;
-        present.check(&caps).map_err(|reason| SeedError::NotAccepted { reason })?;
+        let xml = QemuCaps::from_entry(entry, host, self.release)?.to_xml();
+        // Names may have characters that XML does not have, or not as they are: libvirt would not find them again.
+        let read = QemuCaps::from_xml(&xml, self.release).map_err(SeedError::NotReadable)?;
+        present.check(&read).map_err(SeedError::NotAccepted)?;
         let directory = self.open_directory(Absent::Make)?;
         let directory = directory.expect("an absent directory is made");
-        directory.write(&file_name(emulator)?, &caps.to_xml())
+        directory.write(&file_name(emulator)?, &xml)
     }
 
     /// Reads a file, also one of another release, since libvirt compares the release before all else.

@@ -1,10 +1,11 @@
 //! The user that libvirt runs emulators as, and whether that user may open KVM.
 
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::error::SeedError;
+use super::error::{SeedError, io_error};
 use crate::root::Root;
 
 /// The users that distributions compile into libvirt, of which the first that exists is the default; else root.
@@ -29,11 +30,14 @@ impl QemuUser {
     /// distributions compile into it. Users are those of `/etc/passwd` and `/etc/group`.
     ///
     /// # Errors
-    /// [`SeedError::UnknownUser`].
+    /// [`SeedError::UnknownUser`]; [`SeedError::Io`] if one of the files is there and cannot be read.
     pub(super) fn find(root: &Root, configuration: &Path) -> Result<QemuUser, SeedError> {
-        let read = |path: &str| root.read(Path::new(path)).unwrap_or_default();
-        let (users, groups) = (read("/etc/passwd"), read("/etc/group"));
-        let text = root.read(configuration).unwrap_or_default();
+        let read = |path: &Path| match root.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read.map_err(io_error("read", root.outside(path))),
+        };
+        let (users, groups) = (read(Path::new("/etc/passwd"))?, read(Path::new("/etc/group"))?);
+        let text = read(configuration)?;
         let default = DEFAULT_USERS.into_iter().find(|name| line_of(&users, name).is_some());
         let named = setting(&text, "user").or(default).unwrap_or("root");
         let unknown = |kind, name: &str| SeedError::UnknownUser {
@@ -86,15 +90,38 @@ impl QemuUser {
     }
 }
 
-/// Returns the value of a setting with a string in a configuration of libvirt; the last one counts.
-fn setting<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    let value = |line: &'t str| {
-        let rest = line.trim_start().strip_prefix(name)?.trim_start().strip_prefix('=')?;
-        let rest = rest.trim_start();
-        let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-        rest[1..].split(quote).next()
-    };
-    text.lines().filter_map(value).next_back().filter(|value| !value.is_empty())
+/// Returns the value of a setting with a string in a configuration of libvirt; the first one counts (`virConfGetValue`).
+fn setting<'t>(mut text: &'t str, name: &str) -> Option<&'t str> {
+    loop {
+        text = text.trim_start();
+        if text.is_empty() {
+            return None;
+        }
+        let end_of_line = text.find('\n').unwrap_or(text.len());
+        let (line, rest) = text.split_at(end_of_line);
+        let assigned = line.split_once('=').filter(|_| !line.starts_with('#'));
+        let Some((key, _)) = assigned else {
+            text = rest;
+            continue;
+        };
+        let value = text[key.len() + 1..].trim_start_matches([' ', '\t']);
+        let string = string(value);
+        if key.trim_end() == name {
+            return string.map(|(value, _)| value).filter(|value| !value.is_empty());
+        }
+        // A string in three quotes may have several lines. Those of a list have no setting of these names.
+        text = string.map_or(rest, |(_, rest)| rest);
+    }
+}
+
+/// Splits a text that begins with a string into the string and the rest (`virConfParseString`).
+fn string(text: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = text.strip_prefix("\"\"\"") {
+        return rest.split_once("\"\"\"");
+    }
+    let quote = text.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let (value, rest) = text[1..].split_once(quote)?;
+    (!value.contains('\n')).then_some((value, rest))
 }
 
 /// Returns the line of a name in the form of `/etc/passwd`.
@@ -149,6 +176,35 @@ mod tests {
         let numbers = "user = \"+64055\"\ngroup = \"7\"\n";
         assert_eq!(find(PASSWD, numbers).unwrap(), user("libvirt-qemu", 64055, &[7, 106, 106]));
         assert_eq!(find(PASSWD, "user = \"1234\"\n").unwrap(), user("1234", 1234, &[]));
+    }
+
+    #[test]
+    fn settings_are_read_as_libvirt_reads_them() {
+        let configured = |text: &str| find(PASSWD, text).unwrap().name;
+        assert_eq!(configured("user = \"qemu\"\nuser = \"root\"\n"), "qemu");
+        assert_eq!(configured("user = \"\"\"qemu\"\"\" # comment\n"), "qemu");
+        assert_eq!(configured("a = \"\"\"\nuser = 'root'\n\"\"\"\n\tuser='qemu'"), "qemu");
+        assert_eq!(configured("user_ = 'root'\n#user = 'root'\nuser = 'qemu'"), "qemu");
+        assert_eq!(configured("list = [\n  \"a\",\n]\nuser = 'qemu'"), "qemu");
+        assert_eq!(configured("user = \"qemu\nuser = 'root'\n"), "libvirt-qemu");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_hide_no_user_and_no_setting() {
+        let directory = tempfile::tempdir().unwrap();
+        let etc = directory.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let write = |name: &str, text: &[u8]| std::fs::write(etc.join(name), text).unwrap();
+        write("passwd", b"ann:x:5:5:J\xfcrgen:/:/x\nqemu:x:107:107:G\xe9rant:/:/x\n");
+        write("group", b"gr\xfcn:x:9:\nqemu:x:107:\n");
+        write("qemu.conf", b"# Gr\xfc\xdfe\nuser = \"qemu\"\n");
+        let root = Root::open(directory.path(), Times::Kept).unwrap();
+        let find = || QemuUser::find(&root, Path::new("/etc/qemu.conf"));
+        assert_eq!(find().unwrap(), user("qemu", 107, &[107, 107]));
+        std::fs::remove_file(etc.join("passwd")).unwrap();
+        std::fs::create_dir(etc.join("passwd")).unwrap();
+        let error = find().unwrap_err().to_string();
+        assert!(error.starts_with("cannot read ") && error.ends_with("/etc/passwd"), "{error}");
     }
 
     #[test]

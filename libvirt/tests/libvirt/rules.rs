@@ -50,7 +50,10 @@ fn text_is_escaped_as_libvirt_does_and_also_where_libvirt_could_not_read_it_back
     assert!(xml.contains("<emulator>/opt/&lt;q&gt;/é</emulator>"), "{xml}");
     assert!(xml.contains("<package>a&lt;b&amp;c'd>]]&gt;</package>"), "{xml}");
     assert!(xml.contains("name='x&lt;&gt;&amp;&quot;&apos;\u{1b}\t'"), "{xml}");
-    assert_eq!(QemuCaps::from_xml(&xml, REFERENCE).unwrap().package, "a<b&c'd>]]>");
+    let error = QemuCaps::from_xml(&xml, REFERENCE).unwrap_err().to_string();
+    assert!(error.contains("U+001B is not a character of XML"), "{error}");
+    let readable = QemuCaps::from_xml(&xml.replace('\u{1b}', ""), REFERENCE).unwrap();
+    assert_eq!(readable.package, "a<b&c'd>]]>");
 }
 
 #[test]

@@ -483,6 +483,49 @@ fn the_files_of_a_session_and_of_a_process_are_where_they_search_them() {
 }
 
 #[test]
+fn emulators_are_searched_for_where_systemd_lets_the_daemon_search() {
+    let image = Image::empty();
+    image.install("11003.0");
+    image.program("usr/bin/libvirtd");
+    image.program(&S390X[1..]);
+    let found = || image.options().daemon("/usr/bin/libvirtd").open().unwrap().emulators().to_vec();
+    // A directory for administrators that is a link does not count.
+    symlink("bin", image.path("usr/sbin")).unwrap();
+    assert_eq!(found(), [Path::new(S390X)]);
+    fs::create_dir_all(image.path("usr/local/bin")).unwrap();
+    symlink("bin", image.path("usr/local/sbin")).unwrap();
+    image.program("usr/local/bin/qemu-system-s390x");
+    assert_eq!(found(), [Path::new("/usr/local/bin/qemu-system-s390x")]);
+    fs::remove_file(image.path("usr/local/sbin")).unwrap();
+    image.program("usr/local/sbin/qemu-system-s390x");
+    assert_eq!(found(), [Path::new("/usr/local/sbin/qemu-system-s390x")]);
+    fs::remove_file(image.path("usr/sbin")).unwrap();
+    image.program("usr/sbin/qemu-system-s390x");
+    fs::remove_dir_all(image.path("usr/local")).unwrap();
+    assert_eq!(found(), [Path::new("/usr/sbin/qemu-system-s390x")]);
+}
+
+#[test]
+fn a_path_that_libvirt_would_not_find_again_in_its_file_gets_none() {
+    let image = Image::new();
+    for name in ["\u{1b}[31m", "\u{ffff}", "\r", "\u{5}"] {
+        let emulator = format!("/usr/bin/{name}qemu-system-s390x");
+        image.program(&emulator[1..]);
+        let error = write(&image.seeder(), Path::new(&emulator), &s390x()).unwrap_err();
+        let is_refused = matches!(error, SeedError::NotReadable(_) | SeedError::NotAccepted(_));
+        assert!(is_refused, "{name:?}: {error}");
+        assert!(image.names().is_empty(), "{name:?}");
+    }
+    for name in ["\n", "\t", "<&'\"", "ü"] {
+        let emulator = format!("/usr/bin/{name}qemu-system-s390x");
+        image.program(&emulator[1..]);
+        write(&image.seeder(), Path::new(&emulator), &s390x()).unwrap();
+        let state = image.seeder().check(Path::new(&emulator)).unwrap();
+        assert!(state.is_accepted(), "{name:?}: {state:?}");
+    }
+}
+
+#[test]
 fn an_emulator_needs_an_absolute_path() {
     let image = Image::new();
     for path in ["qemu-system-s390x", ""] {
