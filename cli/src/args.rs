@@ -164,7 +164,7 @@ pub(crate) enum Command {
     /// Give every device of a guest an address, as libvirt does, and add the controllers that it needs.
     Devaddr(Devaddr),
     /// Fill libvirt's own cache of capabilities, or check it.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Libvirt(LibvirtCommand),
     /// Start a guest in QEMU, without a daemon, and watch it until it ends.
     Run(Run),

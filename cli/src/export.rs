@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use capscache::Groups;
 use capscache_libvirt::{CpuMap, DomainCaps, Mode, Release, VirtType};
-use capscache_service::export::{domain_capabilities, libvirt_xml};
+use capscache_service::export::{domain_capabilities, libvirt_xml, qemu_caps};
 
 use crate::args::{self, Format};
 use crate::document::{escape_xml, write_json};
@@ -30,9 +30,11 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
         Format::DomainCapabilities => {
             let args::Domain { machine, virttype, cpu_map } = &args.domain;
             let (machine, virttype) = (machine.as_deref(), virttype.map(VirtType::from));
-            let (release, map) = (args.release.get()?, cpu_map.as_deref());
-            let caps = domain_capabilities(&emulator, &entry, release, machine, virttype, map)?;
-            print_domain(&caps, release)?;
+            let release = args.release.get()?;
+            let caps = qemu_caps(&emulator, &entry, release)?;
+            let map = CpuMap::of_release(release, &caps.arch, cpu_map.as_deref())?;
+            let domain = domain_capabilities(&entry, &caps, machine, virttype, map.as_ref())?;
+            print_domain(&domain, release)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use capscache::{Escaped, Groups};
 use capscache_libvirt::seed::{Instance, Options, SeedError, Seeder, State, Times};
 use capscache_libvirt::{CpuData, Cpuid};
+use capscache_service::export::as_named;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -32,7 +33,7 @@ pub(crate) fn seed(session: &Session, args: &Seed) -> Result<ExitCode> {
         [] => seeder.emulators().to_vec(),
         given if args.image_root.is_some() => given.to_vec(),
         given => {
-            let located = given.iter().map(|named| std::path::absolute(locate(named)));
+            let located = given.iter().map(|named| as_named(&locate(named)));
             located.collect::<Result<_, _>>()?
         }
     };
@@ -253,6 +254,10 @@ impl Report {
         if matches!(outcome, Outcome::Missing | Outcome::NotAccepted | Outcome::Failed) {
             self.is_all_accepted = false;
         }
+        output::unless_closed(self.print(emulator, outcome, reason))
+    }
+
+    fn print(&self, emulator: &Path, outcome: Outcome, reason: Option<String>) -> Result<()> {
         if let Some(format) = self.format {
             let emulator = emulator.to_string_lossy();
             let result = json!({"emulator": emulator, "state": outcome, "reason": reason});

@@ -58,6 +58,11 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     inner.and_then(|inner| inner.downcast_ref::<Closed>()).is_some()
 }
 
+/// Returns the result of printing; a closed pipe does not end a command that has work left.
+pub(crate) fn unless_closed(printed: Result<()>) -> Result<()> {
+    printed.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })
+}
+
 /// Prints a document for programs, such as XML, unchanged. Output for people is a [`Text`].
 pub(crate) fn print_document(document: &str) -> Result<()> {
     let mut answer = Answer(io::stdout().lock());

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
 use capscache_libvirt::{
-    CapsError, CpuMap, CpuMapError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
-    UnknownRelease, VirtType,
+    CapsError, CpuMap, Domain, DomainCaps, DomainError, Host, QemuCaps, Release, UnknownRelease,
+    VirtType,
 };
 
 use crate::surroundings;
@@ -46,12 +46,6 @@ pub enum ExportError {
     /// The entry lacks what libvirt's document needs.
     #[error(transparent)]
     QemuCaps(#[from] CapsError),
-    /// The emulator has no such domain.
-    #[error(transparent)]
-    Domain(#[from] DomainError),
-    /// libvirt's CPU map cannot be read.
-    #[error(transparent)]
-    CpuMap(#[from] CpuMapError),
     /// The libvirt of this host is not known.
     #[error(transparent)]
     Release(#[from] UnknownRelease),
@@ -88,35 +82,53 @@ pub fn libvirt_xml(
     Ok(QemuCaps::from_entry(&**entry, host, release)?.to_xml())
 }
 
-/// Returns the domain capabilities that libvirt reports on this host for an entry. `machine` may be an alias; the
-/// defaults are libvirt's. `map_folder` has the CPU map of the release; without it, that is the installed one, if it is of that
-/// release.
+/// Returns what a release of libvirt keeps of an entry on this host, from which its domain capabilities are derived.
 ///
 /// # Errors
-/// [`ExportError`].
-pub fn domain_capabilities(
+/// As [`libvirt_xml`].
+pub fn qemu_caps(
     emulator: &Path,
     entry: &Capabilities,
     release: Release,
+) -> Result<QemuCaps, ExportError> {
+    Ok(QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?)
+}
+
+/// Returns the domain capabilities that libvirt reports on this host. `caps` are those of `entry` ([`qemu_caps`]). `machine`
+/// may be an alias; the defaults are libvirt's. `map` is the CPU map of the release, for their architecture
+/// ([`CpuMap::of_release`]): a program that needs several machine types reads it once.
+///
+/// # Errors
+/// [`DomainError`], if the emulator has no such domain.
+pub fn domain_capabilities(
+    entry: &Capabilities,
+    caps: &QemuCaps,
     machine: Option<&str>,
     virt_type: Option<VirtType>,
-    map_folder: Option<&Path>,
-) -> Result<DomainCaps, ExportError> {
-    let caps = QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?;
-    let domain = Domain::of(&caps, machine, virt_type)?;
-    let map = CpuMap::of_release(release, &caps.arch, map_folder)?;
-    let surroundings = surroundings::of_this_host(
-        entry.arch(),
-        &domain.machine,
-        caps.cpu_data.as_ref(),
-        map.as_ref(),
-    );
-    Ok(DomainCaps::from_caps(&caps, &domain, &surroundings))
+    map: Option<&CpuMap>,
+) -> Result<DomainCaps, DomainError> {
+    let domain = Domain::of(caps, machine, virt_type)?;
+    let surroundings =
+        surroundings::of_this_host(entry.arch(), &domain.machine, caps.cpu_data.as_ref(), map);
+    Ok(DomainCaps::from_caps(caps, &domain, &surroundings))
+}
+
+/// Returns the path of an emulator as a guest of libvirt names it: an absolute one stays as it is, with `//` and `/./`,
+/// since the name of libvirt's file is a hash of its text.
+///
+/// # Errors
+/// The working directory cannot be found.
+pub fn as_named(emulator: &Path) -> io::Result<PathBuf> {
+    match emulator.is_absolute() {
+        true => Ok(emulator.to_owned()),
+        false => std::path::absolute(emulator),
+    }
 }
 
 /// Returns the facts that libvirt keeps with an emulator's capabilities on this host.
 fn host(emulator: &Path, entry: &Capabilities, release: Release) -> Result<Host, ExportError> {
-    let path = std::path::absolute(emulator).unwrap_or_else(|_| emulator.to_owned());
+    let path = as_named(emulator)
+        .map_err(|source| ExportError::Emulator { path: emulator.to_owned(), source })?;
     let status = fs::metadata(&path)
         .map_err(|source| ExportError::Emulator { path: path.clone(), source })?;
     Ok(Host {

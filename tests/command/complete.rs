@@ -32,14 +32,14 @@ fn commands_options_and_their_values_are_completed() {
 fn emulators_sections_and_kinds_are_completed_without_an_entry() {
     let dir = Dir::new();
     avr();
-    for command in ["inspect", "query", "warm", "status", "diff"] {
-        assert_eq!(
-            candidates(&dir, &[command, "qemu-system-av"]),
-            ["qemu-system-avr"],
-            "{command}"
-        );
+    for command in
+        [&["inspect"][..], &["query"], &["warm"], &["status"], &["diff"], &["libvirt", "seed"]]
+    {
+        let found = candidates(&dir, &[command, &["qemu-system-av"]].concat());
+        assert_eq!(found, ["qemu-system-avr"], "{command:?}");
     }
     dir.program("qemu-system-mine", "#!/bin/sh\n");
+    dir.program("qemu-system-m\u{1b}[31m\nine", "#!/bin/sh\n");
     assert_eq!(candidates(&dir, &["inspect", "./qemu-system-m"]), ["./qemu-system-mine"]);
     assert_eq!(
         candidates(&dir, &["inspect", "qemu-system-avr", "m"]),
@@ -59,6 +59,7 @@ fn names_come_from_a_valid_entry_and_nothing_is_probed_for_them() {
     assert_eq!(candidates(&dir, &["query", &avr, "machine:un"]), ["machine:uno"]);
     assert_eq!(candidates(&dir, &["query", &avr, "machine:uno", "machine:un"]), ["machine:uno"]);
     assert_eq!(candidates(&dir, &["inspect", &avr, "machine:un"]), ["machine:uno"]);
+    assert_eq!(candidates(&dir, &["export", &avr, "--machine", "un"]), ["uno"]);
     let root = dir.root();
     let root = root.to_str().expect("UTF-8");
     assert_eq!(candidates(&dir, &["--root", root, "query", &avr, "machine:un"]), ["machine:uno"]);

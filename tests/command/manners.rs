@@ -85,6 +85,27 @@ fn a_reader_that_closes_the_pipe_is_not_an_error() {
 }
 
 #[test]
+fn work_goes_on_behind_a_closed_pipe_and_its_result_is_the_exit_code() {
+    let dir = Dir::new();
+    let unread = |arguments: &[&str]| {
+        let mut command = dir.command();
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
+        drop(child.stdout.take());
+        child.wait_with_output().expect("the command ends").status.code()
+    };
+    let (avr, x86_64) = (avr(), x86_64());
+    assert_eq!(unread(&["warm", "--jobs", "1", &avr, &x86_64]), Some(0));
+    assert_eq!(dir.answer(&["status", &avr]), format!("{avr}: valid\n"));
+    assert_eq!(dir.answer(&["status", &x86_64]), format!("{x86_64}: valid\n"));
+    assert_eq!(unread(&["warm", "/bin/false", &avr]), Some(1));
+    crate::seed::install(&dir, "11003.0");
+    let image = text(&dir.path("image"));
+    let check = ["libvirt", "seed", "--image-root", &image, "--check"];
+    assert_eq!(unread(&[&check[..], &["/usr/bin/qemu-system-s390x", "/gone"]].concat()), Some(1));
+}
+
+#[test]
 fn there_is_colour_on_a_terminal_only_and_never_with_no_color() {
     let dir = Dir::new();
     dir.answer(&["warm", &avr()]);

@@ -13,7 +13,7 @@ use anyhow::Result;
 use capscache::discovery::find_emulators;
 use capscache::{Capabilities, Groups, Lookup};
 use capscache_libvirt::Release;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
@@ -35,7 +35,9 @@ pub(crate) fn run(args: &Complete) -> Result<ExitCode> {
     let found = clap_complete::engine::complete(&mut command, words, last, directory.as_deref());
     let mut text = Text::new();
     for candidate in found.unwrap_or_default().iter().filter(|candidate| !candidate.is_hide_set()) {
-        let value = candidate.get_value().to_string_lossy();
+        // A name that cannot be printed as it is would become another one.
+        let value = candidate.get_value().to_str();
+        let Some(value) = value.filter(|value| !value.contains(char::is_control)) else { continue };
         match candidate
             .get_help()
             .and_then(|help| help.to_string().lines().next().map(str::to_owned))
@@ -93,6 +95,12 @@ fn command_for(line: Option<Line>) -> clap::Command {
             named(line.as_ref(), current, inspect::list_names(), inspect::kind_names())
         })
     };
+    let machines = {
+        let line = line.clone();
+        ArgValueCompleter::new(move |current: &OsStr| {
+            candidates(current, names_of(line.as_ref(), "machine", current.to_str().unwrap_or("")))
+        })
+    };
     let queries = ArgValueCompleter::new(move |current: &OsStr| {
         let kinds = capscache_query::KINDS.split(", ").collect();
         named(line.as_ref(), current, Vec::new(), kinds)
@@ -100,15 +108,23 @@ fn command_for(line: Option<Line>) -> clap::Command {
     let releases = ArgValueCompleter::new(|current: &OsStr| {
         candidates(current, Release::ALL.map(|release| release.to_string()))
     });
+    with_completers(command, &|name, argument| match argument.get_id().as_str() {
+        // The path that a document names: the file need not be here.
+        _ if name == "replay" && argument.get_id() == "emulator" => argument,
+        "emulator" | "emulators" | "a" | "b" => argument.add(emulators.clone()),
+        "section" => argument.add(sections.clone()),
+        "query" => argument.add(queries.clone()),
+        "machine" => argument.add(machines.clone()),
+        "libvirt" => argument.add(releases.clone()),
+        _ => argument,
+    })
+}
+
+/// Changes each argument of a command's subcommands, with the name of its own.
+fn with_completers(command: clap::Command, change: &impl Fn(&str, Arg) -> Arg) -> clap::Command {
     command.mut_subcommands(|subcommand| {
-        let is_replay = subcommand.get_name() == "replay";
-        subcommand.mut_args(|argument| match argument.get_id().as_str() {
-            "emulator" | "emulators" | "a" | "b" if !is_replay => argument.add(emulators.clone()),
-            "section" => argument.add(sections.clone()),
-            "query" => argument.add(queries.clone()),
-            "libvirt" => argument.add(releases.clone()),
-            _ => argument,
-        })
+        let name = subcommand.get_name().to_owned();
+        with_completers(subcommand.mut_args(|argument| change(&name, argument)), change)
     })
 }
 
@@ -137,9 +153,14 @@ fn named(
     if !kinds.contains(&kind) {
         return Vec::new();
     }
-    let capabilities = line.and_then(Line::capabilities);
-    let names = capabilities.and_then(|caps| names::of(&caps, kind, name)).unwrap_or_default();
+    let names = names_of(line, kind, name);
     candidates(current, names.into_iter().map(|name| format!("{kind}:{name}")))
+}
+
+/// Returns the names of a kind that the emulator on the line has and that can complete `name`; none without a valid entry.
+fn names_of(line: Option<&Line>, kind: &str, name: &str) -> Vec<String> {
+    let capabilities = line.and_then(Line::capabilities);
+    capabilities.and_then(|caps| names::of(&caps, kind, name)).unwrap_or_default()
 }
 
 /// Returns the texts that begin with the word so far.

@@ -39,7 +39,7 @@ pub(super) fn check(root: &Path) -> Vec<Check> {
         }
     };
     if !status.is_dir() {
-        let remedy = "remove it, or give another root with --root DIR".to_owned();
+        let remedy = "give another root with --root DIR".to_owned();
         return vec![Check::failure(PART, format!("{name} is not a directory"), remedy)];
     }
     let (owner, group) = (users::name(status.uid()), users::group(status.gid()).name);
