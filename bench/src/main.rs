@@ -114,7 +114,7 @@ fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<W
     add("many gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
     add("processes", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
     add("domcapabilities", &|| {
-        Ok(vec![processes::domain_capabilities(forms, directory, rounds(100))?])
+        Ok(processes::domain_capabilities(forms, directory, rounds(100))?.into())
     })?;
     add("sharing", &|| Ok(vec![sharing::readers(forms)?]))?;
     add("start", &|| Ok(vec![starting::guest(&forms.emulator, directory, rounds(30))?]))?;

@@ -1,18 +1,24 @@
-//! Whole processes: a query of a warm cache, as a shell runs it.
+//! Whole processes: a query of a warm cache, as a shell runs it, and libvirt's domain capabilities.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use capscache::{Cache, Capabilities};
+use capscache_libvirt::{CpuMap, QemuCaps, Release};
+use capscache_service::export::{self, qemu_caps};
 
 use crate::measure::{Side, in_turn};
 use crate::reading::Forms;
-use crate::report::{Limit, Unit, Work};
+use crate::report::{Bar, Limit, Unit, Work};
 
 const QUERY: &str = "capscache query";
 const EMPTY: &str = "empty process";
 const VIRSH: &str = "virsh domcapabilities";
 const EXPORT: &str = "capscache export, domcapabilities";
+const FROM_CACHE: &str = "entry, capabilities, CPU map, document";
+const WITH_MAP: &str = "entry, capabilities, document";
+const IN_MEMORY: &str = "document";
 
 /// A program of this build; the error names the command that builds it.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
@@ -76,8 +82,13 @@ pub(crate) fn queries(forms: &Forms, directory: &Path, rounds: usize) -> Result<
     Ok(work)
 }
 
-/// Measures the domain capabilities of libvirt's preferred machine type, on this side and on libvirt's.
-pub(crate) fn domain_capabilities(forms: &Forms, directory: &Path, rounds: usize) -> Result<Work> {
+/// Measures the domain capabilities of libvirt's preferred machine type: by whole processes, on this side and on libvirt's,
+/// and in a program that has read the CPU map.
+pub(crate) fn domain_capabilities(
+    forms: &Forms,
+    directory: &Path,
+    rounds: usize,
+) -> Result<[Work; 2]> {
     let what = "the domain capabilities of the preferred machine type from a warm cache, the whole process";
     let mut work = Work::new("domcapabilities", what, Unit::Seconds);
     let command = built("capscache")?;
@@ -98,5 +109,40 @@ pub(crate) fn domain_capabilities(forms: &Forms, directory: &Path, rounds: usize
     }
     work.sides = in_turn(rounds, sides)?;
     work.add_bar(VIRSH, EXPORT, Limit::AtLeast(4.0));
+    Ok([work, domain_capabilities_in_memory(forms, rounds)?])
+}
+
+fn domain_capabilities_in_memory(forms: &Forms, rounds: usize) -> Result<Work> {
+    let what = "the same document in a program, from the cache or from what it read before";
+    let mut work = Work::new("domcapabilities-library", what, Unit::Seconds);
+    let release = Release::of_this_host()?;
+    let cache = Cache::open(&forms.root)?;
+    let derived = || -> Result<(Capabilities, QemuCaps)> {
+        let entry = cache.get(&forms.emulator)?;
+        let caps = qemu_caps(&forms.emulator, &entry, release)?;
+        Ok((entry, caps))
+    };
+    let map_of = |caps: &QemuCaps| CpuMap::of_release(release, &caps.arch, None);
+    let document =
+        |entry: &Capabilities, caps: &QemuCaps, map: Option<&CpuMap>| -> Result<String> {
+            Ok(export::domain_capabilities(entry, caps, None, None, map)?.to_xml())
+        };
+    let (entry, caps) = derived()?;
+    let map = map_of(&caps)?;
+    let sides = vec![
+        Side::repeated(FROM_CACHE, || {
+            let (entry, caps) = derived()?;
+            document(&entry, &caps, map_of(&caps)?.as_ref())
+        }),
+        Side::repeated(WITH_MAP, || {
+            let (entry, caps) = derived()?;
+            document(&entry, &caps, map.as_ref())
+        }),
+        Side::repeated(IN_MEMORY, || document(&entry, &caps, map.as_ref())),
+    ];
+    work.sides = in_turn(rounds, sides)?;
+    if let Some(median) = work.median(IN_MEMORY) {
+        work.bars.push(Bar::new(format!("{IN_MEMORY}, ms"), median * 1e3, Limit::AtMost(1.0)));
+    }
     Ok(work)
 }
