@@ -48,6 +48,10 @@ pub(crate) fn escape_json(text: &str) -> String {
 /// Escapes XML text: hidden characters can only be in its attributes and content. XML cannot express most
 /// characters of C0, which libvirt leaves there: they are replaced by U+FFFD.
 pub(crate) fn escape_xml(text: &str) -> String {
+    // Nearly every document.
+    if text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+        return text.to_owned();
+    }
     let is_hidden = |c: char| !matches!(c, '\n' | ' '..='~') && Escaped::hides(c);
     replaced(text, is_hidden, |hidden, out| match hidden {
         '\0'..='\x1f' if !matches!(hidden, '\t' | '\r') => out.push(char::REPLACEMENT_CHARACTER),
