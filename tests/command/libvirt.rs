@@ -152,7 +152,7 @@ fn domain_capabilities_are_those_of_the_machine_and_accelerator() {
     assert_eq!((vax.code, vax.stdout.as_str()), (Some(2), ""));
     let complaint = vax.complaint();
     assert!(
-        complaint.contains("the machine type \"vax\": the emulator does not have it under qemu"),
+        complaint.contains("the machine type \"vax\": libvirt does not find it under qemu"),
         "{complaint}"
     );
     let hvf = export(&["--virttype", "hvf"]);
