@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use capscache::{Cache, Capabilities};
+use capscache::Cache;
 use capscache_libvirt::{CpuMap, QemuCaps, Release};
 use capscache_service::export::{self, qemu_caps};
 
@@ -117,28 +117,22 @@ fn domain_capabilities_in_memory(forms: &Forms, rounds: usize) -> Result<Work> {
     let mut work = Work::new("domcapabilities-library", what, Unit::Seconds);
     let release = Release::of_this_host()?;
     let cache = Cache::open(&forms.root)?;
-    let derived = || -> Result<(Capabilities, QemuCaps)> {
-        let entry = cache.get(&forms.emulator)?;
-        let caps = qemu_caps(&forms.emulator, &entry, release)?;
-        Ok((entry, caps))
+    let derived = || -> Result<QemuCaps> {
+        Ok(qemu_caps(&forms.emulator, &cache.get(&forms.emulator)?, release)?)
     };
     let map_of = |caps: &QemuCaps| CpuMap::of_release(release, &caps.arch, None);
-    let document =
-        |entry: &Capabilities, caps: &QemuCaps, map: Option<&CpuMap>| -> Result<String> {
-            Ok(export::domain_capabilities(entry, caps, None, None, map)?.to_xml())
-        };
-    let (entry, caps) = derived()?;
+    let document = |caps: &QemuCaps, map: Option<&CpuMap>| -> Result<String> {
+        Ok(export::domain_capabilities(caps, None, None, map)?.to_xml())
+    };
+    let caps = derived()?;
     let map = map_of(&caps)?;
     let sides = vec![
         Side::repeated(FROM_CACHE, || {
-            let (entry, caps) = derived()?;
-            document(&entry, &caps, map_of(&caps)?.as_ref())
+            let caps = derived()?;
+            document(&caps, map_of(&caps)?.as_ref())
         }),
-        Side::repeated(WITH_MAP, || {
-            let (entry, caps) = derived()?;
-            document(&entry, &caps, map.as_ref())
-        }),
-        Side::repeated(IN_MEMORY, || document(&entry, &caps, map.as_ref())),
+        Side::repeated(WITH_MAP, || document(&derived()?, map.as_ref())),
+        Side::repeated(IN_MEMORY, || document(&caps, map.as_ref())),
     ];
     work.sides = in_turn(rounds, sides)?;
     if let Some(median) = work.median(IN_MEMORY) {

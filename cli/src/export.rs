@@ -33,7 +33,7 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
             let release = args.release.get()?;
             let caps = qemu_caps(&emulator, &entry, release)?;
             let map = CpuMap::of_release(release, &caps.arch, cpu_map.as_deref())?;
-            let domain = domain_capabilities(&entry, &caps, machine, virttype, map.as_ref())?;
+            let domain = domain_capabilities(&caps, machine, virttype, map.as_ref())?;
             print_domain(&domain, release)?;
         }
     }

@@ -39,9 +39,9 @@ pub use caps::{
 pub use cpu_map::{Comparison, CpuMap, CpuMapError, GuestCpu, Policy};
 pub use derive::{CapsError, Host};
 pub use domcaps::{
-    CpuModes, CustomModel, DEFAULT_FIRMWARE, Domain, DomainCaps, DomainError, Enumeration,
-    Features, HostModel, Hyperv, LoaderFirmware, Mode, Presence, Section, SevGuests, SevSupport,
-    Surroundings, Swtpm, VirtType,
+    CpuModes, CustomModel, DEFAULT_FIRMWARE, DescriptorError, Domain, DomainCaps, DomainError,
+    Enumeration, Features, HostModel, Hyperv, LoaderFirmware, Mode, Presence, Section, SevGuests,
+    SevSupport, Surroundings, Swtpm, VirtType,
 };
 pub use expansion::HostCpuView;
 pub use flags::{Emulator, FlagSet, find, find_live, flag, flags, has};

@@ -60,6 +60,14 @@ pub(crate) struct Facts {
     pub(crate) sorts_features: bool,
     /// Domain capabilities: floppy disks only where QEMU has a controller for them.
     pub(crate) needs_floppy_controller: bool,
+    /// Descriptors of firmware: a malformed one is skipped; else there are no domain capabilities at all.
+    pub(crate) skips_malformed_firmware: bool,
+    /// Descriptors of firmware: one for memory or a kernel without a file is malformed.
+    pub(crate) needs_firmware_file: bool,
+    /// Descriptors of firmware: JSON with a key twice in an object is malformed; else the last one counts.
+    pub(crate) rejects_repeated_keys: bool,
+    /// Descriptors of firmware: those of a kernel are known.
+    pub(crate) has_kernel_firmware: bool,
 }
 
 /// The element for features that QEMU reports as deprecated.
@@ -91,6 +99,10 @@ const V9_0: Facts = Facts {
     sorts_models: false,
     sorts_features: false,
     needs_floppy_controller: false,
+    skips_malformed_firmware: false,
+    needs_firmware_file: false,
+    rejects_repeated_keys: true,
+    has_kernel_firmware: true,
 };
 
 const V10_0: Facts =
@@ -104,6 +116,9 @@ const V11_3: Facts = Facts {
     has_loongarch: true,
     spells_all_blockers: true,
     sorts_models: true,
+    skips_malformed_firmware: true,
+    needs_firmware_file: true,
+    rejects_repeated_keys: false,
     ..V10_0
 };
 
@@ -117,6 +132,7 @@ const V12_8: Facts = Facts {
     has_tdx: true,
     sorts_features: true,
     needs_floppy_controller: true,
+    has_kernel_firmware: false,
     ..V11_3
 };
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use capscache::{Capabilities, Escaped};
 use capscache_libvirt::{
-    CapsError, CpuMap, Domain, DomainCaps, DomainError, Host, QemuCaps, Release, UnknownRelease,
-    VirtType,
+    CapsError, CpuMap, DescriptorError, Domain, DomainCaps, DomainError, Host, QemuCaps, Release,
+    UnknownRelease, VirtType,
 };
 
 use crate::surroundings;
@@ -46,6 +46,12 @@ pub enum ExportError {
     /// The entry lacks what libvirt's document needs.
     #[error(transparent)]
     QemuCaps(#[from] CapsError),
+    /// The emulator has no such domain.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// libvirt itself refuses because of a descriptor of firmware.
+    #[error(transparent)]
+    Firmware(#[from] DescriptorError),
     /// The libvirt of this host is not known.
     #[error(transparent)]
     Release(#[from] UnknownRelease),
@@ -94,22 +100,20 @@ pub fn qemu_caps(
     Ok(QemuCaps::from_entry(&**entry, host(emulator, entry, release)?, release)?)
 }
 
-/// Returns the domain capabilities that libvirt reports on this host. `caps` are those of `entry` ([`qemu_caps`]). `machine`
-/// may be an alias; the defaults are libvirt's. `map` is the CPU map of the release, for their architecture
-/// ([`CpuMap::of_release`]): a program that needs several machine types reads it once.
+/// Returns the domain capabilities that libvirt reports on this host. `machine` may be an alias; the defaults are libvirt's.
+/// `map` is the CPU map of the release, for the architecture ([`CpuMap::of_release`]): a program that needs several machine
+/// types reads it once.
 ///
 /// # Errors
-/// [`DomainError`], if the emulator has no such domain.
+/// [`ExportError::Domain`], if the emulator has no such domain, and [`ExportError::Firmware`].
 pub fn domain_capabilities(
-    entry: &Capabilities,
     caps: &QemuCaps,
     machine: Option<&str>,
     virt_type: Option<VirtType>,
     map: Option<&CpuMap>,
-) -> Result<DomainCaps, DomainError> {
+) -> Result<DomainCaps, ExportError> {
     let domain = Domain::of(caps, machine, virt_type)?;
-    let surroundings =
-        surroundings::of_this_host(entry.arch(), &domain.machine, caps.cpu_data.as_ref(), map);
+    let surroundings = surroundings::of_this_host(caps, &domain.machine, map)?;
     Ok(DomainCaps::from_caps(caps, &domain, &surroundings))
 }
 

@@ -1,85 +1,65 @@
 //! The facts of this host that libvirt's domain capabilities depend on, read as libvirt reads them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use capscache::firmware::{FirmwareList, firmware_directories};
 use capscache_libvirt::{
-    CpuData, CpuMap, DEFAULT_FIRMWARE, LoaderFirmware, Presence, SevGuests, Surroundings, Swtpm,
-    architecture,
+    CpuMap, DescriptorError, LoaderFirmware, QemuCaps, SevGuests, Surroundings, Swtpm, architecture,
 };
 use rustix::fs::{Access, access};
 
 /// The programs of the emulator of TPMs.
 const SWTPM: [&str; 3] = ["swtpm", "swtpm_setup", "swtpm_ioctl"];
 
-/// Returns the facts of this host. `arch` is QEMU's name of the architecture; `machine` is not an alias.
+/// Returns the facts of this host for an emulator; `machine` is not an alias.
+///
+/// # Errors
+/// [`DescriptorError`].
 pub(crate) fn of_this_host<'m>(
-    arch: &str,
+    caps: &QemuCaps,
     machine: &str,
-    cpu_data: Option<&CpuData>,
     cpu_map: Option<&'m CpuMap>,
-) -> Surroundings<'m> {
+) -> Result<Surroundings<'m>, DescriptorError> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let groups = fs::read_dir("/sys/kernel/iommu_groups");
-    Surroundings {
+    let directories = firmware_directories(
+        rustix::process::geteuid().is_root(),
+        std::env::var_os("XDG_CONFIG_HOME"),
+        std::env::var_os("HOME"),
+    );
+    Ok(Surroundings {
         host_arch: Some(architecture()),
         kvm_max_vcpus: capscache::probe::kvm_max_vcpus(),
         phys_addr_bits: phys_addr_bits(&cpuinfo),
-        firmware: firmware(&descriptors(), arch, machine),
+        firmware: LoaderFirmware::read(&directories, caps.release, &caps.arch, machine)?,
         cpu_map,
         host_cpu: None,
-        sev_guests: cpu_data.map(SevGuests::of).unwrap_or_default(),
+        sev_guests: caps.cpu_data.as_ref().map(SevGuests::of).unwrap_or_default(),
         has_vfio: groups.is_ok_and(|mut groups| groups.next().is_some())
             && Path::new("/dev/vfio/vfio").exists(),
         has_iommufd: Path::new("/dev/iommu").exists(),
         swtpm: swtpm(),
         has_rdp: program("qemu-rdp").is_some(),
-    }
+    })
 }
 
-/// Returns the descriptors of firmware; those of the user only if it is not root, as in libvirt's system instance.
-fn descriptors() -> FirmwareList {
-    let mut directories = firmware_directories();
-    if rustix::process::geteuid().is_root() {
-        directories.retain(|path| path.starts_with("/etc") || path.starts_with("/usr/share"));
-    }
-    FirmwareList::read(&directories)
-}
-
-/// Returns the firmware for a machine (`qemuFirmwareGetSupported`): where none is described, libvirt's default files.
-fn firmware(list: &FirmwareList, arch: &str, machine: &str) -> LoaderFirmware {
-    let mut found = LoaderFirmware::default();
-    let fitting = list.found.iter().map(|firmware| &firmware.descriptor);
-    for descriptor in fitting.filter(|descriptor| descriptor.runs_on(arch, machine)) {
-        found.bios |= descriptor.interface_types.iter().any(|interface| interface == "bios");
-        found.efi |= descriptor.interface_types.iter().any(|interface| interface == "uefi");
-        let has = |feature| descriptor.features.iter().any(|own| own == feature);
-        found.secure |= has("requires-smm");
-        count(&mut found.secure_boot, has("secure-boot"));
-        count(&mut found.enrolled_keys, has("enrolled-keys"));
-        let mapping = &descriptor.mapping;
-        found.has_varstore |= mapping.device == "memory" && mapping.varstore_template.is_some();
-        let is_listed = ["flash", "memory"].contains(&mapping.device.as_str());
-        let file = mapping.executable.as_ref().filter(|_| is_listed);
-        found.loaders.extend(file.map(|file| file.filename.clone()));
-    }
-    if list.found.is_empty() {
-        found.loaders.extend(DEFAULT_FIRMWARE.iter().map(|(code, _)| (*code).to_owned()));
-    }
-    let mut seen = Vec::new();
-    found.loaders.retain(|path| {
-        let is_new = !seen.contains(path) && Path::new(path).exists();
-        seen.push(path.clone());
-        is_new
+/// Returns the directories of descriptors of firmware that libvirt reads, the last one with precedence: that of the user only if it
+/// is not root, as in libvirt's session instance.
+fn firmware_directories(
+    is_root: bool,
+    config: Option<OsString>,
+    home: Option<OsString>,
+) -> Vec<PathBuf> {
+    // libvirt takes the variable as it is, even if it is empty or relative.
+    let config = config.or_else(|| Some([home?, "/.config".into()].into_iter().collect()));
+    let config = config.filter(|_| !is_root).map(|mut config| {
+        config.push("/");
+        PathBuf::from(config)
     });
-    found
-}
-
-fn count(presence: &mut Presence, has_feature: bool) {
-    presence.some_have |= has_feature;
-    presence.some_lack |= !has_feature;
+    let all = ["/usr/share", "/etc"].map(PathBuf::from).into_iter().chain(config);
+    all.map(|directory| directory.join("qemu/firmware")).collect()
 }
 
 /// Returns the number of bits of physical addresses of an x86 CPU (`virHostCPUParsePhysAddrSize`).
@@ -133,55 +113,22 @@ mod tests {
     }
 
     #[test]
-    fn firmware_is_that_of_the_machine_each_file_once_if_it_exists() {
-        let directory = tempfile::tempdir().unwrap();
-        let code = directory.path().join("code.fd");
-        fs::write(&code, "").unwrap();
-        let write = |name: &str, features: &str, file: &Path, machine: &str| {
-            let text = format!(
-                r#"{{"interface-types": ["uefi"], "features": [{features}],
-                    "mapping": {{"device": "flash", "executable": {{"filename": "{}", "format": "raw"}},
-                                 "nvram-template": {{"filename": "/none", "format": "raw"}}}},
-                    "targets": [{{"architecture": "x86_64", "machines": ["{machine}"]}}]}}"#,
-                file.display()
+    fn the_firmware_of_the_user_has_precedence_and_root_has_none() {
+        let of = |is_root, config: Option<&str>, home: Option<&str>| {
+            let all = firmware_directories(is_root, config.map(Into::into), home.map(Into::into));
+            let (system, user) = all.split_at(2);
+            assert_eq!(
+                system,
+                ["/usr/share/qemu/firmware", "/etc/qemu/firmware"].map(PathBuf::from)
             );
-            fs::write(directory.path().join(name), text).unwrap();
+            user.first().map(|path| path.to_str().unwrap().to_owned())
         };
-        write("10.json", r#""requires-smm", "secure-boot""#, &code, "pc-q35-*");
-        write("20.json", "", &code, "pc-*");
-        write("30.json", "", Path::new("/none/code.fd"), "pc-*");
-        let list = FirmwareList::read(&[directory.path().to_owned()]);
-        let loaders = vec![code.to_str().unwrap().to_owned()];
-        let lacks = Presence { some_have: false, some_lack: true };
-        let plain = LoaderFirmware {
-            efi: true,
-            loaders,
-            secure_boot: lacks,
-            enrolled_keys: lacks,
-            ..LoaderFirmware::default()
-        };
-        assert_eq!(firmware(&list, "x86_64", "pc-i440fx-7.2"), plain);
-        let secure_boot = Presence { some_have: true, some_lack: true };
-        let secure = LoaderFirmware { secure: true, secure_boot, ..plain };
-        assert_eq!(firmware(&list, "x86_64", "pc-q35-7.2"), secure);
-        assert_eq!(firmware(&list, "x86_64", "isapc"), LoaderFirmware::default());
-        assert_eq!(firmware(&list, "aarch64", "pc-q35-7.2"), LoaderFirmware::default());
-    }
-
-    #[test]
-    fn a_variable_store_needs_a_template_in_a_firmware_for_memory() {
-        let directory = tempfile::tempdir().unwrap();
-        let found = |mapping: &str| {
-            let text = format!(
-                r#"{{"interface-types": ["uefi"], "features": ["host-uefi-vars"], "mapping": {mapping},
-                    "targets": [{{"architecture": "x86_64", "machines": ["pc-*"]}}]}}"#
-            );
-            fs::write(directory.path().join("10.json"), text).unwrap();
-            let list = FirmwareList::read(&[directory.path().to_owned()]);
-            firmware(&list, "x86_64", "pc-q35-10.1").has_varstore
-        };
-        let template = r#""uefi-vars": {"template": "/vars.json"}"#;
-        assert!(found(&format!(r#"{{"device": "memory", "filename": "/code.fd", {template}}}"#)));
-        assert!(!found(r#"{"device": "memory", "filename": "/code.fd"}"#));
+        assert_eq!(of(true, Some("/x"), Some("/home/u")), None);
+        assert_eq!(of(false, Some("/x"), Some("/home/u")).as_deref(), Some("/x/qemu/firmware"));
+        let of_home = of(false, None, Some("/home/u"));
+        assert_eq!(of_home.as_deref(), Some("/home/u/.config/qemu/firmware"));
+        assert_eq!(of(false, Some(""), Some("/home/u")).as_deref(), Some("/qemu/firmware"));
+        assert_eq!(of(false, Some("x"), None).as_deref(), Some("x/qemu/firmware"));
+        assert_eq!(of(false, None, None), None);
     }
 }

@@ -138,3 +138,98 @@ fn firmware_and_helpers_of_the_host_are_those_that_libvirt_reports() {
         std::fs::remove_dir("/etc/qemu").unwrap();
     }
 }
+
+/// Replaces the descriptors of firmware of this host, in layers below `$0`, with those of the kind `$1`, and becomes the rest of its
+/// arguments. Each descriptor has a file of its own name.
+const ODD_FIRMWARE: &str = r#"
+layers=$0 kind=$1
+shift
+mount -t tmpfs layers "$layers"
+mkdir "$layers/etc" "$layers/share" "$layers/etc.work" "$layers/share.work"
+mount -t overlay etc -o "lowerdir=/etc,upperdir=$layers/etc,workdir=$layers/etc.work" /etc
+mount -t overlay share -o "lowerdir=/usr/share,upperdir=$layers/share,workdir=$layers/share.work" /usr/share
+rm -rf /etc/qemu/firmware /usr/share/qemu/firmware
+mkdir -p /etc/qemu/firmware /usr/share/qemu/firmware /usr/share/OVMF
+touch /usr/share/OVMF/OVMF_CODE.fd
+cd /usr/share/qemu/firmware
+odd() {
+    touch "/etc/qemu/$1.fd"
+    printf '{"interface-types": ["uefi"], "features": [], "mapping": {"device": "flash",
+        "executable": {"filename": "/etc/qemu/%s.fd", "format": "raw"},
+        "nvram-template": {"filename": "/none", "format": "raw"}},
+        "targets": [{"architecture": "x86_64", "machines": ["pc-q35-*"]}]}' "$1" | sed "${2-}" >"$1"
+}
+odd plain.json
+case $kind in
+well-formed)
+    for name in 10.json.bak 20.JSON x.conf .hidden.json device directory fifo empty; do odd "$name"; done
+    ln -s /dev/null /etc/qemu/firmware/device
+    mkdir /etc/qemu/firmware/directory
+    mkfifo /etc/qemu/firmware/fifo
+    : >/etc/qemu/firmware/empty
+    odd brackets 's/q35-\*/q35-[0-9]*/'
+    odd question 's/q35-\*/q35-*.?/'
+    odd alias 's/pc-q35-\*/q35/'
+    odd case 's/pc-q35/PC-Q35/'
+    odd number 's/"pc-q35/1, "pc-q35/'
+    odd features 's/"features": \[/&"future", 1, "requires-smm"/'
+    odd interfaces 's/uefi/bios", "openfirmware", "uboot/'
+    odd stateless 's/"flash",/& "mode": "stateless",/; s/nvram-template/unread/'
+    odd other 's/x86_64/parisc/'
+    odd format 's/raw/vmdk/'
+    odd missing 's/missing.fd/none.fd/'
+    ;;
+malformed)
+    odd key 's/{/{"features": 1, /'
+    odd interface 's/"uefi"/&, "future"/'
+    odd device 's/"flash"/"future"/'
+    odd mode 's/"flash",/& "mode": "future",/'
+    odd template 's/nvram-template/unread/'
+    odd architecture 's/x86_64/future/'
+    odd list 's/"features": \[\]/"features": null/'
+    odd garbage 's/.$//'
+    ;;
+dangling) ln -s /none dangling ;;
+kernel) rm plain.json; odd kernel 's/"flash",/"kernel", "filename": "x",/' ;;
+esac
+exec "$@"
+"#;
+
+#[test]
+fn odd_descriptors_of_firmware_count_as_they_do_for_libvirt() {
+    if !can_be_apart() {
+        println!("SKIPPED: no namespaces can be made here: the host cannot have odd descriptors");
+        return;
+    }
+    let mut scene = Scene::new();
+    let layers = scene.path("layers");
+    std::fs::create_dir(&layers).unwrap();
+    let layers = layers.to_str().unwrap();
+    let emulator = "/usr/bin/qemu-system-x86_64";
+    for (kind, machine) in [
+        ("well-formed", "q35"),
+        ("well-formed", "isapc"),
+        ("malformed", "q35"),
+        ("kernel", "q35"),
+        ("dangling", "q35"),
+    ] {
+        scene.prefix =
+            ["unshare", "-m", "sh", "-euc", ODD_FIRMWARE, layers, kind].map(str::to_owned).to_vec();
+        let options = ["--machine", machine, "--virttype", "qemu"];
+        let theirs = ["-q", "domcapabilities", "--emulatorbin", emulator, "--arch", "x86_64"];
+        let theirs = scene.libvirt("theirs", &[&theirs[..], &options].concat()).output;
+        let ours = ["export", emulator, "--format", "domcapabilities"];
+        let ours = scene.capscache(&[&ours[..], &options].concat());
+        assert_eq!(ours.status.success(), theirs.status.success(), "{kind}: {ours:?} {theirs:?}");
+        let [xml, theirs] = [&ours, &theirs].map(|output| String::from_utf8_lossy(&output.stdout));
+        assert_eq!(xml, theirs, "{kind} {machine}");
+        // What is compared is there.
+        let error = String::from_utf8_lossy(&ours.stderr);
+        let expected = match (kind, machine) {
+            (_, "isapc") | ("kernel", _) => "<value>/usr/share/OVMF/OVMF_CODE.fd</value>",
+            ("dangling", _) => "/usr/share/qemu/firmware/dangling",
+            _ => "<value>/etc/qemu/plain.json.fd</value>",
+        };
+        assert!(xml.contains(expected) || error.contains(expected), "{kind} {machine}: {ours:?}");
+    }
+}

@@ -9,6 +9,7 @@ mod cpu;
 mod devices;
 mod domain;
 mod features;
+mod firmware;
 mod machine;
 mod parts;
 mod section;
@@ -18,6 +19,7 @@ mod write;
 pub use cpu::{CpuModes, CustomModel, HostModel, Mode};
 pub use domain::{Domain, DomainError, VirtType};
 pub use features::{Features, Hyperv, SevSupport};
+pub use firmware::DescriptorError;
 pub use section::{Enumeration, Section};
 pub use surroundings::{
     DEFAULT_FIRMWARE, LoaderFirmware, Presence, SevGuests, Surroundings, Swtpm,

@@ -3,7 +3,8 @@
 use crate::caps::CpuData;
 use crate::cpu_map::{CpuMap, GuestCpu};
 
-/// Files of code of UEFI and templates of their variables, which libvirt has where no firmware is described.
+/// Files of code of UEFI and templates of their variables, which libvirt has where no descriptor for the machine type
+/// names a file.
 pub const DEFAULT_FIRMWARE: [(&str, &str); 5] = [
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
     ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
