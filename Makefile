@@ -127,7 +127,7 @@ msrv: ## build packages with the oldest Rust that their manifests promise (needs
 	@scripts/install-deps.sh cargo cc
 	scripts/check-msrv.sh
 
-package: ## package all that is to be published, and build each package from its archive
+package: ## package all that is to be published, and check each package from its archive
 	@scripts/install-deps.sh cargo cc
 	CARGO='$(CARGO)' scripts/check-packages.sh
 

@@ -7,6 +7,9 @@ cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
+# name_of FOLDER: the name in the manifest of a package.
+name_of() { sed -n '/^\[package\]/,/^\[/s/^name = "\(.*\)"/\1/p' "$1/Cargo.toml"; }
+
 # A change is packaged before it is committed, hence --allow-dirty.
 rm -rf "$target/package"
 "$cargo" package --workspace --exclude capscache-bench --exclude capscache-test-support --no-verify --locked --allow-dirty \
@@ -24,8 +27,7 @@ cp Cargo.lock "$archives"
 {
     printf '[workspace]\nmembers = ["*"]\nresolver = "3"\n\n[patch.crates-io]\n'
     for folder in "$archives"/*/; do
-        folder=$(basename "$folder")
-        printf '%s = { path = "%s" }\n' "${folder%-*}" "$folder"
+        printf '%s = { path = "%s" }\n' "$(name_of "$folder")" "$(basename "$folder")"
     done
     printf '\n'
     sed -n '/^\[profile\./,$p' Cargo.toml
@@ -33,8 +35,7 @@ cp Cargo.lock "$archives"
 
 failed=0
 for folder in "$archives"/*/; do
-    package=$(basename "$folder")
-    package=${package%-*}
+    package=$(name_of "$folder")
     for file in Cargo.lock LICENSE-APACHE LICENSE-MIT README.md; do
         [ -f "$folder/$file" ] || {
             echo "check-packages: $package lacks $file" >&2

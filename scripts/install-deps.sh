@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs those of the named tools that this machine lacks; does nothing, quickly, where all are there.
 #
-# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap doxygen faketime fish go
+# usage: install-deps.sh TOOL…      TOOL: c++ cargo cargo-c cc clippy cross debhelper debootstrap faketime fish go
 #                                       jq libxml2 lintian make perl pkg-config python3 qemu rpm rustfmt strace
 #                                       target:TRIPLE tini typos valgrind yaml zsh
 set -eu
@@ -61,7 +61,7 @@ for tool; do
         perl) perl -MJSON::PP -e 1 2>/dev/null || packages="$packages perl" ;;
         # PyYAML reads what the command writes.
         yaml) python3 -c 'import yaml' 2>/dev/null || packages="$packages python3-yaml" ;;
-        doxygen | faketime | fish | jq | lintian | make | pkg-config | strace | tini | valgrind | zsh)
+        faketime | fish | jq | lintian | make | pkg-config | strace | tini | valgrind | zsh)
             command -v "$tool" >/dev/null || packages="$packages $tool"
             ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || components="$components rustfmt" ;;

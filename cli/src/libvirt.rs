@@ -254,10 +254,6 @@ impl Report {
         if matches!(outcome, Outcome::Missing | Outcome::NotAccepted | Outcome::Failed) {
             self.is_all_accepted = false;
         }
-        output::unless_closed(self.print(emulator, outcome, reason))
-    }
-
-    fn print(&self, emulator: &Path, outcome: Outcome, reason: Option<String>) -> Result<()> {
         if let Some(format) = self.format {
             let emulator = emulator.to_string_lossy();
             let result = json!({"emulator": emulator, "state": outcome, "reason": reason});

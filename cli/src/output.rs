@@ -1,5 +1,6 @@
 //! Output of the command: the answer on stdout, everything else on stderr.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -58,15 +59,20 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     inner.and_then(|inner| inner.downcast_ref::<Closed>()).is_some()
 }
 
-/// Returns the result of printing; a closed pipe does not end a command that has work left.
-pub(crate) fn unless_closed(printed: Result<()>) -> Result<()> {
+/// Returns the result of printing. A command goes on behind a closed pipe: its exit code is an answer too.
+fn unless_closed(printed: Result<()>) -> Result<()> {
     printed.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Prints a document for programs, such as XML, unchanged. Output for people is a [`Text`].
 pub(crate) fn print_document(document: &str) -> Result<()> {
+    unless_closed(print_event(document))
+}
+
+/// Prints one of the events of a command that does nothing else. A closed pipe is an error ([`is_closed`]), which ends it.
+pub(crate) fn print_event(event: &str) -> Result<()> {
     let mut answer = Answer(io::stdout().lock());
-    answer.write_all(document.as_bytes()).and_then(|()| answer.flush()).context(WRITE_FAILED)
+    answer.write_all(event.as_bytes()).and_then(|()| answer.flush()).context(WRITE_FAILED)
 }
 
 /// Returns the number of columns of the terminal that stdout is; `None` if it is not one, or has no width.
@@ -75,21 +81,24 @@ pub(crate) fn columns() -> Option<usize> {
     (columns > 0).then_some(columns.into())
 }
 
-/// Prints text, with its styles on a terminal, and without them elsewhere and with `NO_COLOR`.
+/// Prints text.
 pub(crate) fn print(text: &Text) -> Result<()> {
+    print_document(&styled(text))
+}
+
+/// Returns text for stdout: with its styles on a terminal, and without them elsewhere and with `NO_COLOR`.
+pub(crate) fn styled(text: &Text) -> Cow<'_, str> {
     let text = text.with_styles();
     match anstream::AutoStream::choice(&io::stdout()) {
-        anstream::ColorChoice::Never => {
-            print_document(&anstream::adapter::strip_str(text).to_string())
-        }
-        _ => print_document(text),
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string().into(),
+        _ => text.into(),
     }
 }
 
 /// Prints what a function writes.
 pub(crate) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut answer = BufWriter::with_capacity(64 * 1024, Answer(io::stdout().lock()));
-    write(&mut answer).and_then(|()| answer.flush()).context(WRITE_FAILED)
+    unless_closed(write(&mut answer).and_then(|()| answer.flush()).context(WRITE_FAILED))
 }
 
 /// Returns a value as compact JSON; a string without quotes.

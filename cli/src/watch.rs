@@ -29,9 +29,9 @@ pub(crate) fn run(session: &Session, args: args::Watch) -> Result<ExitCode> {
 
 fn print(event: &Event, format: Option<DocumentFormat>) -> Result<()> {
     if let Some(format) = format {
-        return output::print_document(&format.event(event)?);
+        return output::print_event(&format.event(event)?);
     }
     let mut text = Text::new();
     text.line(event);
-    output::print(&text)
+    output::print_event(&output::styled(&text))
 }

@@ -77,7 +77,7 @@ fn number(name: &str) -> Option<usize> {
     Some(BY_NAME[found])
 }
 
-/// Numbers are compared first: comparing strings takes most of the time of sorting them.
+/// The order of [`BY_NAME`]: lengths are compared first, since comparing strings takes most of the time.
 fn key(name: &str) -> (usize, &str) {
     (name.len(), name)
 }
@@ -87,7 +87,8 @@ pub fn find(name: &str) -> Option<&'static Flag> {
     number(name).map(|number| &FLAGS[number])
 }
 
-/// The numbers of all flags, sorted by name. (Valgrind reports a static hash table as possibly lost.)
+/// The numbers of all flags, sorted by the [`key`] of their names.
+// A hash table would be faster, but Valgrind reports a static one as possibly lost.
 static BY_NAME: LazyLock<Vec<usize>> = LazyLock::new(|| {
     let mut sorted: Vec<usize> = (0..COUNT).collect();
     sorted.sort_unstable_by_key(|number| key(FLAGS[*number].name));

@@ -50,8 +50,22 @@ const REQUIRED: [(&str, &str); 7] = [
     ("arch", "<arch>"),
 ];
 
-/// The elements that a document has several of; of all others libvirt reads the first.
-const REPEATED: [&str; 5] = ["flag", "hostCPU", "cpu", "machine", "gic"];
+/// The elements that a document has several of in one place; of all others libvirt reads the first.
+const REPEATED: [&str; 13] = [
+    "flag",
+    "hostCPU",
+    "cpu",
+    "machine",
+    "gic",
+    "property",
+    "deprecatedFeatures",
+    "hostDeprecatedFeatures",
+    "blocker",
+    "cpuid",
+    "msr",
+    "cap",
+    "section",
+];
 
 impl<'t> XmlReader<'t> {
     fn document(&mut self, release: Release) -> Result<QemuCaps, XmlError> {
@@ -59,24 +73,43 @@ impl<'t> XmlReader<'t> {
         if root.name() != "qemuCaps" {
             return Err(XmlError::Root { found: root.name().to_owned() });
         }
-        let mut caps = QemuCaps { release, ..QemuCaps::default() };
-        let mut seen = HashSet::new();
-        if !root.is_empty {
-            while let Some(element) = self.child()? {
-                let name = element.name();
-                match REPEATED.contains(&name) || seen.insert(name.to_owned()) {
-                    true => self.top_level(element, &mut caps)?,
-                    false => self.skip(&element)?,
-                }
-            }
+        if root.has_namespace()? {
+            return Err(XmlError::Missing { what: "<qemuCaps> without a namespace" });
         }
+        let mut caps = QemuCaps { release, ..QemuCaps::default() };
+        let mut missing = REQUIRED.to_vec();
+        self.children(&root, |xml, element| {
+            missing.retain(|(name, _)| *name != element.name());
+            xml.top_level(element, &mut caps)
+        })?;
         if self.child()?.is_some() {
             return Err(self.syntax("a second root"));
         }
-        match REQUIRED.iter().find(|(name, _)| !seen.contains(*name)) {
+        match missing.first() {
             Some((_, what)) => Err(XmlError::Missing { what }),
             None => Ok(caps),
         }
+    }
+
+    /// Calls `read` for each child element that libvirt reads, which it must read to the end.
+    fn children(
+        &mut self,
+        parent: &Element<'t>,
+        mut read: impl FnMut(&mut Self, Element<'t>) -> Result<(), XmlError>,
+    ) -> Result<(), XmlError> {
+        if parent.is_empty {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        while let Some(child) = self.child()? {
+            let name = child.name();
+            let is_first = REPEATED.contains(&name) || seen.insert(name.to_owned());
+            match is_first && !child.has_namespace()? {
+                true => read(self, child)?,
+                false => self.skip(&child)?,
+            }
+        }
+        Ok(())
     }
 
     fn top_level(&mut self, element: Element<'t>, caps: &mut QemuCaps) -> Result<(), XmlError> {

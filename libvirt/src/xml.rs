@@ -89,21 +89,6 @@ impl<'t> XmlReader<'t> {
         XmlReader { reader, depth: 0 }
     }
 
-    /// Calls `read` for each child element, which it must read to the end.
-    pub(crate) fn children(
-        &mut self,
-        parent: &Element<'t>,
-        mut read: impl FnMut(&mut Self, Element<'t>) -> Result<(), XmlError>,
-    ) -> Result<(), XmlError> {
-        if parent.is_empty {
-            return Ok(());
-        }
-        while let Some(child) = self.child()? {
-            read(self, child)?;
-        }
-        Ok(())
-    }
-
     /// Reads the next element at this level; `None` at the end of the parent.
     pub(crate) fn child(&mut self) -> Result<Option<Element<'t>>, XmlError> {
         loop {
@@ -113,9 +98,13 @@ impl<'t> XmlReader<'t> {
                     if self.depth > MAX_DEPTH {
                         return Err(self.syntax("elements are nested too deeply"));
                     }
-                    return self.element(tag, false).map(Some);
+                    let at = self.reader.buffer_position();
+                    return Ok(Some(Element { tag, is_empty: false, at }));
                 }
-                Event::Empty(tag) => return self.element(tag, true).map(Some),
+                Event::Empty(tag) => {
+                    let at = self.reader.buffer_position();
+                    return Ok(Some(Element { tag, is_empty: true, at }));
+                }
                 Event::End(_) => {
                     self.depth -= 1;
                     return Ok(None);
@@ -131,17 +120,6 @@ impl<'t> XmlReader<'t> {
                 // Text between elements is ignored.
                 _ => {}
             }
-        }
-    }
-
-    fn element(&self, tag: BytesStart<'t>, is_empty: bool) -> Result<Element<'t>, XmlError> {
-        let element = Element { tag, is_empty, at: self.reader.buffer_position() };
-        // Rare, so that the search of the whole tag is what is paid for each.
-        let has_namespace = memmem::find(element.tag.as_bytes(), b"xmlns").is_some()
-            && element.attribute("xmlns")?.is_some_and(|name| !name.is_empty());
-        match has_namespace {
-            true => Err(self.syntax("a default namespace, in which libvirt finds no element")),
-            false => Ok(element),
         }
     }
 
@@ -228,8 +206,11 @@ impl<'t> XmlReader<'t> {
 
 /// Parses a number as `strtol` does, which skips what is blank in C before it, and libvirt, which permits nothing after it.
 pub(crate) fn parse_number<N: FromStr>(text: String, what: &'static str) -> Result<N, XmlError> {
-    let digits = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
-    digits.parse().map_err(|_| XmlError::Value { what, found: text })
+    without_blanks(&text).parse().map_err(|_| XmlError::Value { what, found: text })
+}
+
+fn without_blanks(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r'])
 }
 
 fn parse_yes_no(text: String, what: &'static str) -> Result<bool, XmlError> {
@@ -243,6 +224,13 @@ fn parse_yes_no(text: String, what: &'static str) -> Result<bool, XmlError> {
 impl Element<'_> {
     pub(crate) fn name(&self) -> &str {
         self.tag.name().into_inner()
+    }
+
+    /// Returns whether it begins a default namespace, which libvirt has no names for.
+    pub(crate) fn has_namespace(&self) -> Result<bool, XmlError> {
+        // Most tags have not even the letters.
+        Ok(memmem::find(self.tag.as_bytes(), b"xmlns").is_some()
+            && self.attribute("xmlns")?.is_some_and(|name| !name.is_empty()))
     }
 
     pub(crate) fn attribute(&self, name: &str) -> Result<Option<String>, XmlError> {
@@ -273,8 +261,8 @@ impl Element<'_> {
 
     pub(crate) fn hexadecimal(&self, name: &str, what: &'static str) -> Result<u32, XmlError> {
         let text = self.required(name, what)?;
-        let number =
-            text.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let digits = without_blanks(&text).strip_prefix("0x");
+        let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
         number.ok_or(XmlError::Value { what, found: text })
     }
 

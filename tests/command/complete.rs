@@ -40,6 +40,7 @@ fn emulators_sections_and_kinds_are_completed_without_an_entry() {
     }
     dir.program("qemu-system-mine", "#!/bin/sh\n");
     dir.program("qemu-system-m\u{1b}[31m\nine", "#!/bin/sh\n");
+    dir.program("qemu-system-m\u{200b}", "#!/bin/sh\n");
     assert_eq!(candidates(&dir, &["inspect", "./qemu-system-m"]), ["./qemu-system-mine"]);
     assert_eq!(
         candidates(&dir, &["inspect", "qemu-system-avr", "m"]),

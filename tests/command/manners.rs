@@ -99,6 +99,14 @@ fn work_goes_on_behind_a_closed_pipe_and_its_result_is_the_exit_code() {
     assert_eq!(dir.answer(&["status", &avr]), format!("{avr}: valid\n"));
     assert_eq!(dir.answer(&["status", &x86_64]), format!("{x86_64}: valid\n"));
     assert_eq!(unread(&["warm", "/bin/false", &avr]), Some(1));
+    assert_eq!(unread(&["query", &avr, "machine:q35"]), Some(1));
+    assert_eq!(unread(&["query", &avr, "machine:q35", "--json"]), Some(1));
+    assert_eq!(unread(&["status", "/bin/false"]), Some(1));
+    assert_eq!(unread(&["list"]), Some(0));
+    let watch = dir.command().args(["watch"]).stdout(Stdio::piped()).spawn();
+    let mut watch = watch.expect("the command starts");
+    drop(watch.stdout.take());
+    assert_eq!(watch.wait().expect("the command ends").code(), Some(0));
     crate::seed::install(&dir, "11003.0");
     let image = text(&dir.path("image"));
     let check = ["libvirt", "seed", "--image-root", &image, "--check"];

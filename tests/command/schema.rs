@@ -294,10 +294,13 @@ fn the_page_about_json_names_every_key_of_the_schema() {
 fn add_open(schema: &Value, place: &str, open: &mut Vec<String>) {
     match schema {
         Value::Object(parts) => {
-            let is_object = parts.get("type").is_some_and(|name| name == "object");
-            if (is_object || parts.contains_key("properties"))
-                && !parts.contains_key("additionalProperties")
-            {
+            let is_object = parts.get("type").is_some_and(|names| match names {
+                Value::Array(names) => names.iter().any(|name| name == "object"),
+                name => name == "object",
+            });
+            let others = parts.get("additionalProperties").unwrap_or(&Value::Bool(true));
+            let has_any = *others == json!(true) || *others == json!({});
+            if (is_object || parts.contains_key("properties")) && has_any {
                 open.push(place.to_owned());
             }
             parts.iter().for_each(|(key, part)| add_open(part, &format!("{place}/{key}"), open));

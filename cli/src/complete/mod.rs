@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use capscache::discovery::find_emulators;
-use capscache::{Capabilities, Groups, Lookup};
+use capscache::{Capabilities, Escaped, Groups, Lookup};
 use capscache_libvirt::Release;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use clap_complete::engine::{
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Complete) -> Result<ExitCode> {
     for candidate in found.unwrap_or_default().iter().filter(|candidate| !candidate.is_hide_set()) {
         // A name that cannot be printed as it is would become another one.
         let value = candidate.get_value().to_str();
-        let Some(value) = value.filter(|value| !value.contains(char::is_control)) else { continue };
+        let Some(value) = value.filter(|value| !value.contains(Escaped::hides)) else { continue };
         match candidate
             .get_help()
             .and_then(|help| help.to_string().lines().next().map(str::to_owned))

@@ -68,8 +68,12 @@ impl Rights {
     fn check(&self, node: &str, opened: io::Result<()>) -> Check {
         let Rights { owner, group, mode, user, .. } = self;
         let name = &group.name;
-        let who =
-            format!("{node} is {owner}:{name}, mode {mode:o}; {} may open it", self.may_open());
+        // As `ls` marks it.
+        let plus = if self.list.is_some() { "+" } else { "" };
+        let who = format!(
+            "{node} is {owner}:{name}, mode {mode:o}{plus}; {} may open it",
+            self.may_open()
+        );
         let error = match opened {
             Ok(()) => return Check::ok(PART, format!("{user} may open it: {who}")),
             Err(error) => error,
@@ -80,7 +84,9 @@ impl Rights {
                           device in its cgroup too";
             return Check::failure(PART, found, remedy);
         }
-        let remedy = if !self.group_may() {
+        let remedy = if !self.group_may() && self.list.is_some() {
+            format!("permit the group: `setfacl -m g::rw,m::rw {node}` as root")
+        } else if !self.group_may() {
             format!(
                 "permit the group: `chmod g+rw {node}`, or install the udev rules of QEMU or systemd"
             )
@@ -215,6 +221,9 @@ mod tests {
         assert_eq!(list.names, ["user-7", "member-of-9"]);
         let with_list = Rights { list: Some(list), ..rights(0o660, &["bob"]) };
         assert_eq!(with_list.may_open(), "root, user-7, member-of-9");
+        let check = with_list.check("/dev/kvm", Err(io::Error::from_raw_os_error(13)));
+        assert!(check.found.contains("root:kvm, mode 660+;"), "{}", check.found);
+        assert!(check.remedy.unwrap().contains("`setfacl -m g::rw,m::rw /dev/kvm`"));
         let masked = parse(&[&listed[..], &[(0x10, 4, none)]].concat());
         assert_eq!(masked, AccessList::default());
         assert!(parse(&[owner, (0x04, 6, none)]).group_may);

@@ -45,7 +45,6 @@ pub(crate) fn run(session: &Session, args: &args::Run) -> Result<ExitCode> {
     };
     match start(session, args, root, secrets, user) {
         Ok(code) => Ok(code),
-        Err(error) if output::is_closed(&error) => Err(error),
         Err(error) => fail(&error, NOT_STARTED),
     }
 }

@@ -145,7 +145,7 @@ impl Progress {
             }
             match self.format {
                 Some(_) => Ok(()),
-                None => output::unless_closed(output::print(&text)),
+                None => output::print(&text),
             }
         })
     }
@@ -156,7 +156,7 @@ impl Progress {
         if let Some(format) = self.format {
             let results: Vec<_> =
                 self.emulators.iter().filter_map(|one| results.get(one)).collect();
-            output::unless_closed(format.print(&results))?;
+            format.print(&results)?;
             return Ok(failed > 0);
         }
         let parts = [
@@ -171,7 +171,7 @@ impl Progress {
         let seconds = self.began.elapsed().as_secs_f64();
         let mut text = Text::new();
         text.line(format_args!("{emulators} in {seconds:.2} s: {}", parts.join(", ")));
-        output::unless_closed(output::print(&text))?;
+        output::print(&text)?;
         Ok(failed > 0)
     }
 

@@ -137,9 +137,19 @@ pub enum SeedError {
     /// libvirt would discard the file: the answers come from other surroundings than those that it finds.
     #[error("cannot fill libvirt's cache: it would discard a file with these answers")]
     NotAccepted(#[source] Outdated),
-    /// libvirt could not read the file: a name has characters that XML does not have.
-    #[error("cannot fill libvirt's cache: it could not read a file with these answers")]
-    NotReadable(#[source] XmlError),
+    /// libvirt could not read the file, such as one whose path has characters that XML does not have.
+    #[error(
+        "cannot fill libvirt's cache for {}, whose file it could not read; rename the emulator if its path has such \
+         characters",
+        Escaped::new(path)
+    )]
+    NotReadable {
+        /// The path of the emulator.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: XmlError,
+    },
 }
 
 /// Returns a function that turns an error of the system into one about a path.

@@ -79,8 +79,8 @@ impl Options {
     /// Examines libvirt and the host.
     ///
     /// # Errors
-    /// [`SeedError`]: libvirt is not installed or its release is not known, its user of QEMU does not exist, or other
-    /// users may write to its cache.
+    /// [`SeedError`]: libvirt is not installed or its release is not known, its user of QEMU does not exist, or a file with
+    /// users or settings cannot be read.
     pub fn open(self) -> Result<Seeder, SeedError> {
         let (path, times) = self.image.clone().unwrap_or(("/".into(), Times::Kept));
         let root = Root::open(&path, times).map_err(io_error("open", path))?;

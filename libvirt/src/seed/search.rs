@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::arch;
@@ -11,14 +12,14 @@ use crate::root::Root;
 /// The emulator of distributions that install one only.
 const ONLY: &str = "/usr/libexec/qemu-kvm";
 
-/// Returns the `PATH` of a daemon that systemd starts (`systemd.exec(5)`, `default_PATH` in its `path-util.c`): without
-/// directories for administrators that are links to those for all.
+/// Returns the `PATH` of a daemon that systemd starts (`systemd.exec(5)`, `default_PATH` in `path-util.c` of systemd 257): without
+/// directories for administrators that are links to those for all. Some earlier releases have both unless both are links.
 pub(super) fn daemon_path(root: &Root) -> &'static str {
     let file =
         |path: &str| root.status(Path::new(path)).map(|status| (status.st_dev, status.st_ino));
     let is_split = |own: &str, other: &str| match (file(own), file(other)) {
         (Ok(own), Ok(other)) => own != other,
-        _ => false,
+        (Err(error), _) | (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
     };
     match () {
         () if is_split("/usr/sbin", "/usr/bin") => {

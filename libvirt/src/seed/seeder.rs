@@ -178,7 +178,8 @@ impl Seeder {
         let host = present.host.clone().kept_with(entry, self.release);
         let xml = QemuCaps::from_entry(entry, host, self.release)?.to_xml();
         // Names may have characters that XML does not have, or not as they are: libvirt would not find them again.
-        let read = QemuCaps::from_xml(&xml, self.release).map_err(SeedError::NotReadable)?;
+        let read = QemuCaps::from_xml(&xml, self.release)
+            .map_err(|source| SeedError::NotReadable { path: emulator.to_owned(), source })?;
         present.check(&read).map_err(SeedError::NotAccepted)?;
         let directory = self.open_directory(Absent::Make)?;
         let directory = directory.expect("an absent directory is made");

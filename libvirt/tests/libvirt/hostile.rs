@@ -76,7 +76,7 @@ fn errors_on_which_libvirt_is_strict_are_reported() {
         ("</qemuCaps>", "</qemuCaps>text", "text beside the root"),
         ("<qemuCaps>", "text<qemuCaps>", "text beside the root"),
         ("</qemuCaps>", "</qemuCaps>&#x41;", "text beside the root"),
-        ("<qemuCaps>", "<qemuCaps xmlns='urn:x'>", "a default namespace"),
+        ("<qemuCaps>", "<qemuCaps xmlns='urn:x'>", "there is no <qemuCaps> without a namespace"),
         ("<version>8002001", "<version>8002001 ", "<version> cannot be \"8002001 \""),
         ("<selfctime>2", "<selfctime>2\n", "<selfctime> cannot be"),
     ] {
@@ -109,6 +109,16 @@ fn what_libvirt_is_lenient_about_is_read() {
     assert_eq!(machine.tcg.machines[0].max_cpus, 7);
     assert_eq!(read("</qemuCaps>", "<!-- a --></qemuCaps><!-- b --><?c d?>"), small);
     assert_eq!(read("<qemuCaps>", "<qemuCaps xmlns:x='urn:x' xmlns=''>"), small);
+    let other = "<arch xmlns='urn:x'>avr</arch><cpu xmlns='urn:x' type='tcg'><y/></cpu></qemuCaps>";
+    assert_eq!(read("</qemuCaps>", other), small);
+    let sev = |rest: &str| {
+        let parts = "<cbitpos>1</cbitpos><reducedPhysBits>2</reducedPhysBits><pdh>a</pdh><certChain>b</certChain>";
+        read("<arch>", &format!("<sev>{parts}{rest}</sev><arch>"))
+    };
+    assert_eq!(sev("<cbitpos>x</cbitpos><pdh>c</pdh>"), sev(""));
+    let leaf = "<cpudata arch='x86'><cpuid eax_in=' 0x1' ecx_in='0x0' eax='0x2' ebx='0x0' ecx='0x0' edx='0x0'/></cpudata>";
+    let data = read("<arch>", &format!("{leaf}<arch>")).cpu_data.unwrap();
+    assert_eq!((data.cpuid[0].eax_in, data.cpuid[0].eax), (1, 2));
 }
 
 #[test]

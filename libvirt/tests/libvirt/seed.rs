@@ -512,7 +512,7 @@ fn a_path_that_libvirt_would_not_find_again_in_its_file_gets_none() {
         let emulator = format!("/usr/bin/{name}qemu-system-s390x");
         image.program(&emulator[1..]);
         let error = write(&image.seeder(), Path::new(&emulator), &s390x()).unwrap_err();
-        let is_refused = matches!(error, SeedError::NotReadable(_) | SeedError::NotAccepted(_));
+        let is_refused = matches!(error, SeedError::NotReadable { .. } | SeedError::NotAccepted(_));
         assert!(is_refused, "{name:?}: {error}");
         assert!(image.names().is_empty(), "{name:?}");
     }

@@ -25,7 +25,7 @@ use crate::release::Release;
 pub enum DescriptorError {
     /// A descriptor or a directory of them cannot be read.
     #[error(
-        "cannot read {}, and libvirt reports no domain capabilities where it cannot read a descriptor of firmware; correct or remove it",
+        "cannot read {}, where libvirt reads firmware descriptors and fails as well",
         Escaped::new(path)
     )]
     Read {
@@ -61,6 +61,17 @@ impl LoaderFirmware {
         arch: &str,
         machine: &str,
     ) -> Result<LoaderFirmware, DescriptorError> {
+        let defaults = DEFAULT_FIRMWARE.map(|(code, _)| code);
+        LoaderFirmware::read_with(&defaults, directories, release, arch, machine)
+    }
+
+    fn read_with(
+        defaults: &[&str],
+        directories: &[PathBuf],
+        release: Release,
+        arch: &str,
+        machine: &str,
+    ) -> Result<LoaderFirmware, DescriptorError> {
         let mut found = LoaderFirmware::default();
         for path in search::in_effect(directories)? {
             match read(&path, release) {
@@ -70,7 +81,7 @@ impl LoaderFirmware {
             }
         }
         if found.loaders.is_empty() {
-            found.loaders = DEFAULT_FIRMWARE.map(|(code, _)| code.to_owned()).to_vec();
+            found.loaders = defaults.iter().map(|code| (*code).to_owned()).collect();
         }
         let mut seen = Vec::new();
         found.loaders.retain(|path| {
