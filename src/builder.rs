@@ -87,7 +87,7 @@ impl CacheBuilder {
 impl CacheBuilder {
     /// Sets the limits of probes.
     pub fn limits(mut self, limits: capscache_probe::Limits) -> CacheBuilder {
-        self.probes.limits = limits;
+        self.probes.limits = limits.bounded();
         self
     }
 

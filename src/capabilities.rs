@@ -125,7 +125,9 @@ impl Capabilities {
     /// # Errors
     /// [`Error::Entry`] for a file that cannot be read, [`Error::Format`] for one that is not an entry.
     pub fn in_file(file: &File) -> Result<Capabilities, Error> {
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        // The number may be another file's by the time that an error is read.
+        let path = std::fs::read_link(&link).unwrap_or(link);
         let status = rustix::fs::fstat(file).map_err(io::Error::from);
         let length = status.map(|status| u64::try_from(status.st_size).unwrap_or(0));
         let bytes = length.and_then(|length| Bytes::of(file, length));

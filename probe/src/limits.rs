@@ -42,6 +42,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The longest time that a limit can be; longer ones count as this.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Returns the limits with times of at most [`Limits::LONGEST`], which can be added to the present.
+    #[must_use]
+    pub fn bounded(self) -> Limits {
+        let [start, probe] = [self.start, self.probe].map(|time| time.min(Limits::LONGEST));
+        Limits { start, probe, ..self }
+    }
+
     /// Sets [`Limits::start`](struct.Limits.html#structfield.start).
     pub fn start(mut self, start: Duration) -> Limits {
         self.start = start;

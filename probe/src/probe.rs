@@ -116,7 +116,7 @@ impl Options {
     /// Limits the time and the data of the probe.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Options {
-        self.limits = limits;
+        self.limits = limits.bounded();
         self
     }
 

@@ -4,7 +4,7 @@
 //! does not stop it, and no caller needs a runtime. Between processes the entry's lock does the
 //! same; the process that gets it second finds the entry that the first one wrote.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
@@ -34,7 +34,9 @@ impl InFlight {
         probe: impl FnOnce() -> ProbeResult + Send + 'static,
     ) -> (Arc<InFlightProbe>, bool) {
         let mut probes = self.lock();
-        if let Some(joined) = probes.get(emulator.as_os_str()) {
+        // The thread of a probe that was in flight when this process was forked is in its parent alone.
+        let is_own = |probe: &&Arc<InFlightProbe>| probe.process == std::process::id();
+        if let Some(joined) = probes.get(emulator.as_os_str()).filter(is_own) {
             return (Arc::clone(joined), false);
         }
         let started = Arc::new(InFlightProbe::new(groups));
@@ -63,6 +65,8 @@ impl InFlight {
 /// One probe and the callers that wait for it.
 pub(super) struct InFlightProbe {
     groups: Groups,
+    /// The process that has its thread.
+    process: u32,
     state: Mutex<State>,
     finished: Condvar,
 }
@@ -70,7 +74,10 @@ pub(super) struct InFlightProbe {
 #[derive(Default)]
 struct State {
     result: Option<ProbeResult>,
-    wakers: Vec<Waker>,
+    /// Those of futures that wait, by their numbers.
+    wakers: BTreeMap<u64, Waker>,
+    /// The number of the next future that waits.
+    next: u64,
 }
 
 impl fmt::Debug for InFlightProbe {
@@ -81,7 +88,8 @@ impl fmt::Debug for InFlightProbe {
 
 impl InFlightProbe {
     fn new(groups: Groups) -> InFlightProbe {
-        InFlightProbe { groups, state: Mutex::default(), finished: Condvar::new() }
+        let process = std::process::id();
+        InFlightProbe { groups, process, state: Mutex::default(), finished: Condvar::new() }
     }
 
     /// The groups that it fills beside the core group.
@@ -102,7 +110,7 @@ impl InFlightProbe {
 
     /// Waits for the result without blocking a thread.
     pub(super) fn finished(self: &Arc<Self>) -> Finished {
-        Finished(Arc::clone(self))
+        Finished { probe: Arc::clone(self), number: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,26 +124,95 @@ impl InFlightProbe {
             std::mem::take(&mut state.wakers)
         };
         self.finished.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 }
 
-/// The result of a probe, as a future.
-pub(super) struct Finished(Arc<InFlightProbe>);
+/// The result of a probe, as a future. Dropping it drops its waker, which may hold a descriptor.
+pub(super) struct Finished {
+    probe: Arc<InFlightProbe>,
+    /// The number of its waker, once it waits.
+    number: Option<u64>,
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waker = self.probe.state().wakers.remove(&number);
+            // A waker may do anything when it is dropped: not while the state is locked.
+            drop(waker);
+        }
+    }
+}
 
 impl Future for Finished {
     type Output = ProbeResult;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.state();
-        match &state.result {
-            Some(result) => Poll::Ready(result.clone()),
-            None => {
-                if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                    state.wakers.push(context.waker().clone());
-                }
-                Poll::Pending
-            }
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let probe = Arc::clone(&self.probe);
+        let mut state = probe.state();
+        if let Some(result) = &state.result {
+            return Poll::Ready(result.clone());
         }
+        let number = *self.number.get_or_insert(state.next);
+        state.next = state.next.max(number + 1);
+        let before = state.wakers.insert(number, context.waker().clone());
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Counted;
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn ended() -> ProbeResult {
+        Err(Error::Thread { source: Arc::new(std::io::Error::other("it ended")) })
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_keeps_no_waker_and_the_others_are_woken() {
+        let (in_flight, (end, ending)) = (InFlight::default(), mpsc::channel::<()>());
+        let probe = move || {
+            let _ = ending.recv();
+            ended()
+        };
+        let (probe, _) = in_flight.join(Path::new("/emulator"), Groups::CORE, probe);
+        let counted = Arc::new(Counted);
+        let waker = Waker::from(Arc::clone(&counted));
+        let mut context = Context::from_waker(&waker);
+        let mut futures = [probe.finished(), probe.finished()];
+        for future in &mut futures {
+            assert!(Pin::new(&mut *future).poll(&mut context).is_pending());
+            assert!(Pin::new(future).poll(&mut context).is_pending());
+        }
+        // Its own, the waker, and one for each future that waits.
+        assert_eq!(Arc::strong_count(&counted), 4);
+        let [dropped, mut kept] = futures;
+        drop(dropped);
+        assert_eq!(Arc::strong_count(&counted), 3);
+        end.send(()).unwrap();
+        assert!(probe.wait().is_err());
+        assert!(Pin::new(&mut kept).poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn a_probe_of_the_parent_process_is_not_joined() {
+        let in_flight = InFlight::default();
+        let inherited = Arc::new(InFlightProbe { process: 0, ..InFlightProbe::new(Groups::CORE) });
+        in_flight.lock().insert("/emulator".into(), inherited);
+        let (probe, is_started) = in_flight.join(Path::new("/emulator"), Groups::CORE, ended);
+        assert!(is_started);
+        assert!(probe.wait().is_err());
     }
 }

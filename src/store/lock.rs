@@ -25,6 +25,17 @@ const TAKE_OVER: &str = "take-over.lock";
 /// The mode of lock files: every user who may open a file may lock it, even one who may only read it.
 const PRIVATE: u32 = 0o600;
 
+/// The lock of an entry, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that was forked meanwhile has it open too.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The result of an attempt to take a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Locked {
@@ -34,7 +45,7 @@ pub(super) enum Locked {
     ByAnother,
 }
 
-/// Takes the lock of a file (`flock(2)`) without waiting. It lasts until the file is closed.
+/// Takes the lock of a file (`flock(2)`) without waiting. It lasts until it is unlocked, or the file is closed everywhere.
 ///
 /// # Errors
 /// Those of file systems without locks.
@@ -56,7 +67,7 @@ impl Store {
     /// Returns `None` if another process holds it until the timeout is over, or if the directory cannot be
     /// written or its file system has no locks. The caller goes on without: two probes at once cost time and
     /// do no harm.
-    pub(crate) fn lock(&self, path: &Path, timeout: Duration) -> Option<File> {
+    pub(crate) fn lock(&self, path: &Path, timeout: Duration) -> Option<Lock> {
         let directory = self.make().ok()?;
         let path = path.with_extension(LOCK);
         let name = name_of(&path);
@@ -83,7 +94,7 @@ impl Store {
                 file = open()?;
                 until = now + timeout;
             } else if taken {
-                return Some(file);
+                return Some(Lock(file));
             } else {
                 let take_over = || self.take_over(&directory, &file, name);
                 let lock = if now >= until { take_over() } else { None };
@@ -97,17 +108,18 @@ impl Store {
     }
 
     /// Replaces a lock whose holder does nothing by one of this process; `None` if another process does so now.
-    fn take_over(&self, directory: &Directory, held: &File, name: &OsStr) -> Option<File> {
+    fn take_over(&self, directory: &Directory, held: &File, name: &OsStr) -> Option<Lock> {
         let one_at_a_time = self.open_private(directory, OsStr::new(TAKE_OVER)).ok()?;
         if !matches!(try_lock(&one_at_a_time), Ok(Locked::Yes)) {
             return None;
         }
+        let _one_at_a_time = Lock(one_at_a_time);
         if !is_named(directory, held, name) {
             return None;
         }
         let (temporary, file) = create_beside(directory, Path::new(name), PRIVATE).ok()?;
         directory.rename(&temporary, name).ok()?;
-        Some(file)
+        Some(Lock(file))
     }
 
     /// Opens a lock that no other user can open, even if it was created with another mode. One of a user who is
@@ -159,11 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_is_dropped_is_free_though_another_process_has_its_file_open() {
+        let (_root, store) = store();
+        let path = store.entry_path(Path::new("/emulator"));
+        let held = store.lock(&path, Duration::ZERO).unwrap();
+        // As after a fork: both share one open file.
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(store.lock(&path, Duration::ZERO).is_some());
+        drop(inherited);
+    }
+
+    #[test]
     fn a_holder_that_does_nothing_loses_its_lock_once_and_to_one_at_a_time() {
         let (_root, store) = store();
         let path = store.entry_path(Path::new("/emulator"));
         let stopped = store.lock(&path, Duration::ZERO).unwrap();
-        let inode = |lock: &File| lock.metadata().unwrap().ino();
+        let inode = |lock: &Lock| lock.0.metadata().unwrap().ino();
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let wait = || {
             let lock = store.lock(&path, Duration::from_millis(200)).unwrap();
@@ -183,7 +207,7 @@ mod tests {
     }
 
     /// Takes a lock on another thread: the test goes on if it is never taken.
-    fn lock_within_a_minute(store: Store, path: &Path, timeout: Duration) -> Option<File> {
+    fn lock_within_a_minute(store: Store, path: &Path, timeout: Duration) -> Option<Lock> {
         let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
         std::thread::spawn(move || sender.send(store.lock(&path, timeout)));
         receiver.recv_timeout(Duration::from_secs(60)).expect("the wait has an end")
@@ -197,7 +221,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let held = store.lock(&path, Duration::ZERO).unwrap();
         assert_eq!(mode(&lock), 0o600);
-        let inode = |lock: &File| lock.metadata().unwrap().ino();
+        let inode = |lock: &Lock| lock.0.metadata().unwrap().ino();
         let taken_over = store.lock(&path, Duration::from_millis(10)).unwrap();
         assert_ne!(inode(&taken_over), inode(&held));
         assert_eq!(mode(&lock), 0o600);

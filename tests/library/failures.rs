@@ -99,6 +99,15 @@ fn a_file_that_is_not_an_emulator_has_another_cause_than_one_that_fails_also_whe
 }
 
 #[test]
+fn limits_without_an_end_are_as_good_as_long_ones() {
+    let broken = Broken::new();
+    broken.repair();
+    let limits = Limits::default().start(Duration::MAX).probe(Duration::MAX);
+    let cache = crate::builder(broken.path("cache")).limits(limits).open().expect("a cache");
+    assert_eq!(cache.get(&broken.emulator).expect("answers").arch(), "avr");
+}
+
+#[test]
 fn a_failure_is_forgotten_when_the_emulator_changes() {
     let broken = Broken::new();
     let cache = broken.cache();

@@ -15,6 +15,9 @@
  * Threads: all handles but `capscache_options` may be used by several threads at the same time. No thread may use a handle
  * that another one frees.
  *
+ * Processes: a child of fork() may use the handles that it inherits, unless another thread was in a call that was not
+ * waiting for a probe. It probes again what its parent probes at the time.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 
