@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use capscache::probe::{Limits, User};
 use capscache::{Error, Lookup, Status};
@@ -14,6 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::entry::Entry;
 use crate::error::{of_cache, of_no_entry};
 use crate::names::{groups as set_of, validation as checks};
+use crate::options::{Id, check_variable, check_writable, duration, limit};
 use crate::pending::Pending;
 use crate::python::{LISTED_ENTRY, path_text};
 use crate::status::status_for;
@@ -52,20 +52,26 @@ impl Cache {
         py: Python<'_>,
         root: PathBuf,
         fallbacks: Vec<PathBuf>,
-        trusted_owner: Option<u32>,
+        trusted_owner: Option<Id>,
         failure_ttl: Option<f64>,
         environment: Vec<(OsString, OsString)>,
         writable: Vec<PathBuf>,
         start_timeout: Option<f64>,
         probe_timeout: Option<f64>,
-        user: Option<(u32, u32, Vec<u32>)>,
+        user: Option<(Id, Id, Vec<Id>)>,
     ) -> PyResult<Cache> {
+        for (name, value) in &environment {
+            check_variable(name, value)?;
+        }
+        for directory in &writable {
+            check_writable(directory)?;
+        }
         let mut builder =
             capscache::Cache::builder(root).environment(environment).writable(writable);
         for fallback in fallbacks {
             builder = builder.fallback(fallback);
         }
-        if let Some(uid) = trusted_owner {
+        if let Some(Id(uid)) = trusted_owner {
             builder = builder.trusted_owner(uid);
         }
         if let Some(seconds) = failure_ttl {
@@ -73,13 +79,14 @@ impl Cache {
         }
         let mut limits = Limits::default();
         if let Some(seconds) = start_timeout {
-            limits = limits.start(duration("start_timeout", seconds)?);
+            limits = limits.start(limit("start_timeout", seconds)?);
         }
         if let Some(seconds) = probe_timeout {
-            limits = limits.probe(duration("probe_timeout", seconds)?);
+            limits = limits.probe(limit("probe_timeout", seconds)?);
         }
         builder = builder.limits(limits);
-        if let Some((uid, gid, groups)) = user {
+        if let Some((Id(uid), Id(gid), groups)) = user {
+            let groups = groups.into_iter().map(|Id(gid)| gid).collect();
             builder = builder.run_as(User { uid, gid, groups });
         }
         let opened = py.detach(|| builder.open());
@@ -198,9 +205,4 @@ impl Cache {
             Err(_) => Ok("<capscache.Cache, closed>".to_owned()),
         }
     }
-}
-
-fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
-    let invalid = |error| PyValueError::new_err(format!("{name}: {error}"));
-    Duration::try_from_secs_f64(seconds).map_err(invalid)
 }

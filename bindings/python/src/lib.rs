@@ -10,6 +10,7 @@ mod error;
 mod exchange;
 mod lists;
 mod names;
+mod options;
 mod pending;
 mod python;
 mod query;
@@ -49,6 +50,12 @@ mod _native {
     fn find_emulators(py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let found: Vec<PathBuf> = py.detach(|| capscache::discovery::find_emulators(&[]));
         found.iter().map(|path| path_text(py, path)).collect()
+    }
+
+    /// Checks the names of groups, as `Cache.get` does.
+    #[pyfunction]
+    fn check_groups(groups: Vec<String>) -> PyResult<()> {
+        crate::names::groups(&groups).map(drop)
     }
 
     /// Returns text without characters that a terminal acts on, such as a path for a message.

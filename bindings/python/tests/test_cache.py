@@ -128,6 +128,35 @@ class CacheTest(Directory):
             cache.get(never)
         self.assertEqual((raised.exception.cause, raised.exception.path), ("timed-out", str(never)))
 
+    def test_options_that_no_cache_can_have_are_refused_when_it_is_opened(self) -> None:
+        not_finite = "cannot convert float seconds to Duration: value is either too big or NaN"
+        for options, message in [
+            ({"start_timeout": float("inf")}, f"start_timeout: {not_finite}"),
+            ({"probe_timeout": float("nan")}, f"probe_timeout: {not_finite}"),
+            ({"probe_timeout": -1}, "probe_timeout: cannot convert float seconds to Duration: value is negative"),
+            ({"start_timeout": 86_400.5}, "start_timeout is longer than 86400 seconds"),
+            ({"probe_timeout": 86_401}, "probe_timeout is longer than 86400 seconds"),
+            ({"environment": [("", "a")]}, "environment: name is empty or has a `=`"),
+            ({"environment": [("A", "b"), ("a=b", "c")]}, "environment: name is empty or has a `=`"),
+            ({"environment": [("a\0", "b")]}, "environment: name has a NUL"),
+            ({"environment": [("a", "b\0")]}, "environment: value has a NUL"),
+            ({"writable": ["/a", ""]}, "writable: directory is empty"),
+            ({"writable": ["/a\0"]}, "writable: directory has a NUL"),
+            ({"trusted_owner": -1}, "-1 is not a valid uid or gid"),
+            ({"trusted_owner": 2**32}, "4294967296 is not a valid uid or gid"),
+            ({"user": (2**32 - 1, 0, [])}, "4294967295 is not a valid uid or gid"),
+            ({"user": (1, 1, [-2])}, "-2 is not a valid uid or gid"),
+        ]:
+            with self.subTest(options):
+                with self.assertRaises(ValueError) as raised:
+                    capscache.Cache(self.directory / "new", **options)
+                self.assertEqual(str(raised.exception), message)
+        with self.assertRaises(TypeError):
+            capscache.Cache(self.directory / "new", trusted_owner="root")
+        options = {"start_timeout": 86_400, "trusted_owner": 0, "environment": [("A", "")], "user": (1, 2, [3])}
+        with capscache.Cache(self.root, **options) as cache:
+            self.assertEqual(cache.root, str(self.root))
+
     def test_a_fallback_answers_and_is_not_written(self) -> None:
         self.cache.get(AVR)
         before = sorted(self.root.rglob("*"))

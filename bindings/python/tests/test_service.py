@@ -1,5 +1,6 @@
 """The client of the service, on a service with its own root, and on peers that break the protocol."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import threading
 import time
 import unittest
+from functools import partial
+from pathlib import Path
 from typing import Callable
 
 import capscache
@@ -120,14 +123,115 @@ class ServiceTest(Directory):
             (lambda: service.get(program), errors.NotAnEmulatorError, str(program)),
             (lambda: service.get("/usr/../bin/x"), errors.EmulatorError, "/usr/../bin/x"),
             (lambda: service.query(AVR, "colour:red"), errors.InvalidQueryError, None),
-            (lambda: service.get(AVR, ["nope"]), errors.ServiceError, None),
         ]:
             with self.assertRaises(errors.CapscacheError) as raised:
                 call()
             self.assertIs(type(raised.exception), kind)
             self.assertEqual(raised.exception.path, path)
-        self.assertEqual(raised.exception.error, "io.capscache.Cache.UnknownGroup")
-        self.assertEqual(raised.exception.parameters["group"], "nope")
+
+    def test_arguments_are_refused_with_the_errors_of_the_cache(self) -> None:
+        if not has_service():
+            return
+        service = self.start()
+        unnamed = self.write_program(os.fsdecode(b"qemu-\xff"), "")
+        long_query = "machine:" + "a" * 4089
+        with capscache.Cache(self.directory / "own") as cache:
+            entry, own = service.get(AVR), cache.get(AVR)
+            self.assertEqual(entry.emulator, own.emulator)
+            for name, of_service, of_cache in [
+                *[
+                    (f"{method} {path!r}", partial(getattr(service, method), path), partial(getattr(cache, method), path))
+                    for path in ("", "/\ud800", None, b"/a", 7)
+                    for method in ("get", "lookup", "status", "invalidate", "refresh")
+                ],
+                *[
+                    (f"get {path!r}"[:40], partial(service.get, path), partial(cache.get, path))
+                    for path in ("/a\0b", "a\0b", "/\udcff", "/" + "a" * 5000, "/" + "a" * (2 << 20))
+                ],
+                *[
+                    (f"query {query!r}"[:40], partial(service.query, AVR, query), partial(own.query, query))
+                    for query in (None, b"a", 7, "\ud800", "\udcff", long_query)
+                ],
+                *[
+                    (f"groups {groups!r}", partial(call, AVR, groups), partial(cache.get, AVR, groups))
+                    for groups in ("devices", ["nope"], [7], None, {"devices"}, ["\udcff"])
+                    for call in (service.get, service.refresh)
+                ],
+            ]:
+                with self.subTest(name):
+                    with self.assertRaises(Exception) as expected:
+                        of_cache()
+                    with self.assertRaises(Exception) as raised:
+                        of_service()
+                    self.assertIs(type(raised.exception), type(expected.exception))
+        for path in (str(unnamed), Path(os.fsdecode(b"/\xff"))):
+            with self.assertRaisesRegex(errors.EmulatorError, r"\\xff: the service requires a path in UTF-8") as raised:
+                service.invalidate(path)
+            self.assertEqual(raised.exception.path, str(path))
+        with self.assertRaises(errors.EmulatorError) as raised:
+            service.get("/" + "a" * 5000)
+        self.assertEqual(raised.exception.errno, errno.ENAMETOOLONG)
+        with self.assertRaisesRegex(errors.EmulatorError, "cannot stat the emulator : cannot make an empty path absolute"):
+            service.invalidate("")
+        with self.assertRaisesRegex(errors.InvalidQueryError, "it has 4097 bytes, more than 4096; send a shorter one"):
+            service.query(AVR, "machine:none", long_query)
+        self.assertIs(service.invalidate(AVR), True, "none of these calls dropped the entry")
+
+    def test_more_queries_than_one_call_takes_are_answered_in_order(self) -> None:
+        if not has_service():
+            return
+        service = self.start()
+        service.get(AVR)
+        for queries in (
+            ["machine:none", "machine:nope"] * 1200,
+            ["machine:none", "machine:" + "a" * 4000] * 300,
+            ["machine:none", "machine:" + ",[{" * 1300] * 20,
+            ["machine:none", "machine:" + "\1" * 4000] * 100,
+            ["machine:none", "machine:" + "\u20ac" * 1300] * 300,
+            ["machine:none", "machine:" + "a" * 4088],
+        ):
+            with self.subTest(f"{len(queries)} {queries[1][:20]!r}"):
+                self.assertEqual(service.query(AVR, *queries), (True, False) * (len(queries) // 2))
+        self.assertEqual(service.query(AVR), ())
+        with self.assertRaises(errors.EmulatorError):
+            service.query("/usr/../bin/x")
+
+    def test_a_timeout_that_is_not_positive_is_refused(self) -> None:
+        for timeout in (0, -1, float("nan"), float("inf")):
+            with self.assertRaisesRegex(ValueError, f"timeout {timeout} is not a positive number of seconds"):
+                capscache.Service(self.directory / "nothing", timeout=timeout)
+
+    def test_who_may_probe_but_not_drop_entries_refreshes_a_missing_one(self) -> None:
+        if not has_service():
+            return
+        if os.geteuid() != 0:
+            print("SKIPPED: not root: no program of another user can be run")
+            return
+        service = self.start()
+        self.assertEqual(service.status(AVR).state, "missing")
+        self.assertEqual(as_other_user(lambda: service.refresh(AVR).arch), "avr")
+        self.assertEqual(as_other_user(lambda: service.refresh(AVR, ["devices"]).groups), ["devices"])
+
+    def test_refreshing_drops_only_what_a_get_does_not_replace(self) -> None:
+        drops = {
+            ("valid",): False,
+            ("missing", "missing"): False,
+            ("stale", "stale"): False,
+            ("stale", "valid"): True,
+            ("damaged", "damaged"): True,
+            ("failed", "failed"): True,
+        }
+        for states, is_dropped in drops.items():
+            with self.subTest(states):
+                replies = [f'{{"parameters":{{"state":"{state}"}}}}\0'.encode() for state in states]
+                if is_dropped:
+                    replies.append(b'{"parameters":{"dropped":["/a"]}}\0')
+                service = self.peer(*replies, b'{"parameters":{"state":"valid","accelerators":[]}}\0')
+                with self.assertRaisesRegex(errors.ServiceError, "the service stored none"):
+                    service.refresh(AVR)
+                methods = [json.loads(one[:-1])["method"].rpartition(".")[2] for one in self.received]
+                self.assertEqual(methods, ["Status"] * len(states) + ["Invalidate"] * is_dropped + ["Get"])
+                os.unlink(service.socket)
 
     def test_a_user_who_may_not_read_the_cache_gets_entries_from_the_service(self) -> None:
         if not has_service():
@@ -156,17 +260,21 @@ class ServiceTest(Directory):
         with self.assertRaises(errors.RootError):
             capscache.open(self.write_program("file", ""), socket=self.directory / "nothing")
 
-    def peer(self, reply: bytes) -> capscache.Service:
-        """A service that sends this reply to the first call, and closes the connection."""
+    def peer(self, *replies: bytes) -> capscache.Service:
+        """A service that sends each of these replies to one call, and closes its connection."""
         path = str(self.directory / "peer")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
         listener.listen()
+        listener.settimeout(30)
+        self.received = []
 
         def serve() -> None:
-            with listener, listener.accept()[0] as connection:
-                self.received = connection.recv(4096)
-                connection.sendall(reply)
+            with listener:
+                for reply in replies:
+                    with listener.accept()[0] as connection:
+                        self.received.append(connection.recv(4096))
+                        connection.sendall(reply)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -176,8 +284,9 @@ class ServiceTest(Directory):
     def test_a_call_is_one_message_of_json_with_a_zero_byte(self) -> None:
         service = self.peer(b'{"parameters":{"root":"/a"}}\0')
         self.assertEqual(service.root, "/a")
-        self.assertEqual(self.received[-1:], b"\0")
-        self.assertEqual(json.loads(self.received[:-1]), {"method": "io.capscache.Cache.GetInfo", "parameters": {}})
+        (message,) = self.received
+        self.assertEqual(message[-1:], b"\0")
+        self.assertEqual(json.loads(message[:-1]), {"method": "io.capscache.Cache.GetInfo", "parameters": {}})
 
     def test_a_peer_that_breaks_the_protocol_is_an_error(self) -> None:
         for reply in (b"", b"{", b"[]\0", b"nonsense\0", b"\xff\0", b'{"parameters":{}}\0', b'{"parameters":7}\0'):
@@ -191,6 +300,11 @@ class ServiceTest(Directory):
     def test_answers_that_are_unknown_are_none(self) -> None:
         service = self.peer(b'{"parameters":{"answers":["yes","no","unknown"]}}\0')
         self.assertEqual(service.query(AVR, "a", "b", "c"), (True, False, None))
+
+    def test_a_reply_with_fewer_answers_than_queries_is_an_error(self) -> None:
+        service = self.peer(b'{"parameters":{"answers":["yes"]}}\0')
+        with self.assertRaisesRegex(errors.ServiceError, "the reply has 1 answers to 2 queries"):
+            service.query(AVR, "a", "b")
 
     def test_the_names_of_checks_are_those_of_the_cache(self) -> None:
         with self.assertRaisesRegex(ValueError, 'validation "slow" is unknown: names are fast, thorough, start'):

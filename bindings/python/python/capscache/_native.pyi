@@ -18,6 +18,7 @@ __all__ = [
     "Property",
     "Query",
     "__version__",
+    "check_groups",
     "escape",
     "exchange",
     "find_emulators",
@@ -28,6 +29,9 @@ __version__: str
 def find_emulators() -> list[str]:
     """Returns the emulators in the directories of PATH and in `/usr/libexec`: executable files that are called
     `qemu-system-*` or `qemu-kvm`, in this order and sorted by name within a directory."""
+
+def check_groups(groups: Sequence[Group]) -> None:
+    """Checks the names of groups, as `Cache.get` does."""
 
 def escape(text: _Path) -> str:
     """Returns text without characters that a terminal acts on, such as a path for a message."""
@@ -60,12 +64,14 @@ class Cache:
             are never written, and one that is absent is skipped.
         trusted_owner: the uid of a user whose files are trusted beside those of root and of the user of this process.
         failure_ttl: seconds after which an emulator that could not be probed is probed again; 60 by default.
-        environment: variables of emulators. Answers of emulators with other variables are not used.
+        environment: variables of emulators; a name is not empty and has no `=`. Answers of emulators with other variables
+            are not used.
         writable: directories that emulators may write to beside their temporary directory.
-        start_timeout, probe_timeout: seconds that one process of a probe (10) and the whole probe (60) may take.
+        start_timeout, probe_timeout: seconds that one process of a probe (10) and the whole probe (60) may take; a day at most.
         user: uid, gid and further groups that emulators run as, which requires root.
 
-        Raises RootError for a root that is not a directory, UnsafeError for one that another user could write or replace.
+        Raises ValueError for an option that no cache can have, RootError for a root that is not a directory, UnsafeError
+        for one that another user could write or replace.
         """
 
     @property

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Optional, Union, get_args
 
 from capscache import errors
-from capscache._native import Entry, escape, exchange
+from capscache._native import Entry, Query, check_groups, escape, exchange
 from capscache.model import Group, ListedEntry, Status, Validation
 
 __all__ = ["SOCKET", "Service"]
@@ -18,6 +19,13 @@ SOCKET = "/run/capscache/io.capscache.Cache"
 """The usual path of the service's socket."""
 
 INTERFACE = "io.capscache.Cache"
+
+# Limits of the service for one call (`docs/service.md`); of the bytes and separators of a message, half is for queries.
+MAX_PATH_BYTES = 4095
+MAX_QUERY_BYTES = 4096
+MAX_QUERIES = 1024
+MAX_QUERIES_BYTES = 512 << 10
+MAX_SEPARATORS = 8 << 10
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -32,6 +40,8 @@ class Service:
 
     def __init__(self, socket: Optional[Path] = None, *, timeout: float = 180.0) -> None:
         """Names the socket; connects to nothing yet. `timeout` is in seconds, for each step of a call."""
+        if not 0 < timeout < 2**63:
+            raise ValueError(f"timeout {timeout} is not a positive number of seconds")
         default = os.environ.get("CAPSCACHE_SOCKET", SOCKET)
         self.socket = default if socket is None else os.fspath(socket)
         self.timeout = timeout
@@ -44,6 +54,7 @@ class Service:
 
     def get(self, emulator: Path, groups: Sequence[Group] = ()) -> Entry:
         """Returns the capabilities of an emulator, which is probed if it has no valid entry."""
+        check_groups(groups)
         return self._get(emulator, no_probe=False, groups=list(groups))
 
     def lookup(self, emulator: Path, validation: Validation = "fast") -> Entry:
@@ -55,15 +66,26 @@ class Service:
         return self._get(emulator, no_probe=True)
 
     def refresh(self, emulator: Path, groups: Sequence[Group] = ()) -> Entry:
-        """Checks the entry of an emulator thoroughly, and returns a valid one: probed again if needed."""
+        """Checks the entry of an emulator thoroughly, and returns a valid one: probed again if needed. Raises
+        `errors.NotPermittedError` if an entry or a failure has to be dropped first and this user may not."""
+        check_groups(groups)
         if self.status(emulator, "thorough").state != "valid":
-            self.invalidate(emulator)
+            # `get` replaces an entry that it finds stale, so that only the others are dropped, which not every user may do.
+            if self.status(emulator).state not in ("missing", "stale"):
+                self.invalidate(emulator)
         return self.get(emulator, groups)
 
     def query(self, emulator: Path, *queries: str) -> tuple[Optional[bool], ...]:
-        """Answers queries in one call, without an entry: True, False, or None for *unknown*."""
-        reply, _ = self._call("Query", emulator=_absolute(emulator), queries=queries)
-        return tuple(_ANSWERS.get(answer) for answer in reply["answers"])
+        """Answers queries without an entry, in one call unless they exceed the limits of the service: True, False, or None
+        for *unknown*."""
+        path, answers = _absolute(emulator), []
+        # All queries are checked before the first call.
+        for batch in list(_batches(queries)):
+            reply, _ = self._call("Query", emulator=path, queries=batch)
+            if len(reply["answers"]) != len(batch):
+                raise self._failure(f"the reply has {len(reply['answers'])} answers to {len(batch)} queries")
+            answers.extend(reply["answers"])
+        return tuple(_ANSWERS.get(answer) for answer in answers)
 
     def status(self, emulator: Path, validation: Validation = "fast") -> Status:
         """Returns the state of the entry of an emulator. The service does not start wrappers for it."""
@@ -114,7 +136,7 @@ class Service:
     def _call(self, method: str, **parameters: Any) -> tuple[_Parameters, Optional[Entry]]:
         message = {"method": f"{INTERFACE}.{method}", "parameters": parameters}
         try:
-            text, entry = exchange(self.socket, json.dumps(message).encode(), self.timeout)
+            text, entry = exchange(self.socket, json.dumps(message, ensure_ascii=False).encode(), self.timeout)
         except OSError as error:
             raise self._failure(error.strerror or str(error), error.errno) from error
         try:
@@ -128,9 +150,9 @@ class Service:
             raise _refusal(str(reply["error"]), given)
         return _Parameters(self, given), entry
 
-    def _failure(self, reason: str, errno: Optional[int] = None) -> errors.ServiceError:
+    def _failure(self, reason: str, number: Optional[int] = None) -> errors.ServiceError:
         message = f"cannot call the service at {escape(self.socket)}: {reason}"
-        return errors.ServiceError(message, path=self.socket, errno=errno, parameters={})
+        return errors.ServiceError(message, path=self.socket, errno=number, parameters={})
 
 
 class _Parameters(dict[str, Any]):
@@ -200,4 +222,43 @@ def _is_thorough(validation: str) -> bool:
 
 def _absolute(emulator: Path) -> str:
     """The path as the service requires it: absolute. `..` stays: behind a link it leads elsewhere."""
-    return os.path.join(os.getcwd(), os.fspath(emulator))
+    given = os.fspath(emulator)
+    # Empty, it would name the working directory.
+    if not given:
+        raise _no_path(given, "cannot make an empty path absolute")
+    path = os.path.join(os.getcwd(), given)
+    encoded = os.fsencode(path)
+    if len(encoded) > MAX_PATH_BYTES:
+        raise _no_path(given, os.strerror(errno.ENAMETOOLONG), errno.ENAMETOOLONG)
+    try:
+        encoded.decode()
+    except UnicodeDecodeError as error:
+        raise _no_path(given, "the service requires a path in UTF-8") from error
+    return path
+
+
+def _no_path(emulator: str, reason: str, number: Optional[int] = None) -> errors.EmulatorError:
+    message = f"cannot stat the emulator {escape(emulator)}: {reason}"
+    return errors.EmulatorError(message, path=emulator, errno=number)
+
+
+def _batches(queries: Sequence[str]) -> Iterator[list[str]]:
+    """Splits queries into those of calls within the limits of the service: one call at least."""
+    batch: list[str] = []
+    size = separators = 0
+    for query in queries:
+        if not isinstance(query, str):
+            raise TypeError("a query is text")
+        if len(query.encode()) > MAX_QUERY_BYTES:
+            # Raises the error of a query that is too long.
+            Query(query)
+        encoded = json.dumps(query, ensure_ascii=False).encode() + b", "
+        own = sum(map(encoded.count, (b",", b"[", b"{")))
+        is_full = size + len(encoded) > MAX_QUERIES_BYTES or separators + own > MAX_SEPARATORS
+        if is_full or len(batch) == MAX_QUERIES:
+            yield batch
+            batch, size, separators = [], 0, 0
+        batch.append(query)
+        size += len(encoded)
+        separators += own
+    yield batch
