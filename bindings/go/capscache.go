@@ -31,7 +31,8 @@ const SystemRoot = "/var/cache/capscache"
 
 // Cache answers for the emulators of this host.
 //
-// An emulator is named by its path. A path that is not absolute is resolved against the working directory.
+// An emulator is named by its path. A path that is not absolute is resolved against the working directory; an empty one is
+// ErrInvalidArgument.
 type Cache interface {
 	// Get returns the capabilities of an emulator, with groups: from the cache if it has a valid entry, else from one probe,
 	// for which the call waits. After the context is done it returns at once; the probe goes on for the next caller.
@@ -76,7 +77,8 @@ type Entry interface {
 	// it), and after an error: ErrInvalidQuery for text that cannot be parsed.
 	Query(ctx context.Context, query string) (Answer, error)
 
-	// QueryAll answers queries in their order. All are Unknown after an error.
+	// QueryAll answers queries in their order, however many. All are Unknown after an error. The service answers as many at a time
+	// as it takes in one call, so that answers to many queries may be of the entry before and after the emulator changed.
 	QueryAll(ctx context.Context, queries ...string) ([]Answer, error)
 
 	// Machine returns the machine type whose name or, if there is none, whose alias is name (query-machines): ErrAbsent if
@@ -97,7 +99,7 @@ type Entry interface {
 	// Properties returns the properties of a type as a device, else as an object, in QEMU's order (device-list-properties,
 	// qom-list-properties):
 	// ErrAbsent if the emulator does not have the type, ErrNotProbed without the group Devices or Objects, except for what
-	// drivers query at start-up.
+	// drivers query at start-up, ErrUnknown if QEMU did not report them, as for abstract types.
 	Properties(ctx context.Context, typeName string) ([]Property, error)
 
 	// JSON returns the part of the entry under a key of docs/json.md, such as accelerators or schema; the whole entry for an

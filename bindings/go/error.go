@@ -11,7 +11,8 @@ import (
 type Kind uint8
 
 const (
-	// ErrInvalidArgument: an argument has a zero byte, is not UTF-8 where that is needed, or is not one of its enumeration.
+	// ErrInvalidArgument: an argument has a zero byte, is not UTF-8 where that is needed, is an empty path, or is not one of its
+	// enumeration.
 	ErrInvalidArgument Kind = iota + 1
 	// ErrInvalidQuery: a query cannot be parsed.
 	ErrInvalidQuery

@@ -10,7 +10,10 @@ import "C"
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"time"
 
@@ -27,6 +30,7 @@ type cache struct {
 	object *C.capscache
 	// A release of libvirt, or empty.
 	libvirt string
+	flights flights[*C.capscache_entry]
 }
 
 // Open opens the cache in a directory, which the first write creates: ErrRoot for a root that is not a directory, ErrUnsafe
@@ -159,24 +163,40 @@ func (c *cache) Get(ctx context.Context, emulator string, groups capscache.Group
 		return c.get(emulator, groups)
 	}
 	// A hit does not wait, so that no goroutine has to.
-	if found, err := c.lookup(emulator, groups); err == nil {
-		return found, nil
+	found, err := c.lookup(emulator, groups)
+	if err == nil || errors.Is(err, capscache.ErrClosed) {
+		return found, err
 	}
-	type result struct {
-		entry capscache.Entry
-		err   error
+	path, err := absolute(emulator)
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		found, err := c.get(emulator, groups)
-		done <- result{found, err}
-	}()
-	select {
-	case got := <-done:
-		return got.entry, got.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	object, release, err := c.flights.wait(ctx, request{path, groups}, func() (*C.capscache_entry, func(), error) {
+		return c.probe(path, groups)
+	})
+	if err != nil {
+		return nil, err
 	}
+	return newEntry(object, c.libvirt, release), nil
+}
+
+// absolute returns a path that does not depend on the working directory, which may change while callers wait. An empty path stays:
+// the library refuses it.
+func absolute(path string) (string, error) {
+	if path == "" || path[0] == '/' {
+		return path, nil
+	}
+	directory, err := os.Getwd()
+	if err != nil {
+		return "", &capscache.Error{
+			Kind:    capscache.ErrEmulator,
+			Message: fmt.Sprintf("cannot make %q absolute: %v", path, err),
+			Path:    path,
+			Cause:   err,
+		}
+	}
+	// It is not cleaned: behind a link, .. leads elsewhere.
+	return directory + "/" + path, nil
 }
 
 // about calls the library about an emulator while the cache is kept. ok is false if the library returned an error.
@@ -199,16 +219,26 @@ func about[T any](c *cache, emulator string, call func(path *C.char, failed **C.
 	return found, nil
 }
 
-// get waits for a probe, whatever the context is: the library does not end one that other callers may wait for.
+// get returns an entry of the caller's own.
 func (c *cache) get(emulator string, groups capscache.Groups) (capscache.Entry, error) {
+	object, free, err := c.probe(emulator, groups)
+	if err != nil {
+		return nil, err
+	}
+	return newEntry(object, c.libvirt, free), nil
+}
+
+// probe waits for a probe, whatever the context is: the library does not end one that other callers may wait for. The function
+// frees the entry.
+func (c *cache) probe(emulator string, groups capscache.Groups) (*C.capscache_entry, func(), error) {
 	object, err := about(c, emulator, func(path *C.char, failed **C.capscache_error) (*C.capscache_entry, bool) {
 		object := C.capscache_get(c.object, path, C.uint32_t(groups), failed)
 		return object, object != nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return newEntry(object, c.libvirt), nil
+	return object, func() { C.capscache_entry_free(object) }, nil
 }
 
 func (c *cache) Lookup(ctx context.Context, emulator string) (capscache.Entry, error) {
@@ -235,7 +265,7 @@ func (c *cache) lookup(emulator string, groups capscache.Groups) (capscache.Entr
 			Path:    emulator,
 		}
 	}
-	return newEntry(object, c.libvirt), nil
+	return newEntry(object, c.libvirt, func() { C.capscache_entry_free(object) }), nil
 }
 
 func (c *cache) Status(ctx context.Context, emulator string, thorough bool) (capscache.Status, error) {

@@ -73,10 +73,10 @@ type facts struct {
 	accelerators []capscache.Accelerator
 }
 
-// newEntry takes an entry of the library's. Flags are those of a release of libvirt.
-func newEntry(object *C.capscache_entry, libvirt string) *entry {
+// newEntry takes an entry of the library's, which free releases. Flags are those of a release of libvirt.
+func newEntry(object *C.capscache_entry, libvirt string, free func()) *entry {
 	e := &entry{object: object, libvirt: libvirt}
-	e.handle.init(func() { C.capscache_entry_free(object) })
+	e.handle.init(free)
 	runtime.SetFinalizer(e, (*entry).Close)
 	return e
 }

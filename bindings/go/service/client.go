@@ -7,19 +7,14 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	capscache "capscache.io/go"
 )
 
 // Socket is the usual path of the service's socket.
 const Socket = "/run/capscache/io.capscache.Cache"
-
-// maxQueries is the number of queries that the service takes in one call.
-const maxQueries = 1024
 
 // Client is a cache behind the service. Goroutines may use it at the same time: each call has a connection to itself.
 type Client struct {
@@ -65,23 +60,15 @@ func (c *Client) get(ctx context.Context, emulator string, groups capscache.Grou
 	if err != nil {
 		return nil, err
 	}
-	parameters := struct {
-		Emulator string   `json:"emulator"`
-		NoProbe  bool     `json:"no_probe"`
-		Groups   []string `json:"groups"`
-	}{path, noProbe, groups.Names()}
-	var got struct {
-		State        capscache.State         `json:"state"`
-		Version      version                 `json:"version"`
-		Arch         string                  `json:"arch"`
-		Accelerators []capscache.Accelerator `json:"accelerators"`
-		Groups       []string                `json:"groups"`
-	}
-	if err := c.call(ctx, "Get", parameters, &got); err != nil {
+	if err := checkGroups(groups); err != nil {
 		return nil, err
 	}
-	if got.State != capscache.Valid {
-		return nil, failure(capscache.ErrNoEntry, path, "there is no valid entry of %s: it is %s", path, got.State)
+	if c.closed.Load() {
+		return nil, closed()
+	}
+	got, err := c.connections.get(ctx, path, groups, noProbe)
+	if err != nil {
+		return nil, err
 	}
 	return &entry{
 		client:       c,
@@ -91,6 +78,32 @@ func (c *Client) get(ctx context.Context, emulator string, groups capscache.Grou
 		arch:         got.Arch,
 		accelerators: got.Accelerators,
 	}, nil
+}
+
+// summary is the reply to Get.
+type summary struct {
+	State        capscache.State         `json:"state"`
+	Version      version                 `json:"version"`
+	Arch         string                  `json:"arch"`
+	Accelerators []capscache.Accelerator `json:"accelerators"`
+	Groups       []string                `json:"groups"`
+}
+
+// get calls Get. Returns ErrNoEntry for an entry that is not valid.
+func (p *pool) get(ctx context.Context, emulator string, groups capscache.Groups, noProbe bool) (summary, error) {
+	parameters := struct {
+		Emulator string   `json:"emulator"`
+		NoProbe  bool     `json:"no_probe"`
+		Groups   []string `json:"groups"`
+	}{emulator, noProbe, groups.Names()}
+	var got summary
+	if err := p.call(ctx, "Get", parameters, &got); err != nil {
+		return summary{}, err
+	}
+	if got.State != capscache.Valid {
+		return summary{}, failure(capscache.ErrNoEntry, emulator, "there is no valid entry of %s: it is %s", emulator, got.State)
+	}
+	return got, nil
 }
 
 // Status implements capscache.Cache.
@@ -206,21 +219,4 @@ func (s status) public() capscache.Status {
 		Reason:   s.Reason.Found,
 		RetryIn:  time.Duration(s.Reason.RetryIn) * time.Second,
 	}
-}
-
-// absolute returns a path as the interface spells it. It is not cleaned: behind a link, .. leads elsewhere.
-func absolute(path string) (string, error) {
-	if !utf8.ValidString(path) {
-		return "", failure(capscache.ErrInvalidArgument, path, "cannot send the path %q to the service: it is not UTF-8", path)
-	}
-	if len(path) > 0 && path[0] == '/' {
-		return path, nil
-	}
-	directory, err := os.Getwd()
-	if err != nil {
-		failed := failure(capscache.ErrInvalidArgument, path, "cannot make %q absolute: %v", path, err)
-		failed.Cause = err
-		return "", failed
-	}
-	return directory + "/" + path, nil
 }

@@ -10,11 +10,12 @@ import (
 
 // document is the JSON of an entry, as docs/json.md describes it. It does not change.
 type document struct {
+	// The entry had at least these.
+	groups       capscache.Groups
 	text         []byte
 	parts        map[string]json.RawMessage
 	accelerators map[string]*accelerated
 	present      map[string]bool
-	types        map[string]bool
 	devices      map[string]json.RawMessage
 	objects      map[string]json.RawMessage
 }
@@ -25,19 +26,15 @@ type accelerated struct {
 	CPUModels []cpuModel `json:"cpu-definitions"`
 }
 
-func documentOf(text string) (*document, error) {
-	d := &document{text: []byte(text)}
+func documentOf(text string, groups capscache.Groups) (*document, error) {
+	d := &document{groups: groups, text: []byte(text)}
 	if err := json.Unmarshal(d.text, &d.parts); err != nil {
 		return nil, unreadable(err)
 	}
 	var present []string
-	var types []struct {
-		Name string `json:"name"`
-	}
 	for key, into := range map[string]any{
 		"accelerators":         &d.accelerators,
 		"accelerators-present": &present,
-		"types":                &types,
 		"devices":              &d.devices,
 		"objects":              &d.objects,
 	} {
@@ -52,10 +49,6 @@ func documentOf(text string) (*document, error) {
 	d.present = make(map[string]bool, len(present))
 	for _, name := range present {
 		d.present[name] = true
-	}
-	d.types = make(map[string]bool, len(types))
-	for _, one := range types {
-		d.types[one.Name] = true
 	}
 	return d, nil
 }
@@ -76,8 +69,9 @@ func (d *document) under(accelerator capscache.Accelerator) (*accelerated, error
 	return nil, absent("accelerator", name)
 }
 
-// properties returns those of a type, of which an entry with groups has at least those in groups.
-func (d *document) properties(typeName string, groups capscache.Groups) ([]capscache.Property, error) {
+// properties returns those of a type as a device, else as an object; false if the document has neither.
+func (d *document) properties(typeName string) ([]capscache.Property, bool, error) {
+	isRefused := false
 	for _, lists := range []map[string]json.RawMessage{d.devices, d.objects} {
 		list, ok := lists[typeName]
 		if !ok {
@@ -90,10 +84,11 @@ func (d *document) properties(typeName string, groups capscache.Groups) ([]capsc
 			Default     json.RawMessage `json:"default-value"`
 		}
 		if err := json.Unmarshal(list, &found); err != nil {
-			return nil, unreadable(err)
+			return nil, false, unreadable(err)
 		}
 		if found == nil {
-			return nil, failure(capscache.ErrUnknown, "", "QEMU refused the query for the properties of %q", typeName)
+			isRefused = true
+			continue
 		}
 		properties := make([]capscache.Property, len(found))
 		for at, one := range found {
@@ -101,17 +96,30 @@ func (d *document) properties(typeName string, groups capscache.Groups) ([]capsc
 				Name: one.Name, TypeName: one.Type, Description: one.Description, Default: one.Default,
 			}
 		}
-		return properties, nil
+		return properties, true, nil
 	}
-	all := capscache.Devices | capscache.Objects
+	if isRefused {
+		return nil, false, failure(capscache.ErrUnknown, "", "QEMU refused the query for the properties of %q", typeName)
+	}
+	return nil, false, nil
+}
+
+// withoutProperties returns the reason why the document has no properties of a type: Entry::properties of the Rust library decides
+// in the same way.
+func (d *document) withoutProperties(typeName string, isType, isDevice capscache.Answer) error {
+	what, group := "object", capscache.Objects
+	if isDevice != capscache.No {
+		what, group = "device", capscache.Devices
+	}
 	switch {
-	case !d.types[typeName]:
-		return nil, absent("device or object", typeName)
-	case groups&all == all:
-		return nil, notQueried("type", typeName)
+	case isType == capscache.No:
+		return absent(what, typeName)
+	case isType == capscache.Unknown && isDevice == capscache.Unknown:
+		return failure(capscache.ErrUnknown, "", "it is unknown whether the emulator has the type %q", typeName)
+	case d.groups&group != 0:
+		return notQueried(what, typeName)
 	default:
-		return nil, failure(capscache.ErrNotProbed, "",
-			"the properties of %q were not probed: get the entry with the groups devices and objects", typeName)
+		return failure(capscache.ErrNotProbed, "", "%s %q was not probed; get the entry with the group %s", what, typeName, group.Names()[0])
 	}
 }
 

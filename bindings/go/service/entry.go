@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	capscache "capscache.io/go"
 )
@@ -50,17 +49,20 @@ func (e *entry) Query(ctx context.Context, query string) (capscache.Answer, erro
 func (e *entry) QueryAll(ctx context.Context, queries ...string) ([]capscache.Answer, error) {
 	unknown := make([]capscache.Answer, len(queries))
 	for _, query := range queries {
-		if !utf8.ValidString(query) {
-			return unknown, failure(capscache.ErrInvalidArgument, "", "cannot send the query %q to the service: it is not UTF-8", query)
+		if err := checkQuery(query); err != nil {
+			return unknown, err
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return unknown, err
+	}
+	if e.closed.Load() {
+		return unknown, closed()
 	}
 	answers := make([]capscache.Answer, 0, len(queries))
 	for len(answers) < len(queries) {
 		part := queries[len(answers):]
-		if len(part) > maxQueries {
-			part = part[:maxQueries]
-		}
-		answered, err := e.queryPart(ctx, part)
+		answered, err := e.queryPart(ctx, part[:countThatFits(e.emulator, part)])
 		if err != nil {
 			return unknown, err
 		}
@@ -100,6 +102,11 @@ func (e *entry) load(ctx context.Context) (*document, error) {
 	if kept != nil {
 		return kept, nil
 	}
+	// The entry may have more groups by now. They are requested before the document, which has at least these.
+	got, err := e.client.connections.get(ctx, e.emulator, e.groups, false)
+	if err != nil {
+		return nil, err
+	}
 	parameters := struct {
 		Emulator string `json:"emulator"`
 		Format   string `json:"format"`
@@ -110,7 +117,7 @@ func (e *entry) load(ctx context.Context) (*document, error) {
 	if err := e.client.connections.call(ctx, "Export", parameters, &found); err != nil {
 		return nil, err
 	}
-	made, err := documentOf(found.Document)
+	made, err := documentOf(found.Document, capscache.GroupsOf(got.Groups))
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +144,9 @@ func (e *entry) under(ctx context.Context, accelerator capscache.Accelerator) (*
 }
 
 func (e *entry) Machine(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.Machine, error) {
+	if err := checkText("name", name); err != nil {
+		return capscache.Machine{}, err
+	}
 	found, err := e.under(ctx, accelerator)
 	if err != nil {
 		return capscache.Machine{}, err
@@ -189,6 +199,9 @@ func (e *entry) Machines(ctx context.Context, accelerator capscache.Accelerator)
 }
 
 func (e *entry) CPUModel(ctx context.Context, accelerator capscache.Accelerator, name string) (capscache.CPUModel, error) {
+	if err := checkText("name", name); err != nil {
+		return capscache.CPUModel{}, err
+	}
 	found, err := e.under(ctx, accelerator)
 	if err != nil {
 		return capscache.CPUModel{}, err
@@ -220,14 +233,42 @@ func (e *entry) CPUModels(ctx context.Context, accelerator capscache.Accelerator
 }
 
 func (e *entry) Properties(ctx context.Context, typeName string) ([]capscache.Property, error) {
+	if err := checkText("type", typeName); err != nil {
+		return nil, err
+	}
 	found, err := e.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return found.properties(typeName, e.groups)
+	properties, ok, err := found.properties(typeName)
+	if ok || err != nil {
+		return properties, err
+	}
+	isType, isDevice, err := e.kindOf(ctx, typeName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, found.withoutProperties(typeName, isType, isDevice)
+}
+
+// kindOf returns whether the emulator has a type, and whether it is a device. The document has no abstract types.
+func (e *entry) kindOf(ctx context.Context, typeName string) (isType, isDevice capscache.Answer, err error) {
+	queries := []string{"type:" + typeName, "device:" + typeName}
+	if typeName == "" || len(queries[1]) > maxQueryBytes {
+		// The service takes no such query, and QEMU has no such type.
+		return capscache.No, capscache.No, nil
+	}
+	answers, err := e.queryPart(ctx, queries)
+	if err != nil {
+		return capscache.Unknown, capscache.Unknown, err
+	}
+	return answers[0], answers[1], nil
 }
 
 func (e *entry) JSON(ctx context.Context, key string) (json.RawMessage, error) {
+	if err := checkText("key", key); err != nil {
+		return nil, err
+	}
 	found, err := e.load(ctx)
 	if err != nil {
 		return nil, err

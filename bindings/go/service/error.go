@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -54,7 +55,25 @@ func refusal(name string, parameters json.RawMessage) error {
 	default:
 		reason = fmt.Sprintf("the service replied %q", name)
 	}
-	return failure(kind, facts.Emulator, "%s", reason)
+	failed := failure(kind, facts.Emulator, "%s", reason)
+	if name == interfaceName+"NoSuchEmulator" {
+		failed = failure(kind, facts.Emulator, "cannot stat the emulator %s: %s", facts.Emulator, reason)
+		failed.Errno = numberOf(reason)
+	}
+	return failed
+}
+
+// numberOf returns the number of the error of stat(2) that a reason is; 0 if it is none. The interface has only the text, which is
+// that of strerror(3).
+func numberOf(reason string) syscall.Errno {
+	for _, number := range []syscall.Errno{
+		syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EIO,
+	} {
+		if strings.EqualFold(reason, number.Error()) {
+			return number
+		}
+	}
+	return 0
 }
 
 func failure(kind capscache.Kind, path, format string, values ...any) *capscache.Error {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -210,8 +211,97 @@ func TestErrorsOfTheInterfaceHaveKinds(t *testing.T) {
 		}
 		err = refusal(name, parameters)
 		var failed *capscache.Error
-		if !errors.Is(err, kind) || !errors.As(err, &failed) || failed.Message != "because" || failed.Path != "/x" {
+		message := "because"
+		if name == interfaceName+"NoSuchEmulator" {
+			message = "cannot stat the emulator /x: because"
+		}
+		if !errors.Is(err, kind) || !errors.As(err, &failed) || failed.Message != message || failed.Errno != 0 || failed.Path != "/x" {
 			t.Errorf("%s: %#v", name, err)
+		}
+	}
+}
+
+func TestTheReasonOfAFileThatCannotBeExaminedHasItsNumber(t *testing.T) {
+	for reason, number := range map[string]syscall.Errno{
+		"No such file or directory": syscall.ENOENT,
+		"Permission denied":         syscall.EACCES,
+		"because":                   0,
+	} {
+		if found := numberOf(reason); found != number {
+			t.Errorf("%q has the number %d", reason, found)
+		}
+	}
+}
+
+func TestGroupsThatWereProbedSinceGetCount(t *testing.T) {
+	cachetest.Need(t, cachetest.AVR)
+	ctx := context.Background()
+	client := serve(t)
+	before, err := client.Get(ctx, cachetest.AVR, capscache.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Get(ctx, cachetest.AVR, capscache.Devices|capscache.Objects); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bus", "container"} {
+		if _, err := before.Properties(ctx, name); !errors.Is(err, capscache.ErrUnknown) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if found, err := before.Properties(ctx, "loader"); err != nil || len(found) == 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestPropertiesThatQEMURefusedForADeviceAreThoseOfTheObject(t *testing.T) {
+	d, err := documentOf(`{"devices":{"a":null,"b":null},"objects":{"a":[{"name":"x","type":"bool"}]}}`, capscache.Devices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, ok, err := d.properties("a"); err != nil || !ok || len(found) != 1 || found[0].Name != "x" {
+		t.Errorf("%v, %v, %v", found, ok, err)
+	}
+	if _, ok, err := d.properties("b"); ok || !errors.Is(err, capscache.ErrUnknown) {
+		t.Errorf("%v, %v", ok, err)
+	}
+}
+
+func TestAQueryOrPathThatIsTooLongIsNotSent(t *testing.T) {
+	ctx := context.Background()
+	client := New(filepath.Join(t.TempDir(), "socket"))
+	answer, err := (&entry{client: client}).Query(ctx, "machine:"+strings.Repeat("x", maxQueryBytes))
+	if answer != capscache.Unknown || !errors.Is(err, capscache.ErrInvalidQuery) {
+		t.Errorf("%v, %v", answer, err)
+	}
+	if _, err := client.Get(ctx, "/"+strings.Repeat("x", 1<<21), capscache.Core); !errors.Is(err, syscall.ENAMETOOLONG) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestACallHasAsManyQueriesAsFit(t *testing.T) {
+	for _, test := range []struct {
+		query  string
+		count  int
+		fitted int
+	}{
+		{"machine:q35", 0, 0},
+		{"machine:q35", 1, 1},
+		{"machine:q35", 1024, 1024},
+		{"machine:q35", 1025, 1024},
+		// 16,384 commas, of which 17 are reserved and one is before each query.
+		{strings.Repeat(",", 1023), 100, 15},
+		// Each is 24,578 bytes as JSON, and a comma.
+		{strings.Repeat("<", 4096), 100, 42},
+		// Alone it is sent whatever it has.
+		{strings.Repeat(",", 1<<20), 2, 1},
+	} {
+		queries := make([]string, test.count)
+		for at := range queries {
+			queries[at] = test.query
+		}
+		if found := countThatFits("/x", queries); found != test.fitted {
+			t.Errorf("%d of %d × %.12s…", found, test.count, test.query)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	capscache "capscache.io/go"
@@ -26,6 +27,8 @@ func Conform(t *testing.T, open func(t *testing.T) capscache.Cache) {
 		"the JSON has the keys of the document":                      jsonParts,
 		"the state is missing, then valid, then missing":             states,
 		"errors have a kind to act on":                               failures,
+		"arguments that cannot be passed on are errors":              arguments,
+		"queries of any number and length are answered":              manyQueries,
 		"a context that is done ends every call":                     contexts,
 		"nothing can be used after it was closed":                    closes,
 		"goroutines share a cache and an entry, and close them":      goroutines,
@@ -163,8 +166,13 @@ func cpuModels(t *testing.T, cache capscache.Cache) {
 
 func properties(t *testing.T, cache capscache.Cache) {
 	ctx := context.Background()
-	_, err := get(t, cache, capscache.Core).Properties(ctx, "loader")
-	isKind(t, err, capscache.ErrNotProbed)
+	core := get(t, cache, capscache.Core)
+	for _, name := range []string{"loader", "bus", "device"} {
+		_, err := core.Properties(ctx, name)
+		isKind(t, err, capscache.ErrNotProbed)
+	}
+	_, err := core.Properties(ctx, "no-such")
+	isKind(t, err, capscache.ErrAbsent)
 	entry := get(t, cache, capscache.Devices|capscache.Objects)
 	found, err := entry.Properties(ctx, "loader")
 	if err != nil {
@@ -179,8 +187,15 @@ func properties(t *testing.T, cache capscache.Cache) {
 	equal(t, byName["file"].Default, json.RawMessage(nil))
 	_, err = entry.Properties(ctx, "iothread")
 	equal(t, err, nil)
-	_, err = entry.Properties(ctx, "no-such")
-	isKind(t, err, capscache.ErrAbsent)
+	for _, name := range []string{"no-such", "", strings.Repeat("x", 5000)} {
+		_, err = entry.Properties(ctx, name)
+		isKind(t, err, capscache.ErrAbsent)
+	}
+	// QEMU has these abstract types, whose properties it is not queried for.
+	for _, name := range []string{"bus", "device"} {
+		_, err = entry.Properties(ctx, name)
+		isKind(t, err, capscache.ErrUnknown)
+	}
 	// An entry has the groups that were probed, whoever requested them.
 	hit, err := cache.Lookup(ctx, AVR)
 	if err != nil {
@@ -277,16 +292,17 @@ func failures(t *testing.T, cache capscache.Cache) {
 	ctx := context.Background()
 	_, err := cache.Get(ctx, "/nowhere/qemu-system-avr", capscache.Core)
 	isKind(t, err, capscache.ErrEmulator)
+	equal(t, err.Error(), "cannot stat the emulator /nowhere/qemu-system-avr: No such file or directory")
+	equal(t, errors.Is(err, syscall.ENOENT), true)
+	_, err = cache.Get(ctx, AVR+"/x", capscache.Core)
+	isKind(t, err, capscache.ErrEmulator)
+	equal(t, errors.Is(err, syscall.ENOTDIR), true)
 	_, err = cache.Get(ctx, "/"+strings.Repeat("x", 5000), capscache.Core)
 	isKind(t, err, capscache.ErrEmulator)
 	_, err = cache.Get(ctx, "/nowhere\x1b\n", capscache.Core)
 	isKind(t, err, capscache.ErrEmulator)
 	if strings.ContainsAny(err.Error(), "\x1b\n") {
 		t.Fatalf("%q is not escaped", err.Error())
-	}
-	_, err = cache.Get(ctx, "/nowhere\x00", capscache.Core)
-	if err == nil {
-		t.Fatal("a path with a zero byte has an entry")
 	}
 	silent := Program(t, "qemu-system-avr", "#!/bin/sh\nexit 0\n")
 	_, err = cache.Get(ctx, silent, capscache.Core)
@@ -307,6 +323,68 @@ func failures(t *testing.T, cache capscache.Cache) {
 	equal(t, all, []capscache.Answer{capscache.Unknown, capscache.Unknown})
 	_, err = entry.Query(ctx, "machine:\xff")
 	isKind(t, err, capscache.ErrInvalidArgument)
+}
+
+func arguments(t *testing.T, cache capscache.Cache) {
+	ctx := context.Background()
+	for _, emulator := range []string{"", "/nowhere\x00"} {
+		for name, call := range map[string]func() error{
+			"Get":        func() error { _, err := cache.Get(ctx, emulator, capscache.Core); return err },
+			"Lookup":     func() error { _, err := cache.Lookup(ctx, emulator); return err },
+			"Status":     func() error { _, err := cache.Status(ctx, emulator, false); return err },
+			"Invalidate": func() error { _, err := cache.Invalidate(ctx, emulator); return err },
+		} {
+			err := call()
+			if !errors.Is(err, capscache.ErrInvalidArgument) {
+				t.Errorf("%s(%q) returned %v", name, emulator, err)
+			}
+			if emulator == "" && err != nil {
+				equal(t, err.Error(), "invalid argument: emulator is empty")
+			}
+		}
+	}
+	for _, groups := range []capscache.Groups{8, capscache.Devices | 1<<31} {
+		_, err := cache.Get(ctx, AVR, groups)
+		isKind(t, err, capscache.ErrInvalidArgument)
+	}
+	entry := get(t, cache, capscache.Core)
+	for _, text := range []string{"a\x00", "\xff"} {
+		for name, call := range map[string]func() error{
+			"Query":      func() error { _, err := entry.Query(ctx, "machine:"+text); return err },
+			"Machine":    func() error { _, err := entry.Machine(ctx, capscache.TCG, text); return err },
+			"CPUModel":   func() error { _, err := entry.CPUModel(ctx, capscache.TCG, text); return err },
+			"Properties": func() error { _, err := entry.Properties(ctx, text); return err },
+			"JSON":       func() error { _, err := entry.JSON(ctx, text); return err },
+		} {
+			if err := call(); !errors.Is(err, capscache.ErrInvalidArgument) {
+				t.Errorf("%s(%q) returned %v", name, text, err)
+			}
+		}
+	}
+}
+
+func manyQueries(t *testing.T, cache capscache.Cache) {
+	ctx := context.Background()
+	entry := get(t, cache, capscache.Core)
+	longest := 4096 - len("machine:")
+	var queries []string
+	var expected []capscache.Answer
+	add := func(count int, query string, answer capscache.Answer) {
+		for ; count > 0; count-- {
+			queries = append(queries, query)
+			expected = append(expected, answer)
+		}
+	}
+	// More than the service takes in one call: commas and brackets, bytes, and then queries.
+	add(10, "machine:"+strings.Repeat(",[{", longest/3), capscache.No)
+	add(60, "machine:"+strings.Repeat("<", longest), capscache.No)
+	add(3000, "machine:uno", capscache.Yes)
+	answered, err := entry.QueryAll(ctx, queries...)
+	equal(t, err, nil)
+	equal(t, answered, expected)
+
+	_, err = entry.Query(ctx, "machine:"+strings.Repeat("x", longest+1))
+	isKind(t, err, capscache.ErrInvalidQuery)
 }
 
 func contexts(t *testing.T, cache capscache.Cache) {
@@ -342,6 +420,7 @@ func cacheCalls(ctx context.Context, cache capscache.Cache) map[string]func() er
 func entryCalls(ctx context.Context, entry capscache.Entry) map[string]func() error {
 	return map[string]func() error{
 		"Query":          func() error { _, err := entry.Query(ctx, "machine:uno"); return err },
+		"QueryAll()":     func() error { _, err := entry.QueryAll(ctx); return err },
 		"QueryAll":       func() error { _, err := entry.QueryAll(ctx, "machine:uno"); return err },
 		"Machine":        func() error { _, err := entry.Machine(ctx, capscache.Best, "uno"); return err },
 		"DefaultMachine": func() error { _, err := entry.DefaultMachine(ctx, capscache.Best); return err },
