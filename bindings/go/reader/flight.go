@@ -80,7 +80,7 @@ func (f *flights[T]) run(wanted request, ended *flight[T], call func() (T, func(
 	var shared handle
 	if err == nil {
 		shared.init(free)
-		// Frees the value at once if nobody waits.
+		// Frees the value at once if no caller waits.
 		defer shared.close()
 	}
 	f.mutex.Lock()
