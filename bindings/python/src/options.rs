@@ -5,11 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use capscache::probe::Limits;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-
-/// The longest time that a probe may be given: a day.
-const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 /// The number of a user or a group.
 pub(crate) struct Id(pub(crate) u32);
@@ -39,8 +37,8 @@ pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
 /// The time that a probe may take.
 pub(crate) fn limit(name: &str, seconds: f64) -> PyResult<Duration> {
     match duration(name, seconds)? {
-        time if time > MAX_TIMEOUT => {
-            let most = MAX_TIMEOUT.as_secs();
+        time if time > Limits::LONGEST => {
+            let most = Limits::LONGEST.as_secs();
             Err(PyValueError::new_err(format!("{name} is longer than {most} seconds")))
         }
         time => Ok(time),
