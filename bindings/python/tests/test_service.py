@@ -28,6 +28,12 @@ def has_service() -> bool:
     return found
 
 
+def can_be_another_user() -> bool:
+    if os.geteuid() != 0:
+        print("SKIPPED: not root: no program of another user can be run")
+    return os.geteuid() == 0
+
+
 def as_other_user(call: Callable[[], object]) -> object:
     """Returns what a call returns, as JSON, in a process of a user without rights."""
     reading, writing = os.pipe()
@@ -202,10 +208,7 @@ class ServiceTest(Directory):
                 capscache.Service(self.directory / "nothing", timeout=timeout)
 
     def test_who_may_probe_but_not_drop_entries_refreshes_a_missing_one(self) -> None:
-        if not has_service():
-            return
-        if os.geteuid() != 0:
-            print("SKIPPED: not root: no program of another user can be run")
+        if not has_service() or not can_be_another_user():
             return
         service = self.start()
         self.assertEqual(service.status(AVR).state, "missing")
@@ -234,10 +237,7 @@ class ServiceTest(Directory):
                 os.unlink(service.socket)
 
     def test_a_user_who_may_not_read_the_cache_gets_entries_from_the_service(self) -> None:
-        if not has_service():
-            return
-        if os.geteuid() != 0:
-            print("SKIPPED: not root: no program of another user can be run")
+        if not has_service() or not can_be_another_user():
             return
         service = self.start()
         service.get(AVR)
