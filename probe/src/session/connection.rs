@@ -20,11 +20,11 @@ use crate::spawn::{Emulator, Spawned};
 const READ_BYTES: usize = 64 << 10;
 
 /// The time that an emulator has to end after it closed its monitor; one that has not ended then is alive.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that an emulator has to end after `quit` before it is killed, and a wrapper to clean up after it. QEMU takes
 /// some milliseconds.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The time that a killed emulator has to end before it is left to [`Emulator`]'s drop.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use super::running::QueryError;
 use crate::qmp::{Qmp, Refusal};
 
 /// The time that a query may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Flags by name.
 pub(super) type Flags = BTreeMap<String, bool>;
