@@ -190,7 +190,7 @@ mod tests {
         let inode = |lock: &Lock| lock.0.metadata().unwrap().ino();
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let wait = || {
-            let lock = store.lock(&path, Duration::from_millis(200)).unwrap();
+            let lock = store.lock(&path, Duration::from_secs(3)).unwrap();
             most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             inside.fetch_sub(1, Ordering::SeqCst);
             inode(&lock)

@@ -396,8 +396,8 @@ fn an_exceeded_time_limit_is_named_with_its_length_and_its_option() {
     let cases =
         "query-qmp-schema|query-command-line-options|query-migrate-capabilities) sleep 600;;";
     let slow = dir.fake("slow", "", cases);
-    let over = dir.complains(&["--start-timeout", "1", "--probe-timeout", "2", "record", &slow]);
-    assert!(over.contains("cannot complete the probe within 2 s: "), "{over}");
+    let over = dir.complains(&["--start-timeout", "3", "--probe-timeout", "5", "record", &slow]);
+    assert!(over.contains("cannot complete the probe within 5 s: "), "{over}");
     assert!(over.ends_with("allow more with --probe-timeout SECONDS"), "{over}");
     for wrong in ["0", "-1", "x"] {
         let run = dir.run(&["list", &format!("--start-timeout={wrong}")]);

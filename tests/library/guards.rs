@@ -60,10 +60,13 @@ fn system_calls_of_a_hit(emulator: &str) -> Option<usize> {
     let under = ["strace", "-f", "-qq", "-o", trace.to_str().expect("text")];
     run(&under, &root.path().join("cache"), emulator, 1)?;
     let text = std::fs::read_to_string(trace).expect("a trace");
-    let mut parts = text.split("\"/mark\"");
-    let between = parts.nth(1).expect("two marks");
-    // The rest of the line of the first mark, and the beginning of the line of the second.
-    Some(between.lines().count() - 2)
+    // A line begins with the number of its thread; those of the test's other threads do not count.
+    let of_mark = text.lines().find(|line| line.contains("\"/mark\"")).expect("a mark");
+    let thread = of_mark.split_once(' ').expect("a number").0;
+    let of_thread = |line: &&str| line.split_once(' ').is_some_and(|(number, _)| number == thread);
+    let mut parts = text.lines().filter(of_thread).skip_while(|line| !line.contains("\"/mark\""));
+    parts.next();
+    Some(parts.take_while(|line| !line.contains("\"/mark\"")).count())
 }
 
 /// The most system calls of a hit, beside those behind a wrapper: eight, and under KVM one more for each further

@@ -29,9 +29,10 @@ fn a_call_in_flight_is_answered_before_the_end_and_idle_connections_delay_nothin
     let slow = dir.program(
         "qemu-system-slow",
         format!(
-            "#!/bin/sh\n: > {}\nsleep 0.2\nexec {} \"$@\"\n",
-            dir.path("began").display(),
-            avr()
+            "#!/bin/sh\n{} \"$@\"\nended=$?\n: > {}\nuntil [ -e {} ]; do sleep 0.01; done\nexit $ended\n",
+            avr(),
+            dir.path("ended").display(),
+            dir.path("go").display(),
         ),
     );
     let mut idle = service.connect();
@@ -40,8 +41,9 @@ fn a_call_in_flight_is_answered_before_the_end_and_idle_connections_delay_nothin
     std::io::Write::write_all(&mut unfinished.stream, b"{\"method\"").unwrap();
     let mut client = service.connect();
     client.send(&json!({"method": "io.capscache.Cache.Get", "parameters": {"emulator": slow}}));
-    wait_until("the probe has begun", || dir.path("began").exists());
+    wait_until("the probe is almost done", || dir.path("ended").exists());
     service.signal("TERM");
+    fs::write(dir.path("go"), "").unwrap();
     assert_eq!(client.receive()["parameters"]["arch"], "avr");
     assert!(client.next().is_none());
     assert!(service.wait().success());

@@ -67,7 +67,14 @@ impl Dir {
         activate.args([env!("CARGO_BIN_EXE_capscache"), "serve", "--socket", "/nowhere/else"]);
         self.prepare(&mut activate);
         let service = self.spawn(activate);
-        wait_until("it listens", || self.socket().exists());
+        // The file is there before a client may connect: flags of the kernel, of which the bit 16 is set for a listener.
+        let listens = |line: &str| {
+            line.split_whitespace().nth(3) == Some("00010000")
+                && line.ends_with(self.socket().to_str().unwrap())
+        };
+        wait_until("it listens", || {
+            fs::read_to_string("/proc/net/unix").unwrap().lines().any(listens)
+        });
         service
     }
 }

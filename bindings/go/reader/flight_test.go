@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ import (
 
 func TestAbandonedCallsOfGetKeepNoThreads(t *testing.T) {
 	endless := cachetest.Program(t, "qemu-system-endless", "#!/bin/sh\nexec sleep 1000\n")
-	opened := open(t, Options{StartTimeout: 5 * time.Second, ProbeTimeout: 5 * time.Second})
+	opened := open(t, Options{StartTimeout: 10 * time.Second, ProbeTimeout: 10 * time.Second})
 	ctx, cancel := context.WithCancel(context.Background())
 	var callers sync.WaitGroup
 	before := threads(t)
@@ -36,8 +35,8 @@ func TestAbandonedCallsOfGetKeepNoThreads(t *testing.T) {
 	opened.(*cache).flights.waiters(t, request{endless, capscache.Core}, 500)
 	cancel()
 	callers.Wait()
-	// Lookups of all callers run at the same time, on a few threads for each processor.
-	if added, limit := threads(t)-before, 100+4*runtime.NumCPU(); added > limit {
+	// Lookups of all callers run at the same time; the slower the machine, the more threads Go starts for them.
+	if added, limit := threads(t)-before, 250; added > limit {
 		t.Errorf("%d threads were started, more than %d", added, limit)
 	}
 	// The library has one probe, which all callers share.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use test_support::rights;
+use test_support::{DEADLINE, rights, wait_until};
 
 use super::*;
 use crate::session::fake::Fake;
@@ -158,7 +158,7 @@ fn threads_now() -> usize {
 /// Returns how many threads there are beyond a number. The kernel wakes who joins a thread before it removes that from
 /// `/proc`, so that one that ends is waited for.
 fn threads_left(before: usize) -> usize {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + DEADLINE;
     while threads_now() > before && Instant::now() < deadline {
         std::thread::yield_now();
     }
@@ -224,7 +224,7 @@ fn probed(fake: &Fake, task: Task) -> Result<Outcome, String> {
     let task = Task { emulator: fake.path.clone(), ..task };
     let result = Prober::start(&task, &[], tempfile::tempdir().unwrap()).wait();
     // Far more than a machine under load takes beyond the deadline.
-    assert!(began.elapsed() < allowed + Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < allowed + DEADLINE, "{:?}", began.elapsed());
     fake.assert_gone();
     result
 }

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use test_support::wait_until;
 
 use crate::limits::Limits;
 use crate::spawn::Launch;
@@ -115,11 +116,7 @@ impl Fake {
 
     /// Asserts that all of its processes end: those that are not children of this one may take a moment.
     pub(crate) fn assert_gone(&self) {
-        let patience = Instant::now() + Duration::from_secs(5);
-        while self.runs() {
-            assert!(Instant::now() < patience, "a process of {} is left", self.path.display());
-            std::thread::yield_now();
-        }
+        wait_until("no process of it is left", || !self.runs());
     }
 }
 
@@ -140,9 +137,9 @@ pub(crate) fn write_program(path: &Path, text: &str) {
     assert!(writer.wait().unwrap().success());
 }
 
-/// Returns limits for fakes that never answer.
+/// Returns limits for fakes that never answer. Long enough for what they do before, on a machine under load.
 pub(crate) fn short() -> Limits {
-    Limits { start: Duration::from_millis(700), ..Limits::default() }
+    Limits { start: Duration::from_secs(2), ..Limits::default() }
 }
 
 /// Runs a future like a probe: on a runtime of this thread.

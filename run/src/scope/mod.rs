@@ -115,7 +115,8 @@ pub(crate) async fn place(
 ) -> Result<Placement, ScopeError> {
     match scope {
         Scope::None => Ok(Placement::Inherited),
-        Scope::Auto | Scope::Required => place_by(Bus::find(), scope, name, pids, limit).await,
+        Scope::Auto => place_by(Bus::find(), scope, name, pids, PATIENCE).await,
+        Scope::Required => place_by(Bus::find(), scope, name, pids, limit).await,
     }
 }
 
@@ -136,7 +137,6 @@ async fn place_by(
             None => Err(ScopeError::NoManager),
         }
     };
-    let limit = if scope == Scope::Required { limit } else { PATIENCE };
     let late = |_| Err(ScopeError::TimedOut { limit });
     let made = tokio::time::timeout(limit, make).await.unwrap_or_else(late);
     match made {

@@ -43,8 +43,8 @@ fn bus(
     (directory, bus, thread)
 }
 
-/// The time of a required scope.
-const LIMIT: Duration = Duration::from_millis(500);
+/// The time that a scope may take here; more than any does on a machine under load.
+const LIMIT: Duration = Duration::from_secs(3);
 
 async fn place(bus: Option<Bus>, scope: Scope) -> Result<Placement, ScopeError> {
     place_by(bus, scope, "web", &[7], LIMIT).await
@@ -120,7 +120,7 @@ async fn a_required_scope_has_a_limit_of_its_own() {
 async fn a_bus_that_hangs_is_given_up_and_one_that_dies_is_an_error() {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let (_directory, hanging, thread) = bus(move |_| assert!(stopped.recv().is_err()));
-    let placement = place(hanging, Scope::Auto).await.unwrap();
+    let placement = place_by(hanging, Scope::Auto, "web", &[7], PATIENCE).await.unwrap();
     assert!(
         matches!(placement, Placement::Failed(ScopeError::TimedOut { limit }) if limit == PATIENCE)
     );

@@ -61,7 +61,12 @@ fn end_detached(dir: &Dir, root: &str) {
     if state == b"detached\n" {
         let emulators = processes(root);
         emulators.iter().for_each(|pid| kill(*pid));
-        test_support::wait_until("the emulator ended", || processes(root).is_empty());
+        // Its memory is freed before its lock is.
+        let is_free = || {
+            let lock = fs::File::open(dir.path("root/run/lock/kept.emulator"));
+            lock.is_ok_and(|lock| lock.try_lock().is_ok())
+        };
+        test_support::wait_until("the emulator ended", || processes(root).is_empty() && is_free());
     }
 }
 

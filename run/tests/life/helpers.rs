@@ -231,7 +231,7 @@ fn a_helper_that_never_listens_is_given_up_and_killed() {
          <binary path='{}'/><source dir='/tmp'/><target dir='shared'/></filesystem>",
         daemon.display()
     );
-    let deadlines = Deadlines { start: Duration::from_millis(800), ..Deadlines::default() };
+    let deadlines = Deadlines { start: Duration::from_secs(3), ..Deadlines::default() };
     let run = dir.run(&guest_with("fs", elements, "", &filesystem)).deadlines(deadlines);
     let error = run.prepare(&crate::entry()).unwrap().start().unwrap_err();
     let StartError::TimedOut { program, step, .. } = &error else { panic!("{error:?}") };

@@ -91,7 +91,12 @@ impl Dir {
 }
 
 fn list(root: &Path, directory: &Path, files: &mut Vec<String>) {
-    for file in fs::read_dir(directory).unwrap() {
+    let directory = match fs::read_dir(directory) {
+        // A guest that ends meanwhile removes its files.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        directory => directory.unwrap(),
+    };
+    for file in directory {
         let path = file.unwrap().path();
         if path.is_dir() {
             list(root, &path, files);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use capscache::{Capabilities, Lookup};
 use capscache_watcher::{Event, Options};
@@ -67,6 +68,11 @@ impl Fixture {
     }
 }
 
+/// Options of a watcher for which a package manager, or a long burst, makes no pause on a machine under load.
+fn patient() -> Options {
+    rewarm().debounce(Duration::from_secs(1)).max_delay(Duration::from_secs(60))
+}
+
 /// Returns the path in a package of a file of this system.
 fn in_package(path: &Path) -> &str {
     path.strip_prefix("/").unwrap().to_str().unwrap()
@@ -88,7 +94,7 @@ fn installing_upgrading_and_removing_a_package_is_one_refresh_each() {
     }
     let Some(fixture) = Fixture::protected() else { return };
     let bin = fixture.path("system/usr/bin");
-    let options = rewarm().search([bin.clone()]);
+    let options = patient().search([bin.clone()]);
 
     // A system with QEMU, all of its modules but one, and nothing cached.
     let modules = fs::read_dir(Path::new("/").join(MODULES)).unwrap();
@@ -170,7 +176,7 @@ fn a_burst_of_hundreds_of_changes_is_one_refresh() {
     fixture.cache.get(&emulator).unwrap();
     let search = fixture.path("search");
     fs::create_dir(&search).unwrap();
-    let watching = fixture.watch(rewarm().search([search.clone()]));
+    let watching = fixture.watch(patient().search([search.clone()]));
     for number in 0..500 {
         fs::write(modules.join(format!("hw-{number}.so")), "").unwrap();
     }

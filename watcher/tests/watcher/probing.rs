@@ -121,7 +121,9 @@ fn an_emulator_that_fails_is_tried_again_when_what_it_depends_on_changes() {
     watching.dropped(&emulator);
     let (_, reason) = watching.failed(&emulator);
     assert!(reason.contains("libexec/qemu"), "{reason}");
-    fixture.program("libexec/qemu", fs::read(AVR).unwrap());
+    // One change: each would be a reason to try it.
+    fixture.program("staging/qemu", fs::read(AVR).unwrap());
+    fs::rename(fixture.path("staging"), fixture.path("libexec")).unwrap();
     let (events, probed) = watching.refreshed(&emulator);
     assert_eq!((events.len(), probed), (1, true), "{events:?}");
     assert!(fixture.is_hit(&emulator));

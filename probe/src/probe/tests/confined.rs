@@ -114,11 +114,8 @@ fn a_killed_prober_leaves_no_process_and_the_next_probe_removes_its_files() {
     let writable = vec![fake.dir.path().to_owned()];
     let task = Task { emulator: fake.path.clone(), writable, ..Task::default() };
     let mut prober = start(&task, &[]);
-    let patience = Instant::now() + Duration::from_secs(5);
-    while !fake.dir.path().join("qemu-system-fake.inner.runs").exists() {
-        assert!(Instant::now() < patience, "the wrapper does not run");
-        std::thread::yield_now();
-    }
+    let runs = fake.dir.path().join("qemu-system-fake.inner.runs");
+    wait_until("the wrapper runs", || runs.exists());
     prober.child.kill().unwrap();
     assert_eq!(prober.child.wait().unwrap().signal(), Some(libc::SIGKILL));
     fake.assert_gone();
