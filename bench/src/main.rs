@@ -98,28 +98,34 @@ fn main() -> Result<()> {
 
 fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<Work>> {
     let rounds = |full: usize| if arguments.quick { full.div_ceil(10).max(3) } else { full };
-    let mut works = Vec::new();
-    let mut add = |name: &str, measure: &dyn Fn() -> Result<Vec<Work>>| -> Result<()> {
+    let (mut works, mut names) = (Vec::new(), Vec::new());
+    let mut add = |name: &'static str, measure: &dyn Fn() -> Result<Vec<Work>>| -> Result<()> {
+        names.push(name);
         if arguments.only.as_ref().is_none_or(|only| only == name) {
             works.extend(measure().with_context(|| format!("cannot measure {name}"))?);
             eprintln!("measured: {name}");
         }
         Ok(())
     };
-    add("reading", &|| Ok(reading::answers(forms, rounds(100))?.into()))?;
+    add("open-and-answer", &|| Ok(reading::answers(forms, rounds(100))?.into()))?;
     add("everything", &|| Ok(vec![reading::everything(forms, rounds(100))?]))?;
     add("growth", &|| Ok(vec![reading::growth(forms, directory, rounds(500))?]))?;
     add("hit", &|| Ok(vec![reading::hits(forms, rounds(100))?]))?;
     add("languages", &|| Ok(languages::calls(forms, directory, rounds(100))?.into()))?;
-    add("many gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
-    add("processes", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
+    add("many-gets", &|| Ok(vec![reading::many_gets(forms)?]))?;
+    add("process", &|| Ok(vec![processes::queries(forms, directory, rounds(100))?]))?;
     add("domcapabilities", &|| {
         Ok(processes::domain_capabilities(forms, directory, rounds(100))?.into())
     })?;
     add("sharing", &|| Ok(vec![sharing::readers(forms)?]))?;
     add("start", &|| Ok(vec![starting::guest(&forms.emulator, directory, rounds(30))?]))?;
-    add("cold, one", &|| Ok(vec![probing::one(&forms.emulator, directory, rounds(21))?]))?;
-    add("cold, all", &|| Ok(vec![probing::all(&find_emulators(&[]), directory, rounds(7))?]))?;
-    ensure!(!works.is_empty(), "there is no work of the name {:?}", arguments.only);
+    add("cold-one", &|| Ok(vec![probing::one(&forms.emulator, directory, rounds(21))?]))?;
+    add("cold-all", &|| Ok(vec![probing::all(&find_emulators(&[]), directory, rounds(7))?]))?;
+    let only = arguments.only.as_deref().unwrap_or_default();
+    ensure!(
+        !works.is_empty(),
+        "{only:?} is not the name of a work; names are {}",
+        names.join(", ")
+    );
     Ok(works)
 }
