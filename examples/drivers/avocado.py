@@ -3,7 +3,8 @@
 
     python3 avocado.py ROOT EMULATOR REQUIREMENT…
 
-Exit status 0 if all are met, 1 if one is not, 2 if one is unknown: a test that is skipped then has a reason.
+Exit status as that of `capscache query`: 0 if all are met, 1 if one is not, 2 on error, 3 if one is unknown, so that a test that is
+skipped has a reason.
 """
 
 import sys
@@ -23,11 +24,12 @@ def main():
     for query, answer in zip(queries, answers):
         word = {True: "yes", False: "no", None: "unknown"}[answer]
         print(f"{query}: {word} ({entry.explain(query)})")
-    return 1 if False in answers else 2 if None in answers else 0
+    return 1 if False in answers else 3 if None in answers else 0
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except capscache.errors.InvalidQueryError as error:
-        sys.exit(f"avocado: {error}")
+    except capscache.errors.CapscacheError as error:
+        print(f"avocado: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -78,7 +78,7 @@ class ExamplesTest(Directory):
         self.assertEqual(run.returncode, 1)
         self.assertIn('device:nope: no (the emulator has no type "nope")\n', run.stdout)
         run = self.run_example("avocado.py", X86_64, "colour:red")
-        self.assertEqual(run.returncode, 1)
+        self.assertEqual(run.returncode, 2)
         self.assertTrue(run.stderr.startswith('avocado: cannot parse the query "colour:red"'), run.stderr)
 
 
