@@ -361,7 +361,7 @@ Prints one line per event until it is terminated; with --json an object per line
 document that begins with ---:
   watching DIRECTORIES directories for ENTRIES entries
   dropped EMULATOR: REASON
-  refreshed EMULATOR
+  refreshed EMULATOR; refreshed EMULATOR: probed in MILLISECONDS ms
   appeared EMULATOR
   failed EMULATOR: REASON
   missed events, lost DIRECTORY, mounts changed: checked everything again
@@ -630,7 +630,8 @@ added to it gets a free place. Facts about QEMU's devices come from --emulator o
 from a table of what QEMU since 4.2 has; no emulator is started and nothing is written.
 
 The guest is printed in libvirt's XML; with --json or --format yaml as a document with the policy and the
-reason for each address. Tunables on the command line replace those of --policy. docs/devaddr.md describes policies and JSON.")]
+reason for each address. Tunables on the command line replace those of --policy. devaddr.md, in the
+documentation of the package, describes policies and JSON.")]
 pub(crate) struct Devaddr {
     /// The guest, in libvirt's XML or in JSON; `-` for standard input.
     #[arg(value_name = "GUEST")]
@@ -717,9 +718,9 @@ commands use are used too.
 Prints RUNNING and then each event, one a line. SIGINT, SIGTERM and SIGHUP press the power button of
 the guest; a second one ends QEMU. The guest dies with this command, unless it is detached.
 
-Exits with 0 if the guest shut down, 1 if it did not start, 2 for wrong usage, 3 if QEMU ended
-unexpectedly, 4 if the guest panicked, 5 if QEMU was ended on request or since the guest did not shut
-down in time.";
+Exits with 0 if the guest shut down (with --detach: if it runs; with --dry-run and --print-xml: if it was
+printed), 1 if it did not start, 2 for wrong usage, 3 if QEMU ended unexpectedly, 4 if the guest
+panicked, 5 if QEMU was ended on request or since the guest did not shut down in time.";
 
 #[derive(Args, Debug)]
 #[command(after_help = ENDS)]
@@ -801,7 +802,7 @@ file of an emulator that it can run under KVM with kernel, CPU and microcode: su
 first start, which is `capscache libvirt seed` before libvirt. Where files are unpacked one by one, as
 the layers of a container, their change times are new and no file stays valid.
 
-Exits with 0 if libvirt accepts all files, 1 if not, 2 on error.";
+Exits with 0 if libvirt accepts all files, but those that are left to its first start; 1 if not, 2 on error.";
 
 #[derive(Args, Debug)]
 #[command(after_help = SEED)]
@@ -851,14 +852,15 @@ pub(crate) enum ImageTimes {
 const SERVICE: &str = "\
 The interface is io.capscache.Cache; introspection describes it. Every user who can connect may read.
 Only root and the service's own user may warm and invalidate entries. Only they may have an emulator
-probed that has no entry yet, unless `capscache warm --all` would find it, it belongs to root, and
-neither it nor the directories above it can be written by others.
+probed that has no entry yet, unless `capscache warm --all` would find it, it belongs to root,
+neither it nor the directories above it can be written by others, and, if it is a script, its text
+names all that it runs.
 
 Sockets that are passed (LISTEN_FDS) are used instead of --socket. Readiness, state and watchdog
 messages are sent to $NOTIFY_SOCKET. After SIGTERM or SIGINT, running calls get up to a second to end.
 
-The other commands use the service, at $CAPSCACHE_SOCKET or the same default, where their user may not
-write to the root that the service serves.";
+Other commands that need no more than an entry use the service, at $CAPSCACHE_SOCKET or the same default,
+where their user may not write to the root that the service serves.";
 
 #[derive(Args, Debug)]
 #[command(after_help = SERVICE)]

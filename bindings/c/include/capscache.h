@@ -801,7 +801,8 @@ struct capscache_options *capscache_options_new(const char * root,
 
 /**
  * Adds the root of another cache, such as that of the system: its valid entries are used where the root has none.
- * Fallbacks are searched in this order and never written; one that is absent is skipped.
+ * Fallbacks are searched in this order and never written; one that is absent is skipped. Of one that belongs to another
+ * user, that user is to be trusted: capscache_options_set_trusted_owner().
  */
 void capscache_options_add_fallback(struct capscache_options *options,
                                     const char * root);

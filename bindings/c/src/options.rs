@@ -82,7 +82,8 @@ pub extern "C" fn capscache_options_new(
 }
 
 /// Adds the root of another cache, such as that of the system: its valid entries are used where the root has none.
-/// Fallbacks are searched in this order and never written; one that is absent is skipped.
+/// Fallbacks are searched in this order and never written; one that is absent is skipped. Of one that belongs to another
+/// user, that user is to be trusted: capscache_options_set_trusted_owner().
 #[unsafe(no_mangle)]
 pub extern "C" fn capscache_options_add_fallback(options: Option<&mut Options>, root: Text<'_>) {
     Options::change(options, "capscache_options_add_fallback", |options| {

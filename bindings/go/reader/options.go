@@ -13,7 +13,8 @@ import "time"
 // that is negative or longer than 2^32 of its units: seconds of FailureTTL, milliseconds of the timeouts, which are rounded up.
 type Options struct {
 	// Fallbacks are the roots of other caches, such as capscache.SystemRoot, whose valid entries are used where the root has
-	// none. They are searched in this order and never written; one that is absent is skipped.
+	// none. They are searched in this order and never written; one that is absent is skipped. Of one that belongs to another user,
+	// that user is to be the TrustedOwner.
 	Fallbacks []string
 	// TrustedOwner is a user whose files are trusted beside those of root and of the user of this process, such as the owner
 	// of capscache.SystemRoot; nil stands for none.

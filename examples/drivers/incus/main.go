@@ -3,7 +3,7 @@
 // The questions of Incus when it starts: which QEMU, does its machine type run here, io_uring, hotplug of CPUs, vhost, UEFI, SEV,
 // and the flags of the CPU that its guests have at least. Incus starts a QEMU for them, with a monitor and a file as a disk.
 //
-//	go run ./incus /var/cache/capscache /usr/bin/qemu-system-x86_64
+//	go run ./incus /var/tmp/capscache /usr/bin/qemu-system-x86_64
 package main
 
 import (

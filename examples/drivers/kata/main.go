@@ -4,7 +4,7 @@
 // have, can CPUs and memory be plugged, which devices share files and sockets with the guest, and which protection of guests.
 // Kata has tables of that by architecture, and finds what a QEMU lacks when it does not start.
 //
-//	go run ./kata /var/cache/capscache /usr/bin/qemu-system-x86_64
+//	go run ./kata /var/tmp/capscache /usr/bin/qemu-system-x86_64
 package main
 
 import (

@@ -3,7 +3,7 @@
 // The questions of KubeVirt's node labeller: which CPU models and machine types run on this node, which features its CPU has,
 // and whether SEV protects guests. The labeller reads them in libvirt's domain capabilities.
 //
-//	go run ./kubevirt /var/cache/capscache /usr/bin/qemu-system-x86_64
+//	go run ./kubevirt /var/tmp/capscache /usr/bin/qemu-system-x86_64
 package main
 
 import (

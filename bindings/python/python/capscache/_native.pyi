@@ -61,7 +61,8 @@ class Cache:
         """Opens the cache in a directory, which the first write creates.
 
         fallbacks: roots of other caches, such as the system's. Their valid entries are used where the root has none; they
-            are never written, and one that is absent is skipped.
+            are never written, and one that is absent is skipped. The owner of one that belongs to another user is to be
+            named by trusted_owner.
         trusted_owner: the uid of a user whose files are trusted beside those of root and of the user of this process.
         failure_ttl: seconds after which an emulator that could not be probed is probed again; 60 by default.
         environment: variables of emulators; a name is not empty and has no `=`. Answers of emulators with other variables
