@@ -136,7 +136,8 @@ fn the_client_of_the_service_needs_neither_cgo_nor_the_library() {
     let listed = run(installed.go("bindings/go", true).args(arguments).arg("./service"));
     assert_eq!((listed.code, &*listed.stderr), (Some(0), ""));
     let ours = listed.stdout.lines().filter(|line| line.starts_with("capscache.io/"));
-    assert_eq!(ours.collect::<Vec<_>>(), ["capscache.io/go", "capscache.io/go/service"]);
+    let expected = ["capscache.io/go", "capscache.io/go/internal/paths", "capscache.io/go/service"];
+    assert_eq!(ours.collect::<Vec<_>>(), expected);
 }
 
 #[test]

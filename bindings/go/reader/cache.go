@@ -11,13 +11,12 @@ import "C"
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"time"
 
 	capscache "capscache.io/go"
+	"capscache.io/go/internal/paths"
 )
 
 // Version returns the version of the library that runs.
@@ -167,7 +166,7 @@ func (c *cache) Get(ctx context.Context, emulator string, groups capscache.Group
 	if err == nil || errors.Is(err, capscache.ErrClosed) {
 		return found, err
 	}
-	path, err := absolute(emulator)
+	path, err := paths.Absolute(emulator)
 	if err != nil {
 		return nil, err
 	}
@@ -178,25 +177,6 @@ func (c *cache) Get(ctx context.Context, emulator string, groups capscache.Group
 		return nil, err
 	}
 	return newEntry(object, c.libvirt, release), nil
-}
-
-// absolute returns a path that does not depend on the working directory, which may change while callers wait. An empty path stays:
-// the library refuses it.
-func absolute(path string) (string, error) {
-	if path == "" || path[0] == '/' {
-		return path, nil
-	}
-	directory, err := os.Getwd()
-	if err != nil {
-		return "", &capscache.Error{
-			Kind:    capscache.ErrEmulator,
-			Message: fmt.Sprintf("cannot make %q absolute: %v", path, err),
-			Path:    path,
-			Cause:   err,
-		}
-	}
-	// It is not cleaned: behind a link, .. leads elsewhere.
-	return directory + "/" + path, nil
 }
 
 // about calls the library about an emulator while the cache is kept. ok is false if the library returned an error.

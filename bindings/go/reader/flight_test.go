@@ -225,15 +225,3 @@ func TestOtherEmulatorsAndGroupsAreOtherCalls(t *testing.T) {
 	}
 	one.becomes(t, [2]int{3, 3})
 }
-
-func TestAPathThatIsSharedDoesNotDependOnTheWorkingDirectory(t *testing.T) {
-	directory, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, expected := range map[string]string{"": "", "/x/../y": "/x/../y", "x": directory + "/x", "../x": directory + "/../x"} {
-		if found, err := absolute(path); found != expected || err != nil {
-			t.Errorf("%q is %q, %v", path, found, err)
-		}
-	}
-}

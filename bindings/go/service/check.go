@@ -4,12 +4,12 @@ package service
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"syscall"
 	"unicode/utf8"
 
 	capscache "capscache.io/go"
+	"capscache.io/go/internal/paths"
 )
 
 // Limits of the service, which docs/service.md has.
@@ -93,7 +93,7 @@ func countThatFits(emulator string, queries []string) int {
 	return len(queries)
 }
 
-// absolute returns a path as the interface spells it. It is not cleaned: behind a link, .. leads elsewhere.
+// absolute returns a path as the interface spells it.
 func absolute(path string) (string, error) {
 	if path == "" {
 		return "", failure(capscache.ErrInvalidArgument, "", "invalid argument: emulator is empty")
@@ -101,14 +101,9 @@ func absolute(path string) (string, error) {
 	if err := checkText("path", path); err != nil {
 		return "", err
 	}
-	if path[0] != '/' {
-		directory, err := os.Getwd()
-		if err != nil {
-			failed := failure(capscache.ErrInvalidArgument, path, "cannot make %q absolute: %v", path, err)
-			failed.Cause = err
-			return "", failed
-		}
-		path = directory + "/" + path
+	path, err := paths.Absolute(path)
+	if err != nil {
+		return "", err
 	}
 	if len(path) >= maxPathBytes {
 		failed := failure(capscache.ErrEmulator, path,
