@@ -16,7 +16,8 @@ const ANSWER_BYTES: u64 = 24 << 20;
 pub struct Limits {
     /// The time that one process may take, counted from its start; 10 s by default.
     pub start: Duration,
-    /// The time that a whole probe may take, restarts included; 60 s by default.
+    /// The time that a whole probe may take, restarts included; 60 s by default. It does not include the time in which the
+    /// last emulator quits or is killed, up to five seconds.
     pub probe: Duration,
     /// The longest line of the monitor, in bytes without its line feed; 8 MiB by default.
     pub line_bytes: usize,

@@ -224,7 +224,8 @@ impl ProbeError {
 /// has Landlock; elsewhere, wherever its user can.
 ///
 /// Works on a thread of its own, so it may be called from any thread, those of an async runtime included;
-/// blocks until the probe is over, [`Limits::probe`] at most. No process of it is left afterwards,
+/// blocks until the probe is over: [`Limits::probe`] at most, and up to five seconds in which the last emulator quits or is
+/// killed. No process of it is left afterwards,
 /// and no file.
 ///
 /// # Errors

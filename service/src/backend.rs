@@ -30,8 +30,8 @@ use crate::permission;
 /// Time of a blocking call, with waiting for others of its user.
 const BLOCKING_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Time that no probe takes, with waiting for one of another process, unless a file system hangs.
-const OVERDUE: Duration = Duration::from_secs(180);
+/// Time that no probe takes, with waiting for those of two other processes, unless a file system hangs.
+const OVERDUE: Duration = Duration::from_secs(240);
 
 /// Slots beyond those of all users, for root and the service's own user.
 const RESERVED: usize = 1;

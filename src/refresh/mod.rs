@@ -26,8 +26,9 @@ use crate::error::Error;
 use self::in_flight::{InFlight, InFlightProbe};
 pub use self::revalidate::Revalidated;
 
-/// The time that another process's probe is waited for beyond the time that a probe may take.
-const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// The time that another process's probe is waited for beyond [`Limits::probe`]: its last emulator may take three seconds
+/// to quit, and two more once it is killed; then the entry is written.
+const LOCK_MARGIN: Duration = Duration::from_secs(10);
 
 /// Fills the entries of one cache.
 #[derive(Debug)]

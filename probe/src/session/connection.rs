@@ -20,7 +20,7 @@ use crate::spawn::{Emulator, Spawned};
 const READ_BYTES: usize = 64 << 10;
 
 /// The time that an emulator has to end after it closed its monitor; one that has not ended then is alive.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The time that an emulator has to end after `quit` before it is killed, and a wrapper to clean up after it. QEMU takes
 /// some milliseconds.
@@ -191,7 +191,8 @@ impl<'t> Connection<'t> {
 
     /// Returns the loss of an emulator that closed its monitor or ended.
     async fn lost(&mut self) -> SessionError {
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.emulator.ended()).await.is_err() {
+        let until = self.budget.deadline.min(Instant::now() + CLOSE_TIMEOUT);
+        if tokio::time::timeout_at(until.into(), self.emulator.ended()).await.is_err() {
             return SessionError::ClosedMonitor;
         }
         match self.emulator.end(KILL_TIMEOUT).await {
