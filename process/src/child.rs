@@ -74,6 +74,17 @@ impl Child {
         }
     }
 
+    /// Reaps the process on a thread of its own, when it ends: one that was killed and hangs in the kernel. If no thread can
+    /// be started, it stays a zombie.
+    pub fn reap_later(&self) {
+        let pid = self.pid;
+        if self.status.is_none() {
+            let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+                rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()))
+            });
+        }
+    }
+
     /// Sends a signal, if it was not reaped: until then no other process can have its number. It fails if the process has
     /// ended.
     pub fn signal(&self, signal: Signal) {

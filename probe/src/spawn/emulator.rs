@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capscache_process::Child;
 use rustix::event::Timespec;
-use rustix::process::{self, Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{self, Pid, PidfdFlags, Signal};
 
 use crate::error::Exit;
 
@@ -85,11 +85,7 @@ impl Drop for Emulator {
         }
         self.supervisor.wait(&DROP_TIMEOUT);
         if self.reap().is_none() {
-            // It hangs in the kernel. If no thread can be started it only stays a zombie.
-            let pid = self.supervisor.pid();
-            let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || {
-                rustix::io::retry_on_intr(|| process::waitpid(Some(pid), WaitOptions::empty()))
-            });
+            self.supervisor.reap_later();
         }
     }
 }

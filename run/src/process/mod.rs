@@ -213,7 +213,9 @@ impl Drop for Process {
         }
         self.kill();
         self.child.wait(&DROP_TIMEOUT);
-        self.reap();
+        if self.reap().is_none() {
+            self.child.reap_later();
+        }
     }
 }
 
