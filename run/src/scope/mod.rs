@@ -113,10 +113,18 @@ pub(crate) async fn place(
     pids: &[i32],
     limit: Duration,
 ) -> Result<Placement, ScopeError> {
+    match time_of(scope, limit) {
+        None => Ok(Placement::Inherited),
+        Some(time) => place_by(Bus::find(), scope, name, pids, time).await,
+    }
+}
+
+/// Returns the time that a scope may take. None if there is to be none.
+fn time_of(scope: Scope, limit: Duration) -> Option<Duration> {
     match scope {
-        Scope::None => Ok(Placement::Inherited),
-        Scope::Auto => place_by(Bus::find(), scope, name, pids, PATIENCE).await,
-        Scope::Required => place_by(Bus::find(), scope, name, pids, limit).await,
+        Scope::None => None,
+        Scope::Auto => Some(PATIENCE.min(limit)),
+        Scope::Required => Some(limit),
     }
 }
 

@@ -106,8 +106,15 @@ async fn what_the_manager_refuses_is_named() {
     thread.join().unwrap();
 }
 
+#[test]
+fn only_a_required_scope_may_take_the_whole_time_of_the_start() {
+    assert_eq!(time_of(Scope::None, LIMIT), None);
+    assert_eq!(time_of(Scope::Auto, LIMIT), Some(Duration::from_millis(200)));
+    assert_eq!(time_of(Scope::Required, LIMIT), Some(LIMIT));
+}
+
 #[tokio::test]
-async fn a_required_scope_has_a_limit_of_its_own() {
+async fn a_required_scope_is_an_error_if_the_bus_hangs() {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let (_directory, hanging, thread) = bus(move |_| assert!(stopped.recv().is_err()));
     let error = place(hanging, Scope::Required).await.unwrap_err();
