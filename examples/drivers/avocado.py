@@ -13,6 +13,9 @@ import capscache
 
 
 def main():
+    if len(sys.argv) < 3:
+        print("usage: avocado.py ROOT EMULATOR REQUIREMENT…", file=sys.stderr)
+        return 2
     root, emulator, *requirements = sys.argv[1:]
     with capscache.Cache(root) as cache:
         entry = cache.get(emulator)

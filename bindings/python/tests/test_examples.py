@@ -77,6 +77,8 @@ class ExamplesTest(Directory):
         run = self.run_example("avocado.py", X86_64, "device:virtio-blk-pci", "device:nope")
         self.assertEqual(run.returncode, 1)
         self.assertIn('device:nope: no (the emulator has no type "nope")\n', run.stdout)
+        run = self.run_example("avocado.py", AVR, "machine:uno", "cpu:avr6")
+        self.assertEqual(run.returncode, 3, run.stdout)
         run = self.run_example("avocado.py", X86_64, "colour:red")
         self.assertEqual(run.returncode, 2)
         self.assertTrue(run.stderr.startswith('avocado: cannot parse the query "colour:red"'), run.stderr)
