@@ -60,10 +60,14 @@ fn system_calls_of_a_hit(emulator: &str) -> Option<usize> {
     let under = ["strace", "-f", "-qq", "-o", trace.to_str().expect("text")];
     run(&under, &root.path().join("cache"), emulator, 1)?;
     let text = std::fs::read_to_string(trace).expect("a trace");
-    // A line begins with the number of its thread; those of the test's other threads do not count.
+    // A line begins with the number of its thread; those of the test's other threads do not count, nor the second line of a
+    // call that one of them interrupted.
     let of_mark = text.lines().find(|line| line.contains("\"/mark\"")).expect("a mark");
     let thread = of_mark.split_once(' ').expect("a number").0;
-    let of_thread = |line: &&str| line.split_once(' ').is_some_and(|(number, _)| number == thread);
+    let of_thread = |line: &&str| {
+        let call = line.split_once(' ').filter(|(number, _)| *number == thread);
+        call.is_some_and(|(_, call)| !call.trim_start().starts_with("<... "))
+    };
     let mut parts = text.lines().filter(of_thread).skip_while(|line| !line.contains("\"/mark\""));
     parts.next();
     Some(parts.take_while(|line| !line.contains("\"/mark\"")).count())

@@ -162,7 +162,11 @@ fn each_repetition_of_a_command_has_its_own_reply() {
 
 /// The recordings of libvirt, if they are present.
 fn corpus() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/libvirt/corpus");
+    let data = std::env::var_os("CAPSCACHE_LIBVIRT_CORPUS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/libvirt"),
+        PathBuf::from,
+    );
+    let directory = data.join("corpus");
     let Ok(entries) = std::fs::read_dir(&directory) else {
         println!(
             "SKIPPED: {} is absent, no recording of libvirt was replayed",

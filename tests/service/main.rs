@@ -67,7 +67,8 @@ impl Dir {
         activate.args([env!("CARGO_BIN_EXE_capscache"), "serve", "--socket", "/nowhere/else"]);
         self.prepare(&mut activate);
         let service = self.spawn(activate);
-        // The file is there before a client may connect: flags of the kernel, of which the bit 16 is set for a listener.
+        // The file is there before a client may connect: the fourth column has the flag of a listening socket
+        // (__SO_ACCEPTCON, include/uapi/linux/net.h).
         let listens = |line: &str| {
             line.split_whitespace().nth(3) == Some("00010000")
                 && line.ends_with(self.socket().to_str().unwrap())

@@ -46,12 +46,14 @@ fn returned(text: &str) -> Reply {
 
 #[test]
 fn an_emulator_that_never_greets_times_out() {
+    let began = Instant::now();
     let error = start_error("echo starting >&2; sleep 1000", &short());
     let StartError::NoGreeting { cause: SessionError::Silent { waited }, output, .. } = error
     else {
         panic!("{error:?}")
     };
     assert_eq!((waited, output.as_str()), (Duration::from_secs(2), "starting\n"));
+    assert!((waited..DEADLINE).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
 
 #[test]

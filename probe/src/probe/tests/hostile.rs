@@ -210,7 +210,7 @@ fn one_that_ends_at_the_first_command_or_any_later_one() {
 
 #[test]
 fn one_that_leaves_a_child_with_its_monitor_and_its_output() {
-    let cases = "query-kvm) setsid sleep 20 & echo 'left a child' >&2; exit 1;;";
+    let cases = "query-kvm) setsid sleep 1000 & echo 'left a child' >&2; exit 1;;";
     let queries = quarantined(cases, Task::default());
     assert_eq!(queries, one("query-kvm", "exited with status 1: left a child"));
 }
