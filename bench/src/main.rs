@@ -108,7 +108,7 @@ fn works(forms: &Forms, directory: &Path, arguments: &Arguments) -> Result<Vec<W
         Ok(())
     };
     add("open-and-answer", &|| Ok(reading::answers(forms, rounds(100))?.into()))?;
-    add("everything", &|| Ok(vec![reading::everything(forms, rounds(100))?]))?;
+    add("open-and-touch-everything", &|| Ok(vec![reading::everything(forms, rounds(100))?]))?;
     add("growth", &|| Ok(vec![reading::growth(forms, directory, rounds(500))?]))?;
     add("hit", &|| Ok(vec![reading::hits(forms, rounds(100))?]))?;
     add("languages", &|| Ok(languages::calls(forms, directory, rounds(100))?.into()))?;
