@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 skipped() { printf 'SKIPPED: %s\n' "$*"; }
 
 { [ -r /dev/kvm ] && [ -w /dev/kvm ]; } || skipped '/dev/kvm cannot be opened: nothing is probed under KVM'
-[ -d ../shared/libvirt/corpus ] || skipped 'no ../shared/libvirt/corpus: recordings of libvirt are not replayed'
+[ -d "${CAPSCACHE_LIBVIRT_CORPUS:-../shared/libvirt}/corpus" ] || skipped 'no recordings of libvirt: they are not replayed'
 [ -d "${CAPSCACHE_LIBVIRT_CORPUS:-../shared/libvirt}/guests" ] || skipped 'no guests of libvirt: addresses are not compared with libvirt'\''s'
 [ -d "${CAPSCACHE_LIBVIRT_CORPUS:-../shared/libvirt}/domcaps" ] || skipped 'no domcaps of libvirt: domain capabilities are not compared with libvirt'\''s'
 [ -f /usr/share/libvirt/cpu_map/index.xml ] || skipped 'no CPU map of libvirt: CPU models of x86 and ppc64 are not compared'

@@ -45,7 +45,8 @@ impl CacheBuilder {
 
     /// Adds the root of another cache, such as one that is part of an image of this host: its valid entries
     /// are used where the root has none, and the parts of its other entries that hold are not probed
-    /// again. Fallbacks are searched in this order and never written; one that is absent is skipped.
+    /// again. Fallbacks are searched in this order and never written; one that is absent is skipped. Of one that
+    /// belongs to another user, that user is to be trusted: [`trusted_owner`](Self::trusted_owner).
     pub fn fallback(mut self, root: impl Into<PathBuf>) -> CacheBuilder {
         self.fallbacks.push(root.into());
         self

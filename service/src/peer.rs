@@ -208,8 +208,8 @@ impl Peer {
 /// An emulator is named by the absolute path of a QEMU system emulator, without '..' in it. A link and
 /// its target are two emulators. Every user who can connect may read. Only root and the service's own
 /// user may warm and invalidate entries. Only they may have an emulator probed that has no entry yet,
-/// unless the service finds it in its search directories and only root could have written it, and what
-/// it runs if it is a script.
+/// unless the service finds it in its search directories and only root could have written it. A script
+/// counts only if its text names all that it runs.
 ///
 /// Unknown parameters are ignored, and later versions of the service only add to the interface.
 #[zlink::service(

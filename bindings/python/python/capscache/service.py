@@ -35,7 +35,7 @@ class Service:
 
     Each call makes a connection, so threads may share a service. The service passes the open file of an entry, so that an
     `Entry` has the same answers, without a call for each. It probes for root and its own user, and for other users what
-    only root could have written: `errors.NotPermittedError` otherwise.
+    only root could have written, a script only if its text names all that it runs: `errors.NotPermittedError` otherwise.
     """
 
     def __init__(self, socket: Optional[Path] = None, *, timeout: float = 180.0) -> None:
