@@ -114,6 +114,23 @@ fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>>
 }
 
 #[test]
+fn what_query_kvm_would_report_follows_from_query_accelerators() {
+    const ACCELERATORS: &str = r#""execute": "query-accelerators""#;
+    const MACHINES: (&str, &str) =
+        (r#""execute": "query-machines""#, r#""return": [{"name": "pc", "cpu-max": 1}]"#);
+    let report = |enabled: &str| {
+        format!(r#""return": {{"enabled": "{enabled}", "present": ["kvm", "qtest", "tcg"]}}"#)
+    };
+    let (kvm, tcg) = (report("kvm"), report("tcg"));
+    let passes = two_passes(&[(ACCELERATORS, &kvm), MACHINES], &[(ACCELERATORS, &tcg), MACHINES]);
+    let json = serde_json::to_value(&passes).expect("JSON");
+    assert_eq!(json["kvm"], serde_json::json!({"enabled": true, "present": true}));
+    for accelerator in ["kvm", "tcg"] {
+        assert_eq!(json["accelerators"][accelerator]["machines"][0]["name"], "pc", "{json}");
+    }
+}
+
+#[test]
 fn each_repetition_of_a_command_has_its_own_reply() {
     const KVM: (&str, &str) =
         (r#""execute": "query-kvm""#, r#""return": {"enabled": true, "present": true}"#);

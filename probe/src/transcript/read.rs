@@ -3,6 +3,7 @@
 use capscache_format::{Accelerator, Escaped, ModelError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::record::{Subject, VERSION};
 use crate::model_builder::BuildError;
@@ -149,6 +150,28 @@ impl RecordedQuery {
 }
 
 impl RecordedPass {
+    /// Adds the reply to `query-kvm` that follows from `query-accelerators` (QEMU 11.1), which libvirt 12 queries in its
+    /// place.
+    fn derive_kvm(&mut self) {
+        if self.queries.iter().any(|query| query.request.execute == "query-kvm") {
+            return;
+        }
+        let derived = self.queries.iter().enumerate().find_map(|(at, query)| {
+            let Ok(Reply::Return(json)) = &query.reply else { return None };
+            let answer: Value = match &*query.request.execute {
+                "query-accelerators" => serde_json::from_str(json).ok()?,
+                _ => return None,
+            };
+            let present = answer["present"].as_array()?.iter().any(|name| name == "kvm");
+            let kvm = json!({"enabled": answer["enabled"] == "kvm", "present": present});
+            let (request, reply) = (Request::new("query-kvm"), Ok(Reply::Return(kvm.to_string())));
+            Some((at + 1, RecordedQuery { number: query.number, request, reply }))
+        });
+        if let Some((at, query)) = derived {
+            self.queries.insert(at, query);
+        }
+    }
+
     /// Returns the accelerator of the pass with this index. libvirt does not record it: its first pass is
     /// under KVM if `query-kvm` reports so; there is a second one, under TCG, only if the first was under a
     /// hardware accelerator.
@@ -176,7 +199,8 @@ pub(super) fn read(
     transcript: &str,
     first: Option<Accelerator>,
 ) -> Result<(Subject, Vec<(Accelerator, RecordedPass)>), TranscriptError> {
-    let (subject, passes) = read_items(transcript)?;
+    let (subject, mut passes) = read_items(transcript)?;
+    passes.iter_mut().for_each(RecordedPass::derive_kvm);
     let has_second = passes.len() > 1;
     let passes = passes.into_iter().enumerate().map(|(index, pass)| {
         let given = first.filter(|_| index == 0);
