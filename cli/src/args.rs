@@ -433,6 +433,24 @@ pub(crate) enum Format {
     DomainCapabilities,
 }
 
+// The format of a whole entry. (A doc comment would replace the command's.)
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct EntryFormat {
+    /// Format of the output.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+
+    /// Print JSON, as without an option: short for --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+impl EntryFormat {
+    pub(crate) fn get(self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
 // The domain that capabilities are for. (A doc comment would replace the command's.)
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Domain {
@@ -509,9 +527,8 @@ pub(crate) struct Export {
     /// Path of an emulator, or its name on PATH.
     pub(crate) emulator: PathBuf,
 
-    /// Format of the output.
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: EntryFormat,
 
     #[command(flatten)]
     pub(crate) release: LibvirtRelease,
@@ -578,9 +595,8 @@ pub(crate) struct Replay {
     /// A transcript, which may be compressed with gzip; `-` is stdin.
     pub(crate) file: PathBuf,
 
-    /// Format of the output.
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: EntryFormat,
 
     #[command(flatten)]
     pub(crate) release: LibvirtRelease,
@@ -599,11 +615,11 @@ pub(crate) struct Replay {
     pub(crate) accelerator: Option<ReplayAccelerator>,
 
     /// Answer QMP commands at `unix:PATH` or `stdio`, as the recorded emulator would, until a client sends `quit`.
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["emulate", "format", "emulator", "microcode_version"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["emulate", "format", "json", "emulator", "microcode_version"])]
     pub(crate) serve: Option<Monitor>,
 
     /// Run as the recorded emulator, with the arguments of QEMU after `--`.
-    #[arg(long, conflicts_with_all = ["format", "emulator", "microcode_version"])]
+    #[arg(long, conflicts_with_all = ["format", "json", "emulator", "microcode_version"])]
     pub(crate) emulate: bool,
 
     /// Append each command that the emulator has and the recording has no reply to, a line of JSON each.

@@ -18,7 +18,7 @@ pub(crate) fn run(session: &Session, args: &args::Export) -> Result<ExitCode> {
     let emulator = locate(&args.emulator);
     let entry = session.answers(&source, &emulator, Groups::CORE, args.probing)?;
     warn_of_missing(&entry);
-    match args.format {
+    match args.format.get() {
         Format::Json => output::print_with(|out| write_json(&*entry, out))?,
         Format::Yaml => DocumentFormat::Yaml.print(&*entry)?,
         Format::LibvirtXml => {

@@ -33,7 +33,7 @@ fn first(args: &args::Replay) -> Option<Accelerator> {
 
 fn print(args: &args::Replay) -> Result<ExitCode> {
     let entry = input::replay(&args.file, first(args))?;
-    match args.format {
+    match args.format.get() {
         Format::Json => output::print_with(|out| write_json(&entry, out))?,
         Format::Yaml => DocumentFormat::Yaml.print(&entry)?,
         Format::LibvirtXml => {
