@@ -228,7 +228,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
     }
 
     /// The names of the accelerators that QEMU was built with (`query-accelerators`; before QEMU
-    /// 11.1, the types whose name ends in `-accel`).
+    /// 10.2, the types whose name ends in `-accel`).
     pub fn accelerators_present(&self) -> Vec<&str> {
         let fact = answered(self.core_fact(FactKind::Accelerators));
         match fact.and_then(|value| value.get("present")?.as_array()) {

@@ -120,7 +120,7 @@ vocabulary! {
         TpmModels = 16 "tpm-models",
         /// `query-tpm-types`.
         TpmTypes = 17 "tpm-types",
-        /// `query-accelerators` (QEMU 11.1 and later).
+        /// `query-accelerators` (QEMU 10.2 and later).
         Accelerators = 18 "accelerators-present",
         /// `device-list-properties`, keyed by type name.
         Devices = 19 "devices",

@@ -515,7 +515,7 @@ pub(crate) struct Libvirt {
     pub(crate) self_version: u32,
 }
 
-/// Accelerators that a transcript does not identify.
+/// Accelerators that a transcript may not identify.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ReplayAccelerator {
     /// Apple's Hypervisor framework.
@@ -609,8 +609,8 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) microcode_version: u32,
 
-    /// Accelerator of the first pass in a transcript of libvirt's, where it was not KVM: transcripts
-    /// identify only that.
+    /// Accelerator of the first pass in a transcript of libvirt's, where it was not KVM: before
+    /// QEMU 10.2 transcripts identify only that.
     #[arg(long, value_enum)]
     pub(crate) accelerator: Option<ReplayAccelerator>,
 

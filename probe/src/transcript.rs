@@ -8,7 +8,8 @@
 //! objects before it, so that a truncated transcript is detected.
 //!
 //! libvirt's `.replies` files are such sequences too, without the first two kinds: there each
-//! `qmp_capabilities` begins a pass, the first under KVM if `query-kvm` reports so, a second under TCG.
+//! `qmp_capabilities` begins a pass, the first under KVM if `query-kvm` reports so, or the accelerator of
+//! `query-accelerators`, a second under TCG.
 
 mod read;
 mod record;

@@ -98,8 +98,8 @@ fn a_transcript_with_a_removed_part_is_an_error() {
     assert!(error.to_string().contains("cut off"), "{error}");
 }
 
-/// A recording of two passes in libvirt's form: the commands of each pass, with their replies.
-fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>> {
+/// A recording in libvirt's form: the commands of each pass, with their replies.
+fn in_libvirts_form(passes: &[&[(&str, &str)]]) -> String {
     const START: [(&str, &str); 3] = [
         (r#""execute": "qmp_capabilities""#, r#""return": {}"#),
         (
@@ -108,26 +108,45 @@ fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>>
         ),
         (r#""execute": "query-target""#, r#""return": {"arch": "x86_64"}"#),
     ];
-    let exchanges = [&START, first, &START, second].concat();
-    let lines = exchanges.iter().map(|(command, reply)| format!("{{{command}}}\n{{{reply}}}\n"));
-    entry(&lines.collect::<String>())
+    let exchanges = passes.iter().flat_map(|pass| START.iter().chain(*pass));
+    exchanges.map(|(command, reply)| format!("{{{command}}}\n{{{reply}}}\n")).collect()
+}
+
+fn two_passes(first: &[(&str, &str)], second: &[(&str, &str)]) -> Entry<Vec<u8>> {
+    entry(&in_libvirts_form(&[first, second]))
 }
 
 #[test]
-fn what_query_kvm_would_report_follows_from_query_accelerators() {
-    const ACCELERATORS: &str = r#""execute": "query-accelerators""#;
+fn the_accelerator_and_what_query_kvm_would_report_follow_from_query_accelerators() {
+    const QUERY: &str = r#""execute": "query-accelerators""#;
     const MACHINES: (&str, &str) =
         (r#""execute": "query-machines""#, r#""return": [{"name": "pc", "cpu-max": 1}]"#);
-    let report = |enabled: &str| {
-        format!(r#""return": {{"enabled": "{enabled}", "present": ["kvm", "qtest", "tcg"]}}"#)
+    let report = |name: &str| {
+        format!(r#""return": {{"enabled": "{name}", "present": ["kvm", "hvf", "tcg"]}}"#)
     };
-    let (kvm, tcg) = (report("kvm"), report("tcg"));
-    let passes = two_passes(&[(ACCELERATORS, &kvm), MACHINES], &[(ACCELERATORS, &tcg), MACHINES]);
-    let json = serde_json::to_value(&passes).expect("JSON");
-    assert_eq!(json["kvm"], serde_json::json!({"enabled": true, "present": true}));
-    for accelerator in ["kvm", "tcg"] {
-        assert_eq!(json["accelerators"][accelerator]["machines"][0]["name"], "pc", "{json}");
+    let [kvm, hvf, tcg, mshv] = ["kvm", "hvf", "tcg", "mshv"].map(report);
+    let json = |text: &str| serde_json::to_value(entry(text)).expect("JSON");
+    for (first, is_second, expected, is_kvm) in [
+        (&kvm, true, &["kvm", "tcg"][..], true),
+        (&kvm, false, &["kvm"], true),
+        (&hvf, true, &["hvf", "tcg"], false),
+        (&hvf, false, &["hvf"], false),
+        (&tcg, false, &["tcg"], false),
+    ] {
+        let passes = [&[(QUERY, &**first), MACHINES][..], &[(QUERY, &tcg), MACHINES]];
+        let json = json(&in_libvirts_form(&passes[..1 + usize::from(is_second)]));
+        let accelerators = json["accelerators"].as_object().expect("an object");
+        assert_eq!(accelerators.keys().collect::<Vec<_>>(), expected);
+        assert_eq!(json["kvm"], serde_json::json!({"enabled": is_kvm, "present": true}));
     }
+    // No release of libvirt that is known here probes under Microsoft's hypervisor.
+    let error = replay(&in_libvirts_form(&[&[(QUERY, &mshv), MACHINES]])).expect_err("unknown");
+    assert!(error.to_string().ends_with("the unknown accelerator \"mshv\""), "{error}");
+    // A refusal that was recorded stays one.
+    let refused =
+        (r#""execute": "query-kvm""#, r#""error": {"class": "GenericError", "desc": ""}"#);
+    let json = json(&in_libvirts_form(&[&[(QUERY, &kvm), MACHINES, refused]]));
+    assert_eq!(json["kvm"], serde_json::Value::Null);
 }
 
 #[test]

@@ -150,41 +150,50 @@ impl RecordedQuery {
 }
 
 impl RecordedPass {
-    /// Adds the reply to `query-kvm` that follows from `query-accelerators` (QEMU 11.1), which libvirt 12 queries in its
-    /// place.
-    fn derive_kvm(&mut self) {
-        if self.queries.iter().any(|query| query.request.execute == "query-kvm") {
-            return;
-        }
-        let derived = self.queries.iter().enumerate().find_map(|(at, query)| {
-            let Ok(Reply::Return(json)) = &query.reply else { return None };
-            let answer: Value = match &*query.request.execute {
-                "query-accelerators" => serde_json::from_str(json).ok()?,
-                _ => return None,
-            };
-            let present = answer["present"].as_array()?.iter().any(|name| name == "kvm");
-            let kvm = json!({"enabled": answer["enabled"] == "kvm", "present": present});
-            let (request, reply) = (Request::new("query-kvm"), Ok(Reply::Return(kvm.to_string())));
-            Some((at + 1, RecordedQuery { number: query.number, request, reply }))
-        });
-        if let Some((at, query)) = derived {
-            self.queries.insert(at, query);
+    /// Returns the answer to `query-accelerators` (QEMU 10.2), which libvirt 12 queries in place of `query-kvm`.
+    fn accelerators(&self) -> Option<Value> {
+        let mut queries = self.queries.iter();
+        let query = queries.find(|query| query.request.execute == "query-accelerators")?;
+        match &query.reply {
+            Ok(Reply::Return(json)) => serde_json::from_str(json).ok(),
+            _ => None,
         }
     }
 
-    /// Returns the accelerator of the pass with this index. libvirt does not record it: its first pass is
-    /// under KVM if `query-kvm` reports so; there is a second one, under TCG, only if the first was under a
-    /// hardware accelerator.
-    fn guess_accelerator(&self, index: usize, has_second: bool) -> Accelerator {
+    /// Adds the reply to `query-kvm`, if it was not recorded and follows from `query-accelerators`.
+    fn derive_kvm(&mut self) {
+        let is_recorded = self.queries.iter().any(|query| query.request.execute == "query-kvm");
+        let Some(answer) = self.accelerators().filter(|_| !is_recorded) else { return };
+        let Some(present) = answer["present"].as_array() else { return };
+        let present = present.iter().any(|name| name == "kvm");
+        let kvm = json!({"enabled": answer["enabled"] == "kvm", "present": present});
+        let (request, reply) = (Request::new("query-kvm"), Ok(Reply::Return(kvm.to_string())));
+        let number = self.queries.last().map_or(0, |query| query.number);
+        self.queries.push(RecordedQuery { number, request, reply });
+    }
+
+    /// Returns the accelerator of the pass with this index, which libvirt does not record: the one that
+    /// `query-accelerators` reports. Older QEMUs only report KVM (`query-kvm`); there is a second pass, under TCG, only if
+    /// the first was under a hardware accelerator.
+    fn accelerator_of(
+        &self,
+        index: usize,
+        has_second: bool,
+    ) -> Result<Accelerator, TranscriptError> {
+        let answer = self.accelerators();
+        if let Some(name) = answer.as_ref().and_then(|answer| answer["enabled"].as_str()) {
+            return Accelerator::from_name(name)
+                .ok_or_else(|| TranscriptError::UnknownAccelerator(name.to_owned()));
+        }
         let reports_kvm = |query: &RecordedQuery| {
             query.request.execute == "query-kvm"
                 && matches!(&query.reply, Ok(Reply::Return(json)) if is_enabled(json))
         };
-        match index {
+        Ok(match index {
             0 if self.queries.iter().any(reports_kvm) => Accelerator::Kvm,
             0 if has_second => Accelerator::Hvf,
             _ => Accelerator::Tcg,
-        }
+        })
     }
 }
 
@@ -204,11 +213,13 @@ pub(super) fn read(
     let has_second = passes.len() > 1;
     let passes = passes.into_iter().enumerate().map(|(index, pass)| {
         let given = first.filter(|_| index == 0);
-        let accelerator =
-            pass.accelerator.or(given).unwrap_or_else(|| pass.guess_accelerator(index, has_second));
-        (accelerator, pass)
+        let accelerator = match pass.accelerator.or(given) {
+            Some(accelerator) => accelerator,
+            None => pass.accelerator_of(index, has_second)?,
+        };
+        Ok((accelerator, pass))
     });
-    Ok((subject, passes.collect()))
+    Ok((subject, passes.collect::<Result<_, TranscriptError>>()?))
 }
 
 fn read_items(transcript: &str) -> Result<(Subject, Vec<RecordedPass>), TranscriptError> {

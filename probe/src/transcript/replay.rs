@@ -25,7 +25,7 @@ pub fn replay(transcript: &str) -> Result<Model, TranscriptError> {
 }
 
 /// Returns the model like [`replay`], from a recording whose first pass was under `first` if it does not
-/// record an accelerator: libvirt's do not, and nothing in them shows Apple's Hypervisor framework.
+/// record an accelerator: libvirt's do not, and before QEMU 10.2 nothing in them shows Apple's Hypervisor framework.
 ///
 /// # Errors
 /// [`TranscriptError`].
