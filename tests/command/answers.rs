@@ -155,6 +155,9 @@ fn a_section_in_json_is_the_part_of_the_export_that_it_shows() {
     let export = dir.json(&["export", &avr]);
     assert_eq!(devices, export["devices"]);
     assert_eq!(dir.json(&["inspect", &avr, "--json"]), export);
+    assert_eq!(dir.json(&["export", &avr, "--json"]), export);
+    let both = dir.run(&["export", &avr, "--json", "--format", "yaml"]);
+    assert_eq!((both.code, both.stdout.as_str()), (Some(2), ""));
     assert_eq!(dir.json(&["inspect", &avr, "types", "--json"]), export["types"]);
     assert_eq!(dir.json(&["inspect", &avr, "options", "--json"]), export["command-line-options"]);
     let machines = dir.json(&["inspect", &avr, "machines", "--json"]);
