@@ -48,7 +48,7 @@ fn one_that_never_sends_anything() {
 #[test]
 fn one_that_sends_a_byte_a_second() {
     let script = "while :; do printf '{' >&3; sleep 1; done";
-    let error = failure(script, Task { seconds: Some((3, 30)), ..Task::default() });
+    let error = failure(script, brief());
     assert_eq!(error, format!("{NO_GREETING}: gave no answer within 3 s"));
 }
 
